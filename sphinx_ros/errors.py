@@ -1,0 +1,71 @@
+"""Named outcomes and the errors that carry them. Knows nobody.
+
+Every failure a user can meet has a :class:`Status`; the same numbers stand in ``msg/Status.msg``.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class Status(IntEnum):
+    """What became of a query. The values are those of ``sphinx_ros/msg/Status``."""
+
+    OK = 0
+    NOT_FOUND = 1  # the model answered, and says that there is no such thing in the picture
+    NO_IMAGE = 2  # no camera picture has arrived yet, and the request carried none
+    STALE_IMAGE = 3  # the newest picture is older than the limit
+    BAD_IMAGE = 4  # empty, wrong size, unknown encoding, undecodable
+    BAD_REQUEST = 5  # empty or too long text, box outside the picture, unknown task
+    NOT_ACTIVE = 6  # the model is still loading, or the node was switched off
+    BUSY = 7  # too many queries are waiting
+    TIMEOUT = 8  # the time limit of the request ran out; partial text is kept
+    CANCELLED = 9  # cancelled by the caller or by a shutdown; partial text is kept
+    PARSE_FAILED = 10  # the model answered in a form that holds no readable result
+    OUT_OF_MEMORY = 11  # the device has no memory left for this query
+    INTERNAL = 12  # a defect of this package; the log has the trace
+
+
+class SphinxError(Exception):
+    """An error with a :class:`Status` and a message that names value, limit and remedy.
+
+    Attributes:
+        status: the named outcome.
+        partial_text: what the model had written when it was stopped, never lost.
+    """
+
+    status: Status = Status.INTERNAL
+
+    def __init__(self, message: str, *, status: Status | None = None, partial_text: str = ""):
+        super().__init__(message)
+        if status is not None:
+            self.status = status
+        self.partial_text = partial_text
+
+
+class BadImage(SphinxError, ValueError):
+    """The picture can't be used: empty, wrong size, unknown encoding, undecodable."""
+
+    status = Status.BAD_IMAGE
+
+
+class BadRequest(SphinxError, ValueError):
+    """The words or numbers of a request can't be used."""
+
+    status = Status.BAD_REQUEST
+
+
+class CheckpointError(SphinxError, ValueError):
+    """A checkpoint is missing, incomplete or inconsistent. Names file, key, expected and found."""
+
+
+class Cancelled(SphinxError):
+    """The caller withdrew the query."""
+
+    status = Status.CANCELLED
+
+
+class TimedOut(SphinxError, TimeoutError):
+    """The query's time limit ran out."""
+
+    status = Status.TIMEOUT

@@ -1,0 +1,272 @@
+"""Every camera encoding against a reference written pixel by pixel, and the bytes that lie."""
+
+import array
+import struct
+
+import cv2
+import numpy as np
+import pytest
+
+from sphinx_ros.errors import BadImage, Status
+from sphinx_ros.image.decode import ENCODINGS, decode_compressed, decode_image
+
+RNG = np.random.default_rng(7)
+RGB = RNG.integers(0, 256, (6, 8, 3), dtype=np.uint8)
+GREY16 = RNG.integers(0, 65536, (6, 8), dtype=np.uint16)
+
+
+def padded(rows: np.ndarray, extra: int) -> tuple[bytes, int]:
+    """Rows as bytes with `extra` bytes of rubbish after each; and the step."""
+    flat = rows.reshape(rows.shape[0], -1).view(np.uint8)
+    rubbish = RNG.integers(0, 256, (rows.shape[0], extra), dtype=np.uint8)
+    return np.hstack([flat, rubbish]).tobytes(), flat.shape[1] + extra
+
+
+def with_alpha(picture):
+    return np.dstack([picture, np.full(picture.shape[:2], 77, picture.dtype)])
+
+
+def to8(value) -> int:
+    return int(round(int(value) * 255 / 65535))
+
+
+RGB16 = RGB.astype(np.uint16) * 257
+PACKED = {
+    "rgb8": RGB,
+    "bgr8": RGB[:, :, ::-1],
+    "rgba8": with_alpha(RGB),
+    "bgra8": with_alpha(RGB[:, :, ::-1]),
+    "8UC3": RGB[:, :, ::-1],
+    "8UC4": with_alpha(RGB[:, :, ::-1]),
+    "rgb16": RGB16,
+    "bgr16": RGB16[:, :, ::-1],
+    "rgba16": with_alpha(RGB16),
+    "bgra16": with_alpha(RGB16[:, :, ::-1]),
+    "16UC3": RGB16[:, :, ::-1],
+    "16UC4": with_alpha(RGB16[:, :, ::-1]),
+}
+
+
+@pytest.mark.parametrize("extra", [0, 5, 24])
+@pytest.mark.parametrize("bigendian", [False, True])
+@pytest.mark.parametrize("encoding", PACKED)
+def test_packed_colour(encoding, bigendian, extra):
+    picture = np.ascontiguousarray(PACKED[encoding])
+    if bigendian and picture.dtype == np.uint16:
+        picture = picture.byteswap()
+    data, step = padded(picture, extra * picture.itemsize)
+    assert np.array_equal(decode_image(data, 8, 6, encoding, step, bigendian), RGB)
+
+
+@pytest.mark.parametrize("encoding", ["mono8", "8UC1"])
+@pytest.mark.parametrize("extra", [0, 3])
+def test_grey(encoding, extra):
+    data, step = padded(np.ascontiguousarray(RGB[:, :, 0]), extra)
+    out = decode_image(data, 8, 6, encoding, step)
+    assert all(np.array_equal(out[:, :, c], RGB[:, :, 0]) for c in range(3))
+
+
+@pytest.mark.parametrize("bigendian", [False, True])
+def test_mono16_is_scaled_from_the_full_range(bigendian):
+    data, step = padded(GREY16.byteswap() if bigendian else GREY16, 4)
+    out = decode_image(data, 8, 6, "mono16", step, bigendian)
+    expected = np.vectorize(to8)(GREY16)
+    assert np.abs(out[:, :, 1].astype(int) - expected).max() == 0
+
+
+@pytest.mark.parametrize("encoding, dtype", [("16UC1", np.uint16), ("32FC1", np.float32)])
+def test_depth_is_stretched_and_holes_are_black(encoding, dtype):
+    depth = np.linspace(500, 4000, 48).reshape(6, 8).astype(dtype)
+    depth[2, 3] = 0
+    if dtype == np.float32:
+        depth[1, 1], depth[4, 4] = np.nan, np.inf
+    out = decode_image(depth.tobytes(), 8, 6, encoding)[:, :, 0]
+    assert out[0, 0] == 1 and out[5, 7] == 255 and out[2, 3] == 0
+    assert abs(int(out[0, 4]) - (1 + 254 * 4 / 47)) <= 1
+    if dtype == np.float32:
+        assert out[1, 1] == 0 and out[4, 4] == 0
+
+
+def test_depth_without_a_valid_value_is_black():
+    assert not decode_image(np.zeros((6, 8), np.float32), 8, 6, "32FC1").any()
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("pattern", ["rggb", "bggr", "gbrg", "grbg"])
+@pytest.mark.parametrize("bigendian", [False, True])
+def test_bayer_finds_the_colour_of_a_plain_area(pattern, bits, bigendian):
+    """Over a plain colour every demosaicing must return that colour, whatever it interpolates."""
+    colour = dict(r=200, g=90, b=30)
+    cell = np.array([colour[c] for c in pattern]).reshape(2, 2)
+    mosaic = np.tile(cell, (4, 5)).astype(np.uint8)
+    if bits == 16:
+        mosaic = mosaic.astype(">u2" if bigendian else "<u2") * 257
+        mosaic = mosaic.astype(">u2" if bigendian else "<u2")
+    data, step = padded(mosaic, 6)
+    out = decode_image(data, 10, 8, f"bayer_{pattern}{bits}", step, bigendian)
+    assert np.array_equal(out, np.full((8, 10, 3), (200, 90, 30), np.uint8))
+
+
+def bt601(y, u, v):
+    """Video-range BT.601 for one pixel, from the standard's coefficients."""
+    y, u, v = 255 / 219 * max(y - 16, 0), u - 128, v - 128
+    red = y + 1.402 * 255 / 224 * v
+    blue = y + 1.772 * 255 / 224 * u
+    green = y - (0.299 * 1.402 * v + 0.114 * 1.772 * u) / 0.587 * 255 / 224
+    return [min(max(c, 0), 255) for c in (red, green, blue)]
+
+
+LUMA = RNG.integers(16, 236, (6, 8), dtype=np.uint8)
+HALF_U, HALF_V = RNG.integers(64, 192, (2, 6, 4), dtype=np.uint8)  # a pair for two pixels of a row
+QUARTER_U, QUARTER_V = HALF_U[::2], HALF_V[::2]
+FULL_U, FULL_V = RNG.integers(64, 192, (2, 6, 8), dtype=np.uint8)
+
+
+def expected_yuv(u, v):
+    """Reference picture; u and v are repeated to the brightness plane's resolution."""
+    grow = lambda p: p.repeat(6 // p.shape[0], 0).repeat(8 // p.shape[1], 1)  # noqa: E731
+    u, v = grow(u), grow(v)
+    return np.array(
+        [[bt601(int(LUMA[r, c]), int(u[r, c]), int(v[r, c])) for c in range(8)] for r in range(6)]
+    )
+
+
+@pytest.mark.parametrize("extra", [0, 6])
+@pytest.mark.parametrize("encoding", ["yuv422", "uyvy", "yuv422_yuy2", "yuyv"])
+def test_yuv422(encoding, extra):
+    first, second = (1, 0) if encoding in ("yuv422", "uyvy") else (0, 1)
+    packed = np.empty((6, 8, 2), np.uint8)
+    packed[:, :, first] = LUMA
+    packed[:, 0::2, second], packed[:, 1::2, second] = HALF_U, HALF_V
+    data, step = padded(packed, extra)
+    out = decode_image(data, 8, 6, encoding, step)
+    assert np.abs(out - expected_yuv(HALF_U, HALF_V)).max() <= 2
+
+
+@pytest.mark.parametrize("extra", [0, 4])
+@pytest.mark.parametrize("encoding", ["nv12", "nv21", "i420", "nv24"])
+def test_planar_yuv(encoding, extra):
+    u, v = (FULL_U, FULL_V) if encoding == "nv24" else (QUARTER_U, QUARTER_V)
+    data, step = padded(LUMA, extra)
+    if encoding == "i420":
+        data += padded(u, extra // 2)[0] + padded(v, extra // 2)[0]
+    else:
+        pairs = np.dstack([v, u] if encoding == "nv21" else [u, v])
+        data += padded(np.ascontiguousarray(pairs), extra * (2 if encoding == "nv24" else 1))[0]
+    out = decode_image(data, 8, 6, encoding, step)
+    assert np.abs(out - expected_yuv(u, v)).max() <= 2
+
+
+def test_rgb_and_bgr_are_views_and_take_any_buffer():
+    data = bytearray(RGB.tobytes())
+    out = decode_image(data, 8, 6, "rgb8", 24)
+    data[0] = 255 - data[0]
+    assert out[0, 0, 0] == data[0], "rgb8 was copied"
+    raw = RGB.tobytes()
+    for kind in (raw, array.array("B", raw), RGB, memoryview(RGB).cast("B")):
+        assert np.array_equal(decode_image(kind, 8, 6, "RGB8 "), RGB)
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_one_byte_too_few_is_named(encoding):
+    """A picture one byte short of its own description is refused, not read past its end."""
+    for size in range(1, 8 * 6 * 8 + 1):
+        try:
+            decode_image(bytes(size), 8, 6, encoding)
+            break
+        except BadImage as error:
+            assert error.status is Status.BAD_IMAGE and str(size) in str(error)
+    else:
+        pytest.fail(f"{encoding} never had enough")
+    with pytest.raises(BadImage, match="bytes"):
+        decode_image(bytes(size - 1), 8, 6, encoding)
+
+
+@pytest.mark.parametrize(
+    "fields, says",
+    [
+        ((b"", 8, 6, "rgb8"), "no data"),
+        ((b"x", 0, 6, "rgb8"), "0x6"),
+        ((b"x", 8, 0, "rgb8"), "8x0"),
+        ((b"x", 0, 0, "rgb8"), "0x0"),
+        ((bytes(144), 8, 6, "rgb8", 23), "step is 23"),
+        ((bytes(144), 8, 6, "argb1555"), "'argb1555'"),
+        ((bytes(144), 8, 6, ""), "encoding ''"),
+        ((bytes(144), 100_000, 100_000, "rgb8"), "limit"),
+        ((bytes(144), 7, 6, "yuyv"), "multiples of 2"),
+        ((bytes(144), 8, 5, "nv12"), "multiples of 2"),
+        ((bytes(144), 8, 1, "bayer_rggb8"), "2x2"),
+        (("text", 8, 6, "rgb8"), "str"),
+    ],
+)
+def test_bad_fields_are_named(fields, says):
+    with pytest.raises(BadImage, match=says):
+        decode_image(*fields)
+
+
+CORNERS = np.array([[[250, 20, 10], [20, 240, 30]], [[10, 30, 230], [240, 230, 20]]], np.uint8)
+SMOOTH = cv2.resize(CORNERS, (64, 48), interpolation=cv2.INTER_LINEAR)
+BGR = np.ascontiguousarray(SMOOTH[:, :, ::-1])
+
+
+@pytest.mark.parametrize(
+    "format", ["jpeg", "jpg", "", "rgb8; jpeg compressed bgr8", "bgr8; jpeg compressed bgr8"]
+)
+def test_jpeg(format):
+    data = cv2.imencode(".jpg", BGR, [cv2.IMWRITE_JPEG_QUALITY, 98])[1].tobytes()
+    assert np.abs(decode_compressed(data, format).astype(int) - SMOOTH).max() <= 24
+    assert np.abs(decode_compressed(data, format).astype(int) - SMOOTH).mean() <= 3
+
+
+def test_a_writer_that_did_not_swap_says_so():
+    data = cv2.imencode(".png", SMOOTH)[1]  # handed over as if it were BGR
+    assert np.array_equal(decode_compressed(data, "rgb8; png compressed rgb8"), SMOOTH)
+
+
+@pytest.mark.parametrize("format", ["png", "rgb8; png compressed bgr8"])
+def test_png(format):
+    plain = cv2.imencode(".png", BGR)[1].tobytes()
+    assert np.array_equal(decode_compressed(plain, format), SMOOTH)
+    alpha = cv2.imencode(".png", with_alpha(BGR))[1].tobytes()
+    assert np.array_equal(decode_compressed(alpha, format), SMOOTH)
+
+
+def test_single_channel_png():
+    grey = cv2.imencode(".png", RGB[:, :, 0])[1].tobytes()
+    out = decode_compressed(grey, "mono8; png compressed mono8")
+    assert np.array_equal(out[:, :, 2], RGB[:, :, 0])
+    deep = cv2.imencode(".png", GREY16)[1].tobytes()
+    assert np.array_equal(
+        decode_compressed(deep, "mono16; png compressed mono16"),
+        decode_image(GREY16, 8, 6, "mono16"),
+    )
+    mosaic = np.tile(np.array([[200, 90], [90, 30]], np.uint8), (4, 5))
+    bayer = cv2.imencode(".png", mosaic)[1].tobytes()
+    out = decode_compressed(bayer, "bayer_rggb8; png compressed bayer_rggb8")
+    assert np.array_equal(out, np.full((8, 10, 3), (200, 90, 30), np.uint8))
+
+
+def test_exif_orientation_is_left_alone():
+    """Boxes must be in the camera's own pixels, so a turned-picture flag may not turn them."""
+    data = cv2.imencode(".jpg", BGR)[1].tobytes()
+    tiff = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0"
+    exif = b"Exif\0\0" + tiff
+    turned = data[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + data[2:]
+    assert decode_compressed(turned).shape == (48, 64, 3)
+
+
+@pytest.mark.parametrize(
+    "data, format, says",
+    [
+        (b"", "jpeg", "no data"),
+        (b"GIF89a" + bytes(40), "gif", "neither JPEG nor PNG"),
+        (b"\xff\xd8" + bytes(40), "jpeg", "no picture size"),
+        (cv2.imencode(".jpg", BGR)[1].tobytes()[:-40], "jpeg", "cut off"),
+        (cv2.imencode(".png", BGR)[1].tobytes()[:60], "png", "not a readable"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(8) + struct.pack(">II", 60000, 60000), "png", "limit"),
+        (b"\0" * 12, "16UC1; compressedDepth png", "colour topic"),
+    ],
+)
+def test_bad_files_are_named(data, format, says):
+    with pytest.raises(BadImage, match=says):
+        decode_compressed(data, format)

@@ -1,0 +1,110 @@
+"""Prompts in the exact bytes of the official conversation and the official questions."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from sphinx_ros.errors import BadRequest
+from sphinx_ros.prompt.templates import (
+    Task,
+    conversation,
+    format_box,
+    format_number,
+    plural,
+    question,
+    singular,
+)
+
+OFFICIAL = json.loads((Path(__file__).parent / "data" / "prompts.json").read_text())
+TEMPLATE = OFFICIAL["templates"][OFFICIAL["default_conversation"]]
+SHORT = "\nAnswer the question using a single word or phrase."
+
+
+@pytest.mark.parametrize("name", sorted(TEMPLATE["cases"]))
+def test_conversation_bytes(name):
+    case, turns = TEMPLATE["cases"][name], OFFICIAL["histories"][name]
+    if "error" in case:
+        with pytest.raises(BadRequest, match="only the last turn"):
+            conversation(turns)
+    else:
+        assert conversation(turns).encode() == case["prompt"].encode()
+
+
+def test_an_answer_goes_on_where_the_open_prompt_ends():
+    asked = conversation([("Where?", None)])
+    assert conversation([("Where?", "here")]) == asked + " here\n###"
+    assert not asked.endswith(" ")
+
+
+def test_grounding_and_short_answers_as_in_the_official_evaluation():
+    prompts = OFFICIAL["eval_prompts"]
+    expected = prompts["refcoco_val"]["input"].format("blue backpack")
+    assert question(Task.GROUND, "blue backpack") == expected
+    assert question(Task.GROUND, " blue backpack. ") == expected
+    words = "What's that?"
+    assert question(Task.ASK, words) == prompts["vqav2_val"]["input"].format(words)
+    assert question(Task.ASK, words) == words + SHORT
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("people", "Detect all people shown in the image."),
+        ("person", "Detect all people shown in the image."),
+        ("", "Detect all objects shown in the image."),
+        ("red mug", "Detect all red mugs shown in the image."),
+        ("the tallest building", "Detect the tallest building in the image."),
+    ],
+)
+def test_detection(text, expected):
+    assert question(Task.DETECT, text) == expected
+
+
+def test_other_tasks():
+    box = (0.1234, 0.5, 1.0, -0.01)
+    assert question("pose", box=box) == (
+        "Detect the key points of the person in the region [0.123,0.500,0.999,0.000]."
+    )
+    assert question(Task.POSE).startswith("Detect the key points of the person")
+    assert question(Task.DESCRIBE, box=box, decimals=2) == (
+        "Please provide a short description of this region: [0.12,0.50,0.99,0.00]"
+    )
+    assert question(Task.CAPTION).startswith("Describe the image concisely. Include the bounding")
+    assert question(Task.READ_TEXT).startswith("Please detect all texts and provide their")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (Task.GROUND, ""),
+        (Task.ASK, " \n"),
+        (Task.DESCRIBE,),
+        (Task.POSE, "", (0.1, 0.2, math.nan, 0.4)),
+        (Task.DESCRIBE, "", (0.1, 0.2, 0.3)),
+    ],
+)
+def test_missing_words_or_regions(arguments):
+    with pytest.raises(BadRequest):
+        question(*arguments)
+
+
+def test_numbers_have_fixed_digits():
+    assert [format_number(v) for v in (0, 0.0004, 0.0006, 0.5, 0.9996, 1, 7)] == [
+        "0.000", "0.000", "0.001", "0.500", "0.999", "0.999", "0.999",
+    ]  # fmt: skip
+    assert format_box((0, 0, 1, 1), decimals=2) == "[0.00,0.00,0.99,0.99]"
+
+
+@pytest.mark.parametrize(
+    "one, many",
+    [
+        ("mug", "mugs"), ("red cube", "red cubes"), ("person", "people"), ("box", "boxes"),
+        ("glass", "glasses"), ("battery", "batteries"), ("key", "keys"), ("red shelf",
+        "red shelves"), ("brush", "brushes"), ("sheep", "sheep"),
+    ],
+)  # fmt: skip
+def test_number_of_nouns(one, many):
+    assert plural(one) == many and plural(many) == many
+    assert singular(many) == one and singular(one) == one
