@@ -1,0 +1,1 @@
+"""A simulated tabletop with exact ground truth: what the demonstration model learns and shows."""

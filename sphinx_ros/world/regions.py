@@ -1,0 +1,159 @@
+"""Tasks whose answers are boxes or joints, or that ask about a region. Knows no renderer.
+
+Coordinates are fractions of the centred padded square, three decimals for boxes and two for
+joints, x1,y1,x2,y2, no spaces: what the demonstration model is trained to write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from sphinx_ros.prompt.templates import Task, format_box, format_number, question
+from sphinx_ros.types import COCO_KEYPOINTS
+from sphinx_ros.world.nouns import TRIES, Layout, Noun, absent, article, name_of, pick
+from sphinx_ros.world.phrases import EXPRESSIONS
+from sphinx_ros.world.turn import Turn, target_of
+
+NONE_ANSWER = "There is no {} in the image."
+EMPTY_CAPTION = "There are no objects in the image."
+CAPTION_ANSWERS = ("There is 1 object: {}.", "There are {} objects: {}.")
+
+REGION_OVERLAP = 0.6  # two boxes with more overlap than this are no two regions
+
+
+def _box(layout: Layout, index: int) -> str:
+    return format_box(layout.place.box_to_square(layout.things[index].box))
+
+
+def _left_to_right(layout: Layout, indices: Sequence[int]) -> list[int]:
+    return sorted(indices, key=lambda i: (layout.things[i].box[0], layout.things[i].box[1]))
+
+
+def ground(kind: str) -> Callable:
+    """The maker of one kind of referring expression."""
+
+    def make(layout: Layout, rng: np.random.Generator) -> Turn | None:
+        found = EXPRESSIONS[kind](layout, rng) if len(layout) else None
+        if found is None:
+            return None
+        index, words = found
+        said = "the " + words if rng.random() < 0.5 else words
+        target = target_of(layout, [index], [words])
+        return Turn(Task.GROUND, question(Task.GROUND, said), _box(layout, index), kind, target)
+
+    return make
+
+
+def _region(layout: Layout, index: int, rng: np.random.Generator) -> list[float]:
+    """A thing's box in fractions of the square, half of the time drawn a little carelessly."""
+    x0, y0, x1, y1 = layout.place.box_to_square(layout.things[index].box)
+    if rng.random() < 0.5:
+        dx, dy = 0.025 * (x1 - x0), 0.025 * (y1 - y0)
+        noise = np.clip(rng.standard_normal(4), -2, 2) * (dx, dy, dx, dy)
+        return [value + shift for value, shift in zip((x0, y0, x1, y1), noise, strict=True)]
+    return [x0, y0, x1, y1]
+
+
+def _boxes(layout: Layout, indices: Sequence[int]) -> str:
+    """Several boxes in one bracket: "[x1,y1,x2,y2;x1,y1,x2,y2]"."""
+    return "[" + ";".join(_box(layout, i)[1:-1] for i in indices) + "]"
+
+
+def detect(layout: Layout, rng: np.random.Generator) -> Turn | None:
+    """All of a kind, or of a colour and kind, that is there."""
+    if not len(layout):
+        return None
+    thing = pick(rng, layout.things)
+    noun = Noun(thing.kind, thing.colour if rng.random() < 0.4 else "")
+    found = _left_to_right(layout, layout.all_of(noun))
+    answer = f"<p>{noun.text()}</p>{_boxes(layout, found)}"
+    target = target_of(layout, found, [noun.text()] * len(found))
+    return Turn(Task.DETECT, question(Task.DETECT, noun.plural(rng)), answer, "detect", target)
+
+
+def detect_none(layout: Layout, rng: np.random.Generator) -> Turn | None:
+    """All of something that is not there; often its kind or its colour is."""
+    noun = absent(layout, rng)
+    if noun is None:
+        return None
+    asked = question(Task.DETECT, noun.plural(rng))
+    answer = NONE_ANSWER.format(noun.text())
+    return Turn(Task.DETECT, asked, answer, "detect_none", target_of(layout, []))
+
+
+def detect_all(layout: Layout, rng: np.random.Generator) -> Turn:
+    """Every object, each with its own label."""
+    found = _left_to_right(layout, range(len(layout)))
+    labels = [name_of(layout.things[i], size=False).text() for i in found]
+    parts = [f"<p>{label}</p>{_box(layout, i)}" for label, i in zip(labels, found, strict=True)]
+    answer = "".join(parts) or NONE_ANSWER.format("object")
+    target = target_of(layout, found, labels)
+    return Turn(Task.DETECT, question(Task.DETECT, "objects"), answer, "detect_all", target)
+
+
+def pose(layout: Layout, rng: np.random.Generator) -> Turn | None:
+    """The joints of the person in a region; of a lone person sometimes without the region."""
+    people = [
+        i for i, thing in enumerate(layout.things)
+        if thing.keypoints is not None and (thing.keypoints[:, 2] > 0).sum() >= 4
+        and _own_region(layout, i)
+    ]  # fmt: skip
+    if not people:
+        return None
+    index = pick(rng, people)
+    joints = []
+    for name, (x, y, visibility) in zip(
+        COCO_KEYPOINTS, layout.things[index].keypoints, strict=True
+    ):
+        if visibility > 0:
+            u, v = layout.place.to_square(float(x), float(y))
+            joints.append(f"<p>{name}</p>[{format_number(u, 2)},{format_number(v, 2)}]")
+    alone = len(layout.all_of(Noun("person"))) == 1
+    box = None if alone and rng.random() < 0.15 else _region(layout, index, rng)
+    target = target_of(layout, [index], ["person"], person=index)
+    return Turn(Task.POSE, question(Task.POSE, box=box), "".join(joints), "pose", target)
+
+
+def _own_region(layout: Layout, index: int) -> bool:
+    """No other thing has nearly the same box."""
+    return all(
+        other == index or _iou(layout.things[index].box, layout.things[other].box) < REGION_OVERLAP
+        for other in range(len(layout))
+    )
+
+
+def _iou(one: Sequence[float], other: Sequence[float]) -> float:
+    wide = min(one[2], other[2]) - max(one[0], other[0])
+    high = min(one[3], other[3]) - max(one[1], other[1])
+    common = max(wide, 0) * max(high, 0)
+    both = sum((b[2] - b[0]) * (b[3] - b[1]) for b in (one, other)) - common
+    return common / both if both > 0 else 0.0
+
+
+def describe(layout: Layout, rng: np.random.Generator) -> Turn | None:
+    """What is in a region: "a small red mug", "a person in a red shirt"."""
+    for _ in range(TRIES if len(layout) else 0):
+        index = int(rng.integers(len(layout)))
+        if not _own_region(layout, index):
+            continue
+        answer = article(name_of(layout.things[index]).text())
+        asked = question(Task.DESCRIBE, box=_region(layout, index, rng))
+        target = target_of(layout, [index], answers=[answer])
+        return Turn(Task.DESCRIBE, asked, answer, "describe", target)
+    return None
+
+
+def caption(layout: Layout, rng: np.random.Generator) -> Turn:
+    """Everything there is, with boxes, from left to right."""
+    found = _left_to_right(layout, range(len(layout)))
+    labels = [name_of(layout.things[i]).text() for i in found]
+    parts = [f"<p>{label}</p>{_box(layout, i)}" for label, i in zip(labels, found, strict=True)]
+    answer = EMPTY_CAPTION
+    if len(parts) == 1:
+        answer = CAPTION_ANSWERS[0].format(parts[0])
+    elif parts:
+        answer = CAPTION_ANSWERS[1].format(len(parts), ", ".join(parts))
+    target = target_of(layout, found, labels)
+    return Turn(Task.CAPTION, question(Task.CAPTION), answer, "caption", target)

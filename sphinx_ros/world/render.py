@@ -1,0 +1,200 @@
+"""Parts, lights and a camera -> pixels, through MuJoCo's renderer without a screen (EGL).
+
+There is no simulation: the renderer's list of solids is filled directly, so one compiled model
+(textures and three turned meshes) serves every scene. Knows nothing of objects' meaning: a part
+carries a number that comes back in the identity image.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+os.environ.setdefault("MUJOCO_GL", "egl")
+os.environ.setdefault("LP_NUM_THREADS", "1")
+
+import numpy as np  # noqa: E402
+
+from ..errors import SphinxError  # noqa: E402
+
+try:
+    import mujoco
+    from mujoco.egl import GLContext
+except ImportError as error:
+    raise SphinxError(f"the simulated tabletop needs mujoco and EGL ({error}); "
+                      "pip install 'sphinx_ros[world]', and on Debian or Ubuntu "
+                      "apt install libegl1 libgl1-mesa-dri libopengl0") from error
+
+
+from .shapes import PROFILES, Part  # noqa: E402
+from .textures import library  # noqa: E402
+from .view import View  # noqa: E402
+
+NEAR, FAR = 0.05, 12.0
+BACKGROUND = 255
+_SHAPES = {
+    "box": mujoco.mjtGeom.mjGEOM_BOX, "sphere": mujoco.mjtGeom.mjGEOM_SPHERE,
+    "ellipsoid": mujoco.mjtGeom.mjGEOM_ELLIPSOID, "cylinder": mujoco.mjtGeom.mjGEOM_CYLINDER,
+    "capsule": mujoco.mjtGeom.mjGEOM_CAPSULE,
+}
+
+
+def _revolve(profile, slices: int = 28) -> tuple[np.ndarray, np.ndarray]:
+    """An outline (radius, height) turned about z -> (vertices [n, 3], triangles [m, 3])."""
+    angle = np.arange(slices) * 2 * np.pi / slices
+    rings = [np.stack([r * np.cos(angle), r * np.sin(angle), np.full(slices, h)], 1)
+             for r, h in profile]
+    vertices = np.concatenate([*rings, [[0, 0, profile[0][1]]], [[0, 0, profile[-1][1]]]])
+    faces = []
+    for k in range(len(profile) - 1):
+        for i in range(slices):
+            j = (i + 1) % slices
+            a, b, c, d = (k * slices + i, k * slices + j, (k + 1) * slices + j,
+                          (k + 1) * slices + i)
+            faces += [(a, b, c), (a, c, d)]
+    bottom, top, last = len(vertices) - 2, len(vertices) - 1, (len(profile) - 1) * slices
+    for i in range(slices):
+        j = (i + 1) % slices
+        faces += [(bottom, j, i), (top, last + i, last + j)]
+    return vertices, np.array(faces)
+
+
+def _model(width: int, height: int, textures: list[np.ndarray]) -> mujoco.MjModel:
+    """Compile the one model: materials "m0".. and the meshes of PROFILES."""
+    spec = mujoco.MjSpec()
+    spec.stat.extent = 1.0
+    spec.stat.center = [0, 0, 0]
+    visual = spec.visual
+    visual.global_.offwidth, visual.global_.offheight = width, height
+    visual.quality.shadowsize, visual.quality.offsamples = 512, 0
+    visual.quality.numslices, visual.quality.numstacks = 24, 12
+    visual.map.shadowclip = 0.7
+    for i, picture in enumerate(textures):
+        side = picture.shape[0]
+        spec.add_texture(name=f"t{i}", type=mujoco.mjtTexture.mjTEXTURE_2D, width=side,
+                         height=side, nchannel=3, builtin=mujoco.mjtBuiltin.mjBUILTIN_FLAT)
+        material = spec.add_material(name=f"m{i}", texuniform=True)
+        material.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = f"t{i}"
+        material.texrepeat = [(1.5, 2.5, 4.0)[i // 8 % 3]] * 2
+    for name, profile in PROFILES.items():
+        vertices, faces = _revolve(profile)
+        spec.add_mesh(name=name, uservert=vertices.ravel(), userface=faces.ravel(),
+                      inertia=mujoco.mjtMeshInertia.mjMESH_INERTIA_SHELL)
+        spec.worldbody.add_geom(type=mujoco.mjtGeom.mjGEOM_MESH, meshname=name)
+    model = spec.compile()
+    for start, picture in zip(model.tex_adr, textures, strict=True):
+        model.tex_data[start:start + picture.size] = picture.ravel()
+    return model
+
+
+class Canvas:
+    """Draws lists of parts at one picture size. To be used from the thread that made it."""
+
+    def __init__(self, width: int, height: int):
+        self.width, self.height = width, height
+        self.model = _model(width, height, library())
+        try:
+            self._gl = GLContext(width, height)
+        except Exception as error:  # PyOpenGL raises many kinds
+            raise SphinxError(f"no OpenGL context without a screen (EGL): {error}; on Debian or "
+                              "Ubuntu install libegl1 libgl1-mesa-dri libopengl0") from error
+        self._gl.make_current()
+        self._context = mujoco.MjrContext(self.model, mujoco.mjtFontScale.mjFONTSCALE_50)
+        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
+        self._scene = mujoco.MjvScene(self.model, maxgeom=400)
+        self._rect = mujoco.MjrRect(0, 0, width, height)
+        self._rgb = np.zeros((height, width, 3), np.uint8)
+        self._depth = np.zeros((height, width), np.float32)
+        self._meshes = {}
+        for name in PROFILES:
+            i = self.model.mesh(name).id
+            turn = np.zeros(9)
+            mujoco.mju_quat2Mat(turn, self.model.mesh_quat[i])
+            self._meshes[name] = (i, self.model.mesh_pos[i].copy(), turn.reshape(3, 3))
+
+    def load(self, parts: list[tuple[Part, int]], lights: list[dict], view: View) -> None:
+        """Take over the scene: parts with their numbers (0..254), lights and the camera."""
+        self._gl.make_current()
+        scene = self._scene
+        scene.ngeom = min(len(parts), scene.maxgeom)
+        for slot, (part, number) in enumerate(parts[: scene.ngeom]):
+            self._place(scene.geoms[slot], part, number)
+        self._light(lights)
+        tangent = np.tan(view.fovy / 2)
+        for camera in scene.camera:
+            camera.pos, camera.forward, camera.up = view.eye, view.axes[2], -view.axes[1]
+            camera.frustum_near, camera.frustum_far = NEAR, FAR
+            camera.frustum_bottom, camera.frustum_top = -NEAR * tangent, NEAR * tangent
+            camera.frustum_center, camera.frustum_width = 0.0, NEAR * tangent * view.aspect
+            camera.orthographic = 0
+
+    def _place(self, geom, part: Part, number: int) -> None:
+        shape = _SHAPES.get(part.shape, mujoco.mjtGeom.mjGEOM_MESH)
+        at, turn = part.at, part.turn
+        if part.shape in self._meshes:
+            # The renderer keeps a mesh about its own centre and axes, and draws it unscaled.
+            i, centre, axes = self._meshes[part.shape]
+            at, turn = at + turn @ (centre * part.size), (turn * part.size) @ axes
+        colour = np.array([*part.colour, 1.0], np.float32)
+        size = np.array(part.size, float)
+        if part.shape in ("capsule", "cylinder"):
+            size = np.array([part.size[0], part.size[2], 0.0])
+        mujoco.mjv_initGeom(geom, shape, size, np.asarray(at, float),
+                            np.ascontiguousarray(turn, float).ravel(), colour)
+        if part.shape in self._meshes:
+            geom.dataid = 2 * i
+        geom.matid, geom.segid = part.material, number
+        geom.specular, geom.shininess = part.shine, 0.5
+        geom.emission, geom.reflectance = 0.0, 0.0
+        geom.category = mujoco.mjtCatBit.mjCAT_DYNAMIC
+
+    def _light(self, lights: list[dict]) -> None:
+        self._scene.nlight = len(lights)
+        for slot, light in zip(self._scene.lights, lights, strict=False):
+            slot.type = mujoco.mjtLightType.mjLIGHT_DIRECTIONAL
+            slot.pos, slot.dir = light["pos"], light["dir"]
+            slot.ambient, slot.diffuse = light["ambient"], light["diffuse"]
+            slot.specular = light["specular"]
+            slot.castshadow, slot.headlight = int(light["shadow"]), 0
+            slot.attenuation, slot.cutoff, slot.exponent = (1, 0, 0), 45.0, 10.0
+            slot.texid = -1
+        self._scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = any(x["shadow"] for x in lights)
+        for flag in ("SKYBOX", "REFLECTION", "FOG", "HAZE"):
+            self._scene.flags[getattr(mujoco.mjtRndFlag, f"mjRND_{flag}")] = 0
+
+    def colours(self) -> np.ndarray:
+        """[H, W, 3] uint8 RGB of the loaded scene."""
+        self._gl.make_current()
+        self._flag(False)
+        mujoco.mjr_render(self._rect, self._scene, self._context)
+        mujoco.mjr_readPixels(self._rgb, None, self._rect, self._context)
+        return self._rgb[::-1].copy()
+
+    def identities(self) -> tuple[np.ndarray, np.ndarray]:
+        """([H, W] uint8 number of the nearest part, BACKGROUND where none; [H, W] depth m)."""
+        self._gl.make_current()
+        self._flag(True)
+        mujoco.mjr_render(self._rect, self._scene, self._context)
+        mujoco.mjr_readPixels(self._rgb, self._depth, self._rect, self._context)
+        self._flag(False)
+        numbers = self._rgb[::-1, :, 0] - np.uint8(1)
+        z = self._depth[::-1]
+        return numbers, (NEAR * FAR / (FAR - z * (FAR - NEAR))).astype(np.float32)
+
+    def _flag(self, on: bool) -> None:
+        self._scene.flags[mujoco.mjtRndFlag.mjRND_SEGMENT] = on
+        self._scene.flags[mujoco.mjtRndFlag.mjRND_IDCOLOR] = on
+
+    def close(self) -> None:
+        """Give the OpenGL objects back. May be called twice."""
+        if getattr(self, "_gl", None) is None or sys.is_finalizing():
+            return
+        # Names of textures and buffers are per context: freed under another canvas's context
+        # they would be that one's.
+        self._gl.make_current()
+        self._context.free()
+        self._gl.free()
+        self._gl = None
+
+    def __del__(self):
+        self.close()

@@ -1,0 +1,33 @@
+"""One question with its exact answer, as training and evaluation use it. Knows no makers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from sphinx_ros.prompt.templates import Task
+from sphinx_ros.world.nouns import Layout
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One question about one observation.
+
+    question: the Human text. answer: what the model should write, without leading space.
+    kind: the name of its maker in :data:`sphinx_ros.world.tasks.MAKERS`. target, as far as it
+    applies: "objects" indices into the observation, "boxes" their (x0, y0, x1, y1) px in the same
+    order, "labels" their labels in the answer, "answers" the accepted strings, "person" the index
+    for a pose.
+    """
+
+    task: Task
+    question: str
+    answer: str
+    kind: str
+    target: dict = field(default_factory=dict)
+
+
+def target_of(layout: Layout, indices: Sequence[int], labels: Sequence[str] = (), **more) -> dict:
+    """The target of a turn about these things."""
+    boxes = [tuple(float(v) for v in layout.things[i].box) for i in indices]
+    return {"objects": list(indices), "boxes": boxes, "labels": list(labels), **more}
