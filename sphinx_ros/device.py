@@ -1,0 +1,59 @@
+"""Names of devices and number types to torch's, and errors of memory to ours."""
+
+from __future__ import annotations
+
+import torch
+
+from sphinx_ros.errors import SphinxError, Status
+
+
+class memory_named:
+    """Turns the many out-of-memory errors into one :class:`SphinxError` with a remedy."""
+
+    def __init__(self, doing: str):
+        self._doing = doing
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, trace):
+        lacks = isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
+            isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+        )
+        if lacks:
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            raise SphinxError(
+                f"out of memory while {self._doing}: {str(error).splitlines()[0]}; use a smaller"
+                " checkpoint, dtype bfloat16, or a device with more memory",
+                status=Status.OUT_OF_MEMORY,
+            ) from error
+        return False
+
+
+def choose_device(device: str | torch.device | None) -> torch.device:
+    """The named device, or the best there is. Raises SphinxError for one that is not there."""
+    if device is None or device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+    except RuntimeError as error:
+        raise SphinxError(f"device {device!r} is unknown; use cpu, cuda or cuda:N") from error
+    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
+        raise SphinxError(
+            f"device {device} asked for, {torch.cuda.device_count()} CUDA devices found; use"
+            ' device "cpu", or install a driver and a CUDA build of torch'
+        )
+    return chosen
+
+
+def choose_dtype(dtype: str | torch.dtype | None, device: torch.device) -> torch.dtype:
+    """The named floating type, or bfloat16 on CUDA and float32 elsewhere."""
+    if dtype is None or dtype == "auto":
+        return torch.bfloat16 if device.type == "cuda" else torch.float32
+    if isinstance(dtype, torch.dtype):
+        return dtype
+    kinds = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    if dtype not in kinds:
+        raise SphinxError(f"dtype {dtype!r} is unknown; use one of {', '.join(kinds)}")
+    return kinds[dtype]

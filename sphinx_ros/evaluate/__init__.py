@@ -1,0 +1,1 @@
+"""Measuring a checkpoint: batched questions, scores against exact ground truth, tables."""

@@ -1,0 +1,158 @@
+"""Answers and ground truth to rows, rows to a table. numpy only; knows no model and no renderer.
+
+A row is one question: its group (refer, detect, pose, qa, describe), kind, size class, and counts
+or values. Tables are sums over rows, so rows from many processes simply join.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from sphinx_ros.image.letterbox import Letterbox
+from sphinx_ros.prompt.parse import denies, parse
+from sphinx_ros.prompt.results import to_detections, to_poses
+from sphinx_ros.prompt.templates import Task
+
+SIZE_CLASSES = ((0.09, "small"), (0.17, "medium"), (np.inf, "large"))
+"""Upper limits of a box's longer side as a share of the picture's longer side."""
+
+QA_KINDS = ("count", "colour", "exist", "relation_yesno", "what_relation")
+PCK_SHARE = 0.1
+"""A joint is right within this share of the person's box (its longer side)."""
+
+
+def iou(a: Sequence[float], b: Sequence[float]) -> float:
+    """Intersection over union of two boxes (x0, y0, x1, y1)."""
+    w = min(a[2], b[2]) - max(a[0], b[0])
+    h = min(a[3], b[3]) - max(a[1], b[1])
+    both = max(w, 0.0) * max(h, 0.0)
+    union = sum((x[2] - x[0]) * (x[3] - x[1]) for x in (a, b)) - both
+    return both / union if union > 0 else 0.0
+
+
+def size_class(box: Sequence[float], width: int, height: int) -> str:
+    """Small, medium or large in the picture."""
+    share = max(box[2] - box[0], box[3] - box[1]) / max(width, height)
+    return next(name for limit, name in SIZE_CLASSES if share < limit)
+
+
+def match(found: list[tuple[str, Sequence[float]]], true: list[tuple[str, Sequence[float]]]):
+    """(hits, false, missed) of labelled boxes: best pairs first, IoU >= 0.5, equal labels."""
+    pairs = sorted(
+        ((iou(f[1], t[1]), i, j) for i, f in enumerate(found) for j, t in enumerate(true)
+         if f[0] == t[0]), reverse=True,
+    )  # fmt: skip
+    used_f, used_t = set(), set()
+    for overlap, i, j in pairs:
+        if overlap >= 0.5 and i not in used_f and j not in used_t:
+            used_f.add(i)
+            used_t.add(j)
+    return len(used_t), len(found) - len(used_f), len(true) - len(used_t)
+
+
+def score(turn, text: str, observation) -> dict:
+    """One row for one question (a ``world.tasks.Turn``) and the model's answer."""
+    camera = observation.camera
+    place = Letterbox.of(camera.width, camera.height)
+    parsed = parse(text)
+    row = {"kind": turn.kind, "size": "", "scene": observation.seed}
+    if turn.task is Task.GROUND:
+        found, _, _ = to_detections(parsed, place)
+        true = turn.target["boxes"][0]
+        return row | {"group": "refer", "size": size_class(true, camera.width, camera.height),
+                      "iou": iou(found[0].box, true) if found else 0.0}  # fmt: skip
+    if turn.task is Task.DETECT:
+        found, _, _ = to_detections(parsed, place)
+        true = list(zip(turn.target["labels"], turn.target["boxes"], strict=True))
+        hits, false, missed = match([(d.label, d.box) for d in found], true)
+        right = not found and denies(text)
+        return row | {"group": "detect", "hits": hits, "false": false, "missed": missed,
+                      "none_right": right}  # fmt: skip
+    if turn.task is Task.POSE:
+        thing = observation.objects[turn.target["person"]]
+        return row | {"group": "pose"} | score_pose(parsed, place, thing)
+    right = text.strip().lower() in [a.lower() for a in turn.target.get("answers", ())]
+    group = "qa" if turn.kind in QA_KINDS else turn.kind
+    return row | {"group": group, "right": right}
+
+
+def score_pose(parsed, place: Letterbox, thing) -> dict:
+    """Per joint: labelled, labelled visible, and whether found within PCK_SHARE of the box."""
+    poses, _ = to_poses(parsed, place, thing.box)
+    limit = PCK_SHARE * max(thing.box[2] - thing.box[0], thing.box[3] - thing.box[1])
+    near = np.zeros(17, bool)
+    if poses:
+        read = np.array([(k.x, k.y) for k in poses[0].keypoints])
+        distance = np.linalg.norm(read - thing.keypoints[:, :2], axis=1)
+        near = np.nan_to_num(distance, nan=np.inf) <= limit
+    return {"known": (thing.keypoints[:, 2] > 0).tolist(),
+            "visible": (thing.keypoints[:, 2] == 2).tolist(), "near": near.tolist()}  # fmt: skip
+
+
+def mean(values: Iterable[float]) -> float:
+    """Mean, NaN of nothing."""
+    values = list(values)
+    return float(np.mean(values)) if values else float("nan")
+
+
+def f1(rows: list[dict]) -> float:
+    """F1 of summed hits, false and missed boxes."""
+    hits, false, missed = (sum(r[k] for r in rows) for k in ("hits", "false", "missed"))
+    return 2 * hits / (2 * hits + false + missed) if hits + false + missed else float("nan")
+
+
+def table(rows: list[dict]) -> dict[str, float]:
+    """All scores by dotted name; a count of questions beside each as ``<name>.n``."""
+    out: dict[str, float] = {}
+
+    def put(name: str, chosen: list[dict], values: dict[str, float]) -> None:
+        out.update({f"{name}.{k}": v for k, v in values.items()})
+        out[f"{name}.n"] = len(chosen)
+
+    refer = [r for r in rows if r["group"] == "refer"]
+
+    def boxes(chosen):
+        return {"acc50": mean(r["iou"] >= 0.5 for r in chosen),
+                "miou": mean(r["iou"] for r in chosen)}  # fmt: skip
+
+    put("refer", refer, boxes(refer))
+    for key in ("kind", "size"):
+        for value in dict.fromkeys(sorted(r[key] for r in refer)):
+            chosen = [r for r in refer if r[key] == value]
+            put(f"refer.{value}" if key == "kind" else f"refer.{value}_box", chosen, boxes(chosen))
+    detect = [r for r in rows if r["group"] == "detect"]
+    none = [r for r in detect if r["kind"] == "detect_none"]
+    put("detect", detect, {"f1": f1(detect), "none_acc": mean(r["none_right"] for r in none)})
+    for kind in ("detect", "detect_all"):
+        chosen = [r for r in detect if r["kind"] == kind]
+        name = {"detect": "detect.of_kind", "detect_all": "detect.everything"}[kind]
+        put(name, chosen, {"f1": f1(chosen)})
+    pose = [r for r in rows if r["group"] == "pose"]
+    put("pose", pose, pck(pose))
+    for group in ("qa", "describe"):
+        chosen = [r for r in rows if r["group"] == group]
+        put(group, chosen, {"acc": mean(r["right"] for r in chosen)})
+        if group == "qa":
+            for kind in QA_KINDS:
+                part = [r for r in chosen if r["kind"] == kind]
+                put(f"qa.{kind}", part, {"acc": mean(r["right"] for r in part)})
+    for group in ("refer", "detect", "pose", "qa", "describe"):
+        out[f"{group}.scenes"] = len({r["scene"] for r in rows if r["group"] == group})
+    return out
+
+
+def pck(rows: list[dict]) -> dict[str, float]:
+    """PCK over all labelled joints, over the visible ones, and by joint."""
+    if not rows:
+        return {"pck": float("nan"), "pck_visible": float("nan")}
+    known, visible, near = (np.array([r[k] for r in rows]) for k in ("known", "visible", "near"))
+    out = {"pck": float(near[known].mean()), "pck_visible": float(near[visible].mean())}
+    from sphinx_ros.types import COCO_KEYPOINTS
+
+    for part in ("nose", "shoulder", "elbow", "wrist", "hip", "knee", "ankle"):
+        index = [i for i, name in enumerate(COCO_KEYPOINTS) if part in name]
+        hit = near[:, index][known[:, index]]
+        out[f"{part}.pck"] = float(hit.mean()) if hit.size else float("nan")
+    return out

@@ -1,0 +1,154 @@
+"""Score a checkpoint on held-out scenes of the simulated tabletop, by several processes.
+
+Held-out means other seeds than training draws, full-size pictures of three shapes, and only the
+questions whose answers the scene determines. Knows the model only through its batched questions.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from pathlib import Path
+
+import numpy as np
+
+from sphinx_ros.evaluate.scores import score, table
+
+SIZES = ((640, 480), (640, 360), (480, 640))
+"""Width and height of the pictures, in turn."""
+
+HELD_OUT = 1_000_000_000
+"""First seed of held-out scenes; training draws seeds from 0 upwards."""
+
+PER_SCENE = {
+    "attribute": 0.6, "size": 0.6, "ordinal": 0.6, "relation": 0.6, "superlative": 0.6,
+    "detect": 1, "detect_none": 1, "detect_all": 0.34, "pose": 1, "describe": 1, "count": 1,
+    "colour": 1, "exist": 1, "relation_yesno": 1, "what_relation": 0.5,
+}  # fmt: skip
+"""Questions per scene; expressions of one type are asked where the scene allows them."""
+
+SEEDS_PER_RUN = 10_000_000
+BARS = {
+    "refer.acc50": 0.90, "refer.miou": 0.75, "detect.f1": 0.85, "detect.none_acc": 0.95,
+    "pose.pck": 0.80, "qa.acc": 0.95,
+}  # fmt: skip
+"""What the demonstration model is asked to reach."""
+
+_worker: dict = {}
+
+
+def _start(checkpoint: str, threads: int) -> None:
+    """Load the model once per process."""
+    import torch
+
+    from sphinx_ros.checkpoint import load_checkpoint
+    from sphinx_ros.evaluate.batch import BatchAsker
+
+    torch.set_num_threads(threads)
+    model, tokenizer, config = load_checkpoint(checkpoint)
+    _worker.update(asker=BatchAsker(model, tokenizer), size=config.image_size, worlds={})
+
+
+def _observe(index: int, seed: int, people_only: bool):
+    """The index-th held-out scene, or None where it has nobody and people are wanted."""
+    from sphinx_ros.world.scenes import World, compose
+
+    size = SIZES[index % len(SIZES)]
+    number = HELD_OUT + seed * SEEDS_PER_RUN + index
+    if people_only and not any(t.kind == "person" for t in compose(number, *size).things):
+        return None
+    worlds = _worker["worlds"]
+    if size not in worlds:
+        worlds[size] = World(*size)
+    return worlds[size].observe(number)
+
+
+def _score_batch(job) -> list[dict]:
+    """Rows of some scenes: render, look at all at once, ask question by question."""
+    import torch
+
+    from sphinx_ros.image.views import preprocess
+    from sphinx_ros.world.tasks import turns
+
+    indices, seed, people_only = job
+    scenes = [s for i in indices if (s := _observe(i, seed, people_only)) is not None]
+    per_scene = {"pose": 1} if people_only else PER_SCENE
+    asked = [turns(s, np.random.default_rng([seed, s.seed]), per_scene) for s in scenes]
+    kept = [i for i, turn in enumerate(asked) if turn]
+    scenes, asked = [scenes[i] for i in kept], [asked[i] for i in kept]
+    if not scenes:
+        return []
+    pixels = np.stack([preprocess(s.rgb, _worker["size"]) for s in scenes])
+    asker = _worker["asker"]
+    asker.look(torch.from_numpy(pixels))
+    rows = []
+    # questions of one length class together: a batch is as slow as its longest answer
+    asked = [sorted(t, key=lambda turn: len(turn.answer)) for t in asked]
+    for slot in range(max(map(len, asked))):
+        chosen = [turn[slot] if slot < len(turn) else turn[0] for turn in asked]
+        answers = asker.ask([turn.question for turn in chosen])
+        rows += [score(turn, text, scene)
+                 for turn, text, scene, own in zip(chosen, answers, scenes, asked, strict=True)
+                 if slot < len(own)]  # fmt: skip
+    return rows
+
+
+def evaluate(
+    checkpoint: str = "demo",
+    scenes: int = 1000,
+    seed: int = 0,
+    *,
+    batch: int = 24,
+    processes: int | None = None,
+    progress: bool = True,
+) -> dict[str, float]:
+    """Scores by dotted name (see :func:`sphinx_ros.evaluate.scores.table`).
+
+    Every task is asked about on at least ``scenes`` scenes: further scenes with people are drawn
+    until poses have as many.
+    """
+    import multiprocessing
+
+    from tqdm import tqdm
+
+    processes = processes or max(1, (os.cpu_count() or 2) // 1)
+    context = multiprocessing.get_context("spawn")
+    rows: list[dict] = []
+    with context.Pool(processes, _start, (str(checkpoint), 1)) as pool:
+        jobs = [(range(i, min(i + batch, scenes)), seed, False) for i in range(0, scenes, batch)]
+        with tqdm(total=scenes, unit="scene", desc="scenes", disable=not progress) as bar:
+            for job, part in zip(jobs, pool.imap(_score_batch, jobs), strict=True):
+                rows += part
+                bar.update(len(job[0]))
+        start = scenes
+        with tqdm(total=scenes, unit="scene", desc="people", disable=not progress) as bar:
+            while (have := len({r["scene"] for r in rows if r["group"] == "pose"})) < scenes:
+                bar.n = have
+                bar.refresh()
+                wide = 2 * batch
+                lots = max(1, min(2 * processes, math.ceil((scenes - have) / (0.3 * wide))))
+                jobs = [(range(start + k * wide, start + (k + 1) * wide), seed, True)
+                        for k in range(lots)]  # fmt: skip
+                rows += [row for part in pool.map(_score_batch, jobs) for row in part]
+                start += lots * wide
+    return table(rows)
+
+
+def report(scores: dict[str, float]) -> str:
+    """The table people read."""
+    lines = [f"{'score':26} {'value':>7} {'asked':>7} {'bar':>6}"]
+    for name, value in scores.items():
+        if name.endswith((".n", ".scenes")):
+            continue
+        count = scores.get(name.rsplit(".", 1)[0] + ".n", "")
+        bar = BARS.get(name)
+        mark = "" if bar is None else f"{bar:6.2f} {'reached' if value >= bar else 'MISSED'}"
+        lines.append(f"{name:26} {value:7.3f} {count:>7} {mark}")
+    return "\n".join(lines)
+
+
+def write(scores: dict[str, float], path: str | Path, **about) -> None:
+    """Scores as JSON, with what was measured beside them; NaN becomes null."""
+    plain = {k: (None if isinstance(v, float) and math.isnan(v) else v) for k, v in scores.items()}
+    Path(path).write_text(json.dumps(about | plain, indent=1) + "\n")

@@ -1,0 +1,1 @@
+"""Training the demonstration model from scratch on the simulated tabletop."""

@@ -1,0 +1,163 @@
+"""The miniature network as it is trained: initial weights, packed forward pass, loss, average."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sphinx_ros.model.config import ModelConfig
+from sphinx_ros.model.sphinx import SphinxModel
+from sphinx_ros.train import recipe
+from sphinx_ros.train.auxiliary import PatchHead
+from sphinx_ros.train.data import Batch
+
+
+def sin_cos_table(grid: int, width: int) -> Tensor:
+    """Fixed 2-D position codes [1 + grid^2, width], zero for the class token: a start to learn
+    from that already tells neighbours from strangers."""
+    half = width // 4
+    frequency = 1.0 / 100 ** (torch.arange(half) / half)
+    angle = torch.arange(grid)[:, None] * frequency * (2 * math.pi / grid)
+    code = torch.cat((angle.sin(), angle.cos()), 1)  # [grid, width / 2]
+    rows = code[:, None].expand(grid, grid, -1)
+    columns = code[None].expand(grid, grid, -1)
+    table = torch.cat((rows, columns), -1).flatten(0, 1)
+    table = F.pad(table, (0, width - table.shape[1]))
+    return torch.cat((torch.zeros(1, width), 0.3 * table))
+
+
+@torch.no_grad()
+def initialise(model: SphinxModel, seed: int) -> None:
+    """Start values for training from scratch; the libraries' own suit fine-tuning of deep ones."""
+    torch.manual_seed(seed)
+    grid = model.config.patch_grid
+    for name, p in model.named_parameters():
+        if name.endswith("gamma"):
+            p.fill_(0.5)
+        elif p.dim() <= 1:
+            p.fill_(1.0 if name.endswith("weight") else 0.0)
+        elif p.dim() == 4:
+            p.normal_(0, 1 / math.sqrt(p[0].numel()))
+        elif p.dim() == 2 and name.endswith(("weight", "in_proj_weight")):
+            p.normal_(0, 0.7 / math.sqrt(p.shape[1]))
+        else:
+            p.normal_(0, 0.3)
+    depth = 1 / math.sqrt(2 * model.config.n_layers)
+    for layer in model.layers:
+        layer.attention.wo.weight.mul_(depth)
+        layer.feed_forward.w2.weight.mul_(depth)
+    model.tok_embeddings.weight.normal_(0, 0.3)
+    clip, dino = model.clip.visual, model.dinov2_vitg14
+    clip.positional_embedding.copy_(sin_cos_table(grid, clip.positional_embedding.shape[-1]))
+    dino.pos_embed.copy_(sin_cos_table(grid, dino.pos_embed.shape[-1])[None])
+    positions = model.qformer.vision_model.embeddings.position_embedding
+    positions.copy_(sin_cos_table(grid, positions.shape[-1])[None])
+
+
+class Trained(nn.Module):
+    """The network and the auxiliary head, with the two losses."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.model = SphinxModel(config)
+        self.head = PatchHead(config.dim)
+
+    def learning(self, alone: bool) -> list[nn.Parameter]:
+        """The parameters that learn: all, or without the decoder while the towers are alone."""
+        return [p for name, p in self.named_parameters() if not (alone and in_decoder(name))]
+
+    def patches(self, image: Tensor) -> Tensor:
+        """The patch tokens [B, P, dim] within image tokens of one view."""
+        return image[:, -(self.model.config.patch_grid**2) - 1 : -1]
+
+    def towers_loss(self, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+        """Stage 1: the auxiliary loss alone."""
+        image = self.model.encode_image(batch.pictures)
+        return self.head(self.patches(image), batch)
+
+    def joint_loss(self, batch: Batch, auxiliary: float) -> tuple[Tensor, dict[str, float]]:
+        """Stage 2: loss on the answers of the packed turns, plus ``auxiliary`` of stage 1's."""
+        model, words = self.model, self.model.config.image_words
+        image = model.encode_image(batch.pictures)
+        extra, scores = self.head(self.patches(image), batch)
+        x = model.embed(batch.tokens, image)
+        turn = with_image(batch.turn, words, torch.zeros_like)
+        hidden = model.hidden(x, positions=packed_positions(batch, words), mask=turn_mask(turn))
+        learnt = batch.weight > 0
+        # a token is predicted from the position before it: shift by one, and past the image
+        rows, columns = learnt.nonzero(as_tuple=True)
+        logits = model.output(hidden[rows, columns + words - 1]).float()
+        losses = F.cross_entropy(logits, batch.tokens[learnt], reduction="none")
+        weight = batch.weight[learnt]
+        text = (losses * weight).sum() / weight.sum()
+        with torch.no_grad():
+            right = (logits.argmax(-1) == batch.tokens[learnt]).float()
+            token = (right * weight).sum() / weight.sum()
+            scores |= {"text": text.item(), "token": token.item()}
+        return text + auxiliary * extra, scores
+
+
+def in_decoder(name: str) -> bool:
+    """Whether a parameter of :class:`Trained` belongs to the language model."""
+    return name.startswith(tuple(f"model.{p}" for p in ("layers", "norm", "output", "tok_emb")))
+
+
+def with_image(text: Tensor, words: int, make) -> Tensor:
+    """[B, T] values of text tokens to [B, T + words], ``make``-filled for the image's places."""
+    filler = make(text[:, :1]).expand(-1, words)
+    return torch.cat((text[:, :1], filler, text[:, 1:]), dim=1)
+
+
+def packed_positions(batch: Batch, words: int) -> Tensor:
+    """Rotary positions [B, T + words]: BOS 0, the image 1..words, then the text behind it."""
+    b = len(batch.tokens)
+    image = torch.arange(1, words + 1).expand(b, -1)
+    return torch.cat((batch.position[:, :1], image, batch.position[:, 1:] + words), dim=1)
+
+
+def turn_mask(turn: Tensor) -> Tensor:
+    """[B, 1, L, L] bool: a token sees the prefix (turn 0) and its own turn, never what follows."""
+    length = turn.shape[1]
+    same = (turn[:, None, :] == turn[:, :, None]) | (turn[:, None, :] == 0)
+    causal = torch.ones(length, length, dtype=torch.bool).tril()
+    return (same & causal)[:, None]
+
+
+def groups(net: Trained, schedule: recipe.Schedule) -> list[dict]:
+    """Parameter groups of AdamW: decoder, vision (slower), each with and without decay."""
+    out: dict[tuple, list] = {}
+    for name, p in net.named_parameters():
+        vision = name.startswith("model.") and not in_decoder(name)
+        decay = p.dim() >= 2 and "embed" not in name and "token" not in name
+        out.setdefault((vision, decay), []).append(p)
+    return [
+        {"params": ps, "factor": schedule.vision_factor if vision else 1.0,
+         "weight_decay": schedule.weight_decay if decay else 0.0}
+        for (vision, decay), ps in sorted(out.items())
+    ]  # fmt: skip
+
+
+class Average:
+    """Exponential moving average of the parameters; short-memoried at the start."""
+
+    def __init__(self, net: nn.Module, decay: float):
+        self.decay, self.steps = decay, 0
+        self.values = [p.detach().clone() for p in net.parameters()]
+
+    @torch.no_grad()
+    def update(self, net: nn.Module) -> None:
+        """Take in the current parameters."""
+        self.steps += 1
+        weight = 1 - min(self.decay, (1 + self.steps) / (10 + self.steps))
+        torch._foreach_lerp_(self.values, list(net.parameters()), weight)
+
+    @torch.no_grad()
+    def swap(self, net: nn.Module) -> None:
+        """Exchange the averaged and the current values, there and back."""
+        for mine, p in zip(self.values, net.parameters(), strict=True):
+            held = p.detach().clone()
+            p.copy_(mine)
+            mine.copy_(held)

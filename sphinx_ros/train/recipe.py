@@ -1,0 +1,86 @@
+"""The demonstration model's sizes and its training recipe, as plain numbers. Knows no tensors.
+
+Every choice that was made by measuring stands here, so that a change of recipe is a change of
+this file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+VARIANT = "llama_ens"
+
+SIZES = {
+    "dim": 192,
+    "n_layers": 4,
+    "n_heads": 6,
+    "multiple_of": 64,
+    "norm_eps": 1e-5,
+    "max_seq_len": 1024,
+    "coordinate_decimals": 3,
+    "towers": {
+        "view": 168,
+        "clip": {"width": 128, "layers": 4, "heads": 4, "mlp_ratio": 3.0},
+        "convnext": {"dims": [32, 64, 128, 192], "depths": [1, 1, 2, 1]},
+        "dinov2": {"width": 128, "layers": 4, "heads": 4, "hidden": 256, "position_grid": 12},
+        "qformer": {
+            "width": 96,
+            "layers": 2,
+            "heads": 4,
+            "hidden": 192,
+            "queries": 8,
+            "vit_width": 96,
+            "vit_layers": 2,
+            "vit_heads": 4,
+            "vit_hidden": 192,
+        },
+    },
+}
+"""``config.json`` of the demonstration model: all four encoders, one view of 168 pixels."""
+
+RENDER_SIZES = ((336, 252), (336, 252), (336, 190), (252, 336))
+"""Width and height of training pictures, drawn with equal chance: 4:3 twice, 16:9, portrait."""
+
+TASK_WEIGHT = {
+    "exist": 4.0,
+    "relation_yesno": 4.0,
+    "count": 4.0,
+    "colour": 3.0,
+    "what_relation": 3.0,
+    "describe": 2.0,
+    "caption": 1.5,
+    "detect_none": 2.0,
+    "pose": 0.6,
+}
+"""Loss weight of an answer's tokens by kind of question (others 1): one-word answers would
+otherwise drown among the digits of boxes and poses."""
+
+LAST_DIGIT_WEIGHT = 0.15
+"""Loss weight of the third decimal: a thousandth of the picture is below what can be seen."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How a run spends its minutes.
+
+    minutes: wall time of the whole run. towers_share: share of it in which only the towers and
+    the projections learn, by an auxiliary head that reads objects off single image tokens;
+    without this stage coordinates are very slow to come. warmup_share: of each stage.
+    """
+
+    minutes: float = 120.0
+    towers_share: float = 0.16
+    warmup_share: float = 0.02
+    towers_batch: int = 16
+    batch: int = 8
+    text_tokens: int = 208
+    towers_rate: float = 1.5e-3
+    rate: float = 2e-3
+    vision_factor: float = 0.45
+    final_factor: float = 0.01
+    weight_decay: float = 0.05
+    clip: float = 1.0
+    average: float = 0.998
+    auxiliary: float = 0.3
+    save_minutes: float = 4.0
+    score_minutes: float = 8.0

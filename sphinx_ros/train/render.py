@@ -1,0 +1,53 @@
+"""Seeds to shards of rendered scenes on disk. Knows the world, not the model.
+
+A shard is a pickled list of observations, made and read on one machine only. Shards are written
+whole or not at all, by any number of processes.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+
+from sphinx_ros.world.truth import Observation
+
+SHARD = 256
+"""Scenes in a shard."""
+
+
+def write_shard(folder: Path, number: int, sizes) -> Path:
+    """Render shard ``number`` (seeds number * SHARD ...) into ``folder``; its path comes back."""
+    from sphinx_ros.world.scenes import World
+
+    target = folder / f"scenes_{number:05d}.pickle"
+    worlds: dict[tuple[int, int], World] = {}
+    scenes = []
+    for seed in range(number * SHARD, (number + 1) * SHARD):
+        # runs of one size spare the graphics context
+        size = sizes[(seed // (SHARD // len(sizes))) % len(sizes)]
+        if size not in worlds:
+            worlds[size] = World(*size)
+        scenes.append(worlds[size].observe(seed))
+    partial = target.with_suffix(f".{os.getpid()}.part")
+    partial.write_bytes(pickle.dumps(scenes, protocol=5))
+    partial.rename(target)
+    return target
+
+
+def read_shard(path: Path) -> list[Observation]:
+    """The scenes of a shard that :func:`write_shard` wrote on this machine."""
+    return pickle.loads(path.read_bytes())
+
+
+def render(folder: str | os.PathLike, shards: range, sizes) -> None:
+    """Render the shards that are not there yet, with a progress bar."""
+    from tqdm import tqdm
+
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with tqdm(total=len(shards) * SHARD, unit="scene", desc="rendering", mininterval=5) as bar:
+        for number in shards:
+            if not (folder / f"scenes_{number:05d}.pickle").exists():
+                write_shard(folder, number, sizes)
+            bar.update(SHARD)

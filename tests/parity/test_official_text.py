@@ -1,0 +1,155 @@
+"""Text generation against the official code's, from two-shard checkpoints on disk."""
+
+import pytest
+import torch
+from goldens import Golden, cases, picture
+
+from sphinx_ros.checkpoint import load_checkpoint
+from sphinx_ros.errors import BadRequest
+from sphinx_ros.generate import decode, generate_batch, seeded, stream, stream_text
+from sphinx_ros.image.views import preprocess
+from sphinx_ros.prompt.templates import conversation
+
+CASES = [("llama_ens5", c) for c in cases("generate_cases_ens5.json")]
+CASES += [("llama_ens5_light", c) for c in cases("generate_cases.json")]
+BATCHES = [(name, case) for name, case in CASES if "stream" not in case]
+STREAMS = [(name, case) for name, case in CASES if "stream" in case]
+
+
+def case_id(value) -> str:
+    return value.removeprefix("llama_") if isinstance(value, str) else value["image"][5:] or "text"
+
+
+@pytest.fixture(scope="module")
+def loaded(two_shards, image_tokens):
+    """Golden name -> (model, tokenizer, function from a case's picture name to image tokens)."""
+    models = {}
+
+    def look(name, model, image):
+        if not image:
+            return None
+        both = image_tokens.get(name)  # the pictures 120x200 and 210x130 of the golden file
+        if both is not None and image in ("proc:120,200,0", "proc:210,130,1"):
+            row = int(image == "proc:210,130,1")
+            field = ("image_u8", "b2_image_u8")[row]
+            assert (picture(image) == Golden(name)[field]).all()
+            return both[row : row + 1]
+        pixels = preprocess(picture(image), model.config.image_size)
+        with torch.inference_mode():
+            tokens = model.encode_image(torch.from_numpy(pixels)[None])
+        return tokens
+
+    def get(name):
+        if name not in models:
+            models.clear()
+            model, tokenizer, _ = load_checkpoint(two_shards(name))
+            seen = {}
+
+            def image(picture_name):
+                if picture_name not in seen:
+                    seen[picture_name] = look(name, model, picture_name)
+                return seen[picture_name]
+
+            models[name] = (model, tokenizer, image)
+        return models[name]
+
+    return get
+
+
+def prompts_of(case) -> list[str]:
+    if "prompts" in case:
+        return case["prompts"]
+    return [conversation([tuple(turn) for turn in case["qas"]])]
+
+
+def settings_of(case) -> dict:
+    return {
+        "max_new_tokens": case["max_gen_len"],
+        "temperature": case["temperature"],
+        "top_p": case["top_p"],
+        "generator": seeded(case["seed"]),
+        # the file doesn't say so: this one case was made with a sequence of 256
+        "max_seq_len": 256 if case["max_gen_len"] == 200 else None,
+    }
+
+
+def stop_sequences(tokenizer, symbols) -> list[list[int]]:
+    """As the official code builds them."""
+    return [
+        [tokenizer.eos_id],
+        *map(tokenizer.encode_segment, symbols),
+        *map(tokenizer.encode_wo_prefix_space, symbols),
+    ]
+
+
+@pytest.mark.parametrize(("name", "case"), BATCHES, ids=case_id)
+def test_generate(loaded, name, case):
+    model, tokenizer, image = loaded(name)
+    prompts = [tokenizer.encode(prompt, bos=True) for prompt in prompts_of(case)]
+    tokens = image(case["image"])
+    if tokens is not None:
+        tokens = tokens.expand(len(prompts), -1, -1)
+    stop = stop_sequences(tokenizer, case["stop"])
+    answers = generate_batch(model, prompts, tokens, stop=stop, **settings_of(case))
+    assert [answer.ids for answer in answers] == case["decoded_token_ids"]
+    assert [tokenizer.decode(answer.ids) for answer in answers] == case["texts"]
+
+
+@pytest.mark.parametrize(("name", "case"), STREAMS, ids=case_id)
+def test_stream(loaded, name, case):
+    model, tokenizer, image = loaded(name)
+    (prompt,) = prompts_of(case)
+    ids = stream(
+        model,
+        tokenizer.encode(prompt, bos=True),
+        image(case["image"]),
+        eos_id=tokenizer.eos_id,
+        **settings_of(case),
+    )
+    read = [token for token, _ in ids]
+    assert read[: len(case["decoded_token_ids"][0])] == case["decoded_token_ids"][0]
+    texts = list(stream_text(read, tokenizer.decode, case["stop"]))
+    assert texts == [(item["text"], item["end_of_content"]) for item in case["stream"]]
+
+
+def test_without_the_gap(loaded):
+    """A shortened prompt without the official filling with id 0: the answer is an answer."""
+    model, tokenizer, _ = loaded("llama_ens5_light")
+    prompt = tokenizer.encode("the red mug " * 40, bos=True)
+    limits = {"max_new_tokens": 8, "max_seq_len": 40}
+    (official,) = generate_batch(model, [prompt], **limits)
+    (ours,) = generate_batch(model, [prompt], fill_gap=False, **limits)
+    (direct,) = generate_batch(model, [prompt[-32:]], **limits)
+    assert official.ids[:4] == [0] * 4 and official.probabilities[0] != official.probabilities[0]
+    assert ours == direct and 0 not in ours.ids[:4]
+    streamed = list(stream(model, prompt, eos_id=-1, **limits))
+    assert [token for token, _ in streamed] == ours.ids
+
+
+def test_decode_stops_and_reports(loaded):
+    """Stop sequences, interruption, the callback, the cache's end and a request too long."""
+    model, tokenizer, _ = loaded("llama_ens5_light")
+    ids = tokenizer.encode("Detect all people shown in the image.", bos=True)
+    cache = model.new_cache(1, len(ids) + 10)
+    heard = []
+    whole = decode(
+        model, cache, 0, ids, max_new_tokens=99, on_token=lambda t, p: heard.append((t, p))
+    )
+    assert whole.finish_reason == "length" and len(whole.ids) == 10
+    assert heard == list(zip(whole.ids, whole.probabilities, strict=True))
+    stop = [[tokenizer.eos_id], whole.ids[4:6]]
+    cut = decode(model, cache, 0, ids, max_new_tokens=99, stop=stop)
+    assert cut.finish_reason == "stop" and cut.ids == whole.ids[:4]
+    assert cut.probabilities == whole.probabilities[:4]
+    calls = iter([False, False, True])
+    early = decode(model, cache, 0, ids, max_new_tokens=99, should_stop=lambda: next(calls))
+    assert early.finish_reason == "interrupted" and early.ids == whole.ids[:2]
+    drawn = [
+        decode(model, cache, 0, ids, max_new_tokens=9, temperature=2.0, generator=seeded(seed)).ids
+        for seed in (1, 1, 2)
+    ]
+    assert drawn[0] == drawn[1] != drawn[2]
+    with pytest.raises(BadRequest, match="leave 0 of"):
+        decode(model, cache, 10, ids, max_new_tokens=1)
+    with pytest.raises(BadRequest, match="between 1 and"):
+        generate_batch(model, [ids], max_new_tokens=4096)
