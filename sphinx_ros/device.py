@@ -44,6 +44,11 @@ def choose_device(device: str | torch.device | None) -> torch.device:
             f"device {device} asked for, {torch.cuda.device_count()} CUDA devices found; use"
             ' device "cpu", or install a driver and a CUDA build of torch'
         )
+    try:
+        torch.zeros(1, device=chosen).item()
+    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
+        reason = str(error).splitlines()[0]
+        raise SphinxError(f"device {device} can't be used ({reason}); use cpu or cuda") from error
     return chosen
 
 

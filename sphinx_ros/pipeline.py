@@ -119,6 +119,8 @@ class Sphinx:
             stop: texts that end an answer, beside the end-of-text token.
             seed: of the draws at temperature > 0; None draws from torch's global generator.
         """
+        if not prompts:
+            raise BadRequest("generate needs at least one prompt")
         if images is not None and len(images) != len(prompts):
             raise BadRequest(f"{len(prompts)} prompts and {len(images)} images: give one for each")
         rows = [self.tokenizer.encode(p, True, False) for p in prompts]

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from sphinx_ros.device import memory_named
-from sphinx_ros.errors import BadRequest, Status
+from sphinx_ros.errors import BadRequest, SphinxError, Status
 from sphinx_ros.generate import decode
 from sphinx_ros.image.letterbox import Letterbox
 from sphinx_ros.prompt.parse import denies, parse
@@ -92,7 +92,14 @@ class Seen:
         people = self.detect("person", timeout=deadline.left(), **options)
         if not people:
             return Results((), **dataclasses.asdict(people.report))
-        parts = [self._pose(p.box, {**options, "timeout": deadline.left()}) for p in people]
+        parts: list[Results[Pose]] = []
+        for person in people:
+            try:
+                parts.append(self._pose(person.box, {**options, "timeout": deadline.left()}))
+            except SphinxError as error:  # what was written before is not lost either
+                written = [p.raw_text for p in (people, *parts)] + [error.partial_text]
+                error.partial_text = "\n".join(written)
+                raise
         poses = [pose for part in parts for pose in part]
         return Results(
             poses,
@@ -172,7 +179,7 @@ class Seen:
         sphinx, started = self._sphinx, time.perf_counter()
         ids = sphinx.tokenizer.encode(conversation([(asked, None)]), True, False)
         watch = Watch(sphinx.tokenizer.decode, cancel, Deadline(timeout), on_text)
-        with sphinx._lock, memory_named(f"answering {task.value}"):
+        with watch.turn(sphinx._lock), memory_named(f"answering {task.value}"):
             shared = common_length(ids, self._ids)
             made = decode(
                 sphinx.model,

@@ -5,7 +5,10 @@ Knows no model; tells of every token to whoever listens.
 
 from __future__ import annotations
 
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from sphinx_ros.errors import Cancelled, SphinxError, TimedOut
 from sphinx_ros.prompt.templates import END_SIGNAL
@@ -37,6 +40,18 @@ class Watch:
         self._on_text, self._ids = on_text, []
         self._why: type[SphinxError] | None = None
         self._ended = False
+
+    @contextmanager
+    def turn(self, lock: threading.RLock) -> Iterator[None]:
+        """Hold the lock of a model that others use too; waiting counts towards the time limit."""
+        left = self._deadline.left()
+        if not lock.acquire(timeout=-1 if left is None else left):
+            self._why = TimedOut
+            self.raise_if_stopped("")
+        try:
+            yield
+        finally:
+            lock.release()
 
     def token(self, token: int, probability: float) -> None:
         """One more token was written."""

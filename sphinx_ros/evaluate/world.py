@@ -64,24 +64,22 @@ def _observe(index: int, seed: int, people_only: bool):
     return worlds[size].observe(number)
 
 
-def _score_batch(job) -> list[dict]:
-    """Rows of some scenes: render, look at all at once, ask question by question."""
+def ask_scenes(asker, scenes: list, image_size: int, seed: int, per_scene=PER_SCENE) -> list[dict]:
+    """Rows (see :mod:`sphinx_ros.evaluate.scores`) of some scenes, looked at all at once.
+
+    asker: a BatchAsker. image_size: of its model's config. seed: draws the questions.
+    """
     import torch
 
     from sphinx_ros.image.views import preprocess
     from sphinx_ros.world.tasks import turns
 
-    indices, seed, people_only = job
-    scenes = [s for i in indices if (s := _observe(i, seed, people_only)) is not None]
-    per_scene = {"pose": 1} if people_only else PER_SCENE
     asked = [turns(s, np.random.default_rng([seed, s.seed]), per_scene) for s in scenes]
     kept = [i for i, turn in enumerate(asked) if turn]
     scenes, asked = [scenes[i] for i in kept], [asked[i] for i in kept]
     if not scenes:
         return []
-    pixels = np.stack([preprocess(s.rgb, _worker["size"]) for s in scenes])
-    asker = _worker["asker"]
-    asker.look(torch.from_numpy(pixels))
+    asker.look(torch.from_numpy(np.stack([preprocess(s.rgb, image_size) for s in scenes])))
     rows = []
     # questions of one length class together: a batch is as slow as its longest answer
     asked = [sorted(t, key=lambda turn: len(turn.answer)) for t in asked]
@@ -92,6 +90,14 @@ def _score_batch(job) -> list[dict]:
                  for turn, text, scene, own in zip(chosen, answers, scenes, asked, strict=True)
                  if slot < len(own)]  # fmt: skip
     return rows
+
+
+def _score_batch(job) -> list[dict]:
+    """Rows of the scenes with some indices: render and ask."""
+    indices, seed, people_only = job
+    scenes = [s for i in indices if (s := _observe(i, seed, people_only)) is not None]
+    per_scene = {"pose": 1} if people_only else PER_SCENE
+    return ask_scenes(_worker["asker"], scenes, _worker["size"], seed, per_scene)
 
 
 def evaluate(
@@ -112,7 +118,10 @@ def evaluate(
 
     from tqdm import tqdm
 
-    processes = processes or max(1, (os.cpu_count() or 2) // 1)
+    from sphinx_ros.checkpoint import load_checkpoint
+
+    load_checkpoint(checkpoint)  # a bad one is told here: a pool would start its workers for ever
+    processes = processes or os.cpu_count() or 1
     context = multiprocessing.get_context("spawn")
     rows: list[dict] = []
     with context.Pool(processes, _start, (str(checkpoint), 1)) as pool:

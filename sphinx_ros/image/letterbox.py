@@ -71,6 +71,8 @@ def pad_to_square(rgb: np.ndarray) -> np.ndarray:
     Raises:
         BadImage: the array is not [H, W, 3] uint8 or holds no pixel.
     """
+    if not isinstance(rgb, np.ndarray):  # None is what OpenCV's imread gives for a missing file
+        raise BadImage(f"the picture is {type(rgb).__name__}, need an array [H, W, 3] uint8 RGB")
     if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8:
         raise BadImage(
             f"picture array of shape {rgb.shape} and type {rgb.dtype}: need [H, W, 3] uint8 RGB; "

@@ -48,6 +48,8 @@ RECIPES: dict[str, Recipe] = {
     "llama_ens5": Recipe(grid=2, side=2),
     "llama_ens5p2": Recipe(grid=2, side=2, halved_crops=True),
     "llama_ens10": Recipe(grid=3, side=3),
+    # the pictures of mixtral_sparse_ens in front of a dense decoder: the demonstration model
+    "llama_ens_fine": Recipe(side=16 / 7, convnext_native=True),
     "llama_ens_light": Recipe(**_LIGHT, side=16 / 7, convnext_native=True),
     "llama_ens5_light": Recipe(**_LIGHT, grid=2, side=32 / 7, convnext_native=True),
 }

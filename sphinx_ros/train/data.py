@@ -50,7 +50,7 @@ class Scenes:
         used: dict[Path, int] = {}
         while True:
             # shards that were used least come first
-            order = sorted(self.shards, key=lambda s: (used.get(s, 0), rng.random()))[:3]
+            order = sorted(self.shards, key=lambda s: (used.get(s, 0), rng.random()))[:2]
             pool: list[Observation] = []
             for shard in order:
                 used[shard] = used.get(shard, 0) + 1

@@ -10,6 +10,7 @@ import json
 import math
 import os
 import shutil
+import signal
 import time
 from pathlib import Path
 
@@ -17,10 +18,15 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
+from sphinx_ros.errors import CheckpointError
 from sphinx_ros.model.config import ModelConfig
 from sphinx_ros.train import recipe
 from sphinx_ros.train.data import Packer, Scenes, batches
 from sphinx_ros.train.network import Average, Trained, groups, initialise
+from sphinx_ros.train.render import read_shard
+
+HELD_OUT_SCENES = "held_out.pickle"
+"""File in a run's folder: scenes for scores while training; none, no scores."""
 
 
 def rate(schedule: recipe.Schedule, elapsed: float) -> tuple[bool, float]:
@@ -54,7 +60,7 @@ class Run:
     """One process of a run. folder: state, log and exports; scenes: the rendered shards."""
 
     def __init__(self, rank: int, world: int, folder: Path, scenes: Path, tokenizer_path: Path,
-                 schedule: recipe.Schedule, seed: int):  # fmt: skip
+                 schedule: recipe.Schedule, seed: int, start: str | None = None):  # fmt: skip
         from sphinx_ros.prompt.tokenizer import Tokenizer
 
         self.rank, self.world, self.folder, self.schedule = rank, world, folder, schedule
@@ -63,9 +69,11 @@ class Run:
         self.config = ModelConfig.from_json(recipe.SIZES, recipe.VARIANT, self.tokenizer.n_words)
         self.net = Trained(self.config)
         initialise(self.net.model, seed)
+        if start:
+            self.start_from(start)
         self.average = Average(self.net, schedule.average)
         self.optimizer = torch.optim.AdamW(groups(self.net, schedule), lr=1.0, betas=(0.9, 0.98))
-        self.seconds, self.images = 0.0, 0
+        self.seconds, self.images, self.asked_to_stop = 0.0, 0, False
         state = folder / "state.pt"
         if state.exists():
             self.restore(torch.load(state, weights_only=True))
@@ -74,6 +82,18 @@ class Run:
         self.scenes = Scenes(scenes)
         self.alone_batches = batches(self.config, self.scenes, schedule.towers_batch, None, rng)
         self.joint_batches = batches(self.config, self.scenes, schedule.batch, packer, rng)
+
+    def start_from(self, checkpoint: str) -> None:
+        """Begin with the weights of a checkpoint of the same sizes; the auxiliary head is new."""
+        from sphinx_ros.checkpoint import load_checkpoint
+
+        model, _, config = load_checkpoint(checkpoint)
+        if config != self.config:
+            raise CheckpointError(
+                f"{checkpoint} has other sizes than train/recipe.py ({config.variant}, dim"
+                f" {config.dim}); start from a checkpoint of this recipe, or from scratch"
+            )
+        self.net.model.load_state_dict(model.state_dict())
 
     def restore(self, state: dict) -> None:
         """Take up a saved run."""
@@ -127,51 +147,92 @@ class Run:
         self.images += len(batch.pictures) * self.world
         return scores | {"loss": loss.item(), "norm": norm.item(), "lr": lr, "alone": float(alone)}
 
-    def agreed_seconds(self, started: float, before: float) -> float:
-        """Rank 0's clock, so that all processes change stage and stop at the same step."""
-        clock = torch.tensor([before + time.monotonic() - started], dtype=torch.float64)
+    def agreed(self, started: float, before: float) -> tuple[float, bool]:
+        """Rank 0's clock, and whether it was asked to stop: all processes do so at one step."""
+        clock = before + time.monotonic() - started
+        said = torch.tensor([clock, self.asked_to_stop], dtype=torch.float64)
         if self.world > 1:
-            dist.broadcast(clock, 0)
-        return clock.item()
+            dist.broadcast(said, 0)
+        return said[0].item(), bool(said[1])
+
+    def score(self) -> dict[str, float]:
+        """Held-out scores of the averaged model by full answers; few scenes, a rough guide."""
+        from sphinx_ros.evaluate.batch import BatchAsker
+        from sphinx_ros.evaluate.scores import table
+        from sphinx_ros.evaluate.world import BARS, ask_scenes
+
+        scenes = read_shard(self.folder / HELD_OUT_SCENES)
+        self.average.swap(self.net)
+        self.net.eval()
+        rows = ask_scenes(BatchAsker(self.net.model, self.tokenizer), scenes,
+                          self.config.image_size, seed=0)  # fmt: skip
+        self.net.train()
+        self.average.swap(self.net)
+        return {name: value for name, value in table(rows).items() if name in BARS}
 
     def train(self) -> None:
-        """Run until the schedule's minutes are used up."""
-        from tqdm import tqdm
-
+        """Run until the schedule's minutes are used up, or until asked to stop; then save."""
         started, before = time.monotonic(), self.seconds
-        limit = self.schedule.minutes * 60
-        next_save = self.seconds + self.schedule.save_minutes * 60
-        next_score = self.seconds + self.schedule.score_minutes * 60
-        log = (self.folder / "log.jsonl").open("a") if self.rank == 0 else None
-        bar = tqdm(total=round(limit), initial=round(self.seconds), unit="s", desc="training",
-                   disable=self.rank != 0, mininterval=10)  # fmt: skip
-        recent: list[dict] = []
-        parent = os.getppid()
-        while self.seconds < limit:
+        limit, parent, stop = self.schedule.minutes * 60, os.getppid(), False
+        watcher = Watcher(self, limit) if self.rank == 0 else None
+        while self.seconds < limit and not stop:
             if os.getppid() != parent:  # the launcher was killed: its children end with it
                 return
-            recent.append(self.step())
-            self.seconds = self.agreed_seconds(started, before)
-            if self.rank:
-                if self.seconds >= next_score:
-                    next_score = self.seconds + self.schedule.score_minutes * 60
-                continue
-            if len(recent) >= 25:
-                mean = average_scores(recent)
-                mean |= {"minutes": self.seconds / 60, "images": self.images,
-                         "scenes": len(self.scenes)}  # fmt: skip
-                log.write(json.dumps({k: round(v, 5) for k, v in mean.items()}) + "\n")
-                log.flush()
-                bar.n = round(self.seconds)
-                shown = {k: f"{mean[k]:.3f}" for k in ("loss", "iou", "token") if k in mean}
-                bar.set_postfix(images=self.images, **shown)
-                recent.clear()
-            if self.seconds >= next_save:
-                self.save()
-                next_save = self.seconds + self.schedule.save_minutes * 60
-        bar.close()
-        if self.rank == 0:
-            self.save()
+            scores = self.step()
+            self.seconds, stop = self.agreed(started, before)
+            if watcher:
+                watcher.after_step(scores)
+        if watcher:
+            watcher.close()
+
+
+class Watcher:
+    """What rank 0 does beside training: progress bar, log, saved states, held-out scores."""
+
+    def __init__(self, run: Run, limit: float):
+        from tqdm import tqdm
+
+        self._run, self._recent = run, []
+        self._log = (run.folder / "log.jsonl").open("a")
+        self._bar = tqdm(total=round(limit), initial=round(run.seconds), unit="s", desc="training",
+                         mininterval=10)  # fmt: skip
+        self._due = {"save": 0.0, "score": 0.0}
+        for job in self._due:
+            self._next(job)
+
+    def _next(self, job: str) -> None:
+        minutes = getattr(self._run.schedule, f"{job}_minutes")
+        self._due[job] = self._run.seconds + 60 * minutes
+
+    def after_step(self, scores: dict[str, float]) -> None:
+        """Log every 25 steps; save and score when it is time."""
+        run = self._run
+        self._recent.append(scores)
+        if len(self._recent) >= 25:
+            mean = average_scores(self._recent)
+            self._write(mean | {"scenes": len(run.scenes)})
+            self._bar.n = round(run.seconds)
+            shown = {k: f"{mean[k]:.3f}" for k in ("loss", "iou", "token") if k in mean}
+            self._bar.set_postfix(images=run.images, **shown)
+            self._recent.clear()
+        if run.seconds >= self._due["save"]:
+            run.save()
+            self._next("save")
+        joint = not rate(run.schedule, run.seconds / 60)[0]
+        if run.seconds >= self._due["score"] and joint and (run.folder / HELD_OUT_SCENES).exists():
+            self._write(run.score())
+            self._next("score")
+
+    def _write(self, values: dict[str, float]) -> None:
+        values = {"minutes": self._run.seconds / 60, "images": self._run.images} | values
+        self._log.write(json.dumps({k: round(float(v), 5) for k, v in values.items()}) + "\n")
+        self._log.flush()
+
+    def close(self) -> None:
+        """Save and end the bar."""
+        self._bar.close()
+        self._run.save()
+        self._log.close()
 
 
 def average_scores(rows: list[dict]) -> dict[str, float]:
@@ -186,14 +247,21 @@ def process(rank: int, world: int, arguments: dict) -> None:
     if world > 1:
         os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
         dist.init_process_group("gloo", rank=rank, world_size=world)
-    Run(rank, world, **arguments).train()
+    run = Run(rank, world, **arguments)
+    # Ctrl-C reaches every process of the terminal: finish the step, save, end together.
+    signal.signal(signal.SIGINT, lambda *_: setattr(run, "asked_to_stop", True))
+    run.train()
     if world > 1:
         dist.destroy_process_group()
 
 
 def train(folder: Path, scenes: Path, tokenizer_path: Path, schedule: recipe.Schedule,
-          processes: int = 2, seed: int = 0, port: int = 29511) -> None:  # fmt: skip
-    """Train with ``processes`` single-threaded processes (two beat one with two threads)."""
+          processes: int = 2, seed: int = 0, port: int = 29511,
+          start: str | None = None) -> None:  # fmt: skip
+    """Train with ``processes`` single-threaded processes (two beat one with two threads).
+
+    Raises KeyboardInterrupt on Ctrl-C, after the processes have saved; another call goes on.
+    """
     import torch.multiprocessing as mp
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -204,5 +272,12 @@ def train(folder: Path, scenes: Path, tokenizer_path: Path, schedule: recipe.Sch
         OMP_NUM_THREADS="1", MASTER_PORT=str(port),
     )  # fmt: skip
     arguments = {"folder": folder, "scenes": scenes, "tokenizer_path": tokenizer_path,
-                 "schedule": schedule, "seed": seed}  # fmt: skip
-    mp.spawn(process, args=(processes, arguments), nprocs=processes)
+                 "schedule": schedule, "seed": seed, "start": start}  # fmt: skip
+    context = mp.spawn(process, args=(processes, arguments), nprocs=processes, join=False)
+    try:
+        while not context.join():
+            pass
+    except KeyboardInterrupt:
+        for child in context.processes:
+            child.join()
+        raise

@@ -63,6 +63,8 @@ class Trained(nn.Module):
     def __init__(self, config: ModelConfig):
         super().__init__()
         self.model = SphinxModel(config)
+        # a seventh faster on a CPU: the blocks' linear layers want channels last anyway
+        self.model.openclip_convnext_xxl.to(memory_format=torch.channels_last)
         self.head = PatchHead(config.dim)
 
     def learning(self, alone: bool) -> list[nn.Parameter]:

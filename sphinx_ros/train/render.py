@@ -35,6 +35,19 @@ def write_shard(folder: Path, number: int, sizes) -> Path:
     return target
 
 
+def render_held_out(path: Path, count: int = 32) -> None:
+    """Scenes that training never draws, to score on now and then while it runs."""
+    from sphinx_ros.evaluate.world import HELD_OUT, SIZES
+    from sphinx_ros.world.scenes import World
+
+    worlds = {size: World(*size) for size in SIZES}
+    # seeds below HELD_OUT: the final evaluation has its own, from HELD_OUT upwards
+    scenes = [worlds[SIZES[i % len(SIZES)]].observe(HELD_OUT - 1 - i) for i in range(count)]
+    partial = path.with_suffix(".part")
+    partial.write_bytes(pickle.dumps(scenes, protocol=5))
+    partial.rename(path)
+
+
 def read_shard(path: Path) -> list[Observation]:
     """The scenes of a shard that :func:`write_shard` wrote on this machine."""
     return pickle.loads(path.read_bytes())

@@ -1,0 +1,8 @@
+"""`python -m sphinx_ros <verb>`, the same as `sphinx-ros <verb>`."""
+
+import sys
+
+from sphinx_ros.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

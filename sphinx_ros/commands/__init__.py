@@ -1,0 +1,1 @@
+"""The verbs of `sphinx-ros`, one module a family. Importing them is cheap."""

@@ -1,0 +1,170 @@
+"""Results -> lines for people and one JSON object for programs. Knows no model and no picture."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, field
+
+from sphinx_ros.commands.arguments import BAD_INPUT, NO_ANSWER, NOT_FOUND, OK, one_line
+from sphinx_ros.errors import SphinxError, Status
+from sphinx_ros.types import Answer, Detection, Keypoint, Pose, Results
+
+SCHEMA = """--json prints one object per picture, one per line:
+  image         the file, or "camera N"
+  width height  pixels; null where the picture could not be read
+  task text     what was asked ("text" is empty for caption, a box for describe and pose)
+  status        OK NOT_FOUND BAD_IMAGE BAD_REQUEST TIMEOUT PARSE_FAILED OUT_OF_MEMORY ...
+  answer        the model's sentence for describe, caption and ask; null for the other verbs
+  results       list of {label, box: [x0, y0, x1, y1], score}; from pose with keypoints: 17 of
+                {name, x, y, score, visibility} in COCO order; a point in an answer has point:
+                [x, y] instead of box. Pixels of the picture as viewers show it, origin upper left
+  score         of the whole answer for describe, caption and ask; null for the other verbs
+  raw_text      the model's own words, partial where it was stopped
+  unread        parts of raw_text that look like a box or point and could not be read
+  milliseconds  looking and answering, without loading the model
+  tokens        tokens the model wrote
+  message       what went wrong and what to do, only where status is neither OK nor NOT_FOUND
+Scores are 0..1 from the probabilities of the coordinate tokens, null where unknown."""
+
+QUOTED = 160  # characters of the model's own words in a message
+
+
+@dataclass(frozen=True)
+class Report:
+    """One question on one picture. found: detections, poses or an answer; None after an error."""
+
+    image: str
+    task: str
+    text: str
+    size: tuple[int, int] | None = None  # width, height
+    found: Results | Answer | None = None
+    error: SphinxError | None = None
+    look_ms: float = 0.0
+
+    @property
+    def status(self) -> Status:
+        """The named outcome."""
+        return self.error.status if self.error else self.found.status
+
+    @property
+    def detections(self) -> list[Detection]:
+        """All boxes."""
+        if isinstance(self.found, Answer):
+            return list(self.found.detections)
+        return [item for item in self.found or () if isinstance(item, Detection)]
+
+    @property
+    def poses(self) -> list[Pose]:
+        """All people."""
+        if isinstance(self.found, Answer):
+            return []
+        return [item for item in self.found or () if isinstance(item, Pose)]
+
+    def message(self) -> str:
+        """One sentence for people; empty where the model answered."""
+        if self.error:
+            written = f' (so far: "{self.error.partial_text}")' if self.error.partial_text else ""
+            return one_line(f"{self.error}{written}")
+        if self.status is Status.PARSE_FAILED:
+            said = one_line(self.found.raw_text)
+            said = said if len(said) <= QUOTED else said[:QUOTED] + "..."
+            return f'the model\'s words hold no readable result: "{said}"'
+        return ""
+
+    def as_json(self) -> str:
+        """One line, see :data:`SCHEMA`."""
+        width, height = self.size or (None, None)
+        answer = self.found if isinstance(self.found, Answer) else None
+        points = [] if answer is None else [point(k) for k in answer.keypoints]
+        content = {
+            "image": self.image,
+            "width": width,
+            "height": height,
+            "task": self.task,
+            "text": self.text,
+            "status": self.status.name,
+            "answer": None if answer is None else answer.text,
+            "results": [*map(detection, self.detections), *map(pose, self.poses), *points],
+            "score": None if answer is None else known(answer.score, 4),
+            "raw_text": self.error.partial_text if self.error else self.found.raw_text,
+            "unread": [] if self.error else list(self.found.unread),
+            "milliseconds": None if self.error else known(self.look_ms + self.found.milliseconds),
+            "tokens": None if self.error else self.found.tokens,
+        }
+        if self.message():
+            content["message"] = self.message()
+        return json.dumps(content, ensure_ascii=False, allow_nan=False)
+
+    def as_lines(self) -> list[str]:
+        """One line per result: picture, status, label, box in pixels, score."""
+        head = f"{self.image}: {self.status.name}"
+        if self.message():
+            return [f"{head} {self.message()}"]
+        lines = [
+            f"{head} {d.label} {box_words(d.box)}{score_words(d.score)}" for d in self.detections
+        ]
+        for person in self.poses:
+            joints = [k for k in person.keypoints if math.isfinite(k.x)]
+            where = f" {box_words(person.box)}" if person.box else ""
+            places = ", ".join(f"{k.name} {k.x:.0f},{k.y:.0f}" for k in joints)
+            lines.append(f"{head} person{where}{score_words(person.score)} joints {places}")
+        if isinstance(self.found, Answer):
+            lines.insert(0, f"{head} {one_line(self.found.text)}{score_words(self.found.score)}")
+        elif not lines:
+            lines.append(f"{head} {one_line(self.found.raw_text)}")
+        return lines + [f"{self.image}: unread {one_line(part)}" for part in self.found.unread]
+
+
+def detection(item: Detection) -> dict:
+    """JSON of a box."""
+    box = [known(value) for value in item.box]
+    return {"label": item.label, "box": box, "score": known(item.score, 4)}
+
+
+def pose(item: Pose) -> dict:
+    """JSON of a person."""
+    joints = [{"name": k.name, "x": known(k.x), "y": known(k.y), "score": known(k.score, 4),
+               "visibility": k.visibility.name} for k in item.keypoints]  # fmt: skip
+    box = None if item.box is None else [known(value) for value in item.box]
+    return {"label": "person", "box": box, "score": known(item.score, 4), "keypoints": joints}
+
+
+def point(item: Keypoint) -> dict:
+    """JSON of a point that stood in an answer."""
+    place = [known(item.x), known(item.y)]
+    return {"label": item.name, "point": place, "score": known(item.score, 4)}
+
+
+def known(value: float, digits: int = 2) -> float | None:
+    """Rounded; None for NaN, which JSON does not have."""
+    return round(value, digits) if math.isfinite(value) else None
+
+
+def box_words(box) -> str:
+    """A box as `describe` and `pose` read it."""
+    return "box " + ",".join(f"{value:.1f}" for value in box)
+
+
+def score_words(score: float) -> str:
+    """ " score 0.93"; nothing where unknown."""
+    return "" if math.isnan(score) else f" score {score:.2f}"
+
+
+@dataclass
+class Tally:
+    """Outcomes of all pictures -> the exit code; the worst one counts."""
+
+    seen: set[Status] = field(default_factory=set)
+
+    def add(self, status: Status) -> None:
+        """Count one outcome."""
+        self.seen.add(status)
+
+    def exit_code(self) -> int:
+        """2 bad input, 3 no usable answer, 0 at least one answer, 1 not found anywhere."""
+        if self.seen & {Status.BAD_IMAGE, Status.BAD_REQUEST}:
+            return BAD_INPUT
+        if self.seen - {Status.OK, Status.NOT_FOUND}:
+            return NO_ANSWER
+        return OK if Status.OK in self.seen else NOT_FOUND

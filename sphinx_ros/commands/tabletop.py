@@ -1,0 +1,77 @@
+"""`sphinx-ros world SEED`: a seed -> a picture of the tabletop, and what is true in it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from sphinx_ros.commands.arguments import OK, Parser, number, size
+from sphinx_ros.commands.pictures import SUFFIXES, write_picture
+from sphinx_ros.errors import BadRequest
+
+ABOUT = """Draw one scene of the simulated tabletop, the world of the demonstration model.
+
+  sphinx-ros world 7                                    print what stands on the table
+  sphinx-ros world 7 --save scene.png                   write the picture as a camera sees it
+  sphinx-ros world 7 --truth truth.png                  the same with boxes, names and joints
+  sphinx-ros world 7 --size 360x640 --json              portrait; print JSON
+
+Then ask it: sphinx-ros detect scene.png
+"""
+
+
+def run(argv: Sequence[str]) -> int:
+    """Parse, draw, print; returns the exit code."""
+    options = parser().parse_intermixed_args(argv)
+    targets = [Path(t) for t in (options.save, options.truth) if t]
+    for target in targets:
+        if target.suffix.lower() not in SUFFIXES or not target.parent.is_dir():
+            raise BadRequest(
+                f"{target} must be a file with one of {' '.join(SUFFIXES)} in a folder that exists"
+            )
+    from sphinx_ros.world.preview import draw_truth
+    from sphinx_ros.world.scenes import observe
+
+    seen = observe(options.seed, *options.size)
+    if options.save:
+        write_picture(Path(options.save), seen.rgb)
+    if options.truth:
+        write_picture(Path(options.truth), draw_truth(seen))
+    for thing in seen.objects:
+        print(json.dumps(as_json(thing)) if options.json else as_line(thing))
+    return OK
+
+
+def as_line(thing) -> str:
+    """One object for people."""
+    name = " ".join(filter(None, (thing.size, thing.colour, thing.kind)))
+    box = ",".join(f"{v:.0f}" for v in thing.box)
+    return f"{name}: box {box}, {thing.visible:.0%} visible, {thing.depth:.2f} m away"
+
+
+def as_json(thing) -> dict:
+    """One object for programs; the fields are those of ``sphinx_ros.world.truth.SceneObject``."""
+    joints = thing.keypoints
+    return {
+        "kind": thing.kind,
+        "colour": thing.colour,
+        "size": thing.size,
+        "box": [float(v) for v in thing.box],
+        "visible": round(float(thing.visible), 4),
+        "depth": round(float(thing.depth), 4),
+        "position": [round(float(v), 4) for v in thing.position],
+        "keypoints": None if joints is None else [[round(float(v), 1) for v in j] for j in joints],
+    }
+
+
+def parser() -> Parser:
+    """The verb's command line."""
+    parser = Parser("world", description=ABOUT)
+    parser.add_argument("seed", metavar="SEED", type=number(0, 2**53, int), help="which scene")
+    parser.add_argument("--size", type=size, default=(640, 480), metavar="WxH",
+                        help="pixels (default: 640x480)")  # fmt: skip
+    parser.add_argument("--save", metavar="OUT", help="write the picture")
+    parser.add_argument("--truth", metavar="OUT", help="write the picture with the truth drawn in")
+    parser.add_argument("--json", action="store_true", help="print one JSON object per thing")
+    return parser

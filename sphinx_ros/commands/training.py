@@ -1,0 +1,129 @@
+"""`sphinx-ros train`: renders scenes, then trains while more are rendered. Knows no network.
+
+    folder/tokenizer.model  folder/scenes/  folder/state.pt  folder/log.jsonl  folder/checkpoint/
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from sphinx_ros.commands.arguments import OK, Parser, number
+from sphinx_ros.errors import BadRequest
+
+ABOUT = """Train the demonstration model from scratch, on the CPU, on simulated scenes.
+
+  sphinx-ros train                                      the whole recipe: two hours on two cores
+  sphinx-ros train --minutes 10 --scenes 2000           a try; the answers will be poor
+  sphinx-ros train --folder runs/demo                   the same folder again: goes on
+
+Scenes are rendered in the background while training runs. Ctrl-C saves and stops; the same command
+goes on from there. --minutes are of training time over all starts. FOLDER/checkpoint is a
+checkpoint at any time after the first minutes:
+  sphinx-ros eval world --checkpoint runs/demo/checkpoint --scenes 200
+"""
+
+FIRST_SHARDS = 4
+"""Shards that must be there before training starts: less would be learnt by heart."""
+
+
+def run(argv: Sequence[str]) -> int:
+    """Parse, render, train; returns the exit code."""
+    options = parser().parse_intermixed_args(argv)
+    folder = Path(options.folder)
+    try:
+        (folder / "scenes").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadRequest(f"--folder {folder} can't be made: {error.strerror}") from error
+    from sphinx_ros.train.loop import HELD_OUT_SCENES, train
+    from sphinx_ros.train.recipe import RENDER_SIZES, Schedule
+    from sphinx_ros.train.render import SHARD, render, render_held_out
+    from sphinx_ros.world.vocabulary import train_tokenizer
+
+    for partial in (folder / "scenes").glob("*.part"):  # of a renderer that was stopped
+        partial.unlink()
+    tokenizer = folder / "tokenizer.model"
+    if not tokenizer.exists():
+        train_tokenizer(tokenizer)
+    shards = -(-options.scenes // SHARD)
+    first = min(FIRST_SHARDS, shards)
+    render(folder / "scenes", range(first), RENDER_SIZES)
+    if not (folder / HELD_OUT_SCENES).exists():
+        render_held_out(folder / HELD_OUT_SCENES)
+    renderer = start_renderer(folder / "scenes", range(first, shards), RENDER_SIZES)
+    try:
+        train(
+            folder,
+            folder / "scenes",
+            tokenizer,
+            Schedule(minutes=options.minutes),
+            processes=options.processes,
+            seed=options.seed,
+            port=free_port(),
+            start=options.start,
+        )
+    finally:
+        if renderer is not None:
+            renderer.terminate()
+            renderer.join()
+    done = folder / "checkpoint"
+    print(f"{done}: try `sphinx-ros eval world --checkpoint {done}`", file=sys.stderr)
+    return OK
+
+
+def start_renderer(folder: Path, shards: range, sizes):
+    """A background process that renders what is missing; None where nothing is."""
+    import multiprocessing
+
+    missing = [n for n in shards if not (folder / f"scenes_{n:05d}.pickle").exists()]
+    if not missing:
+        return None
+    # a fresh interpreter: an OpenGL context and torch's threads do not survive a fork
+    arguments = (folder, missing, sizes, os.getpid())
+    process = multiprocessing.get_context("spawn").Process(
+        target=keep_rendering, args=arguments, daemon=True
+    )
+    process.start()
+    return process
+
+
+def keep_rendering(folder: Path, numbers: list[int], sizes, parent: int) -> None:
+    """Render shard after shard, out of the way of training, as long as the parent lives."""
+    from sphinx_ros.train.render import write_shard
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
+    os.nice(5)
+    for number_ in numbers:
+        if os.getppid() != parent:
+            return
+        write_shard(folder, number_, sizes)
+
+
+def free_port() -> int:
+    """A port on which the training processes can meet."""
+    with socket.socket() as door:
+        door.bind(("127.0.0.1", 0))
+        return door.getsockname()[1]
+
+
+def parser() -> Parser:
+    """The verb's command line."""
+    parser = Parser("train", description=ABOUT)
+    parser.add_argument("--folder", default="runs/demo", help="where everything is kept "
+                        "(default: runs/demo)")  # fmt: skip
+    parser.add_argument("--minutes", type=number(0.01, 100_000), default=120.0, metavar="M",
+                        help="training time in all (default: 120)")  # fmt: skip
+    parser.add_argument("--scenes", type=number(1, 10_000_000, int), default=20_000, metavar="N",
+                        help="scenes to render, in shards of 256 (default: 20000)")  # fmt: skip
+    parser.add_argument("--processes", type=number(1, 256, int), default=2, metavar="N",
+                        help="training processes of one thread each (default: 2)")  # fmt: skip
+    parser.add_argument("--start", metavar="X",
+                        help='begin with the weights of "demo" or a checkpoint folder '
+                        "(default: from scratch)")  # fmt: skip
+    parser.add_argument("--seed", type=number(0, 10**9, int), default=0, metavar="S",
+                        help="of start weights and order of scenes (default: 0)")  # fmt: skip
+    return parser

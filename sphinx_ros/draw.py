@@ -1,0 +1,168 @@
+"""Boxes, labels, skeletons and answers onto an RGB picture. OpenCV only; no model, no ROS.
+
+The same label always has the same colour, and labels stay inside the picture.
+"""
+
+from __future__ import annotations
+
+import colorsys
+import hashlib
+import math
+from collections.abc import Iterable, Sequence
+
+import cv2
+import numpy as np
+
+from sphinx_ros.types import COCO_EDGES, Box, Detection, Pose
+
+FONT = cv2.FONT_HERSHEY_SIMPLEX
+WHITE, BLACK = (255, 255, 255), (0, 0, 0)
+LEFT, RIGHT, MIDDLE = (80, 200, 255), (255, 160, 60), (240, 240, 90)  # sides of a skeleton
+
+
+def label_colour(label: str) -> tuple[int, int, int]:
+    """A bright RGB colour that depends on the words alone."""
+    turn = hashlib.sha256(label.encode()).digest()
+    hue, saturation = turn[0] / 256, 0.65 + 0.3 * turn[1] / 255
+    return tuple(int(255 * c) for c in colorsys.hsv_to_rgb(hue, saturation, 1.0))
+
+
+def draw(
+    rgb: np.ndarray,
+    detections: Iterable[Detection] = (),
+    poses: Iterable[Pose] = (),
+    captions: Sequence[str] = (),
+    scale: float | None = None,
+) -> np.ndarray:
+    """A copy of the picture [H, W, 3] uint8 with everything drawn in; captions go below it.
+
+    The result has the same width and, with captions, more height. Boxes outside the picture are
+    clipped, NaN coordinates are left out. scale: of the letters, 1 is about 22 pixels high; None
+    follows the picture's size.
+    """
+    picture = np.ascontiguousarray(rgb).copy()
+    scale = scale or max(0.35, min(picture.shape[:2]) / 900)
+    for pose in poses:
+        draw_pose(picture, pose)
+    taken: list[tuple[int, int, int, int]] = []
+    for item in detections:
+        if all(math.isfinite(v) for v in item.box):
+            draw_box(picture, item.box, label_colour(item.label))
+    # Labels last, so that no box's line runs through another's words.
+    for item in detections:
+        if all(math.isfinite(v) for v in item.box):
+            words = _with_score(item)
+            draw_label(picture, words, item.box, label_colour(item.label), scale, taken)
+    if not captions:
+        return picture
+    return np.vstack([picture, caption_bar(picture.shape[1], captions, scale)])
+
+
+def draw_box(picture: np.ndarray, box: Box, colour: tuple[int, int, int]) -> None:
+    """A frame with a dark rim, in place; readable on any background."""
+    height, width = picture.shape[:2]
+    thick = max(1, round(min(height, width) / 300))
+    x0, y0 = (int(min(max(v, 0), n - 1)) for v, n in zip(box[:2], (width, height), strict=True))
+    x1, y1 = (int(min(max(v, 0), n - 1)) for v, n in zip(box[2:], (width, height), strict=True))
+    cv2.rectangle(picture, (x0, y0), (x1, y1), BLACK, thick + 2, cv2.LINE_AA)
+    cv2.rectangle(picture, (x0, y0), (x1, y1), colour, thick, cv2.LINE_AA)
+
+
+def draw_label(
+    picture: np.ndarray,
+    words: str,
+    box: Box,
+    colour: tuple[int, int, int],
+    scale: float,
+    taken: list[tuple[int, int, int, int]],
+) -> None:
+    """Words on a coloured plate at the box's upper left corner, in place.
+
+    The plate is moved into the picture and off the plates in `taken` (x0, y0, x1, y1), to which it
+    is added; words too long for the picture are cut.
+    """
+    height, width = picture.shape[:2]
+    words = fit(words, width - 8, scale)
+    (wide, high), below = cv2.getTextSize(words, FONT, scale, 1)
+    wide, high = wide + 6, high + below + 4
+    x = int(min(max(box[0], 0), max(width - wide, 0)))
+    places = [box[1] - high, box[1], box[3] - high, box[3], 0]
+    y = next((p for p in places if _free(x, p, wide, high, height, taken)), places[1])
+    y = int(min(max(y, 0), max(height - high, 0)))
+    taken.append((x, y, x + wide, y + high))
+    cv2.rectangle(picture, (x, y), (x + wide - 1, y + high - 1), colour, cv2.FILLED)
+    bright = 0.3 * colour[0] + 0.59 * colour[1] + 0.11 * colour[2]
+    ink = BLACK if bright > 120 else WHITE
+    cv2.putText(picture, words, (x + 3, y + high - below - 2), FONT, scale, ink, 1, cv2.LINE_AA)
+
+
+def draw_pose(picture: np.ndarray, pose: Pose) -> None:
+    """Bones and joints, in place; the left side blue, the right side orange."""
+    thick = max(1, round(min(picture.shape[:2]) / 250))
+    points = [
+        (round(k.x), round(k.y)) if math.isfinite(k.x) and math.isfinite(k.y) else None
+        for k in pose.keypoints
+    ]
+    if len(points) == 17:
+        for one, other in COCO_EDGES:
+            if points[one] and points[other]:
+                colour = _side(one) if _side(one) == _side(other) else MIDDLE
+                cv2.line(picture, points[one], points[other], BLACK, thick + 2, cv2.LINE_AA)
+                cv2.line(picture, points[one], points[other], colour, thick, cv2.LINE_AA)
+    for index, point in enumerate(points):
+        if point:
+            cv2.circle(picture, point, thick + 2, BLACK, cv2.FILLED, cv2.LINE_AA)
+            cv2.circle(picture, point, thick + 1, _side(index), cv2.FILLED, cv2.LINE_AA)
+
+
+def caption_bar(width: int, lines: Sequence[str], scale: float) -> np.ndarray:
+    """[H, width, 3] uint8: dark bar with one line of white text each, cut to the width."""
+    (_, high), below = cv2.getTextSize("Ag", FONT, scale, 1)
+    pitch = high + below + 6
+    bar = np.full((pitch * len(lines) + 6, width, 3), 28, np.uint8)
+    for row, line in enumerate(lines):
+        at = (6, 3 + pitch * row + high + 3)
+        cv2.putText(bar, fit(line, width - 12, scale), at, FONT, scale, WHITE, 1, cv2.LINE_AA)
+    return bar
+
+
+def side_by_side(pictures: Sequence[np.ndarray], columns: int, gap: int = 8) -> np.ndarray:
+    """Pictures of any sizes in a grid on a light ground, each as wide as the widest."""
+    width = max(p.shape[1] for p in pictures)
+    rows = []
+    for start in range(0, len(pictures), columns):
+        row = pictures[start : start + columns]
+        height = max(p.shape[0] for p in row)
+        sheet = np.full((height + gap, columns * (width + gap), 3), 245, np.uint8)
+        for column, picture in enumerate(row):
+            left = column * (width + gap)
+            sheet[: picture.shape[0], left : left + picture.shape[1]] = picture
+        rows.append(sheet)
+    inside = np.vstack(rows)[: -gap or None, : -gap or None]
+    return cv2.copyMakeBorder(inside, gap, gap, gap, gap, cv2.BORDER_CONSTANT, value=(245,) * 3)
+
+
+def fit(words: str, width: float, scale: float) -> str:
+    """The words, or as many of them with an ellipsis as fit into `width` pixels; ASCII only."""
+    words = words.encode("ascii", "replace").decode().replace("\n", " ")
+    if cv2.getTextSize(words, FONT, scale, 1)[0][0] <= width:
+        return words
+    while words and cv2.getTextSize(words + "...", FONT, scale, 1)[0][0] > width:
+        words = words[:-1]
+    return words + "..."
+
+
+def _with_score(item: Detection) -> str:
+    return item.label if math.isnan(item.score) else f"{item.label} {item.score:.2f}"
+
+
+def _side(index: int) -> tuple[int, int, int]:
+    """Odd COCO indices are the person's left, even ones the right, 0 is the nose."""
+    return MIDDLE if index == 0 else (LEFT if index % 2 else RIGHT)
+
+
+def _free(x, y, wide, high, picture_height, taken) -> bool:
+    inside = 0 <= y and y + high <= picture_height
+    return inside and not any(
+        x < x1 and x0 < x + wide and y < y1 and y0 < y + high for x0, y0, x1, y1 in taken
+    )

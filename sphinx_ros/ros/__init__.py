@@ -1,0 +1,1 @@
+"""SPHINX as a ROS 2 node. Only modules in here import rclpy."""

@@ -1,0 +1,144 @@
+"""What the demonstration asks, and how right an answer is. Knows the truth, but no ROS, no model.
+
+Objects are the dicts that the camera publishes on ~/truth: "kind", "colour", "box" in pixels
+[x0, y0, x1, y1] and, of a person, "keypoints" 17 x [x, y, v].
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sphinx_ros.errors import Status
+from sphinx_ros.prompt.templates import Task
+from sphinx_ros.types import COCO_KEYPOINTS, Detection, Pose
+
+KINDS = ("cube", "ball", "can", "cone", "mug", "bottle")
+ENOUGH = 0.5  # IoU from which a box counts as found, as usual
+NEAR = 0.1  # a joint is right within this share of the person's longer side (PCK@0.1)
+
+
+@dataclass(frozen=True)
+class Question:
+    """One thing to ask: how ("service", "topic" or "action"), what, and which object it is about.
+
+    expected: the right words for ASK, in lower case.
+    """
+
+    how: str
+    task: Task
+    text: str = ""
+    about: tuple[str, str] | None = None  # colour, kind
+    expected: str = ""
+
+    @property
+    def line(self) -> str:
+        """As the table shows it, and as ~/set_queries reads it."""
+        return f"{self.task.value}: {self.text}" if self.text else self.task.value
+
+
+@dataclass(frozen=True)
+class Reply:
+    """The parts of an answer that are judged."""
+
+    status: Status
+    boxes: Sequence[Detection] = ()
+    people: Sequence[Pose] = ()
+    text: str = ""
+
+
+def questions(objects: Sequence[dict]) -> list[Question]:
+    """Questions that make sense for these objects, of which no two are alike."""
+    things = [o for o in objects if o["kind"] != "person"]
+    one, other, third, fourth = things[:4]
+    absent = next(k for k in KINDS if all(k != o["kind"] for o in objects))
+    return [
+        Question("service", Task.GROUND, f"the {one['colour']} {one['kind']}", _key(one)),
+        Question("service", Task.GROUND, f"the {other['colour']} {other['kind']}", _key(other)),
+        Question("service", Task.DETECT, third["kind"]),
+        Question("service", Task.DETECT, absent),
+        Question("service", Task.POSE),
+        Question("service", Task.ASK, f"What color is the {fourth['kind']}?",
+                 expected=fourth["colour"]),
+        Question("service", Task.ASK, f"Is there a {absent} in the image?", expected="no"),
+        Question("action", Task.CAPTION),
+        Question("topic", Task.DETECT, "objects"),
+        Question("topic", Task.POSE),
+        Question("topic", Task.ASK, "How many objects are there?", expected=str(len(objects))),
+    ]  # fmt: skip
+
+
+def judge(question: Question, reply: Reply, objects: Sequence[dict]) -> tuple[str, str, bool]:
+    """(the answer in words, how right it is, whether it is right), against one picture's truth."""
+    if reply.status not in (Status.OK, Status.NOT_FOUND):
+        return reply.status.name, "no answer", False
+    if question.task is Task.GROUND:
+        return _judge_box(question, reply, objects)
+    if question.task is Task.POSE:
+        return _judge_pose(reply, objects)
+    if question.task is Task.ASK:
+        said = reply.text.strip().rstrip(".").lower()
+        right = said == question.expected
+        return reply.text, "right" if right else f"wrong: {question.expected}", right
+    wanted = objects
+    if question.task is Task.DETECT and question.text != "objects":
+        wanted = [o for o in objects if o["kind"] == question.text]
+        if not wanted:
+            right = not reply.boxes and reply.status is Status.NOT_FOUND
+            said = _count(reply) if reply.boxes else reply.status.name
+            return said, "right" if right else "wrong: there is none", right
+    return _judge_boxes(reply, wanted)
+
+
+def overlap(a: Sequence[float], b: Sequence[float]) -> float:
+    """Intersection over union of two boxes x0, y0, x1, y1."""
+    wide = max(min(a[2], b[2]) - max(a[0], b[0]), 0)
+    high = max(min(a[3], b[3]) - max(a[1], b[1]), 0)
+    whole = sum((box[2] - box[0]) * (box[3] - box[1]) for box in (a, b)) - wide * high
+    return wide * high / whole if whole > 0 else 0.0
+
+
+def _key(thing: dict) -> tuple[str, str]:
+    return thing["colour"], thing["kind"]
+
+
+def _count(reply: Reply) -> str:
+    return f"{len(reply.boxes)} box" + "es" * (len(reply.boxes) != 1)
+
+
+def _judge_box(question, reply, objects) -> tuple[str, str, bool]:
+    if not reply.boxes:
+        return reply.status.name, "wrong: it is there", False
+    box = reply.boxes[0].box
+    true = next(o["box"] for o in objects if _key(o) == question.about)
+    value = overlap(box, true)
+    words = "[" + " ".join(f"{v:.0f}" for v in box) + "]"
+    return words, f"IoU {value:.2f}", value >= ENOUGH
+
+
+def _judge_boxes(reply, wanted) -> tuple[str, str, bool]:
+    """Every wanted object takes its best box that names its kind."""
+    best = [
+        max((overlap(b.box, o["box"]) for b in reply.boxes if o["kind"] in b.label), default=0.0)
+        for o in wanted
+    ]
+    found = [value for value in best if value >= ENOUGH]
+    right = len(found) == len(wanted) == len(reply.boxes)
+    mean = f", mean IoU {sum(found) / len(found):.2f}" if found else ""
+    return _count(reply), f"{len(found)} of {len(wanted)}{mean}", right
+
+
+def _judge_pose(reply, objects) -> tuple[str, str, bool]:
+    person = next(o for o in objects if o["kind"] == "person")
+    x0, y0, x1, y1 = person["box"]
+    limit = NEAR * max(x1 - x0, y1 - y0)
+    known = [i for i in range(len(COCO_KEYPOINTS)) if person["keypoints"][i][2] > 0]
+    near = 0
+    for pose in reply.people[:1]:
+        for i in known:
+            point, (x, y, _) = pose.keypoints[i], person["keypoints"][i]
+            near += math.hypot(point.x - x, point.y - y) <= limit  # False for NaN
+    placed = sum(math.isfinite(k.x) for pose in reply.people[:1] for k in pose.keypoints)
+    share = near / len(known) if known else 0.0
+    return f"{placed} joints", f"{near} of {len(known)} near", share >= 0.8

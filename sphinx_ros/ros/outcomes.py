@@ -1,0 +1,124 @@
+"""What the worker takes in and gives out, as plain values. Knows no message and no model."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from sphinx_ros.errors import SphinxError, Status
+from sphinx_ros.ros.queries import Query
+from sphinx_ros.types import Answer, Detection, Pose
+
+NAN = math.nan
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """A picture that has arrived, still as bytes. Times are seconds of the node's clock.
+
+    decode: bytes to RGB [H, W, 3] uint8; raises BadImage. stamp: when it was taken, NaN if the
+    camera did not say. header: handed through to the answer untouched. own: it came with a request
+    and not from the camera.
+    """
+
+    decode: Callable[[], np.ndarray]
+    received: float
+    stamp: float = NAN
+    header: Any = None
+    own: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """A frame that was decoded and encoded, or the error that kept it from it."""
+
+    frame: Frame
+    rgb: np.ndarray | None = None
+    seen: Any = None
+    error: Exception | None = None
+    decode_ms: float = NAN
+    look_ms: float = NAN
+
+
+@dataclass(frozen=True)
+class Times:
+    """The fields of msg/Timing: seconds of the node's clock, milliseconds of a steady one."""
+
+    received: float = NAN
+    started: float = NAN
+    finished: float = NAN
+    image_age_ms: float = NAN
+    queue_ms: float = NAN
+    decode_ms: float = NAN
+    look_ms: float = NAN
+    query_ms: float = NAN
+    tokens: int = 0
+    frames_dropped: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What became of one query. `result` is what the method of Seen returned, None on failure."""
+
+    query: Query
+    status: Status
+    text: str = ""
+    result: Any = None
+    raw_text: str = ""
+    unread: tuple[str, ...] = ()
+    header: Any = None
+    width: int = 0
+    height: int = 0
+    times: Times = field(default_factory=Times)
+
+    @property
+    def boxes(self) -> list[Detection]:
+        """The boxes of the result, those that stood in a text answer included."""
+        if isinstance(self.result, Answer):
+            return list(self.result.detections)
+        return [item for item in self.result or () if isinstance(item, Detection)]
+
+    @property
+    def people(self) -> list[Pose]:
+        """The people of the result."""
+        if isinstance(self.result, Answer):
+            return []
+        return [item for item in self.result or () if isinstance(item, Pose)]
+
+
+def name_error(error: BaseException) -> tuple[Status, str]:
+    """The named outcome and one sentence for any error. INTERNAL for what is not foreseen."""
+    if isinstance(error, SphinxError):
+        return error.status, str(error)
+    if isinstance(error, MemoryError) or _is_torch_memory(error):
+        free_memory()
+        return Status.OUT_OF_MEMORY, (
+            f"no memory left on the device: {_first_line(error)}; "
+            "use a smaller checkpoint or dtype, or another device"
+        )
+    return Status.INTERNAL, f"{type(error).__name__}: {_first_line(error)}; see the node's log"
+
+
+def free_memory() -> None:
+    """Give cached accelerator memory back, if torch is there and has any."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def _is_torch_memory(error: BaseException) -> bool:
+    # torch.cuda.OutOfMemoryError, and on the CPU a RuntimeError that only its text tells apart.
+    words = str(error).lower()
+    return type(error).__name__ == "OutOfMemoryError" or (
+        isinstance(error, RuntimeError)
+        and ("out of memory" in words or "can't allocate memory" in words)
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [""])[0][:300]

@@ -1,0 +1,187 @@
+"""The simulated camera as a ROS node: a live tabletop, or the recorded clip without OpenGL.
+
+Publishes pictures, calibration, depth and, for checking answers, what is true in each picture as
+JSON. Knows no model.
+"""
+
+from __future__ import annotations
+
+import array
+import itertools
+import json
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import rclpy
+from rcl_interfaces.msg import IntegerRange, ParameterDescriptor
+from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
+
+from sphinx_ros.errors import SphinxError
+from sphinx_ros.image.decode import decode_compressed
+from sphinx_ros.ros import messages as m
+from sphinx_ros.ros.environment import prepare
+from sphinx_ros.world.clip import read_clip, read_truth
+
+FRAME_ID = "camera_optical_frame"
+JPEG_QUALITY = 90
+
+
+@dataclass(frozen=True, eq=False)
+class Shot:
+    """One picture: rgb [H, W, 3] uint8, depth [H, W] float32 metres or None, what is true in it.
+
+    objects: as in `world.clip.read_truth`. pinhole: fx, fy, cx, cy in pixels, (0, 0) being the
+    corner of the picture. jpeg: the picture as it was recorded, None if it was not.
+    """
+
+    rgb: np.ndarray
+    depth: np.ndarray | None
+    objects: list[dict]
+    pinhole: tuple[float, float, float, float]
+    jpeg: bytes | None = None
+
+
+def live_shots(seed: int, width: int, height: int) -> Iterator[Shot]:
+    """What the simulated camera sees at the moment it is asked; needs OpenGL (EGL)."""
+    from sphinx_ros.world.live import LiveWorld
+    from sphinx_ros.world.record import frame_truth
+
+    world, begun = LiveWorld(seed, width, height), time.monotonic()
+    while True:
+        seen = world.observe(time.monotonic() - begun, depth=True)
+        camera = seen.camera
+        pinhole = (camera.fx, camera.fy, camera.cx, camera.cy)
+        yield Shot(seen.rgb, seen.depth, frame_truth(seen, 0)["objects"], pinhole)
+
+
+def clip_shots() -> Iterator[Shot]:
+    """The recorded clip over and over."""
+    camera = read_truth()["camera"]
+    pinhole = tuple(camera[name] for name in ("fx", "fy", "cx", "cy"))
+    for _, jpeg, truth in itertools.cycle(list(read_clip())):
+        yield Shot(decode_compressed(jpeg), None, truth["objects"], pinhole, jpeg)
+
+
+class WorldCamera(Node):
+    """Node `world_camera`: image_raw (and compressed), camera_info, depth/image_raw, ~/truth."""
+
+    def __init__(self, **options):
+        super().__init__("world_camera", **options)
+        source = self._declare("source", "auto", "auto, world (simulated) or clip (recorded)")
+        seed = self._declare("seed", 1, "which tabletop the simulated camera shows", 0, 2**31)
+        size = [
+            self._declare(name, pixels, f"{name} of the simulated picture, pixels", 64, 4096)
+            for name, pixels in (("width", 640), ("height", 480))
+        ]
+        rate = self._declare("rate", 10, "pictures per second", 1, 120)
+        self._shots = self._open(source, seed, *size)
+        # Reliable, as rviz asks for it; a reader that wants best effort is served as well.
+        self._image = self.create_publisher(m.Image, "image_raw", 1)
+        self._jpeg = self.create_publisher(m.CompressedImage, "image_raw/compressed", 1)
+        self._info = self.create_publisher(m.CameraInfo, "camera_info", 1)
+        self._depth = self.create_publisher(m.Image, "depth/image_raw", 1)
+        self._truth = self.create_publisher(m.String, "~/truth", 100)
+        self.create_timer(1 / rate, self.publish)
+
+    def _declare(self, name: str, default, about: str, low: int = 0, high: int = 0):
+        limits = [IntegerRange(from_value=low, to_value=high, step=1)] if high else []
+        descriptor = ParameterDescriptor(description=about, read_only=True, integer_range=limits)
+        return self.declare_parameter(name, default, descriptor).value
+
+    def _open(self, source: str, seed: int, width: int, height: int) -> Iterator[Shot]:
+        if source not in ("auto", "world", "clip"):
+            raise ValueError(f"source is {source!r}; it must be auto, world or clip")
+        if source != "clip":
+            try:
+                shots = live_shots(seed, width, height)
+                first = next(shots)
+                self.get_logger().info(f"simulated tabletop {seed}, {width}x{height}")
+                return itertools.chain([first], shots)
+            except (ImportError, OSError, RuntimeError, SphinxError) as error:
+                if source == "world":
+                    raise
+                self.get_logger().warning(f"no OpenGL here ({error}); showing the recorded clip")
+        self.get_logger().info("recorded clip")
+        return clip_shots()
+
+    def publish(self) -> None:
+        """One picture with everything that belongs to it, under one stamp."""
+        shot = next(self._shots)
+        header = m.Header(stamp=self.get_clock().now().to_msg(), frame_id=FRAME_ID)
+        stamp = header.stamp.sec * 10**9 + header.stamp.nanosec
+        height, width = shot.rgb.shape[:2]
+        truth = {"stamp": stamp, "width": width, "height": height, "objects": shot.objects}
+        self._truth.publish(m.String(data=json.dumps(truth, separators=(",", ":"))))
+        self._info.publish(camera_info(header, width, height, shot.pinhole))
+        if self._image.get_subscription_count():
+            self._image.publish(m.image_message(shot.rgb, header))
+        if self._jpeg.get_subscription_count():
+            self._jpeg.publish(jpeg_message(shot, header))
+        if shot.depth is not None and self._depth.get_subscription_count():
+            self._depth.publish(depth_message(shot.depth, header))
+
+
+def camera_info(header, width: int, height: int, pinhole) -> m.CameraInfo:
+    """Calibration of a camera without distortion. Its pixel centres are whole numbers."""
+    fx, fy, cx, cy = pinhole[0], pinhole[1], pinhole[2] - 0.5, pinhole[3] - 0.5
+    return m.CameraInfo(
+        header=header,
+        width=width,
+        height=height,
+        distortion_model="plumb_bob",
+        d=[0.0] * 5,
+        k=[fx, 0.0, cx, 0.0, fy, cy, 0.0, 0.0, 1.0],
+        r=[1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0],
+        p=[fx, 0.0, cx, 0.0, 0.0, fy, cy, 0.0, 0.0, 0.0, 1.0, 0.0],
+    )
+
+
+def jpeg_message(shot: Shot, header) -> m.CompressedImage:
+    """The recorded bytes, or the picture compressed now."""
+    data = shot.jpeg
+    if data is None:
+        quality = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
+        data = cv2.imencode(".jpg", shot.rgb[:, :, ::-1], quality)[1].tobytes()
+    return m.CompressedImage(
+        header=header, format="rgb8; jpeg compressed bgr8", data=array.array("B", data)
+    )
+
+
+def depth_message(depth: np.ndarray, header) -> m.Image:
+    """32FC1, metres along the optical axis (REP 118)."""
+    height, width = depth.shape
+    data = array.array("B", np.ascontiguousarray(depth, "<f4").tobytes())
+    return m.Image(
+        header=header, height=height, width=width, encoding="32FC1", step=4 * width, data=data
+    )
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Publish until SIGINT or SIGTERM."""
+    prepare()
+    over = threading.Event()
+    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: over.set())
+    try:
+        node = WorldCamera()
+    except (ValueError, SphinxError, rclpy.exceptions.ParameterException) as error:
+        print(f"world_camera: {error}", file=sys.stderr)
+        rclpy.try_shutdown()
+        return 2
+    while not over.is_set():
+        rclpy.spin_once(node, timeout_sec=0.1)
+    node.destroy_node()
+    rclpy.try_shutdown()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,76 @@
+"""Drawing: where ink may go, and that nothing odd makes it fail."""
+
+import math
+
+import numpy as np
+import pytest
+
+from sphinx_ros.draw import caption_bar, draw, fit, label_colour, side_by_side
+from sphinx_ros.types import COCO_KEYPOINTS, Detection, Keypoint, Pose
+
+GREY = np.full((120, 160, 3), 90, np.uint8)
+
+
+def changed(picture) -> np.ndarray:
+    return (picture[:120] != GREY).any(axis=2)
+
+
+def test_a_box_is_drawn_on_its_edge_and_the_picture_given_stays_as_it_was():
+    ink = changed(draw(GREY, [Detection("mug", (40, 50, 120, 100))]))
+    assert ink[100, 40:121].all() and ink[50:101, 40].all() and ink[50:101, 120].all()
+    assert not ink[70:95, 50:110].any() and not ink[:, 130:].any()
+    assert (GREY == 90).all()
+
+
+@pytest.mark.parametrize(
+    "box", [(0, 0, 159, 119), (-50, -50, 30, 30), (150, 110, 400, 300), (158, 0, 160, 2)]
+)
+def test_labels_stay_inside_the_picture(box):
+    """A plate is one solid colour; all of it must be there, wherever the box is."""
+    label = "a mug"
+    picture = draw(GREY, [Detection(label, box)])
+    plate = (picture == label_colour(label)).all(axis=2)
+    columns, rows = np.flatnonzero(plate.any(axis=0)), np.flatnonzero(plate.any(axis=1))
+    assert columns.size > 20 and rows.size > 8
+
+
+def test_two_labels_at_one_corner_do_not_cover_each_other():
+    one, other = Detection("one thing", (30, 60, 90, 100)), Detection("another", (30, 60, 95, 105))
+    both, alone = draw(GREY, [one, other]), draw(GREY, [one])
+    mine = (alone == label_colour("one thing")).all(axis=2)
+    rows = np.flatnonzero(mine.sum(axis=1) > 20)  # those of the plate
+    kept = (both == label_colour("one thing")).all(axis=2)
+    assert kept[rows].sum() > 0.95 * mine[rows].sum()
+
+
+def test_colours_depend_on_the_words_alone():
+    assert label_colour("mug") == label_colour("mug") != label_colour("can")
+
+
+def test_nan_and_endless_text_are_no_trouble():
+    joints = tuple(Keypoint(n, math.nan, math.nan) for n in COCO_KEYPOINTS)
+    nowhere = Detection("x", (math.nan,) * 4)
+    assert not changed(draw(GREY, [nowhere], [Pose(joints)])).any()
+    long = Detection("mug " * 200 + "ä\n漢", (10, 10, 60, 60), 0.5)
+    picture = draw(GREY, [long], captions=["line " * 100, ""])
+    assert picture.shape[1] == 160 and picture.shape[0] > 130
+
+
+def test_a_skeleton_is_drawn_where_the_joints_are():
+    joints = tuple(Keypoint(n, 20 + 7 * i, 100 - 5 * i) for i, n in enumerate(COCO_KEYPOINTS))
+    ink = changed(draw(GREY, poses=[Pose(joints)]))
+    assert all(ink[round(k.y), round(k.x)] for k in joints)
+
+
+def test_text_is_cut_to_the_width():
+    assert fit("short", 500, 0.5) == "short"
+    assert fit("x" * 300, 100, 0.5).endswith("...") and len(fit("x" * 300, 100, 0.5)) < 30
+    assert caption_bar(200, ["a", "b"], 0.5).shape[1] == 200
+
+
+def test_side_by_side_keeps_every_picture_whole():
+    pictures = [np.full((40 + 10 * i, 60, 3), 40 * i, np.uint8) for i in range(5)]
+    sheet = side_by_side(pictures, columns=3, gap=8)
+    assert sheet.shape == (8 + 60 + 8 + 80 + 8, 8 + 3 * 68, 3)
+    for i, picture in enumerate(pictures):
+        assert (sheet == 40 * i).all(axis=2).sum() >= picture.shape[0] * picture.shape[1]

@@ -1,0 +1,112 @@
+"""Perfect answers score 1, wrong ones do not, and batched questions answer as single ones."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from small_network import ANSWERS, picture, taught_checkpoint
+from synthetic import random_observation as observation
+
+from sphinx_ros.evaluate import scores as s
+from sphinx_ros.evaluate.world import BARS, report, write
+from sphinx_ros.prompt.templates import Task
+from sphinx_ros.world.tasks import turns
+
+EVERYTHING = {kind: 2 for kind in (
+    "attribute", "size", "ordinal", "relation", "superlative", "detect", "detect_none",
+    "detect_all", "pose", "describe", "count", "colour", "exist", "relation_yesno",
+    "what_relation",
+)}  # fmt: skip
+
+
+def asked(number: int = 40):
+    """(turn, observation) pairs of random tabletops."""
+    for seed in range(number):
+        seen = observation(seed)
+        for turn in turns(seen, np.random.default_rng(seed), EVERYTHING):
+            yield turn, seen
+
+
+def test_true_answers_score_full_marks():
+    table = s.table([s.score(turn, turn.answer, seen) for turn, seen in asked()])
+    assert table["refer.acc50"] == 1.0 and table["refer.miou"] > 0.97  # three decimals
+    assert table["detect.f1"] == 1.0 and table["detect.none_acc"] == 1.0
+    assert table["pose.pck"] == 1.0
+    assert table["qa.acc"] == 1.0 and table["describe.acc"] == 1.0
+    assert set(BARS) <= set(table)
+    assert all(table[f"{group}.n"] > 10 for group in ("refer", "detect", "pose", "qa"))
+
+
+@pytest.mark.parametrize("answer", ["", "no", "[0.1,0.1,0.1]", "<p>mug</p>", "[", "\x00"])
+def test_useless_answers_score_nothing(answer):
+    rows = [s.score(turn, answer, seen) for turn, seen in asked(10) if turn.answer != answer]
+    table = s.table(rows)
+    assert table["refer.acc50"] == table["detect.f1"] == table["pose.pck"] == 0.0
+    assert table["detect.none_acc"] == 0.0 and table["qa.acc"] == 0.0
+
+
+def test_denying_everything_only_earns_none():
+    table = s.table([s.score(t, "There is no mug in the image.", o) for t, o in asked(10)])
+    assert table["detect.none_acc"] == 1.0
+    assert table["detect.f1"] == table["refer.acc50"] == table["qa.acc"] == 0.0
+
+
+def test_iou_and_match():
+    assert s.iou((0, 0, 2, 2), (1, 1, 3, 3)) == pytest.approx(1 / 7)
+    assert s.iou((0, 0, 1, 1), (1, 0, 2, 1)) == 0.0
+    assert s.iou((0, 0, 0, 0), (0, 0, 0, 0)) == 0.0
+    true = [("mug", (0, 0, 10, 10)), ("mug", (20, 0, 30, 10))]
+    assert s.match([("mug", (1, 0, 10, 10)), ("mug", (0, 0, 10, 10))], true) == (1, 1, 1)
+    assert s.match([("can", (0, 0, 10, 10))], true) == (0, 1, 2)
+    assert s.match([], true) == (0, 0, 2)
+
+
+def test_a_joint_counts_within_a_tenth_of_the_box():
+    turn, seen = next((t, o) for t, o in asked() if t.task is Task.POSE)
+    person = seen.objects[turn.target["person"]]
+    limit = 0.1 * max(person.box[2] - person.box[0], person.box[3] - person.box[1])
+    from sphinx_ros.image.letterbox import Letterbox
+    from sphinx_ros.prompt.parse import parse
+
+    place = Letterbox.of(seen.camera.width, seen.camera.height)
+    index = int(np.flatnonzero(person.keypoints[:, 2] > 0)[0])
+    from sphinx_ros.types import COCO_KEYPOINTS
+
+    for factor, near in ((0.9, True), (1.1, False)):
+        x, y = person.keypoints[index, :2]
+        x = x + factor * limit * (1 if x < seen.camera.width / 2 else -1)
+        u, v = place.to_square(float(x), float(y))
+        text = f"<p>{COCO_KEYPOINTS[index]}</p>[{u:.5f},{v:.5f}]"
+        assert s.score_pose(parse(text), place, person)["near"][index] is near
+
+
+def test_report_and_json(tmp_path):
+    table = s.table([s.score(turn, turn.answer, seen) for turn, seen in asked(5)])
+    text = report(table)
+    assert "refer.acc50" in text and "reached" in text
+    table["pose.pck"] = math.nan
+    write(table, tmp_path / "scores.json", checkpoint="x")
+    read = json.loads((tmp_path / "scores.json").read_text())
+    assert read["checkpoint"] == "x" and read["pose.pck"] is None
+    assert read["refer.acc50"] == 1.0
+
+
+def test_batched_questions_answer_as_single_ones():
+    import torch
+
+    from sphinx_ros import Sphinx
+    from sphinx_ros.evaluate.batch import BatchAsker
+    from sphinx_ros.image.views import preprocess
+
+    sphinx = Sphinx.from_pretrained(taught_checkpoint())
+    pictures = [picture(64, 48, 1), picture(48, 64, 2), picture(40, 40, 3)]
+    size = sphinx.config.image_size
+    asker = BatchAsker(sphinx.model, sphinx.tokenizer)
+    asker.look(torch.from_numpy(np.stack([preprocess(p, size) for p in pictures])))
+    questions = list(ANSWERS)
+    for turn in range(0, len(questions) - 2, 2):  # questions of different lengths side by side
+        mixed = questions[turn : turn + 3]
+        single = [sphinx.chat([(q, None)], p, max_new_tokens=300) for q, p in
+                  zip(mixed, pictures, strict=True)]  # fmt: skip
+        assert asker.ask(mixed) == single

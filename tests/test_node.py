@@ -1,0 +1,392 @@
+"""The node through real DDS: a process of its own, the demonstration checkpoint, clients here."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="ROS 2 is not installed")
+pytest.importorskip("sphinx_ros.msg", reason="the ROS interfaces are not built")
+
+import ros_support
+from ros_support import CHECKPOINT, Client, clip_pictures, process
+
+from sphinx_ros.errors import Status
+from sphinx_ros.ros import messages as m
+from sphinx_ros.ros.demo_questions import overlap
+
+pytestmark = pytest.mark.ros
+
+ASSETS = Path(ros_support.ROOT) / "sphinx_ros" / "assets"
+needs_demo = pytest.mark.skipif(
+    CHECKPOINT == "demo" and not list(ASSETS.glob("**/consolidated*.pth")),
+    reason="the demonstration checkpoint is not in sphinx_ros/assets",
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def apart():
+    """This process in the tests' own domain as well."""
+    before = dict(os.environ)
+    os.environ.update(ros_support.environment())
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory):
+    return tmp_path_factory.mktemp("node") / "node.log"
+
+
+@pytest.fixture(scope="module")
+def running(log):
+    """The node, ready; module-wide, as loading takes seconds."""
+    options = ["-r", "image:=/camera/image_raw", "-p", f"checkpoint:={CHECKPOINT}"]
+    with process("sphinx_ros.ros.node", *options, log=log) as node:
+        helper = Client("helper")
+        picture, _ = clip_pictures(1)[0]
+        message = stamped(helper, picture)
+        statuses = []
+        while not statuses or statuses[-1] == Status.NOT_ACTIVE:
+            result = helper.ask(question="How many objects are there?", image=message)
+            statuses.append(result.status.code)
+            assert len(statuses) < 1000 and node.poll() is None, log.read_text()
+            time.sleep(0.1)
+        helper.close()
+        yield node
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    return clip_pictures(6)
+
+
+@pytest.fixture
+def client():
+    made = Client()
+    yield made
+    made.close()
+
+
+def stamped(client, rgb, frame_id="some_camera"):
+    header = m.Header(stamp=client.node.get_clock().now().to_msg(), frame_id=frame_id)
+    return m.image_message(rgb, header)
+
+
+def shine(client, rgb, seconds=10.0, topic="/camera/image_raw"):
+    """Publish a picture until the node has certainly got one; the last message."""
+    publisher = client.node.create_publisher(m.Image, topic, 1)
+    assert client.until(lambda: publisher.get_subscription_count() > 0, seconds)
+    for _ in range(5):
+        message = stamped(client, rgb)
+        publisher.publish(message)
+        client.until(lambda: False, 0.05)
+    return publisher, message
+
+
+def thing(truth, person=False):
+    return next(o for o in truth["objects"] if (o["kind"] == "person") == person)
+
+
+@needs_demo
+def test_without_a_camera_requests_are_answered_no_image(running, client):
+    result = client.ground(text="the red mug")
+    assert result.status.code == Status.NO_IMAGE and "image" in result.status.text
+    assert not result.detections and result.image_width == 0
+
+
+@needs_demo
+def test_ground_on_a_picture_of_the_request(running, client, pictures):
+    overlaps = []
+    for picture, truth in pictures:
+        item, message = thing(truth), stamped(client, picture)
+        result = client.ground(text=f"the {item['colour']} {item['kind']}", image=message)
+        assert result.status.code == Status.OK, result.status.text
+        assert result.header == message.header, "the answer is not stamped as its picture"
+        assert (result.image_width, result.image_height) == (picture.shape[1], picture.shape[0])
+        assert result.query.task == m.QueryMessage.GROUND and result.raw_text
+        assert result.timing.tokens > 0 and result.timing.query_ms > 0
+        box = result.detections[0].box
+        overlaps.append(overlap((box.x0, box.y0, box.x1, box.y1), item["box"]))
+        assert 0 < result.detections[0].score <= 1
+    assert np.median(overlaps) > 0.5, f"IoU {overlaps}"
+
+
+@needs_demo
+def test_pose_has_17_named_joints(running, client, pictures):
+    picture, truth = pictures[0]
+    box = m.box_message(thing(truth, person=True)["box"])
+    result = client.call(
+        "estimate_pose", m.EstimatePose, image=stamped(client, picture), box=box
+    ).result
+    assert result.status.code == Status.OK, result.status.text
+    assert [k.name for k in result.poses[0].keypoints][:2] == ["nose", "left eye"]
+    assert len(result.poses[0].keypoints) == 17
+
+
+@needs_demo
+def test_what_is_not_there_is_not_found(running, client, pictures):
+    picture, truth = pictures[0]
+    kinds = {o["kind"] for o in truth["objects"]}
+    absent = next(k for k in ("cube", "ball", "can", "cone", "mug", "bottle") if k not in kinds)
+    result = client.call("detect", m.Detect, label=absent, image=stamped(client, picture)).result
+    assert result.status.code in (Status.NOT_FOUND, Status.OK)
+    assert (result.status.code == Status.NOT_FOUND) == (not result.detections)
+
+
+@needs_demo
+@pytest.mark.parametrize(
+    "fields, status",
+    [
+        (dict(text=""), Status.BAD_REQUEST),
+        (dict(text="x" * 10_000), Status.BAD_REQUEST),
+        (dict(text="mug", timeout=-1.0), Status.BAD_REQUEST),
+        (dict(text="mug", max_new_tokens=60_000), Status.BAD_REQUEST),
+        (dict(text="mug", image=dict(width=0, height=0, encoding="rgb8")), Status.BAD_IMAGE),
+        (dict(text="mug", image=dict(width=4, height=4, encoding="argb")), Status.BAD_IMAGE),
+        (dict(text="mug", image=dict(width=400, height=4, encoding="rgb8")), Status.BAD_IMAGE),
+        (dict(text="mug", image=dict(width=2**31, height=2**31, encoding="rgb8")),
+         Status.BAD_IMAGE),
+    ],
+)  # fmt: skip
+def test_bad_requests_are_named(running, client, fields, status):
+    if "image" in fields:
+        fields = {**fields, "image": m.Image(data=bytes(48), **fields["image"])}
+    result = client.ground(**fields)
+    assert result.status.code == status and result.status.text
+    assert not result.detections
+
+
+@needs_demo
+def test_the_newest_picture_is_used_and_a_stopped_camera_is_stale(running, client, pictures):
+    _, message = shine(client, pictures[1][0])
+    result = client.ask(question="How many objects are there?")
+    assert result.status.code == Status.OK, result.status.text
+    assert result.header == message.header
+    set_parameter(client, "max_image_age", 0.2)
+    time.sleep(0.3)
+    result = client.ask(question="How many objects are there?")
+    assert result.status.code == Status.STALE_IMAGE
+    set_parameter(client, "max_image_age", 5.0)
+
+
+def set_parameter(client, name, value):
+    """Set it as `ros2 param set` does; the reason against it, "" if it was taken."""
+    from rcl_interfaces.srv import SetParameters
+    from rclpy.parameter import Parameter
+
+    service = client.node.create_client(SetParameters, "/sphinx/set_parameters")
+    assert service.wait_for_service(10)
+    change = Parameter(name, value=value).to_parameter_msg()
+    future = service.call_async(SetParameters.Request(parameters=[change]))
+    result = client.finish(future).results[0]
+    return "" if result.successful else result.reason
+
+
+@needs_demo
+def test_parameters_are_checked(running, client):
+    assert "bogus" in set_parameter(client, "queries", ["bogus"])
+    assert set_parameter(client, "max_rate", -1.0)
+    assert set_parameter(client, "checkpoint", "other")
+    assert set_parameter(client, "max_rate", 50.0) == ""
+    assert set_parameter(client, "active", False) == ""
+    assert client.ask(question="How many?").status.code == Status.NOT_ACTIVE
+    assert set_parameter(client, "active", True) == ""
+
+
+@needs_demo
+def test_standing_queries_publish_with_the_picture_s_header(running, client, pictures):
+    boxes = client.listen(m.DetectionArray, "/sphinx/detections")
+    people = client.listen(m.PersonPoseArray, "/sphinx/keypoints")
+    answers = client.listen(m.Answer, "/sphinx/answers")
+    drawn = client.listen(m.Image, "/sphinx/annotated")
+    markers = client.listen(m.MarkerArray, "/sphinx/markers")
+    lines = ["detect: objects", "pose", "ask: How many objects are there?"]
+    response = client.call("set_queries", m.SetQueries, queries=lines)
+    assert response.status.code == Status.OK
+    assert [q.id for q in response.active] == ["standing/0", "standing/1", "standing/2"]
+    info = client.node.create_publisher(m.CameraInfo, "/camera/camera_info", 1)
+    calibration = m.CameraInfo(width=640, height=480, k=[500.0, 0, 320, 0, 500, 240, 0, 0, 1])
+    assert client.until(lambda: info.get_subscription_count() > 0, 10)
+    info.publish(calibration)
+    picture, truth = pictures[2]
+    publisher, _ = shine(client, picture)
+    stamps = []
+    def everything():
+        message = stamped(client, picture)
+        stamps.append(message.header)
+        publisher.publish(message)
+        client.until(lambda: False, 0.2)
+        return all((boxes, people, answers, drawn, markers))
+    assert client.until(everything, 60), [len(x) for x in (boxes, people, answers, drawn, markers)]
+    client.call("set_queries", m.SetQueries)
+    found = boxes[-1]
+    assert found.header.frame_id == "some_camera" and found.query.text == "objects"
+    assert len(found.detections) >= 3, found.raw_text
+    assert any(answers[-1].header == people_.header for people_ in people), "mixed pictures"
+    assert drawn[-1].width == 640 and drawn[-1].header.frame_id == "some_camera"
+    kinds = {marker.type for marker in markers[-1].markers}
+    assert m.Marker.LINE_STRIP in kinds and m.Marker.TEXT_VIEW_FACING in kinds
+
+
+@needs_demo
+def test_set_queries_refuses_what_it_can_t_read_and_changes_nothing(running, client):
+    client.call("set_queries", m.SetQueries, queries=["caption"])
+    response = client.call("set_queries", m.SetQueries, queries=["pose", "make coffee"])
+    assert response.status.code == Status.BAD_REQUEST and "make coffee" in response.status.text
+    assert [q.task for q in response.active] == [m.QueryMessage.CAPTION]
+    assert client.call("set_queries", m.SetQueries).active == []
+
+
+@needs_demo
+def test_many_clients_at_once_get_their_own_answers(running, pictures):
+    """Each asks about another picture; headers must not be swapped, nobody may go without."""
+    results = {}
+
+    def one(number):
+        mine = Client(f"many{number}")
+        message = stamped(mine, pictures[number % len(pictures)][0], f"camera{number}")
+        for _ in range(3):
+            answer = mine.ask(question="How many objects are there?", image=message)
+            results.setdefault(number, []).append((answer.status.code, answer.header.frame_id))
+        mine.close()
+
+    threads = [threading.Thread(target=one, args=(n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    assert results == {n: [(Status.OK, f"camera{n}")] * 3 for n in range(4)}
+
+
+@needs_demo
+def test_a_time_limit_is_kept(running, client, pictures):
+    message = stamped(client, pictures[0][0])
+    begun = time.monotonic()
+    result = client.ask(question="How many objects are there?", image=message, timeout=0.01)
+    assert result.status.code == Status.TIMEOUT, result.status
+    assert time.monotonic() - begun < 5
+
+
+@needs_demo
+def test_the_action_streams_its_text(running, client, pictures):
+    done, pieces = goal(client, pictures[0][0], m.QueryMessage.CAPTION)
+    answer = done.result.answer
+    assert answer.status.code == Status.OK and done.status == 4  # succeeded
+    written = [p for p in pieces if p.stage == m.QueryAction.Feedback.WRITING]
+    assert len(written) > 3 and "".join(p.text for p in written) == written[-1].text_so_far
+    assert written[-1].text_so_far in answer.raw_text + answer.text
+
+
+def goal(client, rgb, task, cancel_after=None, **fields):
+    """(the goal's result, its feedback); cancelled after so many feedbacks if that is given."""
+    from rclpy.action import ActionClient
+
+    action, pieces = ActionClient(client.node, m.QueryAction, "/sphinx/query"), []
+    assert action.wait_for_server(10)
+    request = m.QueryAction.Goal(query=m.QueryMessage(task=task, **fields))
+    request.image = stamped(client, rgb)
+    sent = action.send_goal_async(request, lambda message: pieces.append(message.feedback))
+    handle = client.finish(sent)
+    assert handle.accepted
+    result = handle.get_result_async()
+    if cancel_after is not None:
+        assert client.until(lambda: len(pieces) >= cancel_after or result.done())
+        handle.cancel_goal_async()
+    return client.finish(result), pieces
+
+
+@needs_demo
+def test_cancelling_the_action_stops_the_model_and_keeps_its_words(running, client, pictures):
+    done, _ = goal(client, pictures[0][0], m.QueryMessage.POSE, cancel_after=4)
+    assert done.status == 5 and done.result.answer.status.code == Status.CANCELLED
+    whole, _ = goal(client, pictures[0][0], m.QueryMessage.POSE)
+    assert done.result.answer.timing.finished != whole.result.answer.timing.finished
+    partial = done.result.answer.raw_text
+    assert len(partial) < len(whole.result.answer.raw_text)
+
+
+@needs_demo
+def test_the_action_names_a_bad_goal(running, client, pictures):
+    done, _ = goal(client, pictures[0][0], 99)
+    assert done.status == 6 and done.result.answer.status.code == Status.BAD_REQUEST
+
+
+@needs_demo
+def test_diagnostics_say_what_goes_on(running, client):
+    heard = client.listen(m.DiagnosticArray, "/diagnostics")
+    assert client.until(lambda: heard, 10)
+    status = heard[-1].status[0]
+    values = {pair.key: pair.value for pair in status.values}
+    assert status.name == "/sphinx: model" and values["state"] == "ready"
+    assert int(values["outcomes OK"]) > 0 and "look_ms p50 / p95" in values
+
+
+@needs_demo
+def test_interrupt_in_the_middle_of_a_query_is_a_clean_end(running, client, pictures, log):
+    """Last of the module: it takes the node down."""
+    message = stamped(client, pictures[0][0])
+    futures = [
+        client.start("estimate_pose", m.EstimatePose, image=message) for _ in range(6)
+    ]
+    client.until(lambda: any(f.done() for f in futures), 20)
+    begun = time.monotonic()
+    running.send_signal(signal.SIGINT)
+    assert client.until(lambda: all(f.done() for f in futures), 5), "a client was left waiting"
+    code = running.wait(10)
+    assert time.monotonic() - begun < 5
+    assert code == 0 and "Traceback" not in log.read_text(), log.read_text()
+    codes = [f.result().result.status.code for f in futures]
+    assert Status.CANCELLED in codes and set(codes) <= {Status.OK, Status.CANCELLED}
+
+
+@needs_demo
+def test_compressed_pictures_and_the_recorded_camera(client, tmp_path):
+    """Camera process (the clip) to node process over image_raw/compressed, checked by ~/truth."""
+    truths = client.listen(m.String, "/camera/world_camera/truth", qos=100)
+    boxes = client.listen(m.DetectionArray, "/sphinx/detections")
+    camera = process("sphinx_ros.ros.world_camera", "-r", "__ns:=/camera", "-p", "source:=clip",
+                     log=tmp_path / "camera.log")  # fmt: skip
+    node = process(
+        "sphinx_ros.ros.node", "-r", "image:=/camera/image_raw", "-p", f"checkpoint:={CHECKPOINT}",
+        "-p", "image_transport:=compressed", "-p", "queries:=['detect: objects']",
+        log=tmp_path / "node.log",
+    )  # fmt: skip
+    with camera, node:
+        assert client.until(lambda: len(boxes) >= 2, 90), (tmp_path / "node.log").read_text()
+        result = boxes[-1]
+        stamp = result.header.stamp.sec * 10**9 + result.header.stamp.nanosec
+        known = {t["stamp"]: t for t in map(ros_support.truth_of, truths)}
+        assert result.status.code == Status.OK and stamp in known
+        found = m.detections_of(result)
+        hits = [max(overlap(d.box, o["box"]) for d in found) for o in known[stamp]["objects"]]
+        assert np.mean(np.array(hits) > 0.5) >= 0.5, hits
+
+
+def test_an_unknown_checkpoint_is_named_and_the_node_stays(client, tmp_path):
+    heard = client.listen(m.DiagnosticArray, "/diagnostics")
+    with process("sphinx_ros.ros.node", "-p", "checkpoint:=/no/such/folder",
+                 log=tmp_path / "node.log") as node:  # fmt: skip
+        def failed():
+            result = client.ground(text="the red mug")
+            assert result.status.code == Status.NOT_ACTIVE
+            return "/no/such/folder" in result.status.text
+        assert client.until(failed, 90)
+        assert client.until(lambda: heard and heard[-1].status[0].level == b"\x02", 10)
+        assert node.poll() is None
+
+
+def test_a_wrong_parameter_ends_the_node_with_a_reason():
+    done = subprocess.run(
+        [sys.executable, "-m", "sphinx_ros.ros.node", "--ros-args", "-p", "dtype:=int3"],
+        capture_output=True, text=True, timeout=120, cwd=ros_support.ROOT,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "dtype is 'int3'; it must be one of" in done.stderr and "Traceback" not in done.stderr

@@ -1,0 +1,152 @@
+"""The package as ROS and pip see it: manifest, index, interfaces, executables, constants."""
+
+import os
+import re
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import pytest
+
+import sphinx_ros
+from sphinx_ros.errors import Status
+from sphinx_ros.prompt.templates import Task
+from sphinx_ros.types import COCO_KEYPOINTS, ScoreSource, Visibility
+
+ROOT = Path(__file__).resolve().parent.parent
+INTERFACES = sorted(
+    path for kind in ("msg", "srv", "action") for path in (ROOT / kind).glob(f"*.{kind}")
+)
+
+
+def manifest() -> ElementTree.Element:
+    return ElementTree.parse(ROOT / "package.xml").getroot()
+
+
+def names(tag: str) -> set[str]:
+    return {element.text for element in manifest().findall(tag)}
+
+
+def test_manifest_says_what_colcon_and_rosdep_ask():
+    root = manifest()
+    assert root.get("format") == "3" and root.findtext("name") == "sphinx_ros"
+    assert root.findtext("version") == sphinx_ros.__version__
+    assert root.findtext("license") == "Apache-2.0"
+    assert root.findtext("export/build_type") == "ament_cmake"
+    assert root.findtext("member_of_group") == "rosidl_interface_packages"
+    wanted = {"rclpy", "cv_bridge", "vision_msgs", "python3-numpy", "python3-opencv",
+              "python3-pytorch-pip", "python3-transformers-pip", "python3-timm-pip"}  # fmt: skip
+    assert wanted <= names("exec_depend")
+
+
+def test_manifest_names_every_package_that_the_interfaces_use():
+    used = set()
+    for path in INTERFACES:
+        used |= set(re.findall(r"^(\w+)/\w+", path.read_text(), re.MULTILINE))
+    assert used <= names("depend") | {"sphinx_ros"}
+
+
+def test_changelog_ends_with_this_version():
+    assert f"\n{sphinx_ros.__version__} (" in (ROOT / "CHANGELOG.rst").read_text()
+
+
+@pytest.mark.parametrize("path", INTERFACES, ids=lambda p: p.name)
+def test_every_field_is_explained(path):
+    """A comment beside each field, above it, or above the run of fields of its type."""
+    explained, kind, part = False, "", ""
+    for line in path.read_text().splitlines():
+        if line.startswith("#"):
+            explained, kind = True, ""
+        elif not line.strip() or line == "---":
+            explained = False
+        elif "=" not in line:
+            here, part = line.split()[:2]
+            explained = explained and kind in ("", here)
+            assert explained or "#" in line, f"{path.name}: {part} is not explained"
+            kind = here
+    assert part, f"{path.name} has no field"
+
+
+rosidl = pytest.mark.skipif(
+    not any((Path(folder) / "msg").is_dir() for folder in sphinx_ros.__path__),
+    reason="the ROS interfaces are not built: `pip install .` with ROS 2, or colcon build",
+)
+
+
+@rosidl
+def test_all_interfaces_import():
+    import sphinx_ros.action
+    import sphinx_ros.msg
+    import sphinx_ros.srv
+
+    assert len(INTERFACES) >= 16
+    for path in INTERFACES:
+        module = getattr(sphinx_ros, path.parent.name)
+        assert hasattr(module, path.stem), f"{path.name} is not in the built package; build again"
+
+
+@rosidl
+def test_constants_of_messages_equal_those_of_python():
+    from sphinx_ros.msg import Detection, Keypoint, Query
+    from sphinx_ros.msg import Status as Message
+
+    assert {s.name: s.value for s in Status} == {s.name: getattr(Message, s.name) for s in Status}
+    for source in ScoreSource:
+        assert getattr(Detection, f"SCORE_{source.name}") == source.value
+    for visibility in Visibility:
+        assert getattr(Keypoint, visibility.name) == visibility.value
+    from sphinx_ros.ros.messages import TASKS
+
+    assert {getattr(Query, task.name): task for task in Task} == TASKS
+
+
+def test_status_message_lists_every_status():
+    text = (ROOT / "msg" / "Status.msg").read_text()
+    stated = {name: int(value) for name, value in re.findall(r"^uint8 (\w+)=(\d+)", text, re.M)}
+    assert stated == {status.name: status.value for status in Status}
+
+
+def test_pose_message_lists_the_joints_in_order():
+    text = (ROOT / "msg" / "PersonPose.msg").read_text().replace("\n#", "")
+    assert ", ".join(COCO_KEYPOINTS) in re.sub(r"\s+", " ", text)
+
+
+@rosidl
+def test_the_ament_index_knows_the_package_and_ros2_run_its_executables(monkeypatch):
+    packages = pytest.importorskip("ament_index_python.packages")
+    from sphinx_ros.ros.environment import prepare
+
+    monkeypatch.setenv("AMENT_PREFIX_PATH", os.environ.get("AMENT_PREFIX_PATH", ""))
+    prepare()
+    prefix = Path(packages.get_package_prefix("sphinx_ros"))
+    for name in ("sphinx_node", "world_camera"):
+        executable = prefix / "lib" / "sphinx_ros" / name
+        assert os.access(executable, os.X_OK), f"{executable} is not executable"
+    share = Path(packages.get_package_share_directory("sphinx_ros"))
+    for part in ("package.xml", "launch/sphinx.launch.py", "config/sphinx.yaml"):
+        assert (share / part).is_file()
+    pytest.importorskip("rclpy")
+    bare = {k: v for k, v in os.environ.items() if k != "AMENT_PREFIX_PATH"}
+    done = subprocess.run(
+        [prefix / "lib" / "sphinx_ros" / "sphinx_node", "--ros-args", "-p", "dtype:=int3"],
+        capture_output=True, text=True, timeout=60, env=bare, cwd="/",
+    )  # fmt: skip
+    assert done.returncode == 2 and "dtype is 'int3'" in done.stderr
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    heavy = "('torch', 'cv2', 'rclpy')"
+    code = f"import sphinx_ros, sys; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_parameter_file_equals_the_table_of_parameters():
+    yaml = pytest.importorskip("yaml")
+    from sphinx_ros.ros.params import TABLE
+
+    values = yaml.safe_load((ROOT / "config" / "sphinx.yaml").read_text())
+    assert values["/**"]["ros__parameters"] == {row.name: row.default for row in TABLE}
+    for row in TABLE:
+        assert type(values["/**"]["ros__parameters"][row.name]) is type(row.default), row.name

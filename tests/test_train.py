@@ -1,0 +1,324 @@
+"""Training in miniature: a few scenes, a toy network, and what must hold whatever the sizes."""
+
+import json
+import pickle
+import signal
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from small_network import SIZES
+from synthetic import random_observation
+
+from sphinx_ros.checkpoint import load_checkpoint
+from sphinx_ros.model.config import ModelConfig
+from sphinx_ros.prompt.templates import END_SIGNAL, conversation
+from sphinx_ros.prompt.tokenizer import Tokenizer
+from sphinx_ros.train import loop, recipe
+from sphinx_ros.train.auxiliary import MARKS, paired_iou, two_hot
+from sphinx_ros.train.data import (
+    MIRRORED,
+    UNCLEAR,
+    Packer,
+    Scenes,
+    batches,
+    cropped,
+    mirrored,
+    patch_owners,
+    patch_targets,
+)
+from sphinx_ros.train.loop import Run, rate
+from sphinx_ros.train.network import (
+    Trained,
+    in_decoder,
+    initialise,
+    packed_positions,
+    turn_mask,
+    with_image,
+)
+from sphinx_ros.types import COCO_KEYPOINTS
+from sphinx_ros.world.tasks import turns
+from sphinx_ros.world.truth import COLOURS, KINDS
+from sphinx_ros.world.vocabulary import train_tokenizer
+
+SCHEDULE = recipe.Schedule(minutes=1.0, towers_batch=8, batch=4, text_tokens=160, towers_rate=8e-3)
+
+
+def painted(seed, width=84, height=63):
+    """A scene of one or more things side by side, each a rectangle of one colour, nothing hidden.
+
+    The box of a thing is its outline in the segmentation, and the picture shows it.
+    """
+    palette = np.random.default_rng(0).integers(40, 256, (len(COLOURS), 3))
+    rgb, owners = np.full((height, width, 3), 20, np.uint8), np.zeros((height, width), np.uint8)
+    things = []
+    while not things:
+        scene = random_observation(seed, width, height)
+        for thing in scene.objects:
+            x0, y0, x1, y1 = (round(v) for v in thing.box)
+            if owners[y0:y1, x0:x1].any():
+                continue
+            rgb[y0:y1, x0:x1] = palette[COLOURS.index(thing.colour)]
+            things.append(replace(thing, box=(float(x0), float(y0), float(x1), float(y1))))
+            owners[y0:y1, x0:x1] = len(things)
+        seed += 100_000
+    return replace(scene, rgb=rgb, segmentation=owners, objects=tuple(things))
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with two small shards and a tokenizer, and the toy sizes in the recipe."""
+    folder = tmp_path_factory.mktemp("train")
+    (folder / "scenes").mkdir()
+    for shard in range(2):
+        scenes = [painted(seed) for seed in range(shard * 24, shard * 24 + 24)]
+        (folder / "scenes" / f"scenes_{shard:05d}.pickle").write_bytes(pickle.dumps(scenes))
+    train_tokenizer(folder / "tokenizer.model")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recipe, "SIZES", SIZES)
+        yield folder
+
+
+def new_run(place, folder, schedule=SCHEDULE):
+    """A run of one process in a folder of its own."""
+    folder.mkdir(exist_ok=True)
+    return Run(0, 1, folder, place / "scenes", place / "tokenizer.model", schedule, seed=1)
+
+
+# the scenes
+
+
+def outline(segmentation, number):
+    """(x0, y0, x1, y1) around an object's pixels."""
+    rows, columns = np.nonzero(segmentation == number)
+    return (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_mirror_and_crop_keep_boxes_on_the_pixels(seed):
+    scene, rng = painted(seed), np.random.default_rng(seed)
+    for changed in (mirrored(scene), cropped(scene, rng), mirrored(cropped(scene, rng))):
+        camera = changed.camera
+        assert changed.rgb.shape[:2] == changed.segmentation.shape == (camera.height, camera.width)
+        assert len(changed.objects) == len(scene.objects)
+        for number, (thing, before) in enumerate(
+            zip(changed.objects, scene.objects, strict=True), start=1
+        ):
+            assert outline(changed.segmentation, number) == tuple(int(v) for v in thing.box)
+            assert (thing.kind, thing.colour) == (before.kind, before.colour)
+            x0, y0, x1, y1 = (int(v) for v in thing.box)
+            assert (changed.rgb[y0:y1, x0:x1] == changed.rgb[y0, x0]).all()
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_mirror_and_crop_keep_joints_on_the_body(seed):
+    scene = painted(seed)
+    people = [i for i, thing in enumerate(scene.objects) if thing.keypoints is not None]
+    twice = mirrored(mirrored(scene))
+    for i in people:
+        before, after = scene.objects[i].keypoints, mirrored(scene).objects[i].keypoints
+        there = before[:, 2] > 0
+        width = scene.camera.width
+        assert np.array_equal(after[MIRRORED, 2], before[:, 2])
+        assert np.allclose(after[MIRRORED][there, 0], width - before[there, 0])
+        assert np.allclose(after[MIRRORED][there, 1], before[there, 1])
+        assert (after[after[:, 2] == 0] == 0).all()
+        assert np.allclose(twice.objects[i].keypoints, before)
+        cut = cropped(scene, np.random.default_rng(seed))
+        shift = np.array(cut.objects[i].box[:2]) - scene.objects[i].box[:2]
+        joints = cut.objects[i].keypoints
+        kept = joints[:, 2] > 0
+        assert np.allclose(joints[kept, :2], before[kept, :2] + shift)
+        assert (joints[kept, :2] >= 0).all()
+        assert (joints[kept, :2] < (cut.camera.width, cut.camera.height)).all()
+
+
+def test_mirrored_joints_change_sides():
+    names = [COCO_KEYPOINTS[i] for i in MIRRORED]
+    assert names[0] == "nose" and names[5] == "right shoulder" and names[16] == "left ankle"
+    assert [MIRRORED[i] for i in MIRRORED] == list(range(17))
+
+
+def test_patches_speak_for_the_object_they_show():
+    scene = painted(3)
+    owners = patch_owners(scene, 12)
+    assert owners.shape == (12, 12)
+    kind, colour, _, box, _ = patch_targets(owners, scene)
+    numbers = set(range(1, len(scene.objects) + 1))
+    assert len(numbers) > 1 and set(owners.reshape(-1)) - {0, UNCLEAR} == numbers, "none is lost"
+    for patch, owner in enumerate(owners.reshape(-1)):
+        if owner in (0, UNCLEAR):
+            assert kind[patch] == (0 if owner == 0 else -1)
+            continue
+        thing = scene.objects[owner - 1]
+        assert KINDS[kind[patch] - 1] == thing.kind and COLOURS[colour[patch]] == thing.colour
+        x0, y0, x1, y1 = box[patch]
+        row, column = divmod(patch, 12)
+        assert x0 < (column + 1) / 12 and x1 > column / 12, "the patch touches its object"
+        assert y0 < (row + 1) / 12 and y1 > row / 12
+
+
+# packing several questions into one row
+
+
+def test_packed_turns_equal_single_questions(place):
+    """The promise of train/data.py: nothing leaks between turns, positions are inference's."""
+    tokenizer = Tokenizer(place / "tokenizer.model")
+    config = ModelConfig.from_json(SIZES, recipe.VARIANT, tokenizer.n_words)
+    net = Trained(config).eval()
+    initialise(net.model, 0)
+    packer, words = Packer(tokenizer, 200), config.image_words
+    rng = np.random.default_rng(5)
+    batch = next(batches(config, Scenes(place / "scenes"), 3, packer, rng))
+    with torch.no_grad():
+        image = net.model.encode_image(batch.pictures)
+        turn = with_image(batch.turn, words, torch.zeros_like)
+        hidden = net.model.hidden(
+            net.model.embed(batch.tokens, image),
+            positions=packed_positions(batch, words),
+            mask=turn_mask(turn),
+        )
+        packed = net.model.output(hidden)[:, words:]
+        compared = 0
+        for row in range(3):
+            prefix = batch.tokens[row][batch.turn[row] == 0]
+            for number in range(1, int(batch.turn[row].max()) + 1):
+                own = batch.turn[row] == number
+                if not own.any():
+                    continue  # a turn that did not fit
+                ids = torch.cat((prefix, batch.tokens[row][own]))[None]
+                single = net.model(ids, image[row : row + 1])[0, len(prefix) :]
+                assert torch.allclose(packed[row][own], single, atol=2e-5)
+                compared += 1
+    assert compared > 6
+
+
+def test_packed_rows_hold_the_questions_and_weigh_only_answers(place):
+    tokenizer = Tokenizer(place / "tokenizer.model")
+    packer, scene = Packer(tokenizer, 300), painted(4)
+    tokens, weight, turn, position = packer.row(scene, np.random.default_rng(7))
+    asked = turns(scene, np.random.default_rng(7))
+    at = len(packer.prefix)
+    assert list(tokens[:at]) == packer.prefix and not weight[:at].any()
+    found = 0
+    for number, item in enumerate(asked, start=1):
+        own = turn == number
+        if not own.any():
+            continue
+        text = tokenizer.decode([int(t) for t in (*packer.prefix, *tokens[own])])
+        whole_text = f"{conversation([(item.question, None)])} {item.answer}{END_SIGNAL}"
+        assert text.strip() == whole_text.strip()
+        learnt = tokenizer.decode([int(t) for t in tokens[own & (weight > 0)]])
+        assert learnt.strip() == f"{item.answer}{END_SIGNAL}".strip()
+        assert list(position[own]) == list(range(at, at + own.sum()))
+        found += 1
+    assert found >= 2 and (turn[turn == -1].size == 0 or not weight[turn == -1].any())
+
+
+def test_third_decimals_weigh_less(place):
+    packer = Packer(Tokenizer(place / "tokenizer.model"), 100)
+    rng = np.random.default_rng(0)
+    made = (turn for seed in range(9) for turn in turns(painted(seed), rng))
+    item = next(turn for turn in made if turn.answer.startswith("[0."))
+    ids, weight = packer.turn(item)
+    pieces = [packer.tokenizer.piece(i) for i in ids]
+    low = [i for i, w in enumerate(weight) if 0 < w < 0.5]
+    assert len(low) == 4 and all(pieces[i].isdigit() and pieces[i - 1].isdigit() for i in low)
+
+
+# the run
+
+
+def test_rate_warms_up_decays_and_changes_stage():
+    schedule = recipe.Schedule(minutes=100, towers_share=0.2, warmup_share=0.02)
+    alone = [rate(schedule, t)[0] for t in (0, 19.9, 20.1, 99)]
+    assert alone == [True, True, False, False]
+    assert rate(schedule, 0)[1] == 0 and rate(schedule, 0.4)[1] > 0.9 * schedule.towers_rate
+    joint = [rate(schedule, t)[1] for t in (22, 40, 60, 80, 100)]
+    assert joint == sorted(joint, reverse=True)
+    assert joint[-1] == pytest.approx(schedule.rate * schedule.final_factor)
+    assert rate(schedule, 200)[1] == pytest.approx(joint[-1]), "past the end it stays"
+
+
+def test_two_hot_reads_back():
+    places = torch.tensor([0.0, 0.31, 0.5, 0.999, 1.0])
+    code = two_hot(places)
+    assert code.shape == (5, MARKS) and torch.allclose(code.sum(-1), torch.ones(5))
+    assert torch.allclose((code * torch.linspace(0, 1, MARKS)).sum(-1), places, atol=1e-6)
+    boxes = torch.tensor([[0.0, 0.0, 0.5, 0.5], [0.2, 0.2, 0.4, 0.4]])
+    assert paired_iou(boxes, boxes).tolist() == pytest.approx([1, 1])
+    assert paired_iou(boxes, boxes.flip(0)).tolist() == pytest.approx([0.16, 0.16])
+
+
+def test_losses_fall_in_both_stages(place, tmp_path):
+    run = new_run(place, tmp_path / "falls", replace(SCHEDULE, warmup_share=0.001))
+    decoder = [p for name, p in run.net.named_parameters() if in_decoder(name)]
+    before = [p.clone() for p in decoder]
+    for first_second, steps, key in ((1.0, 40, "loss"), (20.0, 40, "text")):
+        run.seconds = first_second  # the clock chooses the stage
+        scores = [run.step() for _ in range(steps)]
+        values = [score[key] for score in scores]
+        assert np.mean(values[-6:]) < 0.85 * np.mean(values[:3]), (key, values)
+        changed = not all(torch.equal(a, b) for a, b in zip(before, decoder, strict=True))
+        assert changed == (key == "text"), "the decoder learns in the second stage only"
+    assert run.images == 40 * 8 + 40 * 4
+    assert all(torch.isfinite(p).all() for p in run.net.parameters())
+
+
+def test_saved_run_goes_on_where_it_was(place, tmp_path):
+    folder = tmp_path / "resumes"
+    run = new_run(place, folder)
+    run.seconds = 25.0
+    for _ in range(3):
+        run.step()
+    before = [p.clone() for p in run.net.parameters()]
+    run.save()
+    assert all(torch.equal(a, b) for a, b in zip(before, run.net.parameters(), strict=True))
+    again = new_run(place, folder)
+    assert (again.seconds, again.images, again.average.steps) == (25.0, 12, 3)
+    for mine, other in zip(again.net.parameters(), before, strict=True):
+        assert torch.equal(mine, other)
+    for mine, other in zip(again.average.values, run.average.values, strict=True):
+        assert torch.equal(mine, other)
+    a, b = run.optimizer.state_dict()["state"], again.optimizer.state_dict()["state"]
+    assert a.keys() == b.keys() and all(torch.equal(a[k]["exp_avg"], b[k]["exp_avg"]) for k in a)
+    assert np.isfinite(again.step()["loss"])
+    model, tokenizer, config = load_checkpoint(folder / "checkpoint")
+    assert config.coordinate_decimals == 3 and tokenizer.n_words == config.vocab_size
+    names = [name for name, _ in run.net.named_parameters()]
+    averaged = dict(zip(names, run.average.values, strict=True))
+    for name, value in model.named_parameters():
+        assert torch.allclose(value, averaged[f"model.{name}"], atol=2e-3, rtol=2e-3)
+
+
+def test_train_writes_log_and_state_and_stops_when_asked(place, tmp_path, monkeypatch):
+    folder = tmp_path / "stops"
+    run = new_run(place, folder, replace(SCHEDULE, minutes=5.0, towers_batch=2))
+    steps = []
+    step = run.step
+
+    def counted():
+        steps.append(True)
+        run.asked_to_stop = len(steps) >= 26  # as Ctrl-C does
+        return step()
+
+    monkeypatch.setattr(run, "step", counted)
+    run.train()
+    assert len(steps) == 26 and run.seconds < 200
+    (line,) = (folder / "log.jsonl").read_text().splitlines()
+    assert json.loads(line)["images"] == 50 and json.loads(line)["alone"] == 1.0
+    assert new_run(place, folder).images == 52
+    assert (folder / "checkpoint" / "config.json").is_file()
+
+
+def test_short_run_by_processes(place, tmp_path):
+    """The real entry: a process of its own, a second of training, a checkpoint."""
+    before = signal.getsignal(signal.SIGINT)
+    schedule = replace(SCHEDULE, minutes=0.02, towers_batch=2, batch=2, text_tokens=80)
+    folder, tokenizer = tmp_path / "run", place / "tokenizer.model"
+    loop.train(folder, place / "scenes", tokenizer, schedule, processes=1)
+    assert signal.getsignal(signal.SIGINT) is before
+    state = torch.load(folder / "state.pt", weights_only=True)
+    assert state["images"] > 0 and state["seconds"] >= 1.2
+    assert (folder / "checkpoint" / "consolidated.00-of-01.model.pth").is_file()

@@ -1,0 +1,426 @@
+"""The worker's promises about order, newest frames, limits and failures, with a hand-made model.
+
+The model here answers on command, so that a test can hold it in the middle of a query; what the
+real one does is tests/test_node.py's business.
+"""
+
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from sphinx_ros.errors import BadImage, Cancelled, SphinxError, Status, TimedOut
+from sphinx_ros.prompt.templates import Task
+from sphinx_ros.ros.outcomes import Frame
+from sphinx_ros.ros.queries import MAX_STANDING, Query, read_queries, read_query
+from sphinx_ros.ros.worker import Settings, State, Worker
+from sphinx_ros.types import Answer, Detection, Results
+
+
+class HandModel:
+    """Writes two words; `go` holds it in between, `boom` makes the next query fail."""
+
+    def __init__(self):
+        self.go, self.boom, self.asked, self.looks = threading.Event(), None, [], 0
+        self.writing = threading.Event()
+        self.go.set()
+
+    def look(self, rgb):
+        self.looks += 1
+        return HandSeen(self, rgb)
+
+
+class HandSeen:
+    def __init__(self, model, rgb):
+        self.model, self.number = model, int(rgb[0, 0, 0])
+
+    def _write(self, what, cancel, timeout, on_text):
+        self.model.asked.append((self.number, what))
+        if self.model.boom is not None:
+            error, self.model.boom = self.model.boom, None
+            raise error
+        begun, text = time.monotonic(), ""
+        for word in ("one", "two"):
+            text += word + " "
+            if on_text:
+                on_text(text)
+            self.model.writing.set()
+            while not self.model.go.wait(0.005):
+                if cancel():
+                    raise Cancelled("cancelled", partial_text=text)
+                if time.monotonic() - begun > timeout:
+                    raise TimedOut("too slow", partial_text=text)
+        return text
+
+    def ask(self, text, *, max_new_tokens, cancel, timeout, on_text=None):
+        raw = self._write(text, cancel, timeout, on_text)
+        return Answer(str(self.number), raw_text=raw, tokens=2)
+
+    def ground(self, text, *, max_new_tokens, cancel, timeout, on_text=None):
+        raw = self._write(text, cancel, timeout, on_text)
+        return Results([Detection(text, (0, 0, 1, 1))], raw_text=raw, status=Status.OK)
+
+
+def frame(number: int, stamp: float | None = None, **options) -> Frame:
+    picture = np.full((4, 6, 3), number, np.uint8)
+    stamp = time.time() if stamp is None else stamp
+    return Frame(lambda: picture, time.time(), stamp, header=f"header {number}", **options)
+
+
+def until(condition, seconds=5.0) -> bool:
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.002)
+    return condition()
+
+
+@pytest.fixture
+def make():
+    made = []
+
+    def build(model=None, **options):
+        worker = Worker(lambda: model or HandModel(), **options)
+        made.append(worker)
+        worker.start()
+        assert until(lambda: worker.state is not State.LOADING)
+        return worker
+
+    yield build
+    for worker in made:
+        worker.stop()
+
+
+ASK = Query(Task.ASK, "how many?")
+
+
+def test_an_answer_carries_its_picture_and_its_times(make):
+    worker = make()
+    worker.inbox.offer(frame(7))
+    outcome = worker.result(worker.submit(ASK))
+    assert outcome.status is Status.OK and outcome.result.text == "7"
+    assert outcome.header == "header 7" and (outcome.width, outcome.height) == (6, 4)
+    times = outcome.times
+    assert times.received <= times.started <= times.finished
+    assert 0 <= times.queue_ms < 1000 and times.decode_ms >= 0 and times.look_ms >= 0
+    assert 0 <= times.image_age_ms < 1000 and times.tokens == 2
+
+
+def test_a_request_s_own_picture_is_looked_at_instead_of_the_newest(make):
+    worker = make()
+    worker.inbox.offer(frame(7))
+    assert worker.result(worker.submit(ASK, frame(9, own=True))).header == "header 9"
+
+
+def test_one_look_serves_all_questions_on_a_frame(make):
+    model = HandModel()
+    worker = make(model)
+    worker.inbox.offer(frame(7))
+    for _ in range(5):
+        worker.result(worker.submit(ASK))
+    assert model.looks == 1
+    worker.inbox.offer(frame(8))
+    assert worker.result(worker.submit(ASK)).header == "header 8" and model.looks == 2
+
+
+def test_nothing_is_decoded_that_is_not_looked_at(make):
+    model, decoded = HandModel(), []
+    worker = make(model)
+
+    def counted(number):
+        plain = frame(number)
+        return Frame(lambda: decoded.append(number) or plain.decode(), plain.received, plain.stamp)
+
+    for number in range(30):
+        worker.inbox.offer(counted(number))
+    worker.result(worker.submit(ASK))
+    assert decoded == [29]
+    assert worker.inbox.counts["received"] == 30 and worker.inbox.counts["dropped"] == 29
+
+
+def test_requests_go_before_standing_queries_and_each_keeps_its_frame(make):
+    model, passes = HandModel(), []
+    worker = make(model, on_pass=lambda look, out, standing: passes.append((standing, out)))
+    worker.inbox.set_queries(read_queries(["ask: a", "ask: b", "ask: c"]))
+    model.go.clear()
+    worker.inbox.offer(frame(1))
+    assert until(model.writing.is_set)  # "a" is being answered on frame 1
+    worker.inbox.offer(frame(2))
+    job = worker.submit(Query(Task.ASK, "urgent"))
+    worker.inbox.set_queries(read_queries(["ask: d"]))
+    model.go.set()
+    assert worker.result(job).header == "header 2"
+    assert until(lambda: len([p for p in passes if p[0]]) >= 1)
+    # The pass ended with the queries and the frame that it began with.
+    assert model.asked[:4] == [(1, "a"), (2, "urgent"), (1, "b"), (1, "c")]
+    first = next(out for standing, out in passes if standing)
+    assert [o.header for o in first] == ["header 1"] * 3
+
+
+def test_standing_queries_run_on_new_frames_only_and_not_above_their_rate(make):
+    model, passes = HandModel(), []
+    worker = make(
+        model,
+        settings=Settings(max_rate=5.0),
+        on_pass=lambda look, out, standing: passes.append(time.monotonic()),
+    )
+    worker.inbox.set_queries(read_queries(["ask: a"]))
+    begun = time.monotonic()
+    while time.monotonic() - begun < 1.0:
+        worker.inbox.offer(frame(3))
+        time.sleep(0.01)
+    assert 3 <= len(passes) <= 6
+    count = len(passes)
+    time.sleep(0.3)
+    assert len(passes) <= count + 1, "ran again without a new frame"
+
+
+@pytest.mark.parametrize(
+    "offered, settings, query, status, says",
+    [
+        (None, {}, ASK, Status.NO_IMAGE, "no camera picture"),
+        (dict(stamp=time.time() - 60), {}, ASK, Status.STALE_IMAGE, "by its stamp"),
+        ({}, {"active": False}, ASK, Status.NOT_ACTIVE, "active"),
+        ({}, {}, Query(Task.ASK, "  "), Status.BAD_REQUEST, "empty"),
+        ({}, {}, Query(Task.ASK, "x" * 10_000), Status.BAD_REQUEST, "10000 characters"),
+        ({}, {}, Query(Task.ASK, "a\0b"), Status.BAD_REQUEST, "NUL"),
+        ({}, {}, Query(Task.ASK, "a", max_new_tokens=5000), Status.BAD_REQUEST, "5000"),
+        ({}, {}, Query(Task.DESCRIBE), Status.BAD_REQUEST, "box"),
+        ({}, {}, Query(Task.DESCRIBE, box=(5, 5, 1, 1)), Status.BAD_REQUEST, "x0 < x1"),
+        ({}, {}, Query(Task.DESCRIBE, box=(90, 0, 99, 9)), Status.BAD_REQUEST, "6x4"),
+        ({}, {}, Query(Task.POSE, box=(0, 0, float("nan"), 9)), Status.BAD_REQUEST, "finite"),
+    ],
+)
+def test_refusals_have_names(make, offered, settings, query, status, says):
+    worker = make(settings=Settings(**settings))
+    if offered is not None:
+        worker.inbox.offer(frame(1, **offered))
+    outcome = worker.result(worker.submit(query))
+    assert outcome.status is status and says in outcome.text
+
+
+def test_a_camera_that_stopped_is_stale_and_a_limit_of_zero_takes_any(make):
+    worker = make(settings=Settings(max_image_age=0.05))
+    worker.inbox.offer(frame(1))
+    time.sleep(0.1)
+    outcome = worker.result(worker.submit(ASK))
+    assert outcome.status is Status.STALE_IMAGE and "still running" in outcome.text
+    worker.inbox.change(Settings(max_image_age=0.0))
+    assert worker.result(worker.submit(ASK)).status is Status.OK
+
+
+@pytest.mark.parametrize("timeout", [-1.0, float("nan"), float("inf")])
+def test_a_timeout_that_is_no_time_is_a_bad_request(make, timeout):
+    worker = make()
+    worker.inbox.offer(frame(1))
+    assert worker.result(worker.submit(ASK, timeout=timeout)).status is Status.BAD_REQUEST
+
+
+@pytest.mark.parametrize(
+    "error, status",
+    [
+        (BadImage("odd"), Status.BAD_IMAGE),
+        (MemoryError("no"), Status.OUT_OF_MEMORY),
+        (RuntimeError("CUDA out of memory. Tried to allocate"), Status.OUT_OF_MEMORY),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), Status.OUT_OF_MEMORY),
+        (ZeroDivisionError("oops"), Status.INTERNAL),
+        (SphinxError("x", status=Status.PARSE_FAILED, partial_text="[0."), Status.PARSE_FAILED),
+    ],
+)
+def test_errors_of_the_model_become_outcomes_and_the_worker_lives(make, error, status):
+    model = HandModel()
+    worker = make(model)
+    worker.inbox.offer(frame(1))
+    model.boom = error
+    outcome = worker.result(worker.submit(ASK))
+    assert outcome.status is status and outcome.text
+    assert outcome.raw_text == getattr(error, "partial_text", "")
+    assert worker.result(worker.submit(ASK)).status is Status.OK
+
+
+def test_a_bad_picture_is_named_for_every_query_on_it(make):
+    passes = []
+    worker = make(on_pass=lambda look, out, standing: passes.append(out))
+    worker.inbox.set_queries(read_queries(["ask: a", "ask: b"]))
+
+    def broken():
+        raise BadImage("rubbish")
+
+    worker.inbox.offer(Frame(broken, time.time(), time.time()))
+    assert until(lambda: passes)
+    assert [o.status for o in passes[0]] == [Status.BAD_IMAGE] * 2
+    assert worker.result(worker.submit(ASK)).status is Status.BAD_IMAGE
+
+
+def test_a_time_limit_stops_the_model_and_keeps_its_words(make):
+    model = HandModel()
+    worker = make(model)
+    worker.inbox.offer(frame(1))
+    model.go.clear()
+    begun = time.monotonic()
+    outcome = worker.result(worker.submit(ASK, timeout=0.2))
+    assert outcome.status is Status.TIMEOUT and outcome.raw_text == "one "
+    assert time.monotonic() - begun < 1.0
+
+
+def test_a_time_limit_holds_for_those_who_wait(make):
+    model = HandModel()
+    worker = make(model)
+    worker.inbox.offer(frame(1))
+    model.go.clear()
+    worker.submit(ASK)
+    outcome = worker.result(worker.submit(ASK, timeout=0.1))
+    assert outcome.status is Status.TIMEOUT and worker.inbox.waiting == 0
+
+
+def test_a_look_that_hangs_does_not_hold_the_caller(make):
+    class Slow(HandModel):
+        def look(self, rgb):
+            time.sleep(1.5)
+            return super().look(rgb)
+
+    worker = make(Slow())
+    worker.inbox.offer(frame(1))
+    begun = time.monotonic()
+    assert worker.result(worker.submit(ASK, timeout=0.1)).status is Status.TIMEOUT
+    assert time.monotonic() - begun < 1.0
+
+
+def test_cancel_ends_running_and_waiting_jobs(make):
+    model = HandModel()
+    worker = make(model)
+    worker.inbox.offer(frame(1))
+    model.go.clear()
+    pieces = []
+    running = worker.submit(ASK, on_text=pieces.append)
+    assert until(model.writing.is_set)
+    waiting = worker.submit(ASK)
+    worker.cancel(waiting)
+    assert waiting.done and waiting.outcome.status is Status.CANCELLED
+    worker.cancel(running)
+    outcome = worker.result(running)
+    assert outcome.status is Status.CANCELLED and outcome.raw_text == "one " == pieces[0]
+
+
+def test_too_many_requests_are_busy_and_all_others_are_answered(make):
+    model = HandModel()
+    worker = make(model, max_pending=3)
+    worker.inbox.offer(frame(1))
+    model.go.clear()
+    first = worker.submit(ASK)
+    assert until(model.writing.is_set)
+    jobs = [worker.submit(ASK) for _ in range(5)]
+    model.go.set()
+    statuses = [worker.result(job).status for job in (first, *jobs)]
+    assert statuses == [Status.OK] * 4 + [Status.BUSY] * 2
+
+
+def test_before_the_model_is_there_requests_are_not_active():
+    ready = threading.Event()
+    worker = Worker(lambda: ready.wait(5) and HandModel())
+    worker.start()
+    outcome = worker.result(worker.submit(ASK))
+    assert outcome.status is Status.NOT_ACTIVE and "loading" in outcome.text
+    ready.set()
+    assert until(lambda: worker.state is State.READY)
+    assert worker.stop()
+
+
+def test_a_model_that_does_not_load_is_named(make):
+    def broken():
+        raise SphinxError("no such checkpoint: /nowhere")
+
+    worker = Worker(broken)
+    worker.start()
+    assert until(lambda: worker.state is State.FAILED)
+    outcome = worker.result(worker.submit(ASK))
+    assert outcome.status is Status.NOT_ACTIVE and "/nowhere" in outcome.text
+    assert worker.stop()
+
+
+def test_stop_in_the_middle_of_a_query_settles_everything(make):
+    model = HandModel()
+    worker = make(model)
+    worker.inbox.offer(frame(1))
+    model.go.clear()
+    jobs = [worker.submit(ASK) for _ in range(3)]
+    assert until(model.writing.is_set)
+    begun = time.monotonic()
+    assert worker.stop()
+    assert time.monotonic() - begun < 1.0
+    assert [job.outcome.status for job in jobs] == [Status.CANCELLED] * 3
+    assert worker.result(worker.submit(ASK)).status is Status.CANCELLED
+
+
+def test_many_threads_get_their_own_answers(make):
+    worker = make(max_pending=64)
+    results = {}
+
+    def client(number):
+        own = frame(number, own=True)
+        results[number] = worker.result(worker.submit(ASK, own)).result.text
+
+    threads = [threading.Thread(target=client, args=(n,)) for n in range(40)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert results == {n: str(n) for n in range(40)}
+
+
+def test_a_publisher_that_fails_does_not_end_the_worker(make):
+    def broken(look, outcomes, standing):
+        raise RuntimeError("the context is gone")
+
+    worker = make(on_pass=broken)
+    worker.inbox.offer(frame(1))
+    assert worker.result(worker.submit(ASK)).status is Status.OK
+    assert worker.result(worker.submit(ASK)).status is Status.OK
+    assert "the context is gone" in worker.last_error
+
+
+LINES = {
+    "ground: the red mug": Query(Task.GROUND, "the red mug"),
+    "GROUND :  the mug: red one ": Query(Task.GROUND, "the mug: red one"),
+    "detect: mug": Query(Task.DETECT, "mug"),
+    "pose": Query(Task.POSE),
+    "pose: [1, 2, 30.5, 40]": Query(Task.POSE, box=(1, 2, 30.5, 40)),
+    "describe: 1,2,30,40": Query(Task.DESCRIBE, box=(1, 2, 30, 40)),
+    "caption": Query(Task.CAPTION),
+    "read_text": Query(Task.READ_TEXT),
+    "ask: what is 1:2?": Query(Task.ASK, "what is 1:2?"),
+}
+
+
+@pytest.mark.parametrize("line, query", LINES.items())
+def test_query_lines(line, query):
+    assert read_query(line) == query
+    assert read_query(query.line()) == query
+
+
+@pytest.mark.parametrize(
+    "line, says",
+    [
+        ("find: mug", "is not a query"),
+        ("the red mug", "is not a query"),
+        ("ground:", "empty"),
+        ("caption: now", "takes no text"),
+        ("describe", "box is needed"),
+        ("describe: 1,2,3", "four numbers"),
+        ("describe: a,b,c,d", "four numbers"),
+        ("pose: 9,9,1,1", "x0 < x1"),
+        ("pose: nan,0,1,1", "finite"),
+        ("x" * 5000, "..."),
+    ],
+)
+def test_bad_query_lines_are_named(line, says):
+    with pytest.raises(SphinxError, match=says) as caught:
+        read_query(line)
+    assert caught.value.status is Status.BAD_REQUEST and len(str(caught.value)) < 300
+
+
+def test_standing_queries_are_numbered_and_bounded():
+    ids = [q.id for q in read_queries(["", "pose", " ", "caption"])]
+    assert ids == ["standing/0", "standing/1"]
+    with pytest.raises(SphinxError, match="limit"):
+        read_queries(["pose"] * (MAX_STANDING + 1))
