@@ -7,6 +7,7 @@ carries a number that comes back in the identity image.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 
@@ -17,6 +18,11 @@ import numpy as np  # noqa: E402
 
 from ..errors import SphinxError  # noqa: E402
 
+# Mesa's software renderer and triton (torch loads it late) each bring an LLVM; with Mesa's first,
+# loading triton's ends the process. The other way round both live.
+with contextlib.suppress(ImportError):
+    import triton  # noqa: F401
+
 try:
     import mujoco
     from mujoco.egl import GLContext
@@ -24,7 +30,6 @@ except ImportError as error:
     raise SphinxError(f"the simulated tabletop needs mujoco and EGL ({error}); "
                       "pip install 'sphinx_ros[world]', and on Debian or Ubuntu "
                       "apt install libegl1 libgl1-mesa-dri libopengl0") from error
-
 
 from .shapes import PROFILES, Part  # noqa: E402
 from .textures import library  # noqa: E402
