@@ -391,8 +391,8 @@ def test_world_prints_what_is_there(run, tmp_path):
 
 
 @pytest.mark.demo
-def test_the_bundled_model_is_as_good_as_its_card_says(run, tmp_path, demo):
-    """On scenes nobody has seen, within what so few scenes can tell (about three deviations)."""
+def test_the_bundled_model_scores_what_its_card_says(run, tmp_path, demo):
+    """On other scenes, within what so few can tell; too good is a wrong card as well."""
     pytest.importorskip("mujoco", reason="the simulated tabletop needs mujoco")
     stated = json.loads((ASSETS / "demo" / "scores.json").read_text())
     target = tmp_path / "scores.json"
@@ -401,4 +401,4 @@ def test_the_bundled_model_is_as_good_as_its_card_says(run, tmp_path, demo):
     measured = json.loads(target.read_text())
     assert code == 0
     for name, slack in (("refer.acc50", 0.2), ("detect.f1", 0.2), ("qa.acc", 0.15)):
-        assert measured[name] > stated[name] - slack, name
+        assert measured[name] == pytest.approx(stated[name], abs=slack), name

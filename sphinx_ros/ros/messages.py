@@ -141,6 +141,7 @@ def box_message(box) -> BoundingBox:
 
 
 def query_message(query: Query) -> QueryMessage:
+    """The query as it goes out with every answer; no region is all zeros."""
     box = box_message(query.box) if query.box is not None else BoundingBox()
     return QueryMessage(
         id=query.id,
@@ -157,6 +158,7 @@ def status_message(status: int, text: str = "") -> Status:
 
 
 def detection_message(item) -> Detection:
+    """A :class:`sphinx_ros.types.Detection`, source pixels."""
     return Detection(
         label=item.label,
         box=box_message(item.box),
@@ -166,6 +168,7 @@ def detection_message(item) -> Detection:
 
 
 def keypoint_message(item) -> Keypoint:
+    """A :class:`sphinx_ros.types.Keypoint`, source pixels; absent ones stay NaN."""
     return Keypoint(
         name=item.name,
         x=float(item.x),
@@ -176,6 +179,7 @@ def keypoint_message(item) -> Keypoint:
 
 
 def pose_message(item) -> PersonPose:
+    """A :class:`sphinx_ros.types.Pose` with its 17 joints."""
     return PersonPose(
         box=box_message(item.box),
         keypoints=[keypoint_message(k) for k in item.keypoints],
@@ -185,6 +189,7 @@ def pose_message(item) -> PersonPose:
 
 
 def timing_message(outcome: Outcome) -> Timing:
+    """Stamps and milliseconds of one query."""
     times = outcome.times
     return Timing(
         received=time_message(times.received),

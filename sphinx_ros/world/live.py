@@ -47,6 +47,7 @@ class _Mover:
     spin: int
 
     def at(self, t: float) -> Thing:
+        """The thing as it stands at ``t`` seconds."""
         x = self.x + self.sway[0] * _wave(t, self.rounds, self.phase)
         y = self.y + self.sway[1] * _wave(t, self.rounds, self.phase + 0.25)
         yaw = 2 * np.pi * (self.spin * t / PERIOD + self.phase)
