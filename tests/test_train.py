@@ -12,22 +12,13 @@ from small_network import SIZES
 from synthetic import random_observation
 
 from sphinx_ros.checkpoint import load_checkpoint
+from sphinx_ros.image.letterbox import Letterbox
 from sphinx_ros.model.config import ModelConfig
 from sphinx_ros.prompt.templates import END_SIGNAL, conversation
 from sphinx_ros.prompt.tokenizer import Tokenizer
 from sphinx_ros.train import loop, recipe
-from sphinx_ros.train.auxiliary import MARKS, paired_iou, two_hot
-from sphinx_ros.train.data import (
-    MIRRORED,
-    UNCLEAR,
-    Packer,
-    Scenes,
-    batches,
-    cropped,
-    mirrored,
-    patch_owners,
-    patch_targets,
-)
+from sphinx_ros.train.auxiliary import MARKS, PlaceHead, paired_iou, two_hot
+from sphinx_ros.train.data import Packer, batches, coordinates
 from sphinx_ros.train.loop import Run, rate
 from sphinx_ros.train.network import (
     Trained,
@@ -37,6 +28,8 @@ from sphinx_ros.train.network import (
     turn_mask,
     with_image,
 )
+from sphinx_ros.train.scenes import MIRRORED, Scenes, cropped, mirrored
+from sphinx_ros.train.targets import UNCLEAR, anchor_flags, anchors, patch_owners, patch_targets
 from sphinx_ros.types import COCO_KEYPOINTS
 from sphinx_ros.world.tasks import turns
 from sphinx_ros.world.truth import COLOURS, KINDS
@@ -159,6 +152,18 @@ def test_patches_speak_for_the_object_they_show():
         assert y0 < (row + 1) / 12 and y1 > row / 12
 
 
+def test_each_thing_has_one_patch_of_its_own_that_stands_for_it():
+    scene = painted(3)
+    owners = patch_owners(scene, 12)
+    chosen = anchors(scene, owners)
+    assert len(set(chosen)) == len(scene.objects)
+    assert [owners.reshape(-1)[patch] for patch in chosen] == list(range(1, len(chosen) + 1))
+    assert np.flatnonzero(anchor_flags(scene, owners)).tolist() == sorted(chosen)
+    owners[owners == 1] = 0  # a thing too small to own a patch: where its middle is
+    u, v = Letterbox.of(84, 63).to_square(*scene.objects[0].centre)
+    assert divmod(anchors(scene, owners)[0], 12) == (int(v * 12), int(u * 12))
+
+
 # packing several questions into one row
 
 
@@ -197,8 +202,11 @@ def test_packed_turns_equal_single_questions(place):
 def test_packed_rows_hold_the_questions_and_weigh_only_answers(place):
     tokenizer = Tokenizer(place / "tokenizer.model")
     packer, scene = Packer(tokenizer, 300), painted(4)
-    tokens, weight, turn, position = packer.row(scene, np.random.default_rng(7))
-    asked = turns(scene, np.random.default_rng(7))
+    owners, rng = patch_owners(scene, 12), np.random.default_rng(7)
+    (tokens, weight, turn, position), *_ = packer.row(scene, owners, rng)
+    rng = np.random.default_rng(7)
+    asked = turns(scene, rng)
+    asked = [asked[i] for i in rng.permutation(len(asked))]
     at = len(packer.prefix)
     assert list(tokens[:at]) == packer.prefix and not weight[:at].any()
     found = 0
@@ -225,6 +233,39 @@ def test_third_decimals_weigh_less(place):
     pieces = [packer.tokenizer.piece(i) for i in ids]
     low = [i for i, w in enumerate(weight) if 0 < w < 0.5]
     assert len(low) == 4 and all(pieces[i].isdigit() and pieces[i - 1].isdigit() for i in low)
+
+
+def test_coordinates_are_told_where_they_are_about_to_be_written(place):
+    pieces = ["<p>", "cube", "</p>[0.", "1", "2", "3", ",0.", "0", "5", "]", "\n###"]
+    assert coordinates(pieces) == [(3, 0.123), (4, 0.123), (7, 0.05), (8, 0.05)]
+    assert coordinates([" 3", "\n###", "0."]) == []
+    tokenizer, scene = Tokenizer(place / "tokenizer.model"), painted(4)
+    packer = Packer(tokenizer, 300)
+    (tokens, weight, _, _), *_, places = packer.row(
+        scene, patch_owners(scene, 12), np.random.default_rng(7)
+    )
+    assert len(places) > 16
+    for column, value in places:
+        assert weight[column + 1] > 0 and packer.pieces[tokens[column + 1]].isdigit()
+        start = column if packer.pieces[tokens[column]].endswith("0.") else column - 1
+        digits = "".join(packer.pieces[t] for t in tokens[start + 1 : start + 4])
+        assert f"{value:.3f}"[2:].startswith(digits.rstrip(",0.]")[:2])
+
+
+def test_the_place_head_learns_to_read_a_coordinate():
+    torch.manual_seed(0)
+    head, code = PlaceHead(16), torch.randn(2, 16)
+    value = torch.rand(64)
+    hidden = value[:, None] * code[0] + code[1]
+    optimizer = torch.optim.Adam(head.parameters(), lr=0.1)
+    errors = []
+    for _ in range(80):
+        loss, error = head(hidden, value)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        errors.append(error)
+    assert errors[-1] < 0.05 < errors[0]
 
 
 # the run

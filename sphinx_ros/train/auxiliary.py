@@ -1,8 +1,10 @@
-"""What an image token should know of the object in its patch: a head and its loss.
+"""Heads that read what the network should know by then, and their losses; thrown away afterwards.
 
-The head reads the projected tokens, the ones that the decoder will see, and is thrown away after
-training. Positions are learnt as places on a ruler of 24 marks (two neighbouring marks share the
-probability), which a linear layer learns far quicker than a coordinate.
+:class:`PatchHead` reads the projected image tokens, the ones that the decoder will see: what is in
+their patch, and where. :class:`PlaceHead` reads the decoder, one layer before the last, where a
+coordinate is about to be written: which. Positions are learnt as places on a ruler of 24 marks
+(two neighbouring marks share the probability), which a linear layer learns far quicker than a
+coordinate.
 """
 
 from __future__ import annotations
@@ -27,14 +29,37 @@ def two_hot(x: Tensor) -> Tensor:
     return out.scatter_(-1, low.long()[..., None] + 1, high[..., None])
 
 
+def ruler_loss(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Loss of places [..., MARKS] against fractions [...], and the fractions they read as."""
+    places = logits.float()
+    read = (places.softmax(-1) * torch.linspace(0, 1, MARKS, device=places.device)).sum(-1)
+    cross = -(two_hot(target) * places.log_softmax(-1)).sum(-1).mean()
+    return cross + 10 * F.l1_loss(read, target), read
+
+
+class PlaceHead(nn.Module):
+    """Hidden states [M, dim] to the coordinate each is about to write, on the ruler."""
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.place = nn.Linear(dim, MARKS)
+
+    def forward(self, hidden: Tensor, target: Tensor) -> tuple[Tensor, float]:
+        """Loss and mean absolute error for targets [M], fractions of the square."""
+        loss, read = ruler_loss(self.place(hidden), target)
+        return loss, (read - target).abs().mean().item()
+
+
 class PatchHead(nn.Module):
-    """[B, P, dim] to kind, colour, size, box places, joint presence and offset, joint places."""
+    """[B, P, dim] to kind, colour, size, whether the patch stands for its thing, box places, joint
+    presence and offset, joint places."""
 
     def __init__(self, dim: int):
         super().__init__()
         self.kind = nn.Linear(dim, 1 + len(KINDS))
         self.colour = nn.Linear(dim, len(COLOURS))
         self.size = nn.Linear(dim, len(SIZES))
+        self.anchor = nn.Linear(dim, 1)
         self.box = nn.Linear(dim, 4 * MARKS)
         self.presence = nn.Linear(dim, 17)
         self.offset = nn.Linear(dim, 17 * 2)
@@ -50,28 +75,28 @@ class PatchHead(nn.Module):
         loss = 2 * F.cross_entropy(self.kind(mine), kind[owned])
         loss = loss + F.cross_entropy(self.kind(tokens[empty]), kind[empty])
         loss = loss + F.cross_entropy(self.colour(mine), batch.colour[owned])
+        anchor = self.anchor(mine).squeeze(-1).float()
+        loss = loss + F.binary_cross_entropy_with_logits(anchor, batch.anchor[owned])
         sizes = batch.size[owned]
         if (sizes >= 0).any():
             loss = loss + 0.5 * F.cross_entropy(self.size(mine), sizes, ignore_index=-1)
-        places = self.box(mine).unflatten(-1, (4, MARKS)).float()
         target = batch.box[owned]
-        loss = loss - (two_hot(target) * places.log_softmax(-1)).sum(-1).mean()
-        ruler = torch.linspace(0, 1, MARKS, device=tokens.device)
-        read = (places.softmax(-1) * ruler).sum(-1)
-        loss = loss + 10 * F.l1_loss(read, target)
+        boxes, read = ruler_loss(self.box(mine).unflatten(-1, (4, MARKS)), target)
+        loss = loss + boxes
         with torch.no_grad():
             scores = {
                 "kind": accuracy(self.kind(mine), kind[owned]),
                 "colour": accuracy(self.colour(mine), batch.colour[owned]),
+                "anchor": ((anchor > 0) == batch.anchor[owned].bool()).float().mean().item(),
                 "empty": accuracy(self.kind(tokens[empty]), kind[empty]),
                 "iou": paired_iou(read, target).mean().item(),
             }
         if person.any():
-            extra, scores["joint"] = self._joints(tokens, batch, person, grid, ruler)
+            extra, scores["joint"] = self._joints(tokens, batch, person, grid)
             loss = loss + extra
         return loss, scores
 
-    def _joints(self, tokens, batch, person, grid, ruler):
+    def _joints(self, tokens, batch, person, grid):
         """Joints as presence and offset in their own patch, and as places from every patch."""
         joints, mine = batch.joints[person], tokens[person]  # [N, 17, 3], [N, dim]
         known = joints[..., 2] > 0
@@ -87,12 +112,10 @@ class PatchHead(nn.Module):
         if here.any():
             offset = self.offset(mine).unflatten(-1, (17, 2)).float()
             loss = loss + F.l1_loss(offset[here], inside[here])
-        places = self.joints(mine).unflatten(-1, (17, 2, MARKS)).float()[known]
         target = joints[..., :2][known]
-        loss = loss - (two_hot(target) * places.log_softmax(-1)).sum(-1).mean()
-        read = (places.softmax(-1) * ruler).sum(-1)
-        error = (read - target).norm(dim=-1)
-        return loss + 10 * F.l1_loss(read, target), error.mean().item()
+        places = self.joints(mine).unflatten(-1, (17, 2, MARKS))[known]
+        placing, read = ruler_loss(places, target)
+        return loss + placing, (read - target).norm(dim=-1).mean().item()
 
 
 def accuracy(logits: Tensor, target: Tensor) -> float:

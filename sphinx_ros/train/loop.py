@@ -21,9 +21,10 @@ import torch.distributed as dist
 from sphinx_ros.errors import CheckpointError
 from sphinx_ros.model.config import ModelConfig
 from sphinx_ros.train import recipe
-from sphinx_ros.train.data import Packer, Scenes, batches
+from sphinx_ros.train.data import Packer, batches
 from sphinx_ros.train.network import Average, Trained, groups, initialise
 from sphinx_ros.train.render import read_shard
+from sphinx_ros.train.scenes import Scenes
 
 HELD_OUT_SCENES = "held_out.pickle"
 """File in a run's folder: scenes for scores while training; none, no scores."""
@@ -133,7 +134,9 @@ class Run:
         if alone:
             loss, scores = self.net.towers_loss(batch)
         else:
-            loss, scores = self.net.joint_loss(batch, self.schedule.auxiliary)
+            schedule = self.schedule
+            shares = schedule.auxiliary, schedule.looking, schedule.placing
+            loss, scores = self.net.joint_loss(batch, *shares)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         learning = self.net.learning(alone)

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from sphinx_ros.model.config import ModelConfig
 from sphinx_ros.model.sphinx import SphinxModel
 from sphinx_ros.train import recipe
-from sphinx_ros.train.auxiliary import PatchHead
+from sphinx_ros.train.auxiliary import PatchHead, PlaceHead
 from sphinx_ros.train.data import Batch
+from sphinx_ros.train.looking import looking_loss
 
 
 def sin_cos_table(grid: int, width: int) -> Tensor:
@@ -66,6 +67,12 @@ class Trained(nn.Module):
         # a seventh faster on a CPU: the blocks' linear layers want channels last anyway
         self.model.openclip_convnext_xxl.to(memory_format=torch.channels_last)
         self.head = PatchHead(config.dim)
+        self.place = PlaceHead(config.dim)
+        self._inputs: dict[int, tuple] = {}
+        for number, layer in enumerate(self.model.layers):
+            layer.register_forward_pre_hook(
+                lambda _, given, number=number: self._inputs.__setitem__(number, given)
+            )
 
     def learning(self, alone: bool) -> list[nn.Parameter]:
         """The parameters that learn: all, or without the decoder while the towers are alone."""
@@ -80,8 +87,39 @@ class Trained(nn.Module):
         image = self.model.encode_image(batch.pictures)
         return self.head(self.patches(image), batch)
 
-    def joint_loss(self, batch: Batch, auxiliary: float) -> tuple[Tensor, dict[str, float]]:
-        """Stage 2: loss on the answers of the packed turns, plus ``auxiliary`` of stage 1's."""
+    def looking(self, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+        """Loss of where the decoder looked in the forward pass just made: with the words of
+        questions in the second layer, for answers in the last two."""
+        words, patches = self.model.config.image_words, self.model.config.patch_grid**2
+        last = len(self.model.layers) - 1
+        total, scores = torch.zeros(()), {}
+        for number, name in ((1, "words"), (last - 1, "answers"), (last, "answers")):
+            looks, shares = getattr(batch, name)
+            if not len(looks):
+                continue
+            looks = looks + torch.tensor([0, words, 0, 0])
+            x, rope, mask = self._inputs[number][:3]
+            layer = self.model.layers[number]
+            loss, mass = looking_loss(layer.attention, layer.attention_norm, x, rope, mask, looks,
+                                      shares, batch.owner, words - patches)  # fmt: skip
+            total, scores[f"{name}{number}"] = total + loss, mass
+        return total, scores
+
+    def placing(self, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+        """Loss of what the last layer is given where a coordinate is about to be written."""
+        index, value = batch.places
+        if not len(index):
+            return torch.zeros(()), {}
+        given = self._inputs[len(self.model.layers) - 1][0]
+        row, column = index.unbind(1)
+        loss, error = self.place(given[row, column + self.model.config.image_words], value)
+        return loss, {"place": error}
+
+    def joint_loss(
+        self, batch: Batch, auxiliary: float, looking: float, placing: float
+    ) -> tuple[Tensor, dict[str, float]]:
+        """Stage 2: loss on the answers of the packed turns, plus ``auxiliary`` of stage 1's,
+        ``looking`` of where the decoder looks and ``placing`` of which coordinate it has found."""
         model, words = self.model, self.model.config.image_words
         image = model.encode_image(batch.pictures)
         extra, scores = self.head(self.patches(image), batch)
@@ -99,7 +137,11 @@ class Trained(nn.Module):
             right = (logits.argmax(-1) == batch.tokens[learnt]).float()
             token = (right * weight).sum() / weight.sum()
             scores |= {"text": text.item(), "token": token.item()}
-        return text + auxiliary * extra, scores
+        looked, seen = self.looking(batch)
+        placed, found = self.placing(batch)
+        self._inputs.clear()
+        loss = text + auxiliary * extra + looking * looked + placing * placed
+        return loss, scores | seen | found
 
 
 def in_decoder(name: str) -> bool:

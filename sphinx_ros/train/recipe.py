@@ -72,18 +72,20 @@ class Schedule:
     """
 
     minutes: float = 120.0
-    towers_share: float = 0.33
+    towers_share: float = 0.05
     warmup_share: float = 0.02
     towers_batch: int = 4
     batch: int = 4
-    text_tokens: int = 208
+    text_tokens: int = 304
     towers_rate: float = 1.5e-3
-    rate: float = 1.5e-3
-    vision_factor: float = 0.45
+    rate: float = 2e-3
+    vision_factor: float = 0.4
     final_factor: float = 0.01
     weight_decay: float = 0.05
     clip: float = 1.0
     average: float = 0.998
     auxiliary: float = 0.3
+    looking: float = 0.5
+    placing: float = 0.3
     save_minutes: float = 4.0
     score_minutes: float = 12.0

@@ -51,8 +51,8 @@ MAKERS: dict[str, Callable[[Layout, np.random.Generator], Turn | None]] = {
 """Name -> maker; "grounding" and "detection" are mixtures, the others name the turn's kind."""
 
 TRAINING_MIX = {
-    "grounding": 3.0, "detection": 1.5, "pose": 1.0, "describe": 1.0, "count": 1.0, "colour": 0.7,
-    "exist": 0.8, "relation_yesno": 1.0, "what_relation": 0.4, "caption": 0.15,
+    "grounding": 4.0, "detection": 1.5, "pose": 1.0, "describe": 1.0, "count": 1.3, "colour": 0.8,
+    "exist": 1.0, "relation_yesno": 1.3, "what_relation": 0.6, "caption": 0.1,
 }  # fmt: skip
 """Turns per picture of each maker that training draws, on average."""
 

@@ -1,0 +1,99 @@
+"""What each image patch of a scene should know: its owner, and what is true of that thing.
+
+Patches are the cells of the decoder's grid over the padded square, counted row by row.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sphinx_ros.image.letterbox import Letterbox
+from sphinx_ros.world.truth import COLOURS, KINDS, SIZES, Observation
+
+UNCLEAR = 255
+"""Owner of a patch that shows too little of something to say what it is, and is not empty."""
+
+
+def patch_owners(observation: Observation, grid: int) -> np.ndarray:
+    """Which object an image patch is told to speak for: [grid, grid] uint8, 0 = none of them.
+
+    An object needs a quarter of the patch, or the patch a tenth of the object. Of several the one
+    with the largest share of *its own* pixels there wins, so that a small thing is not lost
+    beside a big one.
+    """
+    height, width = observation.segmentation.shape
+    side = max(height, width)
+    y0, x0 = (side - height) // 2, (side - width) // 2
+    square = np.zeros((side, side), np.uint8)
+    square[y0 : y0 + height, x0 : x0 + width] = observation.segmentation
+    cell = np.minimum((np.arange(side) * grid) // side, grid - 1)
+    index = cell[:, None] * grid + cell[None, :]
+    owners = np.zeros(grid * grid, np.uint8)
+    best = np.zeros(grid * grid)
+    for number in range(1, len(observation.objects) + 1):
+        mask = square == number
+        if not mask.any():
+            continue
+        inside = np.bincount(index[mask], minlength=grid * grid)
+        share, cover = inside / mask.sum(), inside / (side / grid) ** 2
+        owners[(inside > 0) & (owners == 0)] = UNCLEAR
+        claim = np.where((cover > 0.25) | (share > 0.1), np.maximum(share, 0.5 * cover), 0)
+        wins = claim > best
+        owners[wins], best[wins] = number, claim[wins]
+    return owners.reshape(grid, grid)
+
+
+def patch_targets(owners: np.ndarray, truth: Observation):
+    """Per patch (row by row) what its owner is: kind, colour, size, box, joints."""
+    letterbox = Letterbox.of(truth.camera.width, truth.camera.height)
+    count = len(truth.objects)
+    # row 0: nothing there; the last row: unclear
+    kind, colour, size = (np.zeros(count + 2, np.int64) for _ in range(3))
+    box = np.zeros((count + 2, 4), np.float32)
+    joints = np.zeros((count + 2, 17, 3), np.float32)
+    kind[-1] = colour[-1] = size[-1] = colour[0] = size[0] = -1
+    for i, thing in enumerate(truth.objects, start=1):
+        kind[i] = 1 + KINDS.index(thing.kind)
+        colour[i] = COLOURS.index(thing.colour)
+        size[i] = SIZES.index(thing.size) if thing.size else -1
+        box[i, :2] = letterbox.to_square(*thing.box[:2])
+        box[i, 2:] = letterbox.to_square(*thing.box[2:])
+        if thing.keypoints is not None:
+            for j, (x, y, v) in enumerate(thing.keypoints):
+                if v > 0:
+                    joints[i, j] = (*letterbox.to_square(float(x), float(y)), v)
+    flat = owners.reshape(-1)
+    flat = np.where(flat == UNCLEAR, count + 1, flat)
+    return kind[flat], colour[flat], size[flat], box[flat], joints[flat]
+
+
+def patch_at(place: Letterbox, grid: int, x: float, y: float) -> int:
+    """Index of the patch at a pixel, counted row by row."""
+    column, row = (
+        min(grid - 1, max(0, int(f * grid))) for f in place.to_square(float(x), float(y))
+    )
+    return row * grid + column
+
+
+def anchors(truth: Observation, owners: np.ndarray) -> list[int]:
+    """One patch for each thing: of those it owns the one nearest to its middle, else the one
+    that its middle is in."""
+    grid = owners.shape[0]
+    place = Letterbox.of(truth.camera.width, truth.camera.height)
+    out = []
+    for number, thing in enumerate(truth.objects, start=1):
+        rows, columns = np.nonzero(owners == number)
+        if not len(rows):
+            out.append(patch_at(place, grid, *thing.centre))
+            continue
+        u, v = place.to_square(*map(float, thing.centre))
+        nearest = np.hypot((columns + 0.5) / grid - u, (rows + 0.5) / grid - v).argmin()
+        out.append(int(rows[nearest] * grid + columns[nearest]))
+    return out
+
+
+def anchor_flags(truth: Observation, owners: np.ndarray) -> np.ndarray:
+    """Which patches are the one patch of a thing that stands for it: [P] float32, 0 or 1."""
+    flags = np.zeros(owners.size, np.float32)
+    flags[anchors(truth, owners)] = 1
+    return flags

@@ -1,0 +1,147 @@
+"""Where the decoder is told to look while it trains: at the right things, and the loss obeys."""
+
+import numpy as np
+import pytest
+import torch
+from small_network import SIZES
+from synthetic import random_observation
+
+from sphinx_ros.model.config import ModelConfig
+from sphinx_ros.prompt.tokenizer import Tokenizer
+from sphinx_ros.train import recipe
+from sphinx_ros.train.data import Packer
+from sphinx_ros.train.looking import HEADS, Gaze, looking_loss
+from sphinx_ros.train.network import Trained, initialise
+from sphinx_ros.train.targets import patch_owners
+from sphinx_ros.world.tasks import turns
+from sphinx_ros.world.vocabulary import train_tokenizer
+
+GRID = 12
+
+
+@pytest.fixture(scope="module")
+def packer(tmp_path_factory):
+    path = tmp_path_factory.mktemp("looking") / "tokenizer.model"
+    train_tokenizer(path)
+    return Packer(Tokenizer(path), 300)
+
+
+def asked(packer, kinds, seeds=range(40)):
+    """(scene, gaze, turn, pieces of the question, of the answer) of turns of some kinds."""
+    for seed in seeds:
+        scene = random_observation(seed, 320, 240)
+        gaze = Gaze(scene, patch_owners(scene, GRID))
+        for item in turns(scene, np.random.default_rng(seed), dict.fromkeys(kinds, 2)):
+            ids, weight = packer.turn(item)
+            pieces = [packer.pieces[i] for i in ids]
+            begin = int((weight > 0).argmax())
+            yield scene, gaze, item, pieces[:begin], pieces[begin:]
+
+
+def shares(looks):
+    """{place: {thing: share}}"""
+    out = {}
+    for look in looks:
+        out.setdefault(look.at, {})[look.thing] = look.weight
+    return out
+
+
+def test_nouns_of_a_question_look_at_all_they_are_true_of(packer):
+    checked = 0
+    for _, gaze, item, question, _ in asked(packer, ["exist", "detect", "detect_none"]):
+        looks = shares(gaze.question(item, question))
+        # "person in (the) red (shirt)": all people first, then those with the shirt
+        assert len(looks) == 1 or "person in" in item.question or "people in" in item.question
+        seen = looks[max(looks)]
+        true = {i + 1 for i in item.target["objects"]} or {0}
+        assert set(seen) == true and sum(seen.values()) == pytest.approx(1)
+        checked += 1
+    assert checked > 50
+
+
+def test_both_nouns_of_a_relation_look_at_their_own_thing(packer):
+    both = 0
+    for _, gaze, item, question, _ in asked(packer, ["relation_yesno"]):
+        if " in " in item.question:
+            continue  # people, who are looked at twice
+        looks = list(shares(gaze.question(item, question)).values())
+        assert looks == [{i + 1: 1.0} for i in item.target["objects"]], item.question
+        both += 1
+    assert both > 10
+
+
+def test_the_end_of_a_region_looks_at_what_is_in_it(packer):
+    for _, gaze, item, question, _ in asked(packer, ["describe"]):
+        (at, seen), = shares(gaze.question(item, question)).items()
+        assert question[at] == "]" and seen == {item.target["objects"][0] + 1: 1.0}
+
+
+def test_coordinates_look_at_their_box_one_after_the_other(packer):
+    several = 0
+    for _, gaze, item, _, answer in asked(packer, ["attribute", "detect", "detect_all"]):
+        looks, things = shares(gaze.answer(item, answer)), item.target["objects"]
+        digits = [at for at, piece in enumerate(answer) if piece.isdigit()]
+        assert len(digits) == 12 * len(things)
+        for order, at in enumerate(digits):
+            assert looks[at] == {things[order // 12] + 1: 1.0}
+        if len(things) > 1:  # the list ends where nothing is left
+            several += 1
+            end = answer.index("]", digits[-1])
+            assert looks[end] == {0: 1.0}
+    assert several > 10
+
+
+def test_a_count_shares_its_look_with_the_first_token(packer):
+    for _, gaze, item, _, answer in asked(packer, ["count"]):
+        looks, things = gaze.answer(item, answer), item.target["objects"]
+        assert {look.at for look in looks} == {0}
+        assert {look.thing for look in looks} == {0, *(i + 1 for i in things)}
+        assert {round(look.weight * (len(things) + 1), 6) for look in looks} == {1}
+        patches = {look.thing - 1: look.patch for look in looks if look.thing}
+        assert patches == {i: gaze.anchors[i] for i in things}, "one patch for each thing"
+
+
+def test_joints_look_at_their_patch(packer):
+    seen = 0
+    for scene, gaze, item, _, answer in asked(packer, ["pose"]):
+        person = item.target["person"]
+        points = [p for p in scene.objects[person].keypoints if p[2] > 0]
+        looks = {look.at: look for look in gaze.answer(item, answer)}
+        firsts = [at for at, piece in enumerate(answer) if piece.endswith("</p>[0.")]
+        assert len(firsts) == len(points)
+        for at, (x, y, _) in zip(firsts, points, strict=True):
+            row, column = divmod(looks[at].patch, GRID)
+            assert looks[at].thing == person + 1
+            assert (column, row) == (int(x / 320 * GRID), int((y + 40) / 320 * GRID))
+        seen += 1
+    assert seen > 3
+
+
+def test_the_loss_moves_attention_to_the_thing_and_leaves_the_other_heads_free(packer):
+    config = ModelConfig.from_json(SIZES, recipe.VARIANT, packer.tokenizer.n_words)
+    net = Trained(config)
+    initialise(net.model, 0)
+    layer = net.model.layers[0]
+    patches, first, length = config.patch_grid**2, 3, config.patch_grid**2 + 8
+    x = torch.randn(1, length, config.dim, generator=torch.Generator().manual_seed(1))
+    owner = torch.zeros(1, patches, dtype=torch.long)
+    owner[0, 4:6] = 1
+    looks = torch.tensor([[0, length - 1, 1, -1], [0, length - 2, 0, -1], [0, length - 3, 1, 7]])
+    mask = torch.ones(length, length, dtype=torch.bool).tril()[None, None]
+    half = config.head_dim // 2
+    rope = torch.ones(1, length, half), torch.zeros(1, length, half)
+    weights = [layer.attention.wq.weight, layer.attention.wk.weight]
+    before = [w.detach().clone() for w in weights]
+    optimizer = torch.optim.Adam(weights, lr=0.02)
+    masses = []
+    for _ in range(60):
+        loss, mass = looking_loss(layer.attention, layer.attention_norm, x, rope, mask, looks,
+                                  torch.ones(3), owner, first)  # fmt: skip
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        masses.append(mass)
+    assert masses[0] < 0.3 and masses[-1] > 0.9
+    rows = min(HEADS, config.kv_heads) * config.head_dim
+    for old, new in zip(before, weights, strict=True):
+        assert torch.equal(old[rows:], new[rows:]) and not torch.equal(old[:rows], new[:rows])
