@@ -24,6 +24,7 @@ from sphinx_ros.layout import (
     resolve,
     shard_name,
     split_dim,
+    split_groups,
 )
 from sphinx_ros.model.config import ModelConfig
 from sphinx_ros.prompt.tokenizer import Tokenizer
@@ -51,19 +52,21 @@ def load_checkpoint(
     """
     layout = read_layout(resolve(checkpoint))
     tokenizer = Tokenizer(layout.tokenizer)
-    model = _empty_model(layout, tokenizer.n_words)
+    model = empty_model(layout, tokenizer.n_words)
     shapes = {k: tuple(v.shape) for k, v in model.state_dict().items()}
     shards = [read_shard(path) for path in layout.shards]
     check_keys(layout, shards, shapes)
-    check_shapes(layout, shards, shapes)
+    experts = model.config.num_experts
+    check_shapes(layout, shards, shapes, experts)
     for key in shapes:
         owner, _, leaf = key.rpartition(".")
-        tensor = merge([shard.pop(key) for shard in shards], split_dim(key), device, dtype)
+        parts = [shard.pop(key) for shard in shards]
+        tensor = merge(parts, split_dim(key), device, dtype, split_groups(key, experts))
         _assign(model.get_submodule(owner), leaf, tensor)
     return model.eval(), tokenizer, model.config
 
 
-def _empty_model(layout: Layout, vocab_size: int):
+def empty_model(layout: Layout, vocab_size: int):
     """The network of a layout, with shapes and without storage."""
     from sphinx_ros.model.sphinx import SphinxModel
 
@@ -118,8 +121,9 @@ def save_checkpoint(
     folder, tokenizer_path = Path(folder), Path(tokenizer_path)
     folder.mkdir(parents=True, exist_ok=True)
     state = model.state_dict() if isinstance(model, nn.Module) else model
+    experts = (params.get("moe") or {}).get("num_experts")
     for rank in range(shards):
-        part = {PREFIX + k: _cut(k, v, rank, shards, dtype) for k, v in state.items()}
+        part = {PREFIX + k: _cut(k, v, rank, shards, dtype, experts) for k, v in state.items()}
         path = folder / shard_name(rank, shards)
         _replace(path, lambda temporary, part=part: torch.save({"model": part}, temporary))
     for name, content in (("config.json", params), ("meta.json", {"llama_type": llama_type})):
@@ -136,16 +140,21 @@ def save_checkpoint(
     return folder
 
 
-def _cut(key: str, tensor: Tensor, rank: int, shards: int, dtype: torch.dtype) -> Tensor:
+def _cut(
+    key: str, tensor: Tensor, rank: int, shards: int, dtype: torch.dtype, experts: int | None
+) -> Tensor:
     """A shard's part of a tensor as a copy of its own, checked to be finite."""
     dim = split_dim(key)
     if dim is not None:
-        if tensor.shape[dim] % shards:
+        groups = split_groups(key, experts)
+        if tensor.shape[dim] % (groups * shards):
+            each = f" of each of {groups} experts" if groups > 1 else ""
             raise CheckpointError(
-                f"{key} of shape {list(tensor.shape)} can't be split into {shards} equal parts "
-                f"along dimension {dim}; choose a number of shards that divides it"
+                f"{key} of shape {list(tensor.shape)} can't be split into {shards} equal parts"
+                f"{each} along dimension {dim}; choose a number of shards that divides it"
             )
-        tensor = tensor.detach().chunk(shards, dim)[rank]
+        grouped = tensor.detach().unflatten(dim, (groups, -1))
+        tensor = grouped.chunk(shards, dim + 1)[rank].flatten(dim, dim + 1)
     part = tensor.detach().to("cpu", dtype, copy=True).contiguous()
     if not torch.isfinite(part).all():
         raise CheckpointError(

@@ -11,12 +11,13 @@ import sys
 from collections.abc import Callable, Sequence
 
 from sphinx_ros import __version__
-from sphinx_ros.commands import look, measuring, tabletop, training
+from sphinx_ros.commands import inspecting, look, measuring, tabletop, training
 from sphinx_ros.commands.arguments import BAD_INPUT, INTERRUPTED, OK, one_line
 from sphinx_ros.errors import SphinxError
 
 VERBS: dict[str, Callable[[Sequence[str]], int]] = {
     **{name: verb.run for name, verb in look.VERBS.items()},
+    "inspect": inspecting.run,
     "train": training.run,
     "eval": measuring.run,
     "world": tabletop.run,
@@ -35,6 +36,9 @@ Ask a picture. IMAGE is a file, a folder, or the number of a webcam.
   describe IMAGE BOX     words for what is in the box x0,y0,x1,y1
   caption IMAGE          a sentence on the picture, with boxes
   ask IMAGE QUESTION     any question, answered in a word or phrase
+
+Checkpoints.
+  inspect X              what a checkpoint is, whether it is whole, what memory it needs
 
 Make and measure the demonstration model.
   world SEED             draw one scene of the simulated tabletop with everything true about it

@@ -31,6 +31,7 @@ _SPLIT = {
     "feed_forward.w2": 1,
     "feed_forward.w3": 0,
 }
+_EXPERTS = re.compile(r"layers\.\d+\.feed_forward\.w[123]")
 _TOLERATED = re.compile(
     r".*\.position_ids|.*\.inv_freq"
     r"|clip\.(attn_mask|logit_bias|logit_scale|positional_embedding|text_projection)"
@@ -66,10 +67,19 @@ def split_dim(key: str) -> int | None:
     key = key.removeprefix(PREFIX)
     if key == "tok_embeddings.weight":
         return 1  # the embedding dimension, not the vocabulary
-    if key == "output.weight":
+    if key == "output.weight" or _EXPERTS.fullmatch(key):
         return 0
     found = re.fullmatch(r"layers\.\d+\.(\w+\.\w+)\.weight", key)
     return _SPLIT.get(found[1]) if found else None
+
+
+def split_groups(key: str, experts: int | None) -> int:
+    """Into how many equal blocks of rows a parameter falls before it is spread over the shards.
+
+    The experts of a Mixtral layer lie below each other in one tensor, and every shard holds a part
+    of every expert. 1: the parameter is spread as a whole. experts: their number, None for LLaMA.
+    """
+    return experts if experts and _EXPERTS.fullmatch(key.removeprefix(PREFIX)) else 1
 
 
 def tolerated(key: str) -> bool:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from sphinx_ros.errors import CheckpointError
-from sphinx_ros.layout import PREFIX, Layout, split_dim, tolerated
+from sphinx_ros.layout import PREFIX, Layout, split_dim, split_groups, tolerated
 
 
 def read_shard(path: Path) -> dict[str, Tensor]:
@@ -71,12 +71,15 @@ def check_keys(layout: Layout, shards: list[dict], shapes: Mapping[str, tuple]) 
             raise CheckpointError(f"{path} has the unknown {_some(surplus)}. {hint}")
 
 
-def check_shapes(layout: Layout, shards: list[dict], shapes: Mapping[str, tuple]) -> None:
-    """The shards' parts add up to the model's shapes."""
+def check_shapes(
+    layout: Layout, shards: list[dict], shapes: Mapping[str, tuple], experts: int | None
+) -> None:
+    """The shards' parts add up to the model's shapes. experts: see ``split_groups``."""
     for key, shape in shapes.items():
-        dim = split_dim(key)
+        dim, groups = split_dim(key), split_groups(key, experts)
         parts = [tuple(shard[key].shape) for shard in shards]
-        bad = next((i for i, part in enumerate(parts) if not _fits(part, shape, dim)), None)
+        fits = [_fits(part, shape, dim, groups) for part in parts]
+        bad = None if all(fits) else fits.index(False)
         if bad is None and (dim is None or sum(part[dim] for part in parts) == shape[dim]):
             continue
         found = f"{list(parts[bad or 0])}"
@@ -88,22 +91,29 @@ def check_shapes(layout: Layout, shards: list[dict], shapes: Mapping[str, tuple]
         )
 
 
-def _fits(part: tuple[int, ...], shape: tuple[int, ...], dim: int | None) -> bool:
-    """Whether a part agrees with the whole in every dimension but the split one."""
+def _fits(part: tuple[int, ...], shape: tuple[int, ...], dim: int | None, groups: int) -> bool:
+    """Whether a part agrees with the whole in every dimension but the split one, which holds as
+    much of each group."""
     return len(part) == len(shape) and all(
-        a == b for i, (a, b) in enumerate(zip(part, shape, strict=True)) if i != dim
+        a == b if i != dim else a % groups == 0
+        for i, (a, b) in enumerate(zip(part, shape, strict=True))
     )
 
 
-def merge(parts: list[Tensor], dim: int | None, device, dtype: torch.dtype) -> Tensor:
-    """One tensor on its device; of tensors that every shard repeats the first one counts."""
+def merge(
+    parts: list[Tensor], dim: int | None, device, dtype: torch.dtype, groups: int = 1
+) -> Tensor:
+    """One tensor on its device; of tensors that every shard repeats the first one counts.
+
+    groups: see :func:`sphinx_ros.layout.split_groups`; each part holds a piece of every group.
+    """
     if dim is None or len(parts) == 1:
         return parts[0].to(device=device, dtype=dtype, copy=True).contiguous()
     shape = list(parts[0].shape)
     shape[dim] = sum(part.shape[dim] for part in parts)
     whole = torch.empty(shape, device=device, dtype=dtype)
-    for target, part in zip(
-        whole.split([part.shape[dim] for part in parts], dim), parts, strict=True
-    ):
-        target.copy_(part)
+    grouped = whole.unflatten(dim, (groups, -1))
+    sizes = [part.shape[dim] // groups for part in parts]
+    for target, part in zip(grouped.split(sizes, dim + 1), parts, strict=True):
+        target.copy_(part.unflatten(dim, (groups, -1)))
     return whole

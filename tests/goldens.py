@@ -34,11 +34,13 @@ VARIANTS = (
     "llama_ens_light",
     "llama_ens_light_rope",
     "llama_ens5_light",
+    "mixtral_sparse_ens",
+    "mixtral_sparse_ens5",
 )
-"""Names of the golden files: the six variants, and two with other switches."""
+"""Names of the golden files: the eight variants, and two with other switches."""
 
 _DOUBLED = ("attention.wq.weight", "attention.wk.weight", "attention.wo.weight",
-            "feed_forward.w2.weight")  # fmt: skip
+            "feed_forward.w2.weight", "feed_forward.w2")  # fmt: skip
 _TABLES = ("embed", "token", "start_img", "end_img")
 
 

@@ -10,6 +10,7 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from sphinx_ros.commands.arguments import OK, Parser, number
@@ -17,7 +18,7 @@ from sphinx_ros.errors import BadRequest
 
 ABOUT = """Train the demonstration model from scratch, on the CPU, on simulated scenes.
 
-  sphinx-ros train                                      the whole recipe: two hours on two cores
+  sphinx-ros train                                      the whole recipe: 2.5 hours on two cores
   sphinx-ros train --minutes 10 --scenes 2000           a try; the answers will be poor
   sphinx-ros train --folder runs/demo                   the same folder again: goes on
 
@@ -40,7 +41,7 @@ def run(argv: Sequence[str]) -> int:
     except OSError as error:
         raise BadRequest(f"--folder {folder} can't be made: {error.strerror}") from error
     from sphinx_ros.train.loop import HELD_OUT_SCENES, train
-    from sphinx_ros.train.recipe import RENDER_SIZES, Schedule
+    from sphinx_ros.train.recipe import GOING_ON_TOWERS_SHARE, RENDER_SIZES, Schedule
     from sphinx_ros.train.render import SHARD, render, render_held_out
     from sphinx_ros.world.vocabulary import train_tokenizer
 
@@ -54,13 +55,16 @@ def run(argv: Sequence[str]) -> int:
     render(folder / "scenes", range(first), RENDER_SIZES)
     if not (folder / HELD_OUT_SCENES).exists():
         render_held_out(folder / HELD_OUT_SCENES)
+    schedule = Schedule(minutes=options.minutes)
+    if options.start:
+        schedule = replace(schedule, towers_share=GOING_ON_TOWERS_SHARE)
     renderer = start_renderer(folder / "scenes", range(first, shards), RENDER_SIZES)
     try:
         train(
             folder,
             folder / "scenes",
             tokenizer,
-            Schedule(minutes=options.minutes),
+            schedule,
             processes=options.processes,
             seed=options.seed,
             port=free_port(),
@@ -115,10 +119,10 @@ def parser() -> Parser:
     parser = Parser("train", description=ABOUT)
     parser.add_argument("--folder", default="runs/demo", help="where everything is kept "
                         "(default: runs/demo)")  # fmt: skip
-    parser.add_argument("--minutes", type=number(0.01, 100_000), default=120.0, metavar="M",
-                        help="training time in all (default: 120)")  # fmt: skip
-    parser.add_argument("--scenes", type=number(1, 10_000_000, int), default=20_000, metavar="N",
-                        help="scenes to render, in shards of 256 (default: 20000)")  # fmt: skip
+    parser.add_argument("--minutes", type=number(0.01, 100_000), default=145.0, metavar="M",
+                        help="training time in all (default: 145)")  # fmt: skip
+    parser.add_argument("--scenes", type=number(1, 10_000_000, int), default=23_040, metavar="N",
+                        help="scenes to render, in shards of 256 (default: 23040)")  # fmt: skip
     parser.add_argument("--processes", type=number(1, 256, int), default=2, metavar="N",
                         help="training processes of one thread each (default: 2)")  # fmt: skip
     parser.add_argument("--start", metavar="X",

@@ -48,10 +48,12 @@ RECIPES: dict[str, Recipe] = {
     "llama_ens5": Recipe(grid=2, side=2),
     "llama_ens5p2": Recipe(grid=2, side=2, halved_crops=True),
     "llama_ens10": Recipe(grid=3, side=3),
-    # the pictures of mixtral_sparse_ens in front of a dense decoder: the demonstration model
+    # as mixtral_sparse_ens, in front of a dense decoder: the demonstration model
     "llama_ens_fine": Recipe(side=16 / 7, convnext_native=True),
     "llama_ens_light": Recipe(**_LIGHT, side=16 / 7, convnext_native=True),
     "llama_ens5_light": Recipe(**_LIGHT, grid=2, side=32 / 7, convnext_native=True),
+    "mixtral_sparse_ens": Recipe(side=16 / 7, convnext_native=True),
+    "mixtral_sparse_ens5": Recipe(grid=2, side=32 / 7, convnext_native=True),
 }
 
 
@@ -153,6 +155,21 @@ class Towers:
 
 
 @dataclass(frozen=True)
+class Experts:
+    """Routed experts of a Mixtral decoder: how many, and how many work on a token."""
+
+    num_experts: int
+    num_experts_per_tok: int = 2
+
+    def __post_init__(self):
+        if not 1 <= self.num_experts_per_tok <= self.num_experts:
+            raise CheckpointError(
+                f'config.json: "moe": {self.num_experts_per_tok} experts per token of '
+                f"{self.num_experts}; expected at least 1 and no more than there are"
+            )
+
+
+@dataclass(frozen=True)
 class ModelConfig:
     """Everything that fixes the shapes and the arithmetic of one SPHINX network."""
 
@@ -164,6 +181,8 @@ class ModelConfig:
     n_kv_heads: int | None = None
     multiple_of: int = 256
     ffn_dim_multiplier: float | None = None
+    hidden_dim: int | None = None  # of the experts; elsewhere it follows from dim
+    moe: Experts | None = None
     norm_eps: float = 1e-5
     rope_theta: float = 10000.0
     rope_scaling: float | None = None
@@ -193,9 +212,20 @@ class ModelConfig:
             # the official code then builds open_clip with pretrained="openai", which has QuickGELU
             clip = dataclasses.replace(towers.clip, quick_gelu=True)
             towers = dataclasses.replace(towers, clip=clip)
-        own = {f.name for f in dataclasses.fields(cls)} - {"variant", "vocab_size", "towers"}
+        own = {f.name for f in dataclasses.fields(cls)}
+        own -= {"variant", "vocab_size", "towers", "moe"}
         sizes = {k: v for k, v in params.items() if k in own and (v is not None)}
-        return cls(variant=llama_type, vocab_size=vocab_size, towers=towers, **sizes)
+        if llama_type.startswith("mixtral"):
+            sizes = {"rope_theta": 1e6} | sizes | {"moe": _experts(params)}
+        else:
+            sizes.pop("hidden_dim", None)  # follows from dim there
+        config = cls(variant=llama_type, vocab_size=vocab_size, towers=towers, **sizes)
+        if params.get("head_dim") not in (None, config.head_dim):
+            raise CheckpointError(
+                f"config.json: head_dim {params['head_dim']} is not dim {config.dim} / n_heads "
+                f"{config.n_heads}; such attention is not built here"
+            )
+        return config
 
     @property
     def recipe(self) -> Recipe:
@@ -213,8 +243,16 @@ class ModelConfig:
         return self.dim // self.n_heads
 
     @property
+    def num_experts(self) -> int | None:
+        """Experts of a layer; None where there is one dense feed-forward."""
+        return self.moe.num_experts if self.moe else None
+
+    @property
     def ffn_hidden(self) -> int:
-        """Hidden width of SwiGLU: 2/3 of 4 dim, times the multiplier, rounded up."""
+        """Hidden width of SwiGLU: 2/3 of 4 dim, times the multiplier, rounded up; of an expert
+        ``hidden_dim``."""
+        if self.hidden_dim is not None:
+            return self.hidden_dim
         hidden = int(2 * 4 * self.dim / 3)
         if self.ffn_dim_multiplier is not None:
             hidden = int(self.ffn_dim_multiplier * hidden)
@@ -245,3 +283,17 @@ class ModelConfig:
     def image_words(self) -> int:
         """Positions a picture takes in the sequence, start and end marks of each view included."""
         return sum(n + 2 for n in self.view_tokens)
+
+
+def _experts(params: dict) -> Experts:
+    """The "moe" of a Mixtral variant's ``config.json``."""
+    given = params.get("moe")
+    try:
+        if params.get("hidden_dim") is None:
+            raise TypeError("hidden_dim is missing")
+        return Experts(**given)
+    except TypeError as error:
+        raise CheckpointError(
+            f'config.json: "moe" is {given!r} ({error}); expected hidden_dim and '
+            '{"num_experts": 8, "num_experts_per_tok": 2}'
+        ) from error

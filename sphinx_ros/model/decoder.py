@@ -1,6 +1,7 @@
-"""The LLaMA decoder of SPHINX: embeddings in, logits out. Knows no pictures, tokens or sampling.
+"""The decoder of SPHINX: embeddings in, logits out. Knows no pictures, tokens or sampling.
 
-RMSNorm in float32, interleaved rotary positions, grouped key/value heads, SwiGLU. Keys and values
+LLaMA's, or Mixtral's with routed experts: RMSNorm in float32, interleaved rotary positions,
+grouped key/value heads, SwiGLU. Keys and values
 live in one static cache that is written in place and read as views: no step copies it, and a
 prefix in it can be continued by any number of questions, each from the same position.
 
@@ -15,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sphinx_ros.model.config import ModelConfig
+from sphinx_ros.model.moe import MixtureOfExperts
 
 
 class Cache:
@@ -143,7 +145,7 @@ class Block(nn.Module):
     def __init__(self, config: ModelConfig):
         super().__init__()
         self.attention = Attention(config)
-        self.feed_forward = FeedForward(config)
+        self.feed_forward = MixtureOfExperts(config) if config.moe else FeedForward(config)
         self.attention_norm = RMSNorm(config.dim, config.norm_eps)
         self.ffn_norm = RMSNorm(config.dim, config.norm_eps)
 

@@ -12,7 +12,7 @@ from sphinx_ros.checkpoint import load_checkpoint
 from sphinx_ros.generate import decode, generate_batch
 
 LOGITS = 1e-4  # max abs; the reference's own cached and uncached logits differ by 1.7e-5
-SHARDED = ("llama_ens5", "llama_ens5_light")
+SHARDED = ("llama_ens5", "llama_ens5_light", "mixtral_sparse_ens5")
 """Models that are read from a two-shard checkpoint, and see two pictures as one batch."""
 
 

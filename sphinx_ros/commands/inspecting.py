@@ -1,0 +1,149 @@
+"""`sphinx-ros inspect`: a checkpoint folder -> what it is and whether it fits, words or JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from sphinx_ros.commands.arguments import BAD_INPUT, OK, Parser
+from sphinx_ros.released import RELEASED, REPOSITORY
+
+ABOUT = f"""Say what a checkpoint is and what memory it needs, without loading it.
+
+  sphinx-ros inspect demo
+  sphinx-ros inspect /models/SPHINX-1k                  variant, parts, files, memory
+  sphinx-ros inspect /models/SPHINX-1k --deep           read every number: damage, unequal copies
+  sphinx-ros inspect --list                             the published checkpoints
+
+Files, keys and shapes are checked; what is missing or does not belong together is named (exit code
+2). The published checkpoints are at huggingface.co/{REPOSITORY}.
+"""
+
+
+def run(argv: Sequence[str]) -> int:
+    """Parse, look, print; returns the exit code."""
+    options = parser().parse_intermixed_args(argv)
+    if options.list:
+        print("\n".join(released_table()))
+        return OK
+    from sphinx_ros.inspection import inspect, memory_here
+
+    found, free = inspect(options.checkpoint), memory_here()
+    problems = deep(options.checkpoint, len(found.shards)) if options.deep else None
+    if options.json:
+        print(json.dumps(as_json(found, free, problems)))
+    else:
+        print("\n".join(as_lines(found, free, problems)))
+    return BAD_INPUT if problems else OK
+
+
+def released_table() -> list[str]:
+    """The published checkpoints, a line each."""
+    heads = f"{'name':15} {'variant':20} {'picture':>7} {'files':>5} {'size':>9}"
+    lines = [f"{heads}  folder, licence"]
+    for item in RELEASED.values():
+        size = sized(item.gigabytes * 1e9) if item.gigabytes else "?"
+        lines.append(
+            f"{item.name:15} {item.variant:20} {item.config.image_size:>7} {item.shards:>5} "
+            f"{size:>9}  {item.folder}; {item.licence}"
+        )
+    return lines
+
+
+def sized(number: float) -> str:
+    """Bytes for people, in powers of a thousand."""
+    for unit in ("B", "kB", "MB"):
+        if number < 1000:
+            return f"{number:.1f} {unit}" if unit != "B" else f"{number:.0f} B"
+        number /= 1000
+    return f"{number:.1f} GB"
+
+
+def deep(checkpoint: str, files: int) -> list[str]:
+    """What is wrong with single tensors; a progress bar, because all files are read."""
+    from tqdm import tqdm
+
+    from sphinx_ros.inspection import differences
+
+    bar = tqdm(differences(checkpoint), unit="tensor", desc=f"{files} files", disable=None)
+    return [f"{key}: {wrong}" for key, wrong in bar if wrong]
+
+
+def as_lines(found, free: dict[str, int], problems: list[str] | None) -> list[str]:
+    """The report for people."""
+    config = found.config
+    views, files = len(config.view_tokens), len(found.shards)
+    names = " or ".join(found.released) or "none of the published ones"
+    kinds = ", ".join(f"{share:.0%} {k}" for k, share in found.stored.items())
+    lines = [
+        f"folder      {found.folder}",
+        f"variant     {config.variant}, {names}",
+        f"licence     {'; '.join(found.licences) or 'see where the files came from'}",
+        f"picture     {config.image_size} x {config.image_size} pixels in {views} "
+        f"view{'s' * (views > 1)}: {config.image_words} of {config.max_seq_len} positions",
+        f"files       {files} file{'s' * (files > 1)}, {sized(sum(found.file_bytes))}, {kinds}; "
+        "complete, all shapes fit",
+    ]
+    for part, count in (*found.parameters.items(), ("in all", found.total)):
+        lines.append(f"parameters  {count / 1e6:10.1f} M  {part}")
+    devices = [f"{name} ({sized(size)} free)" for name, size in free.items()]
+    lines.append(f"{'memory':12}{'weights':>10}{'+ cache':>10}  {'  '.join(devices)}")
+    for dtype, weights, cache in memory_rows(found):
+        verdicts = [
+            fit(weights + cache, size).ljust(len(device))
+            for device, size in zip(devices, free.values(), strict=True)
+        ]
+        row = f"{dtype:12}{sized(weights):>10}{sized(cache):>10}  {'  '.join(verdicts)}"
+        lines.append(row.rstrip())
+    lines.append("(cache: of one longest sequence; looking at a picture takes more for a moment)")
+    if problems is not None:
+        lines += [f"WRONG       {problem}" for problem in problems] or [
+            "numbers     all finite; tensors that the files repeat are equal"
+        ]
+    return lines
+
+
+def memory_rows(found) -> list[tuple[str, int, int]]:
+    """(number type, bytes of weights, bytes of cache)."""
+    from sphinx_ros.inspection import DTYPES
+
+    return [(dtype, *found.needs(dtype)) for dtype in DTYPES]
+
+
+def fit(needed: int, free: int) -> str:
+    """In words whether it fits; a tenth is left for what else a run needs."""
+    if needed > free:
+        return "does not fit"
+    return "fits" if needed < 0.9 * free else "just fits"
+
+
+def as_json(found, free: dict[str, int], problems: list[str] | None) -> dict:
+    """The report for programs; sizes in bytes."""
+    config = found.config
+    return {
+        "folder": str(found.folder),
+        "variant": config.variant,
+        "released": list(found.released),
+        "licences": list(found.licences),
+        "image_size": config.image_size,
+        "image_words": config.image_words,
+        "max_seq_len": config.max_seq_len,
+        "files": {p.name: n for p, n in zip(found.shards, found.file_bytes, strict=True)},
+        "stored": found.stored,
+        "parameters": found.parameters | {"total": found.total},
+        "memory": {d: {"weights": w, "cache": c} for d, w, c in memory_rows(found)},
+        "free": free,
+        "problems": problems,
+    }
+
+
+def parser() -> Parser:
+    """The verb's command line."""
+    parser = Parser("inspect", description=ABOUT)
+    parser.add_argument("checkpoint", nargs="?", default="demo", metavar="X",
+                        help='"demo" or a checkpoint folder (default: demo)')  # fmt: skip
+    parser.add_argument("--deep", action="store_true",
+                        help="read all numbers too: finite? repeated tensors equal?")  # fmt: skip
+    parser.add_argument("--list", action="store_true", help="list the published checkpoints")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    return parser

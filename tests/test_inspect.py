@@ -1,0 +1,112 @@
+"""`sphinx-ros inspect`: what a checkpoint is, and what is wrong with it, without loading it."""
+
+import json
+
+import pytest
+import torch
+from goldens import TOKENIZER
+from small_network import SIZES, VARIANT
+
+from sphinx_ros.checkpoint import load_checkpoint, save_checkpoint
+from sphinx_ros.cli import main
+from sphinx_ros.commands.inspecting import fit, sized
+from sphinx_ros.errors import CheckpointError
+from sphinx_ros.inspection import PARTS, differences, inspect
+from sphinx_ros.model.config import ModelConfig
+from sphinx_ros.model.sphinx import SphinxModel
+from sphinx_ros.released import RELEASED, recognise
+
+SECOND = "consolidated.01-of-02.model.pth"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A small checkpoint in two files."""
+    torch.manual_seed(0)
+    model = SphinxModel(ModelConfig.from_json(SIZES, VARIANT, 512))
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    return save_checkpoint(model, SIZES, VARIANT, TOKENIZER, tmp_path / "two", shards=2)
+
+
+def rewrite(path, change):
+    content = torch.load(path, weights_only=True)
+    change(content["model"])
+    torch.save(content, path)
+
+
+def test_it_knows_what_loading_finds(folder):
+    found = inspect(folder)
+    model, _, config = load_checkpoint(folder)
+    assert found.config == config and found.total == sum(p.numel() for p in model.parameters())
+    assert set(found.parameters) == set(PARTS), "all parts are in this network"
+    assert found.stored == {"float16": 1.0} and len(found.shards) == 2
+    assert found.released == () and found.licences == ()
+    weights, cache = found.needs("bfloat16")
+    assert weights == 2 * found.total
+    made = model.new_cache(1, config.max_seq_len)
+    assert cache == 2 * (made.keys.numel() + made.values.numel())
+
+
+def test_deep_finds_unequal_copies_and_numbers_that_are_none(folder):
+    assert not [wrong for _, wrong in differences(folder) if wrong]
+    rewrite(folder / SECOND, lambda m: m["llma.norm.weight"].add_(1))
+    rewrite(folder / SECOND, lambda m: m["llma.output.weight"].fill_(float("nan")))
+    wrong = {key: words for key, words in differences(folder) if words}
+    assert set(wrong) == {"llma.norm.weight", "llma.output.weight"}
+    assert SECOND in wrong["llma.norm.weight"] and "finite" in wrong["llma.output.weight"]
+
+
+def test_what_cannot_be_loaded_cannot_be_inspected(folder):
+    rewrite(folder / SECOND, lambda m: m.pop("llma.norm.weight"))
+    with pytest.raises(CheckpointError, match="lacks key llma.norm.weight"):
+        inspect(folder)
+    (folder / SECOND).unlink()
+    with pytest.raises(CheckpointError, match="1 shards of 2"):
+        inspect(folder)
+
+
+def test_command(folder, capsys):
+    assert main(["inspect", str(folder)]) == 0
+    out = capsys.readouterr().out
+    for words in (str(folder), VARIANT, "2 files", "100% float16", "in all", "fits", "bfloat16"):
+        assert words in out, words
+    assert main(["inspect", str(folder), "--json", "--deep"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["problems"] == [] and report["parameters"]["total"] > 0
+    assert len(report["files"]) == 2 and report["free"]["cpu"] > 0
+    rewrite(folder / SECOND, lambda m: m["llma.norm.weight"].add_(1))
+    assert main(["inspect", str(folder), "--deep"]) == 2
+    assert "WRONG       llma.norm.weight" in capsys.readouterr().out
+    assert main(["inspect", str(folder / "nowhere")]) == 2
+    assert "does not exist" in capsys.readouterr().err
+
+
+def test_list_of_the_published_ones(capsys):
+    assert main(["inspect", "--list"]) == 0
+    out = capsys.readouterr().out
+    assert len(out.splitlines()) == 1 + len(RELEASED) == 8
+    for item in RELEASED.values():
+        assert item.name in out and item.folder in out
+
+
+@pytest.mark.parametrize("name, billions", [
+    ("sphinx", 16.5), ("sphinx-1k", 16.5), ("sphinx-tiny-1k", 3.1), ("sphinx-moe-1k", 50.0),
+])  # fmt: skip
+def test_published_sizes(name, billions):
+    """The table's sizes give the numbers of parameters that are known of these models."""
+    item = RELEASED[name]
+    with torch.device("meta"):
+        model = SphinxModel(item.config)
+    total = sum(p.numel() for p in model.parameters()) / 1e9
+    assert total == pytest.approx(billions, rel=0.02)
+    assert item in recognise(item.config)
+    if item.gigabytes and item.shards == 1:
+        assert item.gigabytes == pytest.approx(2 * total, rel=0.02)
+
+
+def test_words():
+    assert [sized(n) for n in (7, 7_600, 7_600_000, 39.8e9)] == [
+        "7 B", "7.6 kB", "7.6 MB", "39.8 GB",
+    ]  # fmt: skip
+    assert [fit(n, 100) for n in (50, 95, 101)] == ["fits", "just fits", "does not fit"]
