@@ -61,9 +61,12 @@ def test_nouns_of_a_question_look_at_all_they_are_true_of(packer):
 
 def test_both_nouns_of_a_relation_look_at_their_own_thing(packer):
     both = 0
-    for _, gaze, item, question, _ in asked(packer, ["relation_yesno"]):
+    for _, gaze, item, question, answer in asked(packer, ["relation_yesno"]):
         if " in " in item.question:
             continue  # people, who are looked at twice
+        first, second = gaze.answer(item, answer)
+        assert (first.at, first.head, second.at, second.head) == (0, 0, 0, 1)
+        assert [first.thing, second.thing] == [i + 1 for i in item.target["objects"]]
         looks = list(shares(gaze.question(item, question)).values())
         assert looks == [{i + 1: 1.0} for i in item.target["objects"]], item.question
         both += 1
@@ -126,7 +129,9 @@ def test_the_loss_moves_attention_to_the_thing_and_leaves_the_other_heads_free(p
     x = torch.randn(1, length, config.dim, generator=torch.Generator().manual_seed(1))
     owner = torch.zeros(1, patches, dtype=torch.long)
     owner[0, 4:6] = 1
-    looks = torch.tensor([[0, length - 1, 1, -1], [0, length - 2, 0, -1], [0, length - 3, 1, 7]])
+    ends = ([length - 1, 1, -1, -1], [length - 2, 0, -1, -1], [length - 3, 1, 7, -1],
+            [length - 4, 1, -1, 0], [length - 4, 0, -1, 1])  # fmt: skip
+    looks = torch.tensor([[0, *end] for end in ends])
     mask = torch.ones(length, length, dtype=torch.bool).tril()[None, None]
     half = config.head_dim // 2
     rope = torch.ones(1, length, half), torch.zeros(1, length, half)
@@ -136,7 +141,7 @@ def test_the_loss_moves_attention_to_the_thing_and_leaves_the_other_heads_free(p
     masses = []
     for _ in range(60):
         loss, mass = looking_loss(layer.attention, layer.attention_norm, x, rope, mask, looks,
-                                  torch.ones(3), owner, first)  # fmt: skip
+                                  torch.ones(5), owner, first)  # fmt: skip
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

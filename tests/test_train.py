@@ -12,6 +12,7 @@ from small_network import SIZES
 from synthetic import random_observation
 
 from sphinx_ros.checkpoint import load_checkpoint
+from sphinx_ros.errors import CheckpointError
 from sphinx_ros.image.letterbox import Letterbox
 from sphinx_ros.model.config import ModelConfig
 from sphinx_ros.prompt.templates import END_SIGNAL, conversation
@@ -331,6 +332,14 @@ def test_saved_run_goes_on_where_it_was(place, tmp_path):
     averaged = dict(zip(names, run.average.values, strict=True))
     for name, value in model.named_parameters():
         assert torch.allclose(value, averaged[f"model.{name}"], atol=2e-3, rtol=2e-3)
+
+
+def test_a_state_of_another_recipe_is_named(place, tmp_path, monkeypatch):
+    folder = tmp_path / "other"
+    new_run(place, folder).save()
+    monkeypatch.setattr(recipe, "SIZES", SIZES | {"n_layers": 3})
+    with pytest.raises(CheckpointError, match="state.pt was saved with another recipe.*--start"):
+        new_run(place, folder)
 
 
 def test_train_writes_log_and_state_and_stops_when_asked(place, tmp_path, monkeypatch):

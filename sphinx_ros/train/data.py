@@ -33,7 +33,7 @@ class Batch:
     [B, P, 17, 3] (x, y, v), anchor [B, P] (1 where the patch is the one that stands for a thing).
     The packed text: tokens [B, T], weight [B, T] (0 = no loss), turn [B, T] (0 = prefix, n = n-th
     turn, -1 = padding), position [B, T] counted in text tokens. owner [B, P]: whose patch it is;
-    words, answers: (looks [M, 4], shares [M]) of :mod:`sphinx_ros.train.looking`; places: (index
+    words, answers: (looks [M, 5], shares [M]) of :mod:`sphinx_ros.train.looking`; places: (index
     [M, 2] (row, column), value [M]) of the coordinates that are about to be written. Columns are
     counted in text tokens.
     """
@@ -174,10 +174,10 @@ def place_tensors(places) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def look_tensors(looks) -> tuple[torch.Tensor, torch.Tensor]:
-    """Looks of each row of a batch to [M, 4] (row, column, thing, patch) and shares [M]."""
-    rows = [(b, k.at, k.thing, k.patch) for b, row in enumerate(looks) for k in row]
+    """Looks of each row of a batch to [M, 5] (row, column, thing, patch, head), shares [M]."""
+    rows = [(b, k.at, k.thing, k.patch, k.head) for b, row in enumerate(looks) for k in row]
     shares = [k.weight for row in looks for k in row]
-    return torch.tensor(rows, dtype=torch.long).reshape(-1, 4), torch.tensor(shares)
+    return torch.tensor(rows, dtype=torch.long).reshape(-1, 5), torch.tensor(shares)
 
 
 def square_picture(rgb: np.ndarray, view: int) -> np.ndarray:

@@ -39,12 +39,14 @@ BETWEEN = ("in", "a", "an", "the")  # may stand between "person" and the colour 
 @dataclass(frozen=True)
 class Look:
     """The token at ``at`` is about ``thing`` (1 + index; 0: about nothing that is there), or, if
-    not -1, about ``patch``, counted row by row. weight: its share of that token's attention."""
+    not -1, about ``patch``, counted row by row. weight: its share of that token's attention.
+    head: the one that looks there, -1 for all that are told."""
 
     at: int
     thing: int
     patch: int
     weight: float
+    head: int = -1
 
 
 class Gaze:
@@ -99,8 +101,10 @@ class Gaze:
     def answer(self, item, pieces: list[str]) -> list[Look]:
         """For each piece of a turn's answer what it is about; ``at`` counts from the answer."""
         things = item.target.get("objects", [])
-        if item.kind == "relation_yesno":
-            return []  # of two things at once; their nouns in the question say enough
+        if item.kind == "relation_yesno":  # two things at once: a head for each, to be compared
+            return [
+                Look(0, i + 1, self.patches[i], 1.0, head) for head, i in enumerate(things[:HEADS])
+            ]
         if item.kind == "pose":
             return self._joints(things[0], pieces)
         if item.kind == "count":
@@ -149,7 +153,7 @@ def looking_loss(
     """Cross-entropy of the heads' attention with where it should be, and its mean mass there.
 
     x: [B, L, dim] input of the attention's block. rope, mask [B, 1, L, L]: as the block gets
-    them. looks: [M, 4] int (row of the batch, query column, thing, patch or -1);
+    them. looks: [M, 5] int (row of the batch, query column, thing, patch or -1, head or -1);
     shares: [M]. owner: [B, P] whose patch it is. first: column of the first patch.
     """
     heads, size = min(HEADS, attention.kv_heads), attention.head_dim
@@ -158,7 +162,7 @@ def looking_loss(
         rotate(F.linear(normal, w.weight[: heads * size]).unflatten(-1, (heads, size)), *rope)
         for w in (attention.wq, attention.wk)
     )  # [B, L, heads, size]
-    row, column, thing, patch = looks.unbind(1)
+    row, column, thing, patch, head = looks.unbind(1)
     score = torch.einsum("bqhd,bkhd->bqhk", query, key)[row, column] / size**0.5
     score = score.masked_fill(~mask[row, 0, column][:, None], float("-inf")).softmax(-1)
     cells = torch.arange(owner.shape[1])
@@ -167,6 +171,7 @@ def looking_loss(
     ) & (thing > 0)[:, None]  # fmt: skip
     mass = (score[..., first : first + owner.shape[1]] * there[:, None]).sum(-1)  # [M, heads]
     mass = torch.where(thing[:, None] > 0, mass, score[..., 0])
-    total = shares.sum()
-    loss = -(shares * (mass + 1e-6).log().mean(1)).sum() / total
-    return loss, ((shares * mass.mean(1)).sum() / total).item()
+    told = (head[:, None] == -1) | (head[:, None] == torch.arange(heads))  # [M, heads]
+    told = told * shares[:, None]
+    loss = -(told * (mass + 1e-6).log()).sum() / told.sum()
+    return loss, ((told * mass).sum() / told.sum()).item()

@@ -97,9 +97,16 @@ class Run:
         self.net.model.load_state_dict(model.state_dict())
 
     def restore(self, state: dict) -> None:
-        """Take up a saved run."""
-        self.net.load_state_dict(state["net"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        """Take up a saved run. Raises CheckpointError where it is of another recipe."""
+        try:
+            self.net.load_state_dict(state["net"])
+            self.optimizer.load_state_dict(state["optimizer"])
+        except (RuntimeError, ValueError) as error:
+            raise CheckpointError(
+                f"{self.folder / 'state.pt'} was saved with another recipe "
+                f"({str(error).splitlines()[0]}); train into another folder, and to keep what was "
+                f"learnt add --start {self.folder / 'checkpoint'}"
+            ) from error
         self.average.values, self.average.steps = state["average"], state["average_steps"]
         self.seconds, self.images = state["seconds"], state["images"]
 

@@ -97,7 +97,7 @@ class Trained(nn.Module):
             looks, shares = getattr(batch, name)
             if not len(looks):
                 continue
-            looks = looks + torch.tensor([0, words, 0, 0])
+            looks = looks + torch.tensor([0, words, 0, 0, 0])
             x, rope, mask = self._inputs[number][:3]
             layer = self.model.layers[number]
             loss, mass = looking_loss(layer.attention, layer.attention_norm, x, rope, mask, looks,

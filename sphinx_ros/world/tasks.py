@@ -15,7 +15,7 @@ from sphinx_ros.world.turn import Turn
 __all__ = ["MAKERS", "TRAINING_MIX", "Turn", "turns"]
 
 EXPRESSION_SHARES = dict(zip(EXPRESSION_KINDS, (0.14, 0.27, 0.19, 0.2, 0.2), strict=True))
-DETECTION_SHARES = {"detect": 0.5, "detect_none": 0.25, "detect_all": 0.25}
+DETECTION_SHARES = {"detect": 0.45, "detect_none": 0.3, "detect_all": 0.25}
 
 
 def _mixed(shares: Mapping[str, float]) -> Callable:
@@ -51,8 +51,8 @@ MAKERS: dict[str, Callable[[Layout, np.random.Generator], Turn | None]] = {
 """Name -> maker; "grounding" and "detection" are mixtures, the others name the turn's kind."""
 
 TRAINING_MIX = {
-    "grounding": 4.0, "detection": 1.5, "pose": 1.0, "describe": 1.0, "count": 1.3, "colour": 0.8,
-    "exist": 1.0, "relation_yesno": 1.3, "what_relation": 0.6, "caption": 0.1,
+    "grounding": 3.0, "detection": 2.0, "pose": 0.8, "describe": 0.7, "count": 2.0, "colour": 0.8,
+    "exist": 1.3, "relation_yesno": 2.0, "what_relation": 0.8, "caption": 0.1,
 }  # fmt: skip
 """Turns per picture of each maker that training draws, on average."""
 
