@@ -17,6 +17,7 @@ from small_network import ANSWERS, MUG, PERSON, picture, taught_checkpoint
 
 from sphinx_ros.cli import VERBS, main
 from sphinx_ros.image.letterbox import Letterbox
+from sphinx_ros.interrupts import held_back
 from sphinx_ros.layout import ASSETS
 from sphinx_ros.prompt.templates import Task, question
 from sphinx_ros.types import COCO_KEYPOINTS
@@ -402,3 +403,16 @@ def test_the_bundled_model_scores_what_its_card_says(run, tmp_path, demo):
     assert code == 0
     for name, slack in (("refer.acc50", 0.2), ("detect.f1", 0.2), ("qa.acc", 0.15)):
         assert measured[name] == pytest.approx(stated[name], abs=slack), name
+
+
+def test_ctrl_c_waits_for_a_library_that_loads():
+    """An exception inside C++ that registers itself ends a process with an abort."""
+    seen = []
+    with pytest.raises(KeyboardInterrupt):
+        with held_back():
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.05)
+            seen.append("the block went on")
+        seen.append("and this was not reached")
+    assert seen == ["the block went on"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

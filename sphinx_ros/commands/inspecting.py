@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 
 from sphinx_ros.commands.arguments import BAD_INPUT, OK, Parser
+from sphinx_ros.interrupts import load_torch
 from sphinx_ros.released import RELEASED, REPOSITORY
 
 ABOUT = f"""Say what a checkpoint is and what memory it needs, without loading it.
@@ -26,6 +27,7 @@ def run(argv: Sequence[str]) -> int:
     if options.list:
         print("\n".join(released_table()))
         return OK
+    load_torch()
     from sphinx_ros.inspection import inspect, memory_here
 
     found, free = inspect(options.checkpoint), memory_here()

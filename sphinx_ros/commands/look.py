@@ -11,6 +11,7 @@ from sphinx_ros.commands.arguments import Parser, add_model_options, number, rea
 from sphinx_ros.commands.pictures import Picture, Saver, Source
 from sphinx_ros.commands.report import SCHEMA, Report, Tally
 from sphinx_ros.errors import BadRequest, SphinxError
+from sphinx_ros.interrupts import load_torch
 
 TEXT, KIND, BOX, MAYBE_BOX, NOTHING = "TEXT", "KIND", "BOX", "[BOX]", ""
 
@@ -80,6 +81,7 @@ class Verb:
         if self.takes == KIND and not text:
             return "objects"
         if self.takes in (TEXT, KIND):
+            load_torch()
             from sphinx_ros.seen import checked
 
             return checked(text)
@@ -137,6 +139,7 @@ class Asking:
         if picture.error:
             return Report(*about, error=picture.error)
         if self.sphinx is None:
+            load_torch()
             from sphinx_ros.pipeline import Sphinx
 
             given = self.options

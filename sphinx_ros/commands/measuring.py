@@ -7,6 +7,7 @@ from pathlib import Path
 
 from sphinx_ros.commands.arguments import OK, Parser, number
 from sphinx_ros.errors import BadRequest
+from sphinx_ros.interrupts import load_torch
 
 ABOUT = """Measure a checkpoint on scenes of the simulated tabletop, against exact ground truth.
 
@@ -26,6 +27,7 @@ def run(argv: Sequence[str]) -> int:
     target = Path(options.json) if options.json else None
     if target and (target.is_dir() or not target.absolute().parent.is_dir()):
         raise BadRequest(f"--json {target} must be a file in a folder that exists")
+    load_torch()
     from sphinx_ros.evaluate.world import evaluate, report, write
 
     scores = evaluate(

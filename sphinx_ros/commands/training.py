@@ -15,6 +15,7 @@ from pathlib import Path
 
 from sphinx_ros.commands.arguments import OK, Parser, number
 from sphinx_ros.errors import BadRequest
+from sphinx_ros.interrupts import load_torch
 
 ABOUT = """Train the demonstration model from scratch, on the CPU, on simulated scenes.
 
@@ -40,6 +41,7 @@ def run(argv: Sequence[str]) -> int:
         (folder / "scenes").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise BadRequest(f"--folder {folder} can't be made: {error.strerror}") from error
+    load_torch()
     from sphinx_ros.train.loop import HELD_OUT_SCENES, train
     from sphinx_ros.train.recipe import GOING_ON_TOWERS_SHARE, RENDER_SIZES, Schedule
     from sphinx_ros.train.render import SHARD, render, render_held_out

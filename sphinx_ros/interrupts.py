@@ -1,0 +1,38 @@
+"""Ctrl-C while C++ libraries load: held back for a moment. Knows no command and no node.
+
+Some libraries call Python while they register themselves; an exception that arises there, such as
+KeyboardInterrupt, ends the process with an abort instead of an exit code.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def held_back() -> Iterator[None]:
+    """Ctrl-C inside the block takes effect when the block ends, as KeyboardInterrupt.
+
+    Only in the main thread, which is the one that Ctrl-C reaches.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    pressed = []
+    before = signal.signal(signal.SIGINT, lambda *_: pressed.append(True))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if pressed:
+        raise KeyboardInterrupt
+
+
+def load_torch() -> None:
+    """Import torch and what hangs on its C++ part; later imports find them loaded."""
+    with held_back():
+        import torch  # noqa: F401
+        import torchvision  # noqa: F401
