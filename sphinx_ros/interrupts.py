@@ -16,9 +16,11 @@ from contextlib import contextmanager
 def held_back() -> Iterator[None]:
     """Ctrl-C inside the block takes effect when the block ends, as KeyboardInterrupt.
 
-    Only in the main thread, which is the one that Ctrl-C reaches.
+    Only in the main thread, which is the one that Ctrl-C reaches, and only where it is heeded: a
+    shell starts background jobs with it ignored.
     """
-    if threading.current_thread() is not threading.main_thread():
+    main = threading.current_thread() is threading.main_thread()
+    if not main or not callable(signal.getsignal(signal.SIGINT)):
         yield
         return
     pressed = []
