@@ -30,7 +30,9 @@ from sphinx_ros.model.config import ModelConfig
 from sphinx_ros.prompt.tokenizer import Tokenizer
 from sphinx_ros.shards import check_keys, check_shapes, merge, read_shard
 
-__all__ = ["expected_keys", "load_checkpoint", "read_shard", "save_checkpoint"]
+__all__ = [
+    "expected_keys", "load_checkpoint", "open_checkpoint", "read_shard", "save_checkpoint",
+]  # fmt: skip
 
 
 def load_checkpoint(
@@ -50,15 +52,9 @@ def load_checkpoint(
         CheckpointError: an unknown name; a file that is absent, truncated or not plain tensors; a
             key that is missing, surplus or misshapen.
     """
-    layout = read_layout(resolve(checkpoint))
-    tokenizer = Tokenizer(layout.tokenizer)
-    model = empty_model(layout, tokenizer.n_words)
-    shapes = {k: tuple(v.shape) for k, v in model.state_dict().items()}
-    shards = [read_shard(path) for path in layout.shards]
-    check_keys(layout, shards, shapes)
+    _, shards, model, tokenizer = open_checkpoint(checkpoint)
     experts = model.config.num_experts
-    check_shapes(layout, shards, shapes, experts)
-    for key in shapes:
+    for key in list(model.state_dict()):
         owner, _, leaf = key.rpartition(".")
         parts = [shard.pop(key) for shard in shards]
         tensor = merge(parts, split_dim(key), device, dtype, split_groups(key, experts))
@@ -66,7 +62,27 @@ def load_checkpoint(
     return model.eval(), tokenizer, model.config
 
 
-def empty_model(layout: Layout, vocab_size: int):
+def open_checkpoint(checkpoint: str | Path):
+    """Everything about a checkpoint but its numbers: files, keys and shapes, checked.
+
+    Returns:
+        (``Layout``, the memory-mapped tensors of each shard by key, the ``SphinxModel`` without
+        storage, ``Tokenizer``).
+
+    Raises:
+        CheckpointError: as :func:`load_checkpoint`.
+    """
+    layout = read_layout(resolve(checkpoint))
+    tokenizer = Tokenizer(layout.tokenizer)
+    model = _empty_model(layout, tokenizer.n_words)
+    shapes = {k: tuple(v.shape) for k, v in model.state_dict().items()}
+    shards = [read_shard(path) for path in layout.shards]
+    check_keys(layout, shards, shapes)
+    check_shapes(layout, shards, shapes, model.config.num_experts)
+    return layout, shards, model, tokenizer
+
+
+def _empty_model(layout: Layout, vocab_size: int):
     """The network of a layout, with shapes and without storage."""
     from sphinx_ros.model.sphinx import SphinxModel
 

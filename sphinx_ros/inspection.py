@@ -1,7 +1,7 @@
 """A checkpoint folder -> what is in it and what it will need, without loading it.
 
-Shards are memory-mapped, so only their tables of contents are read; :func:`differences` reads all
-of the tensors that the shards repeat. Builds a network without storage to know the shapes.
+Shards are memory-mapped, so only their tables of contents are read, except by :func:`differences`,
+which reads every number. Knows no language and no picture.
 """
 
 from __future__ import annotations
@@ -13,12 +13,10 @@ from pathlib import Path
 
 import torch
 
-from sphinx_ros.checkpoint import empty_model
-from sphinx_ros.layout import ASSETS, PREFIX, Layout, read_layout, resolve, split_dim
+from sphinx_ros.checkpoint import open_checkpoint
+from sphinx_ros.layout import ASSETS, PREFIX, split_dim
 from sphinx_ros.model.config import ModelConfig
-from sphinx_ros.prompt.tokenizer import Tokenizer
 from sphinx_ros.released import recognise
-from sphinx_ros.shards import check_keys, check_shapes, read_shard
 
 PARTS = {
     "language model": ("layers.", "norm.", "tok_embeddings.", "output."),
@@ -78,7 +76,7 @@ def inspect(checkpoint: str | Path) -> Inspection:
         CheckpointError: files, keys or shapes are missing or do not belong together; the message
             names file, key, what was expected and what to do.
     """
-    layout, shards, model = opened(checkpoint)
+    layout, shards, model, _ = open_checkpoint(checkpoint)
     shapes = {k: v.numel() for k, v in model.state_dict().items()}
     parameters = {
         part: sum(n for key, n in shapes.items() if key.startswith(starts))
@@ -105,24 +103,13 @@ def inspect(checkpoint: str | Path) -> Inspection:
     )
 
 
-def opened(checkpoint: str | Path) -> tuple[Layout, list[dict], torch.nn.Module]:
-    """The layout, the mapped tensors of each shard, and the network without storage, checked."""
-    layout = read_layout(resolve(checkpoint))
-    model = empty_model(layout, Tokenizer(layout.tokenizer).n_words)
-    shapes = {k: tuple(v.shape) for k, v in model.state_dict().items()}
-    shards = [read_shard(path) for path in layout.shards]
-    check_keys(layout, shards, shapes)
-    check_shapes(layout, shards, shapes, model.config.num_experts)
-    return layout, shards, model
-
-
 def differences(checkpoint: str | Path) -> Iterator[tuple[str, str | None]]:
     """(key, what is wrong with it or None) of every key, reading all numbers.
 
     Wrong are numbers that are not finite, and tensors that every shard repeats and one has
-    differently. Shards repeat the vision towers, so this reads most of the files.
+    differently.
     """
-    layout, shards, _ = opened(checkpoint)
+    layout, shards, *_ = open_checkpoint(checkpoint)
     for key in sorted(shards[0]):
         parts = [shard[key] for shard in shards if key in shard]
         wrong = None
@@ -138,14 +125,14 @@ def differences(checkpoint: str | Path) -> Iterator[tuple[str, str | None]]:
 
 def memory_here() -> dict[str, int]:
     """Device -> bytes: what the CPU can still give, and each CUDA device's free memory."""
-    pages = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    here = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     try:
         with open("/proc/meminfo", encoding="ascii") as file:
             lines = dict(line.split(":", 1) for line in file)
-        pages = int(lines["MemAvailable"].split()[0]) * 1024
+        here = int(lines["MemAvailable"].split()[0]) * 1024
     except (OSError, KeyError, ValueError):
         pass  # not Linux: all there is, free or not
-    free = {"cpu": pages}
+    free = {"cpu": here}
     for index in range(torch.cuda.device_count()):
         free[f"cuda:{index}"] = torch.cuda.mem_get_info(index)[0]
     return free

@@ -16,6 +16,7 @@ from pathlib import Path
 from sphinx_ros.commands.arguments import OK, Parser, number
 from sphinx_ros.errors import BadRequest
 from sphinx_ros.interrupts import load_torch
+from sphinx_ros.train.recipe import GOING_ON_TOWERS_SHARE, RENDER_SIZES, Schedule
 
 ABOUT = """Train the demonstration model from scratch, on the CPU, on simulated scenes.
 
@@ -43,7 +44,6 @@ def run(argv: Sequence[str]) -> int:
         raise BadRequest(f"--folder {folder} can't be made: {error.strerror}") from error
     load_torch()
     from sphinx_ros.train.loop import HELD_OUT_SCENES, train
-    from sphinx_ros.train.recipe import GOING_ON_TOWERS_SHARE, RENDER_SIZES, Schedule
     from sphinx_ros.train.render import SHARD, render, render_held_out
     from sphinx_ros.world.vocabulary import train_tokenizer
 
@@ -121,8 +121,9 @@ def parser() -> Parser:
     parser = Parser("train", description=ABOUT)
     parser.add_argument("--folder", default="runs/demo", help="where everything is kept "
                         "(default: runs/demo)")  # fmt: skip
-    parser.add_argument("--minutes", type=number(0.01, 100_000), default=145.0, metavar="M",
-                        help="training time in all (default: 145)")  # fmt: skip
+    parser.add_argument("--minutes", type=number(0.01, 100_000), metavar="M",
+                        default=Schedule.minutes,
+                        help=f"training time in all (default: {Schedule.minutes:g})")  # fmt: skip
     parser.add_argument("--scenes", type=number(1, 10_000_000, int), default=23_040, metavar="N",
                         help="scenes to render, in shards of 256 (default: 23040)")  # fmt: skip
     parser.add_argument("--processes", type=number(1, 256, int), default=2, metavar="N",

@@ -1,9 +1,9 @@
 """The decoder of SPHINX: embeddings in, logits out. Knows no pictures, tokens or sampling.
 
 LLaMA's, or Mixtral's with routed experts: RMSNorm in float32, interleaved rotary positions,
-grouped key/value heads, SwiGLU. Keys and values
-live in one static cache that is written in place and read as views: no step copies it, and a
-prefix in it can be continued by any number of questions, each from the same position.
+grouped key/value heads, SwiGLU. Keys and values live in one static cache that is written in place
+and read as views: no step copies it, and a prefix in it can be continued by any number of
+questions, each from the same position.
 
 Axes: B batch, T tokens of this call, L cached positions, H heads, K key/value heads, D channels.
 Arithmetic and parameter names follow the official ``accessory/model/LLM/llama_ens.py``.
