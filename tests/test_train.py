@@ -74,10 +74,11 @@ def place(tmp_path_factory):
         yield folder
 
 
-def new_run(place, folder, schedule=SCHEDULE):
+def new_run(place, folder, schedule=SCHEDULE, start=None):
     """A run of one process in a folder of its own."""
     folder.mkdir(exist_ok=True)
-    return Run(0, 1, folder, place / "scenes", place / "tokenizer.model", schedule, seed=1)
+    tokenizer = place / "tokenizer.model"
+    return Run(0, 1, folder, place / "scenes", tokenizer, schedule, seed=1, start=start)
 
 
 # the scenes
@@ -372,3 +373,28 @@ def test_short_run_by_processes(place, tmp_path):
     state = torch.load(folder / "state.pt", weights_only=True)
     assert state["images"] > 0 and state["seconds"] >= 1.2
     assert (folder / "checkpoint" / "consolidated.00-of-01.model.pth").is_file()
+
+
+def test_starting_from_fewer_blocks_answers_as_before(place, tmp_path, monkeypatch):
+    """New ConvNeXt blocks begin as the identity; other sizes are refused."""
+    small = new_run(place, tmp_path / "small")
+    small.save()
+    checkpoint = str(tmp_path / "small" / "checkpoint")
+    towers = SIZES["towers"]
+    depths = [d + n for d, n in zip(towers["convnext"]["depths"], (0, 2, 0, 1), strict=True)]
+    larger = towers | {"convnext": towers["convnext"] | {"depths": depths}}
+    same = new_run(place, tmp_path / "same", start=checkpoint)
+    monkeypatch.setattr(recipe, "SIZES", SIZES | {"towers": larger})
+    grown = new_run(place, tmp_path / "grown", start=checkpoint)
+    assert same.schedule.towers_share == recipe.GOING_ON_TOWERS_SHARE
+    assert grown.schedule.towers_share == SCHEDULE.towers_share, "the new blocks have to learn"
+    picture = torch.randn(1, 3, grown.config.image_size, grown.config.image_size)
+    with torch.inference_mode():
+        before, after = (run.net.model.encode_image(picture) for run in (same, grown))
+    assert torch.allclose(before, after, atol=1e-5)
+    more = sum(p.numel() for p in grown.net.parameters())
+    assert more > sum(p.numel() for p in same.net.parameters())
+    for change in ({"n_layers": 3}, {"towers": towers | {"view": 112}}):
+        monkeypatch.setattr(recipe, "SIZES", SIZES | change)
+        with pytest.raises(CheckpointError, match="has other sizes"):
+            new_run(place, tmp_path / "no", start=checkpoint)

@@ -10,13 +10,12 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from sphinx_ros.commands.arguments import OK, Parser, number
 from sphinx_ros.errors import BadRequest
 from sphinx_ros.interrupts import load_torch
-from sphinx_ros.train.recipe import GOING_ON_TOWERS_SHARE, RENDER_SIZES, Schedule
+from sphinx_ros.train.recipe import RENDER_SIZES, Schedule
 
 ABOUT = """Train the demonstration model from scratch, on the CPU, on simulated scenes.
 
@@ -58,8 +57,6 @@ def run(argv: Sequence[str]) -> int:
     if not (folder / HELD_OUT_SCENES).exists():
         render_held_out(folder / HELD_OUT_SCENES)
     schedule = Schedule(minutes=options.minutes)
-    if options.start:
-        schedule = replace(schedule, towers_share=GOING_ON_TOWERS_SHARE)
     renderer = start_renderer(folder / "scenes", range(first, shards), RENDER_SIZES)
     try:
         train(

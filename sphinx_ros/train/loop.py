@@ -12,6 +12,7 @@ import os
 import shutil
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,14 @@ from sphinx_ros.errors import CheckpointError
 from sphinx_ros.model.config import ModelConfig
 from sphinx_ros.train import recipe
 from sphinx_ros.train.data import Packer, batches
-from sphinx_ros.train.network import Average, Trained, groups, initialise
+from sphinx_ros.train.network import (
+    Average,
+    Trained,
+    groups,
+    grows_into,
+    initialise,
+    take_up,
+)
 from sphinx_ros.train.render import read_shard
 from sphinx_ros.train.scenes import Scenes
 
@@ -71,7 +79,10 @@ class Run:
         self.net = Trained(self.config)
         initialise(self.net.model, seed)
         if start:
-            self.start_from(start)
+            new = self.start_from(start)
+            if not new:
+                schedule = replace(schedule, towers_share=recipe.GOING_ON_TOWERS_SHARE)
+                self.schedule = schedule
         self.average = Average(self.net, schedule.average)
         self.optimizer = torch.optim.AdamW(groups(self.net, schedule), lr=1.0, betas=(0.9, 0.98))
         self.seconds, self.images, self.asked_to_stop = 0.0, 0, False
@@ -84,17 +95,19 @@ class Run:
         self.alone_batches = batches(self.config, self.scenes, schedule.towers_batch, None, rng)
         self.joint_batches = batches(self.config, self.scenes, schedule.batch, packer, rng)
 
-    def start_from(self, checkpoint: str) -> None:
-        """Begin with the weights of a checkpoint of the same sizes; the auxiliary head is new."""
+    def start_from(self, checkpoint: str) -> list[str]:
+        """Begin with the weights of a checkpoint of the same sizes, or with fewer ConvNeXt blocks
+        per stage; the heads are new. Returns the new keys of the network."""
         from sphinx_ros.checkpoint import load_checkpoint
 
         model, _, config = load_checkpoint(checkpoint)
-        if config != self.config:
+        if not grows_into(config, self.config):
             raise CheckpointError(
                 f"{checkpoint} has other sizes than train/recipe.py ({config.variant}, dim"
-                f" {config.dim}); start from a checkpoint of this recipe, or from scratch"
+                f" {config.dim}); start from a checkpoint of this recipe (or one with fewer"
+                " ConvNeXt blocks), or from scratch"
             )
-        self.net.model.load_state_dict(model.state_dict())
+        return take_up(self.net.model, model.state_dict(), config)
 
     def restore(self, state: dict) -> None:
         """Take up a saved run. Raises CheckpointError where it is of another recipe."""

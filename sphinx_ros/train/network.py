@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -56,6 +58,37 @@ def initialise(model: SphinxModel, seed: int) -> None:
     dino.pos_embed.copy_(sin_cos_table(grid, dino.pos_embed.shape[-1])[None])
     positions = model.qformer.vision_model.embeddings.position_embedding
     positions.copy_(sin_cos_table(grid, positions.shape[-1])[None])
+
+
+def grows_into(small: ModelConfig, large: ModelConfig) -> bool:
+    """Whether the two are the same, or differ only in ConvNeXt blocks that ``large`` has more."""
+    had, has = small.towers.convnext.depths, large.towers.convnext.depths
+    if len(had) != len(has) or any(a > b for a, b in zip(had, has, strict=True)):
+        return False
+    convnext = replace(small.towers.convnext, depths=has)
+    return replace(small, towers=replace(small.towers, convnext=convnext)) == large
+
+
+@torch.no_grad()
+def take_up(model: SphinxModel, weights: dict[str, Tensor], smaller: ModelConfig) -> list[str]:
+    """Begin ``model`` with the weights of one that may have fewer ConvNeXt blocks per stage.
+
+    The blocks that are new come last in their stage and begin as the identity (layer scale 0), so
+    that the grown network answers exactly as the small one did. Returns the new keys.
+    """
+    had = smaller.towers.convnext.depths
+    new = [
+        key
+        for key in model.state_dict()
+        if (block := re.match(r"openclip_convnext_xxl\.stages\.(\d)\.blocks\.(\d+)\.", key))
+        and int(block[2]) >= had[int(block[1])]
+    ]
+    own = model.state_dict()
+    for key in new:
+        if key.endswith("gamma"):
+            own[key].zero_()
+    model.load_state_dict({key: own[key] for key in new} | weights)
+    return new
 
 
 class Trained(nn.Module):

@@ -21,7 +21,7 @@ SIZES = {
     "towers": {
         "view": 168,
         "clip": {"width": 96, "layers": 2, "heads": 4, "mlp_ratio": 3.0},
-        "convnext": {"dims": [24, 48, 96, 192], "depths": [1, 1, 2, 2]},
+        "convnext": {"dims": [24, 48, 96, 192], "depths": [2, 2, 4, 3]},
         "dinov2": {"width": 96, "layers": 2, "heads": 4, "hidden": 192, "position_grid": 12},
         "qformer": {
             "width": 96,
@@ -62,8 +62,8 @@ LAST_DIGIT_WEIGHT = 0.15
 
 
 GOING_ON_TOWERS_SHARE = 0.05
-"""``towers_share`` of a run that begins with trained weights: long enough for the heads, which are
-new."""
+"""``towers_share`` of a run that begins with trained weights of these sizes: long enough for the
+heads, which are new. Where ConvNeXt blocks are new as well, the share is that of a whole run."""
 
 
 @dataclass(frozen=True)
@@ -78,13 +78,13 @@ class Schedule:
     """
 
     minutes: float = 145.0
-    towers_share: float = 0.2
+    towers_share: float = 0.25
     warmup_share: float = 0.02
     towers_batch: int = 4
     batch: int = 4
     text_tokens: int = 304
     towers_rate: float = 1.5e-3
-    rate: float = 2e-3
+    rate: float = 1.5e-3
     vision_factor: float = 0.4
     final_factor: float = 0.01
     weight_decay: float = 0.05

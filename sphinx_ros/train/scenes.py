@@ -21,6 +21,10 @@ MIRRORED = [
 ]
 """Index of each joint's counterpart on the other side of the body."""
 
+CROPPED_SHARE = 0.4
+"""So many of the scenes are cropped; more would leave too few small things, which are the hard
+ones."""
+
 
 class Scenes:
     """All shards in a folder; shards that are written meanwhile are taken up."""
@@ -49,7 +53,7 @@ class Scenes:
                 pool += read_shard(shard)
             for index in rng.permutation(len(pool)):
                 scene = pool[index]
-                if rng.random() < 0.6:
+                if rng.random() < CROPPED_SHARE:
                     scene = cropped(scene, rng)
                 yield mirrored(scene) if rng.random() < 0.5 else scene
 
