@@ -18,8 +18,15 @@ ARGUMENTS = (
     ("image", "image", "camera topic, sensor_msgs/Image; compressed pictures: <image>/compressed"),
     ("camera_info", "", "topic with the calibration; empty: camera_info beside the image topic"),
     ("image_transport", "", "raw or compressed pictures; empty: as params_file says"),
-    ("checkpoint", "", "demo, or a folder in the released layout; empty: as params_file says"),
+    (
+        "checkpoint",
+        "",
+        "demo, a published name such as sphinx-tiny-1k (downloaded when it is not there), "
+        "hf://owner/repo/folder, or a folder; empty: as params_file says",
+    ),
     ("device", "", "auto, cpu, cuda, cuda:1, ...; empty: as params_file says"),
+    ("devices", "", "several that share it, \"['cuda:0', 'cuda:1']\"; empty: as params_file says"),
+    ("quantise", "", "none, int8, int4 or nf4, for the decoder; empty: as params_file says"),
     ("queries", "", "standing queries, \"['detect: mug', 'pose']\"; empty: as params_file"),
     ("params_file", os.path.join(SHARE, "config", "sphinx.yaml"), "all parameters, commented"),
     ("namespace", "", "namespace of the node, for several cameras"),
@@ -35,6 +42,7 @@ ARGUMENTS = (
 )
 CHOICES = {
     "image_transport": ["", "raw", "compressed"],
+    "quantise": ["", "none", "int8", "int4", "nf4"],
     "use_sim_time": ["true", "false"],
     "log_level": ["debug", "info", "warn", "error"],
 }
@@ -52,7 +60,8 @@ def sphinx_node(context):
     given = {name: LaunchConfiguration(name).perform(context) for name, *_ in ARGUMENTS}
     overrides = {"use_sim_time": given["use_sim_time"] == "true"}
     for name, kind in (
-        ("checkpoint", str), ("device", str), ("image_transport", str), ("queries", list[str]),
+        ("checkpoint", str), ("device", str), ("devices", list[str]), ("quantise", str),
+        ("image_transport", str), ("queries", list[str]),
     ):  # fmt: skip
         if given[name]:
             overrides[name] = ParameterValue(LaunchConfiguration(name), value_type=kind)

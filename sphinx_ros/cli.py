@@ -11,13 +11,14 @@ import sys
 from collections.abc import Callable, Sequence
 
 from sphinx_ros import __version__
-from sphinx_ros.commands import inspecting, look, measuring, tabletop, training
+from sphinx_ros.commands import checkpoints, inspecting, look, measuring, tabletop, training
 from sphinx_ros.commands.arguments import BAD_INPUT, INTERRUPTED, OK, one_line
 from sphinx_ros.errors import SphinxError
 
 VERBS: dict[str, Callable[[Sequence[str]], int]] = {
     **{name: verb.run for name, verb in look.VERBS.items()},
     "inspect": inspecting.run,
+    **checkpoints.VERBS,
     "train": training.run,
     "eval": measuring.run,
     "world": tabletop.run,
@@ -39,6 +40,9 @@ Ask a picture. IMAGE is a file, a folder, or the number of a webcam.
 
 Checkpoints.
   inspect X              what a checkpoint is, whether it is whole, what memory it needs
+  fetch X                download a published checkpoint, or hf://owner/repo/folder
+  convert X OUT          to safetensors without repetitions, or back to the released layout
+  mix X X OUT            a weighted sum of checkpoints of one variant
 
 Make and measure the demonstration model.
   world SEED             draw one scene of the simulated tabletop with everything true about it

@@ -9,6 +9,7 @@ Knows no ROS, no camera, no drawing.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,11 +18,23 @@ import numpy as np
 import torch
 
 from sphinx_ros.device import choose_device, choose_dtype, memory_named
-from sphinx_ros.errors import BadRequest
+from sphinx_ros.errors import BadRequest, SphinxError
 from sphinx_ros.generate import generate_batch, seeded
 from sphinx_ros.image.views import preprocess
 from sphinx_ros.prompt.templates import END_SIGNAL, conversation
+from sphinx_ros.quantities import KINDS
 from sphinx_ros.seen import Seen
+
+
+def _load(checkpoint, devices: list[torch.device], load):
+    """A network in this process, or the leader of one in several."""
+    from sphinx_ros import team
+
+    if team.under_torchrun() > 1:
+        return team.join_torchrun(checkpoint, load)
+    if len(devices) > 1:
+        return team.lead(checkpoint, devices, load)
+    return load(checkpoint, device=devices[0])
 
 
 class Sphinx:
@@ -38,16 +51,23 @@ class Sphinx:
         checkpoint: str | Path = "demo",
         *,
         device: str | torch.device | None = None,
+        devices: Sequence[str | torch.device] = (),
         dtype: str | torch.dtype | None = None,
+        quantise: str | None = None,
         max_seq_len: int | None = None,
     ) -> Sphinx:
         """Load a checkpoint.
 
         Args:
-            checkpoint: "demo" (the bundled miniature) or a folder in the released layout.
+            checkpoint: "demo" (the bundled miniature), the name of a published checkpoint such as
+                "sphinx-tiny-1k", "hf://owner/repo/folder", or a folder.
             device: "cpu", "cuda", "cuda:1"; default the first CUDA device, else the CPU.
+            devices: several, ["cuda:0", "cuda:1"], which then share the network: a process for
+                each but the first is started, and ends with this one. Under torchrun the
+                processes are there already, and each takes its own device.
             dtype: "float32", "bfloat16", "float16" or a torch type; default bfloat16 on CUDA and
                 float32 on the CPU.
+            quantise: "int8", "int4" or "nf4" stores the decoder in fewer bits.
             max_seq_len: longest sequence, image and text; default the checkpoint's.
 
         Raises:
@@ -56,14 +76,26 @@ class Sphinx:
         """
         from sphinx_ros.checkpoint import load_checkpoint
 
-        device = choose_device(device)
-        kind = choose_dtype(dtype, device)
-        with memory_named(f"loading {checkpoint} in {kind} on {device}"):
-            model, tokenizer, config = load_checkpoint(checkpoint, device, kind)
+        if quantise not in (None, *KINDS):
+            raise SphinxError(f"quantise {quantise!r} is unknown; use one of {', '.join(KINDS)}")
+        if devices and device is not None:
+            raise SphinxError(f"device {device} and devices {list(devices)}: give one of them")
+        chosen = [choose_device(one) for one in devices or [device]]
+        if len({one.type for one in chosen}) > 1:
+            raise SphinxError(f"devices {list(map(str, chosen))} are of several kinds; use one")
+        kind = choose_dtype(dtype, chosen[0])
+        with memory_named(f"loading {checkpoint} in {kind} on {', '.join(map(str, chosen))}"):
+            load = functools.partial(load_checkpoint, dtype=kind, quantise=quantise)
+            model, tokenizer, config = _load(checkpoint, chosen, load)
         if max_seq_len is not None:
             config = dataclasses.replace(config, max_seq_len=max_seq_len)
             model.config = config
         return cls(model, tokenizer, config, str(checkpoint))
+
+    def close(self) -> None:
+        """End the other processes of a network that several share; of others nothing."""
+        if hasattr(self.model, "close"):
+            self.model.close()
 
     @property
     def device(self) -> torch.device:

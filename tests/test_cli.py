@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 from small_network import ANSWERS, MUG, PERSON, picture, taught_checkpoint
 
+from sphinx_ros.checkpoint.layout import ASSETS
 from sphinx_ros.cli import VERBS, main
 from sphinx_ros.image.letterbox import Letterbox
 from sphinx_ros.interrupts import held_back
-from sphinx_ros.layout import ASSETS
 from sphinx_ros.prompt.templates import Task, question
 from sphinx_ros.types import COCO_KEYPOINTS
 

@@ -8,13 +8,14 @@ from goldens import TOKENIZER
 from small_network import SIZES, VARIANT
 
 from sphinx_ros.checkpoint import load_checkpoint, save_checkpoint
+from sphinx_ros.checkpoint.inspection import PARTS, differences, inspect
+from sphinx_ros.checkpoint.released import RELEASED, recognise
 from sphinx_ros.cli import main
 from sphinx_ros.commands.inspecting import fit, sized
 from sphinx_ros.errors import CheckpointError
-from sphinx_ros.inspection import PARTS, differences, inspect
 from sphinx_ros.model.config import ModelConfig
+from sphinx_ros.model.ranks import Ranks
 from sphinx_ros.model.sphinx import SphinxModel
-from sphinx_ros.released import RELEASED, recognise
 
 SECOND = "consolidated.01-of-02.model.pth"
 
@@ -40,12 +41,46 @@ def test_it_knows_what_loading_finds(folder):
     model, _, config = load_checkpoint(folder)
     assert found.config == config and found.total == sum(p.numel() for p in model.parameters())
     assert set(found.parameters) == set(PARTS), "all parts are in this network"
-    assert found.stored == {"float16": 1.0} and len(found.shards) == 2
+    assert found.stored == {"float16": 1.0} and len(found.files) == 2
     assert found.released == () and found.licences == ()
     weights, cache = found.needs("bfloat16")
     assert weights == 2 * found.total
+    assert found.splits(2) and not found.splits(3)
     made = model.new_cache(1, config.max_seq_len)
     assert cache == 2 * (made.keys.numel() + made.values.numel())
+
+
+@pytest.mark.parametrize(
+    "form, quantise", [("bfloat16", None), ("int8", "int8"), ("int4", "int4")]
+)
+@pytest.mark.parametrize("size", [1, 2])
+def test_the_needs_are_what_loading_takes(tmp_path, form, quantise, size):
+    """Weights in bytes, counted after loading; the scales of int8 are left out of the estimate."""
+    torch.manual_seed(0)
+    params = SIZES | {"dim": 256, "n_heads": 4, "n_layers": 2, "multiple_of": 64}
+    model = SphinxModel(ModelConfig.from_json(params, VARIANT, 512))
+    kind = torch.float16  # of two bytes as well, and the same on every processor
+    folder = save_checkpoint(model, params, VARIANT, TOKENIZER, tmp_path / "x", dtype=kind)
+    found = inspect(folder)
+    made, *_ = load_checkpoint(folder, dtype=kind, ranks=Ranks(0, size), quantise=quantise)
+    kept = {id(t): t for t in (*made.parameters(), *made.buffers())}
+    taken = sum(t.numel() * t.element_size() for t in kept.values())
+    assert found.needs(form, size)[0] == pytest.approx(taken, rel=0.05)
+
+
+def test_a_published_one_before_it_is_downloaded(capsys, monkeypatch, tmp_path):
+    import huggingface_hub
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HOME", str(tmp_path))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    assert main(["inspect", "SPHINX-Tiny-1k"]) == 0
+    out = capsys.readouterr().out
+    for words in ("not here", "llama_ens5_light", "1295 of", "each of 4", "int4"):
+        assert words in out, words
+    assert "each of 8" not in out, "it has four key/value heads"
+    found = inspect("sphinx-1k")
+    assert found.needs("bfloat16")[0] == pytest.approx(32.9e9, rel=0.01)
+    assert found.needs("bfloat16", 2)[0] == pytest.approx(19.9e9, rel=0.01), "the released shards"
 
 
 def test_deep_finds_unequal_copies_and_numbers_that_are_none(folder):

@@ -413,3 +413,32 @@ def test_a_wrong_parameter_ends_the_node_with_a_reason():
     )  # fmt: skip
     assert done.returncode == 2
     assert "dtype is 'int3'; it must be one of" in done.stderr and "Traceback" not in done.stderr
+
+
+@needs_demo
+def test_a_network_shared_by_processes(client, pictures, sphinx, tmp_path):
+    """Two processes, the decoder in 8 bits: an answer, and an end that leaves no process."""
+    rgb, truth = pictures[0]
+    item = thing(truth)
+    name = f"the {item['colour']} {item['kind']}"
+    log = tmp_path / "log"
+    arguments = ("-p", "devices:=['cpu', 'cpu']", "-p", "quantise:=int8", "-r", "__node:=sphinx")
+    with process("sphinx_ros.ros.node", *arguments, log=log) as node:
+        message = stamped(client, rgb)
+        for _ in range(100):
+            result = client.ground(text=name, image=message)
+            if result.status.code != Status.NOT_ACTIVE:
+                break
+            time.sleep(0.5)
+        assert result.status.code == Status.OK, log.read_text()
+        alone = sphinx.look(rgb).ground(name)
+        box = result.detections[0].box
+        assert np.allclose((box.x0, box.y0, box.x1, box.y1), alone[0].box, atol=16)
+        children = subprocess.run(["pgrep", "-P", str(node.pid)], capture_output=True, text=True)
+        assert len(children.stdout.split()) >= 1
+    followers = [Path("/proc") / pid for pid in children.stdout.split()]
+    deadline = time.monotonic() + 15
+    while any(path.exists() for path in followers) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert not any(path.exists() for path in followers), "they end with the node"
+    assert node.returncode == 0, log.read_text()

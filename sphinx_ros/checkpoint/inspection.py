@@ -1,4 +1,4 @@
-"""A checkpoint folder -> what is in it and what it will need, without loading it.
+"""A checkpoint -> what is in it and what it will need, without loading or downloading it.
 
 Shards are memory-mapped, so only their tables of contents are read, except by :func:`differences`,
 which reads every number. Knows no language and no picture.
@@ -13,10 +13,13 @@ from pathlib import Path
 
 import torch
 
-from sphinx_ros.checkpoint import open_checkpoint
-from sphinx_ros.layout import ASSETS, PREFIX, split_dim
+from sphinx_ros.checkpoint.hub import cached, source_of
+from sphinx_ros.checkpoint.layout import ASSETS, PREFIX, split_dim
+from sphinx_ros.checkpoint.released import RELEASED, Released, recognise
+from sphinx_ros.checkpoint.stored import open_checkpoint
 from sphinx_ros.model.config import ModelConfig
-from sphinx_ros.released import recognise
+from sphinx_ros.model.quant import quantised
+from sphinx_ros.quantities import BITS
 
 PARTS = {
     "language model": ("layers.", "norm.", "tok_embeddings.", "output."),
@@ -33,21 +36,27 @@ OWN_LICENCE = "Apache-2.0, as this package"
 DTYPES = {"float32": 4, "bfloat16": 2, "float16": 2}
 """Number type -> bytes, of those that a checkpoint can be loaded in."""
 
+FORMS = {**{name: (name, None) for name in DTYPES}, **{kind: ("bfloat16", kind) for kind in BITS}}
+"""Name of a row -> (number type, quantisation): how a checkpoint can be kept."""
+
 
 @dataclass(frozen=True)
 class Inspection:
     """What a checkpoint is.
 
-    parameters: part -> count. stored: number type -> share of the stored numbers. file_bytes: of
-    each shard. released: titles of published checkpoints with these sizes. cache_numbers: keys and
-    values of one sequence of ``config.max_seq_len`` positions.
+    folder: where it is, None where it would have to be downloaded. parameters: part -> count.
+    quantisable: how many of them the decoder's linear layers have; divisible: how many several
+    devices share. stored: number type -> share of the stored numbers. file_bytes: of each file.
+    released: titles of published checkpoints with these sizes.
     """
 
-    folder: Path
+    folder: Path | None
     config: ModelConfig
-    shards: tuple[Path, ...]
+    files: tuple[Path, ...]
     file_bytes: tuple[int, ...]
     parameters: dict[str, int]
+    quantisable: int
+    divisible: int
     stored: dict[str, float]
     released: tuple[str, ...]
     licences: tuple[str, ...]
@@ -63,43 +72,86 @@ class Inspection:
         c = self.config
         return 2 * c.n_layers * c.kv_heads * c.head_dim * c.max_seq_len
 
-    def needs(self, dtype: str) -> tuple[int, int]:
-        """(bytes of the weights, bytes of one sequence's cache) in a number type."""
-        size = DTYPES[dtype]
-        return self.total * size, self.cache_numbers * size
+    def needs(self, form: str, devices: int = 1) -> tuple[int, int]:
+        """(bytes of the weights, bytes of one sequence's cache) on each of so many devices.
+
+        form: how they are kept, a key of :data:`FORMS`.
+        """
+        dtype, kind = FORMS[form]
+        bits = {None: 8 * DTYPES[dtype], **BITS}[kind]
+        whole = self.total - self.divisible
+        plain = self.divisible - self.quantisable
+        weights = (whole + plain / devices) * DTYPES[dtype] + self.quantisable / devices * bits / 8
+        return round(weights), self.cache_numbers * DTYPES[dtype] // devices
+
+    def splits(self, devices: int) -> bool:
+        """Whether so many devices can share the network."""
+        c = self.config
+        return not any(n % devices for n in (c.kv_heads, c.n_heads, c.ffn_hidden, c.dim))
 
 
 def inspect(checkpoint: str | Path) -> Inspection:
-    """Look into "demo" or a folder in the released layout.
+    """Look into a checkpoint by name or folder; of a published one that is not here tell what is
+    known beforehand.
 
     Raises:
         CheckpointError: files, keys or shapes are missing or do not belong together; the message
             names file, key, what was expected and what to do.
     """
-    layout, shards, model, _ = open_checkpoint(checkpoint)
-    shapes = {k: v.numel() for k, v in model.state_dict().items()}
-    parameters = {
-        part: sum(n for key, n in shapes.items() if key.startswith(starts))
-        for part, starts in PARTS.items()
-    }
-    stored: dict[str, int] = {}
-    for shard in shards:
+    published = RELEASED.get(str(checkpoint).lower())
+    if published and not Path(checkpoint).is_dir() and cached(source_of(published)) is None:
+        return foreseen(published)
+    stored = open_checkpoint(checkpoint)
+    kinds: dict[str, int] = {}
+    for shard in stored.shards:
         for tensor in shard.values():
             kind = str(tensor.dtype).removeprefix("torch.")
-            stored[kind] = stored.get(kind, 0) + tensor.numel()
-    known = recognise(model.config)
+            kinds[kind] = kinds.get(kind, 0) + tensor.numel()
+    known = recognise(stored.config)
     licences = tuple(dict.fromkeys(item.licence for item in known))
-    if layout.folder.parent == ASSETS:
+    if stored.layout.folder.parent == ASSETS:
         licences = (OWN_LICENCE,)
     return Inspection(
-        folder=layout.folder,
-        config=model.config,
-        shards=layout.shards,
-        file_bytes=tuple(path.stat().st_size for path in layout.shards),
-        parameters={part: count for part, count in parameters.items() if count},
-        stored={kind: n / sum(stored.values()) for kind, n in sorted(stored.items())},
+        folder=stored.layout.folder,
+        config=stored.config,
+        files=stored.files,
+        file_bytes=tuple(path.stat().st_size for path in stored.files),
+        **counts(stored.model),
+        stored={kind: n / sum(kinds.values()) for kind, n in sorted(kinds.items())},
         released=tuple(item.title for item in known),
         licences=licences,
+    )
+
+
+def counts(model: torch.nn.Module) -> dict:
+    """The fields of :class:`Inspection` that the network alone tells."""
+    numbers = {key: value.numel() for key, value in model.state_dict().items()}
+    parameters = {
+        part: sum(n for key, n in numbers.items() if key.startswith(starts))
+        for part, starts in PARTS.items()
+    }
+    return {
+        "parameters": {part: count for part, count in parameters.items() if count},
+        "quantisable": sum(n for key, n in numbers.items() if quantised(key)),
+        "divisible": sum(n for key, n in numbers.items() if split_dim(key) is not None),
+    }
+
+
+def foreseen(item: Released) -> Inspection:
+    """What is known of a published checkpoint before it is downloaded."""
+    from sphinx_ros.model.sphinx import SphinxModel
+
+    with torch.device("meta"):
+        model = SphinxModel(item.config)
+    return Inspection(
+        folder=None,
+        config=item.config,
+        files=(),
+        file_bytes=(),
+        **counts(model),
+        stored={"bfloat16": 1.0},
+        released=(item.title,),
+        licences=(item.licence,),
     )
 
 
@@ -109,17 +161,16 @@ def differences(checkpoint: str | Path) -> Iterator[tuple[str, str | None]]:
     Wrong are numbers that are not finite, and tensors that every shard repeats and one has
     differently.
     """
-    layout, shards, *_ = open_checkpoint(checkpoint)
-    for key in sorted(shards[0]):
-        parts = [shard[key] for shard in shards if key in shard]
+    stored = open_checkpoint(checkpoint)
+    for key in sorted(stored.keys):
         wrong = None
-        for path, part in zip(layout.shards, parts, strict=False):
-            if not torch.isfinite(part).all():
+        for path, shard in zip(stored.layout.shards, stored.shards, strict=True):
+            part = shard.get(key)
+            if part is not None and part.is_floating_point() and not torch.isfinite(part).all():
                 wrong = f"{path.name} has values that are not finite"
-            elif split_dim(key) is None and not torch.equal(part, parts[0]):
-                wrong = f"{path.name} has other numbers than {layout.shards[0].name}"
-            if wrong:
-                break
+        if (other := stored.unequal_copy(key)) and not wrong:
+            wrong = f"{other} has other numbers than {stored.layout.shards[0].name}"
+        stored.release(key)
         yield PREFIX + key, wrong
 
 

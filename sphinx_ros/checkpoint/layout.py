@@ -1,9 +1,12 @@
-"""The released checkpoint layout: file names, keys, shapes, splits. Opens no tensor file.
+"""The checkpoint layouts: file names, keys, shapes, splits. Opens no tensor file.
 
+    config.json  meta.json  tokenizer.model, and either of
     consolidated.NN-of-MM.model.pth   {"model": {"llma.<parameter>": tensor}}, one per shard
-    config.json  meta.json  tokenizer.model
+    model.safetensors, or model.safetensors.index.json and the files it names: the same keys, each
+                                      tensor once and whole
 
-Source: LLaMA2-Accessory, ``accessory/util/tensor_parallel.py`` and ``util/misc.py``.
+The first is the released one (source: LLaMA2-Accessory, ``accessory/util/tensor_parallel.py`` and
+``util/misc.py``), the second what ``sphinx-ros convert`` writes.
 """
 
 from __future__ import annotations
@@ -20,7 +23,8 @@ from sphinx_ros.errors import CheckpointError
 from sphinx_ros.model.config import ModelConfig
 
 PREFIX = "llma."
-ASSETS = Path(__file__).parent / "assets"
+ASSETS = Path(__file__).parents[1] / "assets"
+SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 _SHARD = re.compile(r"consolidated\.(\d\d)-of-(\d\d)\.model\.pth")
 _SPLIT = {
     "attention.wq": 0,
@@ -53,7 +57,10 @@ class Expected(NamedTuple):
 
 @dataclass(frozen=True)
 class Layout:
-    """A checkpoint folder: its shards in order, its parsed JSON files, its tokenizer."""
+    """A checkpoint folder: its shards in order, its parsed JSON files, its tokenizer.
+
+    A safetensors set counts as one shard, whose path is that of its index, or of its only file.
+    """
 
     folder: Path
     shards: tuple[Path, ...]
@@ -119,33 +126,13 @@ def expected_keys(config: ModelConfig) -> dict[str, Expected]:
     return {PREFIX + k: Expected(v, split_dim(k), k not in unused) for k, v in both.items()}
 
 
-def resolve(name: str | Path) -> Path:
-    """ "demo" or a folder -> the folder.
-
-    Raises:
-        CheckpointError: neither; the message lists what is possible.
-    """
-    bundled = sorted(p.parent.name for p in ASSETS.glob("*/config.json"))
-    if str(name) in bundled:
-        return ASSETS / str(name)
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        return folder
-    kind = "is a file" if folder.exists() else "does not exist"
-    raise CheckpointError(
-        f"checkpoint {str(name)!r} is not a bundled one, and as a folder it {kind}; expected "
-        f"{' or '.join(map(repr, bundled)) or 'a bundled name (none is installed)'}, or a folder "
-        "with consolidated.NN-of-MM.model.pth, config.json, meta.json and tokenizer.model"
-    )
-
-
 def read_layout(folder: Path) -> Layout:
     """Find and check the files of a folder; no tensor is read.
 
     Raises:
         CheckpointError: a file is missing or unreadable, or the shards are incomplete or mixed.
     """
-    params, meta = _read_json(folder / "config.json"), _read_json(folder / "meta.json")
+    params, meta = read_json(folder / "config.json"), read_json(folder / "meta.json")
     llama_type = meta.get("llama_type")
     if not isinstance(llama_type, str):
         raise CheckpointError(
@@ -161,18 +148,29 @@ def read_layout(folder: Path) -> Layout:
 
 
 def find_shards(folder: Path) -> tuple[Path, ...]:
-    """The shard files of a folder in order of their rank.
+    """The shards of a folder in order of their rank, or its safetensors set.
 
     Raises:
-        CheckpointError: none, not all, or those of several checkpoints.
+        CheckpointError: none, not all, those of several checkpoints, or both layouts.
     """
     found = {p: _SHARD.fullmatch(p.name) for p in folder.glob("*.pth")}
     shards = {(int(m[1]), int(m[2])): p for p, m in found.items() if m}
+    sets = [folder / name for name in (INDEX, SINGLE) if (folder / name).is_file()]
+    if sets and (shards or len(sets) > 1):
+        both = ", ".join(p.name for p in (*sets, *shards.values()))
+        raise CheckpointError(
+            f"{folder} holds more than one checkpoint: {both}; leave one set in the folder"
+        )
+    return tuple(sets) or _all_shards(folder, found, shards)
+
+
+def _all_shards(folder: Path, found, shards: dict[tuple[int, int], Path]) -> tuple[Path, ...]:
     counts = {count for _, count in shards}
     if not shards:
-        others = ", ".join(sorted(p.name for p in found)) or "no .pth file"
+        others = ", ".join(sorted(p.name for p in (*found, *folder.glob("*.safetensors"))))
         raise CheckpointError(
-            f"{folder} holds {others}; expected consolidated.NN-of-MM.model.pth. Text-only "
+            f"{folder} holds {others or 'no .pth and no .safetensors file'}; expected "
+            f"consolidated.NN-of-MM.model.pth, {SINGLE} or {INDEX}. Text-only "
             "consolidated.NN.pth and model-diff.pth files must be merged with the official tools"
         )
     if len(counts) > 1:
@@ -195,7 +193,7 @@ def shard_name(rank: int, count: int) -> str:
     return f"consolidated.{rank:02d}-of-{count:02d}.model.pth"
 
 
-def _read_json(path: Path) -> dict:
+def read_json(path: Path) -> dict:
     if not path.is_file():
         raise CheckpointError(f"{path} is missing: copy it from where the checkpoint came from")
     try:

@@ -1,101 +1,145 @@
-"""A checkpoint folder <-> a network on one device. Knows no picture and no text.
+"""A checkpoint -> a network on one device. Knows no picture and no text.
 
-Shards are memory-mapped and copied tensor by tensor into a model that has no storage of its own,
-so that the network lies in memory once. Pickles that hold more than tensors are refused.
+Files are memory-mapped and copied tensor by tensor into a model that has no storage of its own, so
+that the network lies in memory once, in the form in which it is kept: what is quantised is
+quantised on the way. Pickles that hold more than tensors are refused.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
-from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from sphinx_ros.errors import CheckpointError
-from sphinx_ros.layout import (
-    PREFIX,
-    Layout,
-    expected_keys,
-    read_layout,
-    resolve,
-    shard_name,
-    split_dim,
-    split_groups,
-)
-from sphinx_ros.model.config import ModelConfig
-from sphinx_ros.prompt.tokenizer import Tokenizer
-from sphinx_ros.shards import check_keys, check_shapes, merge, read_shard
-
-__all__ = [
-    "expected_keys", "load_checkpoint", "open_checkpoint", "read_shard", "save_checkpoint",
-]  # fmt: skip
+from sphinx_ros.checkpoint.stored import Stored, open_checkpoint
+from sphinx_ros.errors import CheckpointError, SphinxError
+from sphinx_ros.model.moe import MixtureOfExperts
+from sphinx_ros.model.quant import quantised, slow_bfloat16, stored_linear, widen
+from sphinx_ros.model.ranks import ALONE, Ranks
 
 
 def load_checkpoint(
     checkpoint: str | Path,
     device: str | torch.device = "cpu",
     dtype: torch.dtype = torch.float32,
+    ranks: Ranks = ALONE,
+    quantise: str | None = None,
 ):
-    """Load "demo" or a folder in the released layout, whatever its number of shards.
+    """Load a checkpoint by name or folder, whatever its layout and number of files.
 
     Args:
-        device, dtype: where the parameters go and what they become.
+        checkpoint: see :mod:`sphinx_ros.checkpoint.hub`.
+        device, dtype: where the parameters go and what they become. bfloat16 on a processor that
+            multiplies only float32 is kept in matrices, convolutions and embeddings, and
+            everything is computed in float32.
+        ranks: load this process's part of a network that several share, whatever the number of
+            shards; only that part is read.
+        quantise: "int8", "int4" or "nf4" for the decoder's linear layers.
 
     Returns:
         (``SphinxModel`` in eval mode without gradients, ``Tokenizer``, ``ModelConfig``).
 
     Raises:
         CheckpointError: an unknown name; a file that is absent, truncated or not plain tensors; a
-            key that is missing, surplus or misshapen.
+            key that is missing, surplus or misshapen; heads or channels that so many processes
+            can't share equally.
+        SphinxError: nf4 without bitsandbytes.
     """
-    _, shards, model, tokenizer = open_checkpoint(checkpoint)
-    experts = model.config.num_experts
-    for key in list(model.state_dict()):
+    stored = open_checkpoint(checkpoint)
+    model = stored.model if ranks.size == 1 else _shared_model(stored, ranks)
+    keep = Keeping(torch.device(device), dtype, quantise)
+    modules = dict(model.named_modules())
+    shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}
+    for key, shape in shapes.items():
         owner, _, leaf = key.rpartition(".")
-        parts = [shard.pop(key) for shard in shards]
-        tensor = merge(parts, split_dim(key), device, dtype, split_groups(key, experts))
-        _assign(model.get_submodule(owner), leaf, tensor)
-    return model.eval(), tokenizer, model.config
+        kind = keep.kind(key, modules[owner])
+        share = ALONE if shape == stored.shape(key) else ranks
+        if kind is None:
+            kept = keep.type_of(key, modules[owner], leaf)
+            _assign(modules[owner], leaf, stored.whole(key, device, kept, share))
+        else:
+            whole = stored.whole(key, "cpu", None, share)
+            keep.put(model, modules, key, kind, whole)
+        stored.release(key)
+    keep.finish(model)
+    return model.eval(), stored.tokenizer, model.config
 
 
-def open_checkpoint(checkpoint: str | Path):
-    """Everything about a checkpoint but its numbers: files, keys and shapes, checked.
+class Keeping:
+    """In which form each parameter is kept.
 
-    Returns:
-        (``Layout``, the memory-mapped tensors of each shard by key, the ``SphinxModel`` without
-        storage, ``Tokenizer``).
-
-    Raises:
-        CheckpointError: as :func:`load_checkpoint`.
+    Attributes:
+        device, dtype: as asked for. wide: whether bfloat16 is stored and float32 computed.
     """
-    layout = read_layout(resolve(checkpoint))
-    tokenizer = Tokenizer(layout.tokenizer)
-    model = _empty_model(layout, tokenizer.n_words)
-    shapes = {k: tuple(v.shape) for k, v in model.state_dict().items()}
-    shards = [read_shard(path) for path in layout.shards]
-    check_keys(layout, shards, shapes)
-    check_shapes(layout, shards, shapes, model.config.num_experts)
-    return layout, shards, model, tokenizer
+
+    def __init__(self, device: torch.device, dtype: torch.dtype, quantise: str | None):
+        self.device, self.dtype, self.quantise = device, dtype, quantise
+        self.wide = dtype == torch.bfloat16 and slow_bfloat16(device)
+        self._computed = torch.float32 if self.wide else dtype
+
+    def kind(self, key: str, owner: nn.Module) -> str | None:
+        """As which stored layer a parameter is kept; None: as the plain parameter it is."""
+        if self.quantise and quantised(key):
+            return self.quantise
+        matrix = type(owner) is nn.Linear and key.endswith(".weight")
+        experts = isinstance(owner, MixtureOfExperts)  # its own parameters are all experts
+        return "wide" if self.wide and (matrix or experts) else None
+
+    def type_of(self, key: str, owner: nn.Module, leaf: str) -> torch.dtype:
+        """The number type of a plain parameter."""
+        shape = getattr(owner, leaf).shape
+        large = isinstance(owner, (nn.Embedding, nn.Conv2d, nn.MultiheadAttention))
+        # small ones, and BLIP-2 makes its pictures what this one is
+        large &= not (isinstance(owner, nn.Conv2d) and owner.in_channels == 3)
+        large |= isinstance(owner, nn.Linear)  # a linear layer that its owner reads by itself
+        return self.dtype if large and len(shape) > 1 else self._computed
+
+    def put(self, model, modules: dict, key: str, kind: str, weight: Tensor) -> None:
+        """Replace the module, or the experts' parameter, that a key names by a stored one."""
+        owner, _, leaf = key.rpartition(".")
+        module = modules[owner]
+        try:
+            if isinstance(module, MixtureOfExperts):
+                each = weight.unflatten(0, (module.experts, -1))
+                turned = each.transpose(1, 2) if leaf == "w2" else each
+                layers = [
+                    stored_linear(kind, one.contiguous(), self.device, self._computed)
+                    for one in turned
+                ]
+                del module._parameters[leaf]
+                setattr(module, leaf, nn.ModuleList(layers))
+                return
+            new = stored_linear(kind, weight, self.device, self._computed)
+        except ImportError as error:
+            raise SphinxError(
+                f"quantise {kind!r} needs bitsandbytes ({error}): pip install bitsandbytes, or "
+                "use int8 or int4"
+            ) from error
+        if module.bias is not None:
+            new.bias = module.bias  # its own key follows
+        parent, _, name = owner.rpartition(".")
+        setattr(model.get_submodule(parent), name, new)
+        modules[owner] = new
+
+    def finish(self, model: nn.Module) -> None:
+        """Let what keeps bfloat16 without being a stored layer compute in float32."""
+        if self.wide:
+            for module in model.modules():
+                if isinstance(module, (nn.Conv2d, nn.MultiheadAttention)):
+                    widen(module)
 
 
-def _empty_model(layout: Layout, vocab_size: int):
-    """The network of a layout, with shapes and without storage."""
+def _shared_model(stored: Stored, ranks: Ranks):
+    """The network without storage, of which this process has a part."""
     from sphinx_ros.model.sphinx import SphinxModel
 
     try:
-        config = ModelConfig.from_json(layout.params, layout.llama_type, vocab_size)
         with torch.device("meta"):
-            return SphinxModel(config)
-    except CheckpointError as error:
-        raise CheckpointError(f"{layout.folder}: {error}") from error
-    except (TypeError, ValueError, AttributeError, AssertionError, ArithmeticError) as error:
+            return SphinxModel(stored.config, ranks)
+    except ValueError as error:
         raise CheckpointError(
-            f"{layout.folder / 'config.json'} describes no possible network ({error}); copy the "
-            "file that belongs to these weights"
+            f"{stored.layout.folder}: {error}; use a number of devices that divides it"
         ) from error
 
 
@@ -105,88 +149,3 @@ def _assign(module: nn.Module, name: str, tensor: Tensor) -> None:
         module._parameters[name] = nn.Parameter(tensor, requires_grad=False)
     else:
         module._buffers[name] = tensor
-
-
-def save_checkpoint(
-    model: nn.Module | Mapping[str, Tensor],
-    params: dict,
-    llama_type: str,
-    tokenizer_path: str | Path,
-    folder: str | Path,
-    shards: int = 1,
-    dtype: torch.dtype = torch.float16,
-) -> Path:
-    """Write a network in the released layout.
-
-    Each file is written beside its place, flushed and then moved there, so that a crash leaves
-    the earlier file whole. Other files of the folder stay; shards of another count go at the end.
-
-    Args:
-        model: a ``SphinxModel`` or its state dict (keys without ``llma.``).
-        params: the contents of ``config.json``, see ``ModelConfig.from_json``.
-        llama_type: the variant, for ``meta.json``.
-        shards: number of files; tensors are split as the official code splits them.
-        dtype: type of the stored tensors.
-
-    Returns:
-        The folder.
-
-    Raises:
-        CheckpointError: a tensor can't be split evenly, or does not fit into ``dtype``.
-    """
-    folder, tokenizer_path = Path(folder), Path(tokenizer_path)
-    folder.mkdir(parents=True, exist_ok=True)
-    state = model.state_dict() if isinstance(model, nn.Module) else model
-    experts = (params.get("moe") or {}).get("num_experts")
-    for rank in range(shards):
-        part = {PREFIX + k: _cut(k, v, rank, shards, dtype, experts) for k, v in state.items()}
-        path = folder / shard_name(rank, shards)
-        _replace(path, lambda temporary, part=part: torch.save({"model": part}, temporary))
-    for name, content in (("config.json", params), ("meta.json", {"llama_type": llama_type})):
-        text = json.dumps(content, indent=2) + "\n"
-        _replace(folder / name, lambda temporary, text=text: temporary.write_text(text))
-    if tokenizer_path.resolve() != (folder / "tokenizer.model").resolve():
-        _replace(
-            folder / "tokenizer.model",
-            lambda temporary: shutil.copyfile(tokenizer_path, temporary),
-        )
-    for path in folder.glob("consolidated.*-of-*.model.pth"):
-        if path.name not in {shard_name(rank, shards) for rank in range(shards)}:
-            path.unlink()
-    return folder
-
-
-def _cut(
-    key: str, tensor: Tensor, rank: int, shards: int, dtype: torch.dtype, experts: int | None
-) -> Tensor:
-    """A shard's part of a tensor as a copy of its own, checked to be finite."""
-    dim = split_dim(key)
-    if dim is not None:
-        groups = split_groups(key, experts)
-        if tensor.shape[dim] % (groups * shards):
-            each = f" of each of {groups} experts" if groups > 1 else ""
-            raise CheckpointError(
-                f"{key} of shape {list(tensor.shape)} can't be split into {shards} equal parts"
-                f"{each} along dimension {dim}; choose a number of shards that divides it"
-            )
-        grouped = tensor.detach().unflatten(dim, (groups, -1))
-        tensor = grouped.chunk(shards, dim + 1)[rank].flatten(dim, dim + 1)
-    part = tensor.detach().to("cpu", dtype, copy=True).contiguous()
-    if not torch.isfinite(part).all():
-        raise CheckpointError(
-            f"{key} has values that are not finite as {dtype}; the training diverged, or save "
-            "with dtype=torch.float32"
-        )
-    return part
-
-
-def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file beside its place, flush it to the disk, and move it there in one step."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        write(temporary)
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

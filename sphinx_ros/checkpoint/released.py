@@ -1,7 +1,7 @@
 """The seven checkpoints that the SPHINX authors published, as facts. Reads no file, knows no hub.
 
 Source: the model cards and the README of LLaMA2-Accessory (``SPHINX/README.md``), and the listing
-of its hub repository. All are bfloat16 in the layout of :mod:`sphinx_ros.layout`.
+of its hub repository. All are bfloat16 in the layout of :mod:`sphinx_ros.checkpoint.layout`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Shard files -> their tensors by key, checked and merged. Builds no network.
+"""Tensor files -> their tensors by key, checked and merged. Builds no network.
 
 Files are memory-mapped, so that opening a shard reads nothing but its table of contents.
 """
@@ -12,16 +12,95 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from sphinx_ros.checkpoint.layout import (
+    INDEX,
+    PREFIX,
+    Layout,
+    read_json,
+    split_dim,
+    split_groups,
+    tolerated,
+)
 from sphinx_ros.errors import CheckpointError
-from sphinx_ros.layout import PREFIX, Layout, split_dim, split_groups, tolerated
+
+
+def files_of(shard: Path) -> tuple[Path, ...]:
+    """The tensor files of a shard: itself, or those that a safetensors index names.
+
+    Raises:
+        CheckpointError: an index without a list of files.
+    """
+    if shard.name != INDEX:
+        return (shard,)
+    names = set(_weight_map(shard).values())
+    return tuple(shard.parent / name for name in sorted(names))
+
+
+def _weight_map(index: Path) -> dict[str, str]:
+    places = read_json(index).get("weight_map")
+    if not isinstance(places, dict) or not all(
+        isinstance(name, str) and Path(name).name == name for name in places.values()
+    ):
+        raise CheckpointError(
+            f"{index}: key 'weight_map' is not an object of tensor names and names of files "
+            "beside it; copy the file again"
+        )
+    return places
 
 
 def read_shard(path: Path) -> dict[str, Tensor]:
-    """The tensors of one shard file by key (without ``llma.``), memory-mapped.
+    """The tensors of one shard by key (without ``llma.``), memory-mapped.
+
+    path: a .pth file, a .safetensors file or the index of several.
 
     Raises:
-        CheckpointError: the file is truncated, no PyTorch file, or holds more than tensors.
+        CheckpointError: a file is absent, truncated, or holds more than tensors.
     """
+    if path.name == INDEX:
+        content = _read_set(path)
+    elif path.suffix == ".safetensors":
+        content = _read_safetensors(path)
+    else:
+        content = _read_pth(path)
+    bare = [str(key) for key in content if not str(key).startswith(PREFIX)]
+    if bare:
+        raise CheckpointError(
+            f"{path}: {_some(bare)} without the prefix {PREFIX!r}; expected the keys of a SPHINX "
+            "checkpoint. A text-only LLaMA file has no visual weights"
+        )
+    return {key.removeprefix(PREFIX): tensor for key, tensor in content.items()}
+
+
+def _read_set(index: Path) -> dict[str, Tensor]:
+    content: dict[str, Tensor] = {}
+    for file in files_of(index):
+        if not file.is_file():
+            raise CheckpointError(
+                f"{file} is missing, which {index.name} names; copy or download it again"
+            )
+        content |= _read_safetensors(file)
+    lost = sorted(set(_weight_map(index)) - set(content))
+    if lost:
+        raise CheckpointError(
+            f"{index} names {_some(lost)}, found in none of its files; they must belong together"
+        )
+    return content
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{path} ({path.stat().st_size} bytes) can't be read as a safetensors file, it is "
+            f"truncated or damaged: {str(error).splitlines()[0]}. Copy or download it again"
+        ) from error
+
+
+def _read_pth(path: Path) -> Mapping[str, Tensor]:
     size = path.stat().st_size
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
@@ -41,13 +120,7 @@ def read_shard(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(
             f'{path} holds no state dict; expected {{"model": {{"{PREFIX}...": tensor}}}}'
         )
-    bare = [str(key) for key in content if not str(key).startswith(PREFIX)]
-    if bare:
-        raise CheckpointError(
-            f"{path}: {_some(bare)} without the prefix {PREFIX!r}; expected the keys of a SPHINX "
-            "checkpoint. A text-only LLaMA file has no visual weights"
-        )
-    return {key.removeprefix(PREFIX): tensor for key, tensor in content.items()}
+    return content
 
 
 def _some(keys: list[str]) -> str:
@@ -101,19 +174,57 @@ def _fits(part: tuple[int, ...], shape: tuple[int, ...], dim: int | None, groups
 
 
 def merge(
-    parts: list[Tensor], dim: int | None, device, dtype: torch.dtype, groups: int = 1
+    parts: list[Tensor],
+    dim: int | None,
+    device,
+    dtype: torch.dtype,
+    groups: int = 1,
+    rank: int = 0,
+    size: int = 1,
 ) -> Tensor:
     """One tensor on its device; of tensors that every shard repeats the first one counts.
 
-    groups: see :func:`sphinx_ros.layout.split_groups`; each part holds a piece of every group.
+    groups: see :func:`~sphinx_ros.checkpoint.layout.split_groups`; each part holds a piece of
+    every group. rank, size: only the rank-th of ``size`` equal parts is wanted, and only what it
+    needs is read, however many shards there are.
+
+    Raises:
+        CheckpointError: the parts would not be equal.
     """
-    if dim is None or len(parts) == 1:
+    if dim is None:
         return parts[0].to(device=device, dtype=dtype, copy=True).contiguous()
+    lengths = [part.shape[dim] // groups for part in parts]
+    each, rest = divmod(sum(lengths), size)
+    if rest:
+        raise CheckpointError(f"{sum(lengths)} rows can't be shared by {size} processes")
     shape = list(parts[0].shape)
-    shape[dim] = sum(part.shape[dim] for part in parts)
-    whole = torch.empty(shape, device=device, dtype=dtype)
-    grouped = whole.unflatten(dim, (groups, -1))
-    sizes = [part.shape[dim] // groups for part in parts]
-    for target, part in zip(grouped.split(sizes, dim + 1), parts, strict=True):
-        target.copy_(part.unflatten(dim, (groups, -1)))
-    return whole
+    shape[dim] = each * groups
+    out = torch.empty(shape, device=device, dtype=dtype)
+    grouped = out.unflatten(dim, (groups, -1))
+    at, low, high = 0, rank * each, (rank + 1) * each
+    for part, length in zip(parts, lengths, strict=True):
+        begin, end = max(low, at), min(high, at + length)
+        if begin < end:
+            source = part.unflatten(dim, (groups, -1)).narrow(dim + 1, begin - at, end - begin)
+            grouped.narrow(dim + 1, begin - low, end - begin).copy_(source)
+        at += length
+    return out
+
+
+def cut(key: str, tensor: Tensor, dim: int | None, groups: int, rank: int, parts: int) -> Tensor:
+    """One of ``parts`` equal parts of a whole tensor, the inverse of :func:`merge`; a view where
+    the tensor has one group.
+
+    Raises:
+        CheckpointError: the parts would not be equal.
+    """
+    if dim is None or parts == 1:
+        return tensor
+    if tensor.shape[dim] % (groups * parts):
+        each = f" of each of {groups} experts" if groups > 1 else ""
+        raise CheckpointError(
+            f"{key} of shape {list(tensor.shape)} can't be split into {parts} equal parts{each} "
+            f"along dimension {dim}; choose a number that divides it"
+        )
+    grouped = tensor.unflatten(dim, (groups, -1))
+    return grouped.chunk(parts, dim + 1)[rank].flatten(dim, dim + 1)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import math
 
+from sphinx_ros.checkpoint.released import RELEASED
 from sphinx_ros.errors import BadRequest
+from sphinx_ros.quantities import KINDS
 
 OK, NOT_FOUND, BAD_INPUT, NO_ANSWER, INTERRUPTED = 0, 1, 2, 3, 130
 """Exit codes."""
@@ -71,15 +73,28 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         "--checkpoint",
         default="demo",
         metavar="X",
-        help='"demo" (the bundled demonstration model, for the simulated tabletop) or a folder in '
-        "the released layout (default: demo)",
+        help='"demo" (the bundled demonstration model, for the simulated tabletop), a published '
+        f"name ({', '.join(RELEASED)}), hf://owner/repo/folder or a folder (default: demo)",
     )
     parser.add_argument(
         "--device", help="cpu, cuda, cuda:1 ... (default: the first CUDA device, else cpu)"
     )
     parser.add_argument(
+        "--devices",
+        type=lambda words: words.split(","),
+        default=(),
+        metavar="A,B",
+        help="several that share one network: cuda:0,cuda:1",
+    )
+    parser.add_argument(
         "--dtype",
         help="float32, bfloat16 or float16 (default: bfloat16 on CUDA, float32 on the CPU)",
+    )
+    parser.add_argument(
+        "--quantise",
+        choices=KINDS,
+        help="store the decoder in 8 or 4 bits: int8 hardly changes answers, int4 does; nf4 needs "
+        "bitsandbytes (default: no)",
     )
 
 

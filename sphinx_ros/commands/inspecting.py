@@ -1,24 +1,30 @@
-"""`sphinx-ros inspect`: a checkpoint folder -> what it is and whether it fits, words or JSON."""
+"""`sphinx-ros inspect`: a checkpoint -> what it is and whether it fits, words or JSON."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
 
+from sphinx_ros.checkpoint.released import RELEASED, REPOSITORY
 from sphinx_ros.commands.arguments import BAD_INPUT, OK, Parser
 from sphinx_ros.interrupts import load_torch
-from sphinx_ros.released import RELEASED, REPOSITORY
 
 ABOUT = f"""Say what a checkpoint is and what memory it needs, without loading it.
 
   sphinx-ros inspect demo
+  sphinx-ros inspect sphinx-1k                          a published one, also before a download
   sphinx-ros inspect /models/SPHINX-1k                  variant, parts, files, memory
   sphinx-ros inspect /models/SPHINX-1k --deep           read every number: damage, unequal copies
   sphinx-ros inspect --list                             the published checkpoints
 
-Files, keys and shapes are checked; what is missing or does not belong together is named (exit code
-2). The published checkpoints are at huggingface.co/{REPOSITORY}.
+Memory is told for each number type and quantisation, on one device and on each of several that
+share the network. Files, keys and shapes are checked; what is missing or does not belong together
+is named (exit code 2). The published checkpoints are at huggingface.co/{REPOSITORY}.
 """
+
+
+DEVICES = (2, 4, 8)
+"""Numbers of devices for which the report says what each would need."""
 
 
 def run(argv: Sequence[str]) -> int:
@@ -28,10 +34,11 @@ def run(argv: Sequence[str]) -> int:
         print("\n".join(released_table()))
         return OK
     load_torch()
-    from sphinx_ros.inspection import inspect, memory_here
+    from sphinx_ros.checkpoint.inspection import inspect, memory_here
 
     found, free = inspect(options.checkpoint), memory_here()
-    problems = deep(options.checkpoint, len(found.shards)) if options.deep else None
+    deep_too = options.deep and found.folder is not None
+    problems = deep(options.checkpoint, len(found.files)) if deep_too else None
     if options.json:
         print(json.dumps(as_json(found, free, problems)))
     else:
@@ -65,7 +72,7 @@ def deep(checkpoint: str, files: int) -> list[str]:
     """What is wrong with single tensors; a progress bar, because all files are read."""
     from tqdm import tqdm
 
-    from sphinx_ros.inspection import differences
+    from sphinx_ros.checkpoint.inspection import differences
 
     bar = tqdm(differences(checkpoint), unit="tensor", desc=f"{files} files", disable=None)
     return [f"{key}: {wrong}" for key, wrong in bar if wrong]
@@ -74,30 +81,25 @@ def deep(checkpoint: str, files: int) -> list[str]:
 def as_lines(found, free: dict[str, int], problems: list[str] | None) -> list[str]:
     """The report for people."""
     config = found.config
-    views, files = len(config.view_tokens), len(found.shards)
+    views, files = len(config.view_tokens), len(found.files)
     names = " or ".join(found.released) or "none of the published ones"
     kinds = ", ".join(f"{share:.0%} {k}" for k, share in found.stored.items())
+    folder = found.folder or "not here: `sphinx-ros fetch` downloads it, as does the first use"
     lines = [
-        f"folder      {found.folder}",
+        f"folder      {folder}",
         f"variant     {config.variant}, {names}",
         f"licence     {'; '.join(found.licences) or 'see where the files came from'}",
         f"picture     {config.image_size} x {config.image_size} pixels in {views} "
         f"view{'s' * (views > 1)}: {config.image_words} of {config.max_seq_len} positions",
-        f"files       {files} file{'s' * (files > 1)}, {sized(sum(found.file_bytes))}, {kinds}; "
-        "complete, all shapes fit",
     ]
+    if files:
+        lines.append(
+            f"files       {files} file{'s' * (files > 1)}, {sized(sum(found.file_bytes))}, "
+            f"{kinds}; complete, all shapes fit"
+        )
     for part, count in (*found.parameters.items(), ("in all", found.total)):
         lines.append(f"parameters  {count / 1e6:10.1f} M  {part}")
-    devices = [f"{name} ({sized(size)} free)" for name, size in free.items()]
-    lines.append(f"{'memory':12}{'weights':>10}{'+ cache':>10}  {'  '.join(devices)}")
-    for dtype, weights, cache in memory_rows(found):
-        verdicts = [
-            fit(weights + cache, size).ljust(len(device))
-            for device, size in zip(devices, free.values(), strict=True)
-        ]
-        row = f"{dtype:12}{sized(weights):>10}{sized(cache):>10}  {'  '.join(verdicts)}"
-        lines.append(row.rstrip())
-    lines.append("(cache: of one longest sequence; looking at a picture takes more for a moment)")
+    lines += memory_lines(found, free)
     if problems is not None:
         lines += [f"WRONG       {problem}" for problem in problems] or [
             "numbers     all finite; tensors that the files repeat are equal"
@@ -105,11 +107,28 @@ def as_lines(found, free: dict[str, int], problems: list[str] | None) -> list[st
     return lines
 
 
-def memory_rows(found) -> list[tuple[str, int, int]]:
-    """(number type, bytes of weights, bytes of cache)."""
-    from sphinx_ros.inspection import DTYPES
+def memory_lines(found, free: dict[str, int]) -> list[str]:
+    """What the forms need, whether it fits here, and what each of several devices needs."""
+    devices = [f"{name} ({sized(size)} free)" for name, size in free.items()]
+    shared = [n for n in DEVICES if found.splits(n)]
+    heads = [*devices, *(f"each of {n}" for n in shared)]
+    lines = [f"{'memory':12}{'weights':>10}{'+ cache':>10}  {'  '.join(heads)}"]
+    for form in forms():
+        weights, cache = found.needs(form)
+        cells = [fit(weights + cache, size) for size in free.values()]
+        cells += [sized(sum(found.needs(form, n))) for n in shared]
+        row = "  ".join(cell.ljust(len(head)) for cell, head in zip(cells, heads, strict=True))
+        lines.append(f"{form:12}{sized(weights):>10}{sized(cache):>10}  {row}".rstrip())
+    lines.append("cache: of one longest sequence; looking at a picture takes more for a moment.")
+    lines.append("int8, int4, nf4: the decoder (--quantise), all else bfloat16.")
+    return lines
 
-    return [(dtype, *found.needs(dtype)) for dtype in DTYPES]
+
+def forms() -> list[str]:
+    """The ways to keep a checkpoint."""
+    from sphinx_ros.checkpoint.inspection import FORMS
+
+    return list(FORMS)
 
 
 def fit(needed: int, free: int) -> str:
@@ -123,17 +142,24 @@ def as_json(found, free: dict[str, int], problems: list[str] | None) -> dict:
     """The report for programs; sizes in bytes."""
     config = found.config
     return {
-        "folder": str(found.folder),
+        "folder": str(found.folder) if found.folder else None,
         "variant": config.variant,
         "released": list(found.released),
         "licences": list(found.licences),
         "image_size": config.image_size,
         "image_words": config.image_words,
         "max_seq_len": config.max_seq_len,
-        "files": {p.name: n for p, n in zip(found.shards, found.file_bytes, strict=True)},
+        "files": {p.name: n for p, n in zip(found.files, found.file_bytes, strict=True)},
         "stored": found.stored,
         "parameters": found.parameters | {"total": found.total},
-        "memory": {d: {"weights": w, "cache": c} for d, w, c in memory_rows(found)},
+        "memory": {
+            form: {
+                str(n): dict(zip(("weights", "cache"), found.needs(form, n), strict=True))
+                for n in (1, *DEVICES)
+                if found.splits(n)
+            }
+            for form in forms()
+        },
         "free": free,
         "problems": problems,
     }
@@ -143,7 +169,8 @@ def parser() -> Parser:
     """The verb's command line."""
     parser = Parser("inspect", description=ABOUT)
     parser.add_argument("checkpoint", nargs="?", default="demo", metavar="X",
-                        help='"demo" or a checkpoint folder (default: demo)')  # fmt: skip
+                        help="a name, hf://owner/repo/folder or a folder (default: demo)"
+                        )  # fmt: skip
     parser.add_argument("--deep", action="store_true",
                         help="read all numbers too: finite? repeated tensors equal?")  # fmt: skip
     parser.add_argument("--list", action="store_true", help="list the published checkpoints")

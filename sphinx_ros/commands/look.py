@@ -144,7 +144,11 @@ class Asking:
 
             given = self.options
             self.sphinx = Sphinx.from_pretrained(
-                given.checkpoint, device=given.device, dtype=given.dtype
+                given.checkpoint,
+                device=given.device,
+                devices=given.devices,
+                dtype=given.dtype,
+                quantise=given.quantise,
             )
         height, width = picture.rgb.shape[:2]
         limits = {"max_new_tokens": self.options.max_new_tokens, "timeout": self.options.timeout}

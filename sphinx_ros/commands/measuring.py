@@ -8,6 +8,7 @@ from pathlib import Path
 from sphinx_ros.commands.arguments import OK, Parser, number
 from sphinx_ros.errors import BadRequest
 from sphinx_ros.interrupts import load_torch
+from sphinx_ros.quantities import KINDS
 
 ABOUT = """Measure a checkpoint on scenes of the simulated tabletop, against exact ground truth.
 
@@ -36,10 +37,13 @@ def run(argv: Sequence[str]) -> int:
         seed=options.seed,
         batch=options.batch,
         processes=options.processes,
+        quantise=options.quantise,
     )
     print(report(scores))
     if target:
         about = {"checkpoint": options.checkpoint, "scenes": options.scenes, "seed": options.seed}
+        if options.quantise:
+            about["quantise"] = options.quantise
         write(scores, target, **about)
     return OK
 
@@ -54,6 +58,7 @@ def parser() -> Parser:
                         help="number of scenes (default: 1000)")  # fmt: skip
     parser.add_argument("--seed", type=number(0, 1_000_000, int), default=0, metavar="S",
                         help="which scenes (default: 0)")  # fmt: skip
+    parser.add_argument("--quantise", choices=KINDS, help="store the decoder in fewer bits")
     parser.add_argument("--json", metavar="FILE", help="write the scores as JSON too")
     parser.add_argument("--batch", type=number(1, 4096, int), default=24, metavar="N",
                         help="pictures that are asked together (default: 24)")  # fmt: skip

@@ -53,9 +53,9 @@ class BatchAsker:
         done = torch.zeros(len(prompts), dtype=torch.bool, device=device)
         at, end = 0, shortest
         while end < total and not done.all():
-            x = self.model.tok_embeddings(tokens[:, at:end])
+            x = self.model.embed(tokens[:, at:end])
             hidden = self.model.hidden(x, cache=self.cache, start=self.start + at)
-            chosen = self.model.output(hidden[:, -1]).argmax(-1)
+            chosen = self.model.logits(hidden[:, -1]).argmax(-1)
             tokens[:, end] = torch.where(given[:, end], tokens[:, end], chosen)
             tail = tokens[:, max(0, end + 1 - len(stop)) : end + 1]
             written = end + 1 - lengths

@@ -38,7 +38,7 @@ BARS = {
 _worker: dict = {}
 
 
-def _start(checkpoint: str, threads: int) -> None:
+def _start(checkpoint: str, threads: int, quantise: str | None) -> None:
     """Load the model once per process."""
     import torch
 
@@ -46,7 +46,7 @@ def _start(checkpoint: str, threads: int) -> None:
     from sphinx_ros.evaluate.batch import BatchAsker
 
     torch.set_num_threads(threads)
-    model, tokenizer, config = load_checkpoint(checkpoint)
+    model, tokenizer, config = load_checkpoint(checkpoint, quantise=quantise)
     _worker.update(asker=BatchAsker(model, tokenizer), size=config.image_size, worlds={})
 
 
@@ -107,6 +107,7 @@ def evaluate(
     *,
     batch: int = 24,
     processes: int | None = None,
+    quantise: str | None = None,
     progress: bool = True,
 ) -> dict[str, float]:
     """Scores by dotted name (see :func:`sphinx_ros.evaluate.scores.table`).
@@ -120,11 +121,12 @@ def evaluate(
 
     from sphinx_ros.checkpoint import load_checkpoint
 
-    load_checkpoint(checkpoint)  # a bad one is told here: a pool would start its workers for ever
+    # a bad one is told here: a pool would start its workers for ever
+    load_checkpoint(checkpoint, quantise=quantise)
     processes = processes or os.cpu_count() or 1
     context = multiprocessing.get_context("spawn")
     rows: list[dict] = []
-    with context.Pool(processes, _start, (str(checkpoint), 1)) as pool:
+    with context.Pool(processes, _start, (str(checkpoint), 1, quantise)) as pool:
         jobs = [(range(i, min(i + batch, scenes)), seed, False) for i in range(0, scenes, batch)]
         with tqdm(total=scenes, unit="scene", desc="scenes", disable=not progress) as bar:
             for job, part in zip(jobs, pool.imap(_score_batch, jobs), strict=True):

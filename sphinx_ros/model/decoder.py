@@ -6,6 +6,8 @@ and read as views: no step copies it, and a prefix in it can be continued by any
 questions, each from the same position.
 
 Axes: B batch, T tokens of this call, L cached positions, H heads, K key/value heads, D channels.
+Where several processes share the network each has some of the heads, channels and words, see
+:mod:`sphinx_ros.model.ranks`; every rank gets and gives whole embeddings and logits.
 Arithmetic and parameter names follow the official ``accessory/model/LLM/llama_ens.py``.
 """
 
@@ -17,13 +19,15 @@ from torch import Tensor, nn
 
 from sphinx_ros.model.config import ModelConfig
 from sphinx_ros.model.moe import MixtureOfExperts
+from sphinx_ros.model.ranks import ALONE, Ranks
 
 
 class Cache:
-    """Keys and values of every layer: two tensors [layers, B, K, L, D]."""
+    """Keys and values of every layer: two tensors [layers, B, K, L, D]; K: this rank's heads."""
 
-    def __init__(self, config: ModelConfig, batch: int, length: int, dtype, device):
-        shape = (config.n_layers, batch, config.kv_heads, length, config.head_dim)
+    def __init__(self, config: ModelConfig, ranks: Ranks, batch: int, length: int, dtype, device):
+        heads = ranks.part(config.kv_heads, "key/value heads")
+        shape = (config.n_layers, batch, heads, length, config.head_dim)
         self.keys = torch.empty(shape, dtype=dtype, device=device)
         self.values = torch.empty(shape, dtype=dtype, device=device)
 
@@ -88,15 +92,17 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 class Attention(nn.Module):
     """Causal self-attention with grouped key/value heads."""
 
-    def __init__(self, config: ModelConfig):
+    def __init__(self, config: ModelConfig, ranks: Ranks = ALONE):
         super().__init__()
-        self.heads, self.kv_heads = config.n_heads, config.kv_heads
+        self.ranks = ranks
+        self.heads = ranks.part(config.n_heads, "heads")
+        self.kv_heads = ranks.part(config.kv_heads, "key/value heads")
         self.head_dim = config.head_dim
-        kv = self.kv_heads * self.head_dim
-        self.wq = nn.Linear(config.dim, config.dim, bias=False)
+        width, kv = self.heads * self.head_dim, self.kv_heads * self.head_dim
+        self.wq = nn.Linear(config.dim, width, bias=False)
         self.wk = nn.Linear(config.dim, kv, bias=False)
         self.wv = nn.Linear(config.dim, kv, bias=False)
-        self.wo = nn.Linear(config.dim, config.dim, bias=False)
+        self.wo = nn.Linear(width, config.dim, bias=False)
 
     def forward(self, x, rope, mask=None, cache: Cache | None = None, layer=0, start=0) -> Tensor:
         """x [B, T, dim]; mask [(B, 1,) T, L] bool, True = may look, or None for plain causal."""
@@ -107,7 +113,7 @@ class Attention(nn.Module):
         if cache is not None:
             k, v = cache.write(layer, start, k, v)
         out = self._attend(q, k, v, mask)  # [B, H, T, D]
-        return self.wo(out.transpose(1, 2).reshape(b, t, -1))
+        return self.ranks.sum(self.wo(out.transpose(1, 2).reshape(b, t, -1)))
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
         b, _, t, d = q.shape
@@ -128,24 +134,26 @@ class Attention(nn.Module):
 class FeedForward(nn.Module):
     """SwiGLU."""
 
-    def __init__(self, config: ModelConfig):
+    def __init__(self, config: ModelConfig, ranks: Ranks = ALONE):
         super().__init__()
-        self.w1 = nn.Linear(config.dim, config.ffn_hidden, bias=False)
-        self.w2 = nn.Linear(config.ffn_hidden, config.dim, bias=False)
-        self.w3 = nn.Linear(config.dim, config.ffn_hidden, bias=False)
+        self.ranks = ranks
+        hidden = ranks.part(config.ffn_hidden, "feed-forward channels")
+        self.w1 = nn.Linear(config.dim, hidden, bias=False)
+        self.w2 = nn.Linear(hidden, config.dim, bias=False)
+        self.w3 = nn.Linear(config.dim, hidden, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Any shape [..., dim]."""
-        return self.w2(F.silu(self.w1(x)) * self.w3(x))
+        return self.ranks.sum(self.w2(F.silu(self.w1(x)) * self.w3(x)))
 
 
 class Block(nn.Module):
     """One pre-norm decoder layer."""
 
-    def __init__(self, config: ModelConfig):
+    def __init__(self, config: ModelConfig, ranks: Ranks = ALONE):
         super().__init__()
-        self.attention = Attention(config)
-        self.feed_forward = MixtureOfExperts(config) if config.moe else FeedForward(config)
+        self.attention = Attention(config, ranks)
+        self.feed_forward = (MixtureOfExperts if config.moe else FeedForward)(config, ranks)
         self.attention_norm = RMSNorm(config.dim, config.norm_eps)
         self.ffn_norm = RMSNorm(config.dim, config.norm_eps)
 
@@ -158,18 +166,26 @@ class Block(nn.Module):
 class Decoder(nn.Module):
     """Token embeddings, the layers, the final norm and the output projection."""
 
-    def __init__(self, config: ModelConfig):
+    def __init__(self, config: ModelConfig, ranks: Ranks = ALONE):
         super().__init__()
-        self.config = config
-        self.tok_embeddings = nn.Embedding(config.vocab_size, config.dim)
-        self.layers = nn.ModuleList(Block(config) for _ in range(config.n_layers))
+        self.config, self.ranks = config, ranks
+        self.tok_embeddings = nn.Embedding(config.vocab_size, ranks.part(config.dim, "channels"))
+        self.layers = nn.ModuleList(Block(config, ranks) for _ in range(config.n_layers))
         self.norm = RMSNorm(config.dim, config.norm_eps)
-        self.output = nn.Linear(config.dim, config.vocab_size, bias=False)
+        # a vocabulary that can't be shared equally is whole in every rank
+        self.words_shared = config.vocab_size % ranks.size == 0
+        words = config.vocab_size // (ranks.size if self.words_shared else 1)
+        self.output = nn.Linear(config.dim, words, bias=False)
 
     def new_cache(self, batch: int, length: int) -> Cache:
         """An empty cache for ``batch`` sequences of up to ``length`` positions."""
         weight = self.norm.weight
-        return Cache(self.config, batch, length, weight.dtype, weight.device)
+        return Cache(self.config, self.ranks, batch, length, weight.dtype, weight.device)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Hidden states [..., dim] to float32 logits [..., vocabulary]."""
+        logits = self.output(hidden).float()
+        return self.ranks.join(logits, -1) if self.words_shared else logits
 
     def hidden(
         self,

@@ -8,24 +8,37 @@ and w2 lies the other way round than a linear layer's weight.
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sphinx_ros.model.config import ModelConfig
+from sphinx_ros.model.ranks import ALONE, Ranks
 
 
 class MixtureOfExperts(nn.Module):
     """SwiGLU experts behind a linear router."""
 
-    def __init__(self, config: ModelConfig):
+    def __init__(self, config: ModelConfig, ranks: Ranks = ALONE):
         super().__init__()
+        self.ranks = ranks
         self.experts, self.chosen = config.moe.num_experts, config.moe.num_experts_per_tok
-        rows = self.experts * config.ffn_hidden
+        rows = self.experts * ranks.part(config.ffn_hidden, "channels of an expert")
         self.gate = nn.Linear(config.dim, self.experts, bias=False)
         self.w1, self.w2, self.w3 = (
             nn.Parameter(torch.empty(rows, config.dim)) for _ in range(3)
         )
+
+    def layer(self, name: str, expert: int) -> Callable[[Tensor], Tensor]:
+        """One of the three linear layers of an expert."""
+        stored = getattr(self, name)
+        if isinstance(stored, nn.ModuleList):  # layers of :mod:`sphinx_ros.model.quant`
+            return stored[expert]
+        weight = stored.unflatten(0, (self.experts, -1))[expert]
+        return functools.partial(F.linear, weight=weight.T if name == "w2" else weight)
 
     def route(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """x [N, dim] to (weights, experts), both [N, chosen].
@@ -45,12 +58,11 @@ class MixtureOfExperts(nn.Module):
         order = order // self.chosen  # the token of each pair
         counts = experts.flatten().bincount(minlength=self.experts).tolist()
         out = torch.zeros_like(tokens)
-        w1, w2, w3 = (w.unflatten(0, (self.experts, -1)) for w in (self.w1, self.w2, self.w3))
         for expert, (mine, weight) in enumerate(
             zip(order.split(counts), weights.split(counts), strict=True)
         ):
             if len(mine):
                 rows = tokens[mine]
-                hidden = F.silu(F.linear(rows, w1[expert])) * F.linear(rows, w3[expert])
-                out.index_add_(0, mine, (hidden @ w2[expert]) * weight)
-        return out.view_as(x)
+                w1, w2, w3 = (self.layer(name, expert) for name in ("w1", "w2", "w3"))
+                out.index_add_(0, mine, w2(F.silu(w1(rows)) * w3(rows)) * weight)
+        return self.ranks.sum(out).view_as(x)

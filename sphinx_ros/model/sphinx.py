@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from sphinx_ros.model.config import ModelConfig
 from sphinx_ros.model.decoder import Cache, Decoder
+from sphinx_ros.model.ranks import ALONE, Ranks
 from sphinx_ros.model.views import dino_renormalise, tower_views
 from sphinx_ros.model.vision import Blip2, Clip, Dino, build_convnext, convnext_tokens
 
@@ -22,8 +23,8 @@ from sphinx_ros.model.vision import Blip2, Clip, Dino, build_convnext, convnext_
 class SphinxModel(Decoder):
     """The whole network. Parameter names are the official ones without the prefix ``llma.``."""
 
-    def __init__(self, config: ModelConfig):
-        super().__init__(config)
+    def __init__(self, config: ModelConfig, ranks: Ranks = ALONE):
+        super().__init__(config, ranks)
         towers, recipe = config.towers, config.recipe
         mixed = 0
         if "clip" in recipe.towers:
@@ -60,10 +61,11 @@ class SphinxModel(Decoder):
         vit, conv = tower_views(config, picture)
         batch, views = vit.shape[:2]
         vit, conv = vit.flatten(0, 1), conv.flatten(0, 1)
-        mixed = self.mixed_features(vit, conv).unflatten(0, (batch, views))
+        mixed = self.ranks.spread(self.mixed_features, vit, conv).unflatten(0, (batch, views))
         queries = None
         if config.recipe.qformer:
-            queries = self.qformer_proj(self.qformer(vit)).unflatten(0, (batch, views))
+            queries = self.qformer_proj(self.ranks.spread(self.qformer, vit))
+            queries = queries.unflatten(0, (batch, views))
         out = []
         for view in range(views):
             tokens = mixed[:, view]
@@ -83,7 +85,7 @@ class SphinxModel(Decoder):
 
     def embed(self, tokens: Tensor, image: Tensor | None = None) -> Tensor:
         """Ids [B, T] to embeddings [B, T (+ image_words), dim]; the image follows the first id."""
-        x = self.tok_embeddings(tokens)
+        x = self.ranks.join(self.tok_embeddings(tokens), -1).to(self.norm.weight)
         if image is None:
             return x
         return torch.cat((x[:, :1], image.to(x), x[:, 1:]), dim=1)
@@ -106,7 +108,7 @@ class SphinxModel(Decoder):
         """
         x = self.hidden(self.embed(tokens, image), cache=cache, start=start)
         x = x[:, -1:] if last_only else x[:, x.shape[1] - tokens.shape[1] :]
-        return self.output(x).float()
+        return self.logits(x)
 
 
 def halve_grid(tokens: Tensor, grid: int) -> Tensor:

@@ -47,8 +47,10 @@ def load_sphinx(config: params.Config):
         torch.set_num_threads(config.threads)
     return Sphinx.from_pretrained(
         config.checkpoint,
-        device=None if config.device == "auto" else config.device,
+        device=None if config.device == "auto" or config.devices else config.device,
+        devices=config.devices,
         dtype=None if config.dtype == "auto" else config.dtype,
+        quantise=None if config.quantise == "none" else config.quantise,
     )
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from sphinx_ros.errors import BadRequest
+from sphinx_ros.quantities import KINDS
 from sphinx_ros.ros.inbox import Settings
 from sphinx_ros.ros.queries import MAX_TOKENS, read_queries
 
@@ -48,8 +49,9 @@ TABLE = (
     Parameter(
         "checkpoint",
         "demo",
-        'What to load: "demo" (the bundled demonstration model), a folder in the released layout, '
-        "or a released name.",
+        'What to load: "demo" (the bundled demonstration model), a published name such as '
+        '"sphinx-tiny-1k" (downloaded when it is not there), "hf://owner/repo/folder", or a '
+        "folder.",
         read_only=True,
     ),
     Parameter(
@@ -59,10 +61,25 @@ TABLE = (
         read_only=True,
     ),
     Parameter(
+        "devices",
+        [""],
+        'Several devices that share one network, ["cuda:0", "cuda:1"], in place of device; an '
+        "empty string is none.",
+        read_only=True,
+    ),
+    Parameter(
         "dtype",
         "auto",
         "Number format of the weights; auto: bfloat16 on CUDA, float32 on the CPU.",
         choices=DTYPES,
+        read_only=True,
+    ),
+    Parameter(
+        "quantise",
+        "none",
+        "Store the decoder in fewer bits: int8 hardly changes answers, int4 does; nf4 needs "
+        "bitsandbytes.",
+        choices=("none", *KINDS),
         read_only=True,
     ),
     Parameter(
@@ -149,7 +166,9 @@ class Config:
 
     checkpoint: str
     device: str
+    devices: tuple[str, ...]
     dtype: str
+    quantise: str
     threads: int
     image_transport: str
     queries: tuple[str, ...]
@@ -198,4 +217,5 @@ def declare(node) -> Config:
 def read(node) -> Config:
     """All parameters of the node as they are now."""
     values = {row.name: node.get_parameter(row.name).value for row in TABLE}
-    return Config(**{**values, "queries": tuple(values["queries"])})
+    devices = tuple(filter(None, values["devices"]))
+    return Config(**{**values, "queries": tuple(values["queries"]), "devices": devices})

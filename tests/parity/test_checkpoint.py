@@ -9,8 +9,8 @@ import torch
 from goldens import TOKENIZER, Golden, manifest
 
 from sphinx_ros.checkpoint import load_checkpoint, save_checkpoint
+from sphinx_ros.checkpoint.layout import ASSETS, expected_keys
 from sphinx_ros.errors import CheckpointError
-from sphinx_ros.layout import ASSETS, expected_keys
 from sphinx_ros.model.config import RECIPES, ModelConfig
 from sphinx_ros.model.sphinx import SphinxModel
 
@@ -134,7 +134,7 @@ def test_first_shard_counts_for_copies(model, tmp_path):
 def test_unknown_names(tmp_path):
     refused("demoo", "'demoo'", "does not exist", "consolidated.NN-of-MM")
     if (ASSETS / "demo" / "config.json").exists():
-        refused("demoo", "'demo'")
+        refused("demoo", "(demo, ", "sphinx-tiny-1k")
     (tmp_path / "file").write_text("")
     refused(tmp_path / "file", "is a file")
 

@@ -1,0 +1,128 @@
+"""A checkpoint in one layout -> the same numbers in the other, as a stream. Changes no bit.
+
+In the released layout every shard repeats the vision towers; in a safetensors set each tensor
+stands once.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from torch import Tensor
+
+from sphinx_ros.checkpoint.layout import PREFIX
+from sphinx_ros.checkpoint.stored import Stored, open_checkpoint
+from sphinx_ros.checkpoint.writing import (
+    SET_BYTES,
+    Entry,
+    ReleasedShards,
+    SafetensorsSet,
+    staged,
+)
+from sphinx_ros.errors import CheckpointError
+
+SPARE = 64 << 20
+"""Bytes that are left free on the disk."""
+
+DOCUMENTS = ("LICENSE*", "LICENCE*", "NOTICE*", "README*")
+"""Files that go along with the weights where they are there."""
+
+
+def convert(
+    checkpoint: str | Path,
+    target: str | Path,
+    shards: int | None = None,
+    *,
+    largest: int = SET_BYTES,
+    progress: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Write a checkpoint anew: as a safetensors set, or in the released layout for ``shards``.
+
+    In memory is one tensor at a time. What is interrupted leaves nothing.
+
+    Args:
+        checkpoint: a name or a folder in either layout, any number of shards.
+        target: a folder that does not exist yet.
+        largest: bytes of a safetensors file, before the next one begins.
+        progress: called with (bytes just written, bytes in all).
+
+    Returns:
+        The folder.
+
+    Raises:
+        CheckpointError: the checkpoint can't be read, its shards disagree, it can't be split into
+            so many parts, the disk is too small, or ``target`` is there already.
+    """
+    stored = open_checkpoint(checkpoint)
+    entries = entries_of(stored)
+
+    def tensors(order: Sequence[Entry]) -> Iterator[Tensor]:
+        for entry in order:
+            if other := stored.unequal_copy(entry.key):
+                raise CheckpointError(
+                    f"{stored.layout.folder / other}: {PREFIX}{entry.key} has other numbers than "
+                    f"in {stored.layout.shards[0].name}, and all files should repeat it; a file "
+                    "is damaged or of another checkpoint (sphinx-ros inspect --deep lists all)"
+                )
+            yield stored.mapped(entry.key)
+            stored.release(entry.key)
+
+    return write(stored, entries, tensors, Path(target), shards, largest, progress)
+
+
+def entries_of(stored: Stored) -> list[Entry]:
+    """What a checkpoint holds."""
+    return [Entry(key, stored.shape(key), stored.dtype(key)) for key in stored.keys]
+
+
+def write(
+    like: Stored,
+    entries: Sequence[Entry],
+    tensors: Callable[[Sequence[Entry]], Iterator[Tensor]],
+    target: Path,
+    shards: int | None,
+    largest: int = SET_BYTES,
+    progress: Callable[[int, int], None] | None = None,
+    meta: dict | None = None,
+) -> Path:
+    """Write a folder: its tensors from ``tensors``, which gets their order, and all other files
+    from the checkpoint ``like``; meta: what to add to ``meta.json``.
+
+    Raises:
+        CheckpointError: see :func:`convert`.
+    """
+    with staged(target) as folder:
+        if shards is None:
+            sink = SafetensorsSet(folder, entries, largest)
+        else:
+            sink = ReleasedShards(folder, entries, shards, like.config.num_experts)
+        try:
+            _room(folder, target, sink.bytes)
+            for entry, tensor in zip(sink.order, tensors(sink.order), strict=True):
+                written = sink.write(entry.key, tensor)
+                if progress:
+                    progress(written, sink.bytes)
+            sink.close()
+        finally:
+            sink.abandon()
+        source = like.layout.folder
+        for pattern in ("tokenizer.model", *DOCUMENTS):
+            for path in source.glob(pattern):
+                if path.is_file():
+                    shutil.copyfile(path, folder / path.name)
+        shutil.copyfile(source / "config.json", folder / "config.json")
+        described = json.loads((source / "meta.json").read_text(encoding="utf-8")) | (meta or {})
+        (folder / "meta.json").write_text(json.dumps(described, indent=2) + "\n")
+    return target
+
+
+def _room(folder: Path, target: Path, needed: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if needed + SPARE > free:
+        raise CheckpointError(
+            f"{target} needs {needed / 1e9:.2f} GB, and its disk has {free / 1e9:.2f} GB free; "
+            "name a folder on another disk"
+        )

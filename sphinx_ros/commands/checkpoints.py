@@ -1,0 +1,148 @@
+"""`sphinx-ros fetch`, `convert` and `mix`: words -> a checkpoint's folder. Knows no tensor."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+
+from sphinx_ros.checkpoint.released import RELEASED
+from sphinx_ros.commands.arguments import OK, Parser, number
+from sphinx_ros.errors import BadRequest
+from sphinx_ros.interrupts import load_torch
+
+FETCH = f"""Download a checkpoint into the hub's cache, and print its folder.
+
+  sphinx-ros fetch sphinx-tiny-1k
+  sphinx-ros fetch hf://owner/repo/folder
+  sphinx-ros fetch hf://owner/repo@1a2b3c4/folder       pinned to a branch, tag or commit
+
+Every verb, launch file and Sphinx.from_pretrained takes the same names and downloads what is not
+there. What is complete in the cache is used without asking the hub; --update asks. An interrupted
+download goes on where it stopped. HF_HOME is where the cache lies, HF_HUB_OFFLINE=1 forbids the
+network, HF_TOKEN is for repositories that ask for consent.
+Names: {", ".join(RELEASED)}.
+"""
+
+CONVERT = """Write a checkpoint in the other layout, bit for bit.
+
+  sphinx-ros convert sphinx-1k /models/sphinx-1k-st             safetensors, each tensor once
+  sphinx-ros convert /models/sphinx-1k-st /models/two --shards 2    the released layout, 2 files
+
+The released layout repeats the vision towers in every file: SPHINX-1k falls from 40 to 33 GB. Both
+layouts load the same everywhere in this package. The conversion streams tensor by tensor, so it
+needs no more memory than the largest tensor; when it is interrupted nothing stays behind.
+"""
+
+MIX = """Mix checkpoints of one variant: a weighted sum of their numbers.
+
+  sphinx-ros mix real synthetic mixed --weights 0.5 0.5
+  sphinx-ros mix real synthetic mixed --weights 0.7 0.3 --part visual_proj. 1 0
+  sphinx-ros mix a b c mixed --weights 0.4 0.4 0.2 --shards 2
+
+The last folder is written, in the layout of `sphinx-ros convert`. Weights may be negative and need
+not add up to 1, though a sum far from 1 rarely gives a model that answers. Checkpoints that are
+not of the same network, vocabulary and number type are refused.
+"""
+
+
+def fetch(argv: Sequence[str]) -> int:
+    """Parse, download, print the folder; returns the exit code."""
+    parser = Parser("fetch", description=FETCH)
+    parser.add_argument("checkpoint", metavar="X", help="a name, or hf://owner/repo/folder")
+    parser.add_argument("--update", action="store_true", help="ask the hub for a newer one")
+    options = parser.parse_intermixed_args(argv)
+    load_torch()
+    from sphinx_ros.checkpoint.hub import resolve
+
+    print(resolve(options.checkpoint, update=options.update))
+    return OK
+
+
+def convert(argv: Sequence[str]) -> int:
+    """Parse, convert; returns the exit code."""
+    parser = Parser("convert", description=CONVERT)
+    parser.add_argument("checkpoint", metavar="X", help="a name or a checkpoint folder")
+    parser.add_argument("target", metavar="OUT", help="the folder to make")
+    _add_layout(parser)
+    options = parser.parse_intermixed_args(argv)
+    load_torch()
+    from sphinx_ros.checkpoint.convert import convert
+
+    with Bar("converting") as bar:
+        done = convert(options.checkpoint, options.target, options.shards,
+                       largest=_largest(options), progress=bar)  # fmt: skip
+    print(done)
+    return OK
+
+
+def mix(argv: Sequence[str]) -> int:
+    """Parse, mix; returns the exit code."""
+    parser = Parser("mix", description=MIX)
+    parser.add_argument("checkpoints", nargs="+", metavar="X",
+                        help="two or more checkpoints, and last the folder to make")  # fmt: skip
+    parser.add_argument("--weights", nargs="+", type=number(-1e6, 1e6), metavar="W", required=True,
+                        help="a weight for each checkpoint")  # fmt: skip
+    parser.add_argument("--part", nargs="+", action="append", default=[], metavar="P",
+                        help="the beginning of parameters' names, and other weights for these "
+                        "(more than once: the longest beginning counts)")  # fmt: skip
+    _add_layout(parser)
+    options = parser.parse_intermixed_args(argv)
+    *checkpoints, target = options.checkpoints
+    parts = dict(_part(words) for words in options.part)
+    load_torch()
+    from sphinx_ros.checkpoint.mix import mix
+
+    with Bar("mixing") as bar:
+        done = mix(checkpoints, options.weights, target, parts, options.shards,
+                   largest=_largest(options), progress=bar)  # fmt: skip
+    print(done)
+    return OK
+
+
+VERBS: dict[str, Callable[[Sequence[str]], int]] = {"fetch": fetch, "convert": convert, "mix": mix}
+
+
+def _add_layout(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--shards", type=number(1, 99, int), metavar="N",
+                        help="write the released layout in N files (default: safetensors)"
+                        )  # fmt: skip
+    parser.add_argument("--max-gb", type=number(0.000001, 10_000), default=5.0, metavar="GB",
+                        help="largest safetensors file (default: 5)")  # fmt: skip
+
+
+def _largest(options) -> int:
+    return int(options.max_gb * 1e9)
+
+
+def _part(words: list[str]) -> tuple[str, list[float]]:
+    """ "visual_proj." "1" "0" to a beginning and weights."""
+    try:
+        return words[0], [float(word) for word in words[1:]]
+    except ValueError as error:
+        raise BadRequest(
+            f"--part {' '.join(words)}: expected the beginning of a name and a number for each "
+            "checkpoint, as --part visual_proj. 1 0"
+        ) from error
+
+
+class Bar:
+    """A progress bar of bytes, made when the first ones come."""
+
+    def __init__(self, doing: str):
+        self._doing, self._bar = doing, None
+
+    def __enter__(self):
+        return self
+
+    def __call__(self, written: int, total: int) -> None:
+        from tqdm import tqdm
+
+        if self._bar is None:
+            self._bar = tqdm(
+                total=total, unit="B", unit_scale=True, desc=self._doing, disable=None
+            )
+        self._bar.update(written)
+
+    def __exit__(self, *_) -> None:
+        if self._bar is not None:
+            self._bar.close()

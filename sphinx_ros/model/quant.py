@@ -1,0 +1,264 @@
+"""Linear layers whose weights are stored in fewer bits than they are multiplied with.
+
+    wide   bfloat16, for a CPU that multiplies float32 only
+    int8   8 bits and a scale per output channel
+    int4   4 bits, a scale and a zero point per 32 inputs of a channel: 5 bits in all
+    nf4    4 bits as bitsandbytes stores them
+
+What the official ``util/quant.py`` quantises (its default is NF4) is quantised: every linear
+layer of the decoder. Vision and projections stay as they are.
+
+One row, as when an answer is decoded, is bound by the bytes that are read: there the CPU has
+kernels that read the stored form. Many rows are bound by arithmetic: there a block of the weights
+at a time becomes floating point, so that neither case ever has the whole layer in two forms.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sphinx_ros.quantities import GROUP
+
+FEW = 4
+"""Up to so many rows the kernels that read the stored form are quicker."""
+
+BLOCK = 512
+"""Output channels that become floating point at a time."""
+
+_QUANTISED = re.compile(r"layers\.\d+\.(attention|feed_forward)\.w\w+(\.weight)?|output\.weight")
+
+
+def quantised(key: str) -> bool:
+    """Whether a parameter is among those that a quantised decoder stores in fewer bits: all linear
+    layers of the decoder, experts included, without a mixture's router."""
+    return _QUANTISED.fullmatch(key) is not None
+
+
+class StoredLinear(nn.Module):
+    """y = x W^T + b with a stored W; subclasses say how a block of W becomes floating point. The
+    bias is a parameter that whoever makes the layer sets."""
+
+    def __init__(self, shape: torch.Size):
+        super().__init__()
+        self.out_features, self.in_features = shape
+        self.register_parameter("bias", None)
+
+    def block(self, low: int, high: int, dtype: torch.dtype) -> Tensor:
+        """Rows low..high of the weights, [high - low, in]."""
+        raise NotImplementedError
+
+    def few(self, x: Tensor) -> Tensor | None:
+        """The product for few rows x [N, in] from the stored form; None where there is no way."""
+        return None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., in] to [..., out]."""
+        rows = x.reshape(-1, self.in_features)
+        y = self.few(rows) if len(rows) <= FEW else None
+        if y is None:
+            y = rows.new_empty(len(rows), self.out_features)
+            for low in range(0, self.out_features, BLOCK):
+                high = min(low + BLOCK, self.out_features)
+                torch.mm(rows, self.block(low, high, x.dtype).T, out=y[:, low:high])
+        if self.bias is not None:
+            y = y + self.bias
+        return y.view(*x.shape[:-1], self.out_features)
+
+
+class WideLinear(StoredLinear):
+    """bfloat16 weights that meet float32 activations."""
+
+    def __init__(self, weight: Tensor):
+        super().__init__(weight.shape)
+        self.weight = nn.Parameter(weight, requires_grad=False)
+
+    def block(self, low: int, high: int, dtype: torch.dtype) -> Tensor:
+        return self.weight[low:high].to(dtype)
+
+    def few(self, x: Tensor) -> Tensor | None:
+        # a product of one row reads the weights as they are, and adds up in float32
+        if len(x) > 1 or x.is_cuda:
+            return None
+        return F.linear(x.to(self.weight.dtype), self.weight).to(x.dtype)
+
+
+class Int8Linear(StoredLinear):
+    """Symmetric 8-bit weights, one scale per output channel; nearest rounding."""
+
+    def __init__(self, weight: Tensor, device):
+        super().__init__(weight.shape)
+        weight = weight.float()
+        scale = weight.abs().amax(1).clamp(min=1e-12) / 127
+        stored = (weight / scale[:, None]).round_().to(torch.int8)
+        self.register_buffer("weight", stored.to(device))
+        self.register_buffer("scale", scale.to(device))
+        self.register_buffer("ones", torch.ones_like(self.scale, dtype=torch.bfloat16))
+
+    def block(self, low: int, high: int, dtype: torch.dtype) -> Tensor:
+        return (self.weight[low:high].float() * self.scale[low:high, None]).to(dtype)
+
+    def few(self, x: Tensor) -> Tensor | None:
+        if not int8_kernel(x.device.type):
+            return None
+        # the kernel's own scales would be bfloat16
+        y = torch._weight_int8pack_mm(x.bfloat16(), self.weight, self.ones)
+        return (y.float() * self.scale).to(x.dtype)
+
+
+class Int4Linear(StoredLinear):
+    """Asymmetric 4-bit weights by groups of :data:`GROUP` inputs; nearest rounding.
+
+    The rows are interleaved as torch's CPU kernel wants them: tiles of 32 or 64 rows (by the
+    width of the processor's registers), in which each byte holds the values of one input for a row
+    of the upper half and one of the lower half.
+    """
+
+    def __init__(self, weight: Tensor, device):
+        super().__init__(weight.shape)
+        groups = weight.float().unflatten(1, (-1, GROUP))
+        low, high = groups.amin(-1), groups.amax(-1)
+        scale = ((high - low) / 15).clamp(min=1e-9).bfloat16()
+        zero = (low + 8 * scale.float()).bfloat16()  # what the value 8 stands for
+        values = (groups - zero.float()[..., None]) / scale.float()[..., None] + 8
+        stored = values.round_().clamp_(0, 15).to(torch.uint8).flatten(1)
+        self.register_buffer("weight", pack(stored).to(device))
+        steps = torch.stack((scale, zero), -1).transpose(0, 1).contiguous()
+        self.register_buffer("steps", steps.to(device))  # [in / GROUP, out, 2]
+
+    @staticmethod
+    def takes(shape: torch.Size) -> bool:
+        """Whether weights of this shape can be stored so."""
+        return shape[0] % tile_rows() == 0 and shape[1] % GROUP == 0
+
+    def block(self, low: int, high: int, dtype: torch.dtype) -> Tensor:
+        tile = tile_rows()
+        values = unpack(self.weight[low // tile : high // tile])  # [rows, in]
+        scale, zero = self.steps[:, low:high].float().permute(2, 1, 0)[..., None]
+        weights = (values.unflatten(1, (-1, GROUP)).float() - 8) * scale + zero
+        return weights.flatten(1).to(dtype)
+
+    def few(self, x: Tensor) -> Tensor | None:
+        if x.is_cuda or not int4_kernel():
+            return None
+        packed = self.weight.view(self.out_features, self.in_features // 2)
+        y = torch._weight_int4pack_mm_for_cpu(x.bfloat16(), packed, GROUP, self.steps)
+        return y.to(x.dtype)
+
+
+def pack(values: Tensor) -> Tensor:
+    """0..15 [out, in] uint8 to tiles [out / tile, in, tile / 2] of two values a byte."""
+    tiles = values.unflatten(0, (-1, tile_rows())).transpose(1, 2)
+    low, high = tiles.unflatten(-1, (2, -1)).unbind(-2)
+    return (low | high << 4).contiguous()
+
+
+def unpack(packed: Tensor) -> Tensor:
+    """The inverse of :func:`pack`."""
+    return torch.cat((packed & 15, packed >> 4), -1).transpose(1, 2).flatten(0, 1)
+
+
+@functools.cache
+def tile_rows() -> int:
+    """Rows that are interleaved: 64 where the CPU has AVX-512, else 32."""
+    return 64 if torch.backends.cpu.get_cpu_capability() == "AVX512" else 32
+
+
+@functools.cache
+def int8_kernel(device: str) -> bool:
+    """Whether torch's kernel for 8-bit weights is there and right; it is not a public one."""
+    if device != "cpu":
+        return False
+    draw = torch.Generator().manual_seed(0)
+    x = torch.randn(1, 64, generator=draw).bfloat16()
+    w = torch.randint(-127, 128, (64, 64), generator=draw, dtype=torch.int8)
+    try:
+        y = torch._weight_int8pack_mm(x, w, torch.ones(64, dtype=torch.bfloat16))
+    except (RuntimeError, AttributeError, NotImplementedError):
+        return False
+    want = x.float() @ w.float().T
+    return bool((y.float() - want).norm() < 0.02 * want.norm())
+
+
+@functools.cache
+def int4_kernel() -> bool:
+    """Whether torch's CPU kernel for 4-bit weights is there and reads what :func:`pack` writes."""
+    draw = torch.Generator().manual_seed(0)
+    rows = 2 * tile_rows()
+    w = torch.randint(0, 16, (rows, 64), generator=draw, dtype=torch.int32)
+    steps = torch.rand(2, rows, 2, generator=draw).bfloat16()
+    x = torch.randn(1, 64, generator=draw).bfloat16()
+    try:
+        theirs = torch._convert_weight_to_int4pack_for_cpu(w, 1)
+        y = torch._weight_int4pack_mm_for_cpu(x, theirs, GROUP, steps)
+    except (RuntimeError, AttributeError, NotImplementedError):
+        return False
+    scale, zero = steps.float().permute(2, 1, 0)[..., None]
+    want = x.float() @ ((w.unflatten(1, (-1, GROUP)).float() - 8) * scale + zero).flatten(1).T
+    same = torch.equal(theirs.flatten(), pack(w.to(torch.uint8)).flatten())
+    return same and bool((y.float() - want).norm() < 0.02 * want.norm())
+
+
+def stored_linear(kind: str, weight: Tensor, device, dtype: torch.dtype) -> nn.Module:
+    """A linear layer [in] -> [out] that stores ``weight`` [out, in] as ``kind`` says; no bias yet.
+
+    dtype: what it is given and gives. int4 needs rows and inputs that fill its tiles; a layer that
+    does not gets 8 bits.
+
+    Raises:
+        ImportError: nf4 without bitsandbytes.
+    """
+    if kind == "wide":
+        return WideLinear(weight.to(device, torch.bfloat16))
+    if kind == "nf4":
+        return _nf4(weight, device, dtype)
+    if kind == "int4" and Int4Linear.takes(weight.shape):
+        return Int4Linear(weight, device)
+    return Int8Linear(weight, device)
+
+
+def _nf4(weight: Tensor, device, dtype: torch.dtype) -> nn.Module:
+    import bitsandbytes as bnb
+
+    out, wide = weight.shape
+    layer = bnb.nn.Linear4bit(
+        wide, out, bias=False, compute_dtype=dtype, quant_type="nf4", device="meta"
+    )
+    layer.weight = bnb.nn.Params4bit(weight.to(dtype), requires_grad=False, quant_type="nf4")
+    return layer.to(device)  # this is where it quantises
+
+
+def widen(module: nn.Module) -> None:
+    """Let a module keep bfloat16 parameters and compute with float32 ones: they are made when it
+    is called and forgotten afterwards. For what is no linear layer: convolutions, and attention
+    that reads its parameters by itself."""
+    kept: list[tuple[nn.Module, str, nn.Parameter]] = []
+
+    def before(*_):
+        for owner in module.modules():
+            for name, p in owner.named_parameters(recurse=False):
+                if p.dtype == torch.bfloat16:
+                    kept.append((owner, name, p))
+                    owner._parameters[name] = nn.Parameter(p.float(), requires_grad=False)
+
+    def after(*_):
+        while kept:
+            owner, name, p = kept.pop()
+            owner._parameters[name] = p
+
+    module.register_forward_pre_hook(before)
+    module.register_forward_hook(after, always_call=True)
+
+
+def slow_bfloat16(device: torch.device) -> bool:
+    """Whether this device multiplies bfloat16 matrices far slower than float32 ones."""
+    if device.type != "cpu":
+        return False
+    try:
+        return not torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    except (AttributeError, RuntimeError):
+        return True
