@@ -394,7 +394,6 @@ def test_starting_from_fewer_blocks_answers_as_before(place, tmp_path, monkeypat
     assert torch.allclose(before, after, atol=1e-5)
     more = sum(p.numel() for p in grown.net.parameters())
     assert more > sum(p.numel() for p in same.net.parameters())
-    for change in ({"n_layers": 3}, {"towers": towers | {"view": 112}}):
-        monkeypatch.setattr(recipe, "SIZES", SIZES | change)
-        with pytest.raises(CheckpointError, match="has other sizes"):
-            new_run(place, tmp_path / "no", start=checkpoint)
+    monkeypatch.setattr(recipe, "SIZES", SIZES | {"n_layers": 3})
+    with pytest.raises(CheckpointError, match="has other sizes"):
+        new_run(place, tmp_path / "no", start=checkpoint)
