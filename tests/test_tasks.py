@@ -251,7 +251,8 @@ def test_balance(pairs):
     assert max(shares(pairs, "colour").values()) < 0.25
     none, there = (sum(turn.kind in kinds for _, turn in pairs)
                    for kinds in (("detect_none",), ("detect", "detect_all")))  # fmt: skip
-    assert 0.18 < none / (none + there) < 0.35
+    # things to detect run out sooner than things that are not there
+    assert 0.18 < none / (none + there) < 0.4
     kinds = Counter(turn.kind for _, turn in pairs if turn.task is Task.GROUND)
     assert min(kinds.values()) > 0.08 * sum(kinds.values()) and len(kinds) == 5
     leading = [asked(turn).startswith("the ") for _, turn in pairs if turn.task is Task.GROUND]
