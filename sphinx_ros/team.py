@@ -33,9 +33,6 @@ from sphinx_ros.model.ranks import Ranks
 WAIT = datetime.timedelta(minutes=10)
 """So long a process waits for the others within a call, before it takes them for lost."""
 
-CALLS = ("encode_image", "embed", "hidden", "logits", "forward")
-"""The calls of a network in which the ranks meet."""
-
 
 def under_torchrun() -> int:
     """How many processes torchrun started of this program; 1 where it did not."""

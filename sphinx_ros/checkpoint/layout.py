@@ -194,6 +194,7 @@ def shard_name(rank: int, count: int) -> str:
 
 
 def read_json(path: Path) -> dict:
+    """A file's JSON object. Raises CheckpointError where it is absent or holds something else."""
     if not path.is_file():
         raise CheckpointError(f"{path} is missing: copy it from where the checkpoint came from")
     try:

@@ -53,7 +53,7 @@ def parser() -> Parser:
     parser = Parser("eval", description=ABOUT)
     parser.add_argument("what", choices=("world",), help="what to measure on")
     parser.add_argument("--checkpoint", default="demo", metavar="X",
-                        help='"demo" or a checkpoint folder (default: demo)')  # fmt: skip
+                        help="a name or a checkpoint folder (default: demo)")  # fmt: skip
     parser.add_argument("--scenes", type=number(1, 1_000_000, int), default=1000, metavar="N",
                         help="number of scenes (default: 1000)")  # fmt: skip
     parser.add_argument("--seed", type=number(0, 1_000_000, int), default=0, metavar="S",
