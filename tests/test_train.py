@@ -18,7 +18,7 @@ from sphinx_ros.model.config import ModelConfig
 from sphinx_ros.prompt.templates import END_SIGNAL, conversation
 from sphinx_ros.prompt.tokenizer import Tokenizer
 from sphinx_ros.train import loop, recipe
-from sphinx_ros.train.auxiliary import MARKS, PlaceHead, paired_iou, two_hot
+from sphinx_ros.train.auxiliary import MARKS, PlaceHead, heat, heat_loss, paired_iou, two_hot
 from sphinx_ros.train.data import Packer, batches, coordinates
 from sphinx_ros.train.loop import Run, rate
 from sphinx_ros.train.network import (
@@ -29,8 +29,15 @@ from sphinx_ros.train.network import (
     turn_mask,
     with_image,
 )
-from sphinx_ros.train.scenes import MIRRORED, Scenes, cropped, mirrored
-from sphinx_ros.train.targets import UNCLEAR, anchor_flags, anchors, patch_owners, patch_targets
+from sphinx_ros.train.scenes import MIRRORED, Scenes, cropped, has_people, mirrored
+from sphinx_ros.train.targets import (
+    UNCLEAR,
+    anchor_flags,
+    anchors,
+    cell_targets,
+    patch_owners,
+    patch_targets,
+)
 from sphinx_ros.types import COCO_KEYPOINTS
 from sphinx_ros.world.tasks import turns
 from sphinx_ros.world.truth import COLOURS, KINDS
@@ -154,6 +161,40 @@ def test_patches_speak_for_the_object_they_show():
         assert y0 < (row + 1) / 12 and y1 > row / 12
 
 
+def test_fine_cells_show_what_is_in_their_middle():
+    scene = painted(4)
+    kind, colour = cell_targets(scene, 24)
+    side = max(scene.segmentation.shape)
+    shown = 0
+    for cell in range(24 * 24):
+        x, y = ((cell % 24) + 0.5) * side / 24, ((cell // 24) + 0.5) * side / 24
+        row = int(y) - (side - scene.segmentation.shape[0]) // 2
+        column = int(x) - (side - scene.segmentation.shape[1]) // 2
+        owner = 0
+        if 0 <= row < scene.segmentation.shape[0] and 0 <= column < scene.segmentation.shape[1]:
+            owner = scene.segmentation[row, column]
+        thing = scene.objects[owner - 1] if owner else None
+        assert kind[cell] == (1 + KINDS.index(thing.kind) if thing else 0)
+        assert colour[cell] == (COLOURS.index(thing.colour) if thing else -1)
+        shown += thing is not None
+    assert shown > 4
+
+
+def test_a_joint_is_shared_by_the_cells_around_it_and_by_people():
+    index = torch.tensor([[0, 3], [0, 3], [1, 0]])
+    place = torch.tensor([[0.25, 0.5], [0.75, 0.5], [0.999, 0.0]])
+    target, key = heat((index, place), 2, 4)
+    assert key.tolist() == [3, 17] and torch.allclose(target.sum(-1), torch.ones(2))
+    first = target[0].view(4, 4)
+    assert first[1:3].tolist() == [[0.125] * 4] * 2, "between four cells each"
+    assert target[1].view(4, 4)[0, 3] == 1, "at the edge the cell at the edge"
+    found = torch.full((2, 16, 17), 0.0)
+    blind = heat_loss(found, (index, place))
+    found[0, 4:12, 3] = found[1, 3, 0] = 9.0
+    assert heat_loss(found, (index, place)) < 0.5 * blind
+    assert heat_loss(found, (index[:0], place[:0])) == 0
+
+
 def test_each_thing_has_one_patch_of_its_own_that_stands_for_it():
     scene = painted(3)
     owners = patch_owners(scene, 12)
@@ -206,24 +247,35 @@ def test_packed_rows_hold_the_questions_and_weigh_only_answers(place):
     packer, scene = Packer(tokenizer, 300), painted(4)
     owners, rng = patch_owners(scene, 12), np.random.default_rng(7)
     (tokens, weight, turn, position), *_ = packer.row(scene, owners, rng)
-    rng = np.random.default_rng(7)
-    asked = turns(scene, rng)
-    asked = [asked[i] for i in rng.permutation(len(asked))]
+    expected = {
+        f"{conversation([(item.question, None)])} {item.answer}{END_SIGNAL}".strip(): item
+        for item in turns(scene, np.random.default_rng(7))
+    }
     at = len(packer.prefix)
     assert list(tokens[:at]) == packer.prefix and not weight[:at].any()
     found = 0
-    for number, item in enumerate(asked, start=1):
+    for number in sorted(set(turn[turn > 0])):
         own = turn == number
-        if not own.any():
-            continue
         text = tokenizer.decode([int(t) for t in (*packer.prefix, *tokens[own])])
-        whole_text = f"{conversation([(item.question, None)])} {item.answer}{END_SIGNAL}"
-        assert text.strip() == whole_text.strip()
+        item = expected.pop(text.strip())  # as it was asked, and not twice
         learnt = tokenizer.decode([int(t) for t in tokens[own & (weight > 0)]])
         assert learnt.strip() == f"{item.answer}{END_SIGNAL}".strip()
         assert list(position[own]) == list(range(at, at + own.sum()))
         found += 1
     assert found >= 2 and (turn[turn == -1].size == 0 or not weight[turn == -1].any())
+
+
+def test_a_pose_finds_room_in_most_rows(place):
+    scene = next(s for s in map(painted, range(40)) if has_people(s))
+    tokenizer, owners = Tokenizer(place / "tokenizer.model"), patch_owners(scene, 12)
+    packer = Packer(tokenizer, 190)  # for a pose and little else
+
+    def with_pose(share: float) -> int:
+        packer.pose_first = share
+        rows = [packer.row(scene, owners, np.random.default_rng(i))[0] for i in range(20)]
+        return sum("key points" in tokenizer.decode(row[0].tolist()) for row in rows)
+
+    assert with_pose(1.0) > 16 > with_pose(0.0)
 
 
 def test_third_decimals_weigh_less(place):

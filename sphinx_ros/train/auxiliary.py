@@ -1,7 +1,9 @@
 """Heads that read what the network should know by then, and their losses; thrown away afterwards.
 
 :class:`PatchHead` reads the projected image tokens, the ones that the decoder will see: what is in
-their patch, and where. :class:`PlaceHead` reads the decoder, one layer before the last, where a
+their patch, and where. :class:`FineHead` reads the ConvNeXt one stage before its last, where thin
+and small things still have cells of their own: what shows there, and which joint is there.
+:class:`PlaceHead` reads the decoder, one layer before the last, where a
 coordinate is about to be written: which. Positions are learnt as places on a ruler of 24 marks
 (two neighbouring marks share the probability), which a linear layer learns far quicker than a
 coordinate.
@@ -50,6 +52,59 @@ class PlaceHead(nn.Module):
         return loss, (read - target).abs().mean().item()
 
 
+def heat(points: tuple[Tensor, Tensor], pictures: int, grid: int) -> tuple[Tensor, Tensor]:
+    """Where each joint is, as a distribution over the cells of a grid.
+
+    points: (index [M, 2] (picture, joint), place [M, 2] as fractions). Returns [N, grid^2], for
+    each of the N joints of a picture that somebody shows, and their index [N] = picture * 17 +
+    joint. The four cells around a point share it by nearness; people share a joint equally.
+    """
+    index, place = points
+    key, row = (index[:, 0] * 17 + index[:, 1]).unique(return_inverse=True)
+    out = torch.zeros(len(key), grid, grid, device=place.device)
+    at = (place * grid - 0.5).clamp(0, grid - 1)
+    low = at.floor().clamp(max=grid - 2)
+    high = at - low
+    low = low.long()
+    for dx in (0, 1):
+        for dy in (0, 1):
+            share = (high[:, 0] if dx else 1 - high[:, 0]) * (high[:, 1] if dy else 1 - high[:, 1])
+            out.index_put_((row, low[:, 1] + dy, low[:, 0] + dx), share, accumulate=True)
+    return out.flatten(1) / out.sum((1, 2))[:, None], key
+
+
+def heat_loss(logits: Tensor, points: tuple[Tensor, Tensor]) -> Tensor:
+    """Cross-entropy of [B, grid^2, 17] with where each joint is; 0 where nobody is."""
+    if not len(points[0]):
+        return logits.sum() * 0.0
+    target, key = heat(points, len(logits), round(logits.shape[1] ** 0.5))
+    places = logits.float().transpose(1, 2).flatten(0, 1)[key].log_softmax(-1)  # [N, grid^2]
+    return -(target * places).sum(-1).mean()
+
+
+class FineHead(nn.Module):
+    """[B, C, g, g], the map of the ConvNeXt's last but one stage, to kind, colour and joints."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.read = nn.Linear(width, 1 + len(KINDS) + len(COLOURS) + 17)
+
+    def forward(self, features: Tensor, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+        """Loss and readable scores."""
+        cells = self.norm(features.flatten(2).transpose(1, 2))  # [B, g^2, C]
+        kind, colour, joints = self.read(cells).split((1 + len(KINDS), len(COLOURS), 17), -1)
+        target = batch.fine_kind
+        shown, empty = target > 0, target == 0
+        if not shown.any():
+            return kind.sum() * 0.0, {}
+        loss = F.cross_entropy(kind[shown], target[shown])
+        loss = loss + 0.5 * F.cross_entropy(kind[empty], target[empty])
+        loss = loss + 0.5 * F.cross_entropy(colour[shown], batch.fine_colour[shown])
+        loss = loss + 0.5 * heat_loss(joints, batch.points)
+        return loss, {"fine_kind": accuracy(kind[shown], target[shown])}
+
+
 class PatchHead(nn.Module):
     """[B, P, dim] to kind, colour, size, whether the patch stands for its thing, box places, joint
     presence and offset, joint places."""
@@ -91,31 +146,29 @@ class PatchHead(nn.Module):
                 "empty": accuracy(self.kind(tokens[empty]), kind[empty]),
                 "iou": paired_iou(read, target).mean().item(),
             }
-        if person.any():
-            extra, scores["joint"] = self._joints(tokens, batch, person, grid)
+        if person.any() and len(batch.points[0]):
+            loss = loss + 0.5 * heat_loss(self.presence(tokens), batch.points)
+            loss = loss + self._offsets(tokens, batch.points, grid)
+            extra, scores["joint"] = self._joints(tokens, batch, person)
             loss = loss + extra
         return loss, scores
 
-    def _joints(self, tokens, batch, person, grid):
-        """Joints as presence and offset in their own patch, and as places from every patch."""
+    def _offsets(self, tokens, points, grid):
+        """Loss of where in its own patch each joint is, in patches."""
+        (picture, joint), place = points[0].unbind(1), points[1] * grid
+        cell = place.floor().clamp(0, grid - 1)
+        own = tokens[picture, (cell[:, 1] * grid + cell[:, 0]).long()]  # [M, dim]
+        offset = self.offset(own).unflatten(-1, (17, 2)).float()
+        return 2 * F.l1_loss(offset[torch.arange(len(own)), joint], place - cell)
+
+    def _joints(self, tokens, batch, person):
+        """Joints as places, from every patch of a person."""
         joints, mine = batch.joints[person], tokens[person]  # [N, 17, 3], [N, dim]
         known = joints[..., 2] > 0
-        cell = torch.arange(grid * grid, device=tokens.device)
-        cells = torch.stack((cell % grid, cell // grid), -1).float()  # x, y of each patch
-        cells = cells.expand(len(tokens), -1, -1)[person][:, None]  # [N, 1, 2]
-        inside = joints[..., :2] * grid - cells
-        here = known & (inside >= 0).all(-1) & (inside < 1).all(-1)
-        presence = self.presence(mine).float()
-        loss = F.binary_cross_entropy_with_logits(
-            presence, here.float(), pos_weight=torch.tensor(5.0, device=tokens.device)
-        )
-        if here.any():
-            offset = self.offset(mine).unflatten(-1, (17, 2)).float()
-            loss = loss + F.l1_loss(offset[here], inside[here])
         target = joints[..., :2][known]
         places = self.joints(mine).unflatten(-1, (17, 2, MARKS))[known]
         placing, read = ruler_loss(places, target)
-        return loss + placing, (read - target).norm(dim=-1).mean().item()
+        return placing, (read - target).norm(dim=-1).mean().item()
 
 
 def accuracy(logits: Tensor, target: Tensor) -> float:

@@ -19,9 +19,18 @@ from sphinx_ros.prompt.templates import END_SIGNAL, conversation
 from sphinx_ros.train import recipe
 from sphinx_ros.train.looking import Gaze, Look
 from sphinx_ros.train.scenes import Scenes
-from sphinx_ros.train.targets import anchor_flags, patch_owners, patch_targets
+from sphinx_ros.train.targets import (
+    anchor_flags,
+    cell_targets,
+    joint_points,
+    patch_owners,
+    patch_targets,
+)
 from sphinx_ros.world.tasks import turns
 from sphinx_ros.world.truth import Observation
+
+FINER = 2
+"""Cells of the fine grid per patch and side: the ConvNeXt's last but one stage has these."""
 
 
 @dataclass
@@ -31,6 +40,8 @@ class Batch:
     pictures [B, 3, v, v] float, CLIP-normalised. What a patch's owner is: kind [B, P] (0 none, -1
     unclear, else 1 + index in KINDS), colour, size [B, P] (-1 = not asked), box [B, P, 4], joints
     [B, P, 17, 3] (x, y, v), anchor [B, P] (1 where the patch is the one that stands for a thing).
+    What shows at the middle of the cells of a grid twice as fine: fine_kind, fine_colour [B, 4 P].
+    points: (index [M, 2] (picture, joint), place [M, 2]) of all known joints.
     The packed text: tokens [B, T], weight [B, T] (0 = no loss), turn [B, T] (0 = prefix, n = n-th
     turn, -1 = padding), position [B, T] counted in text tokens. owner [B, P]: whose patch it is;
     words, answers: (looks [M, 5], shares [M]) of :mod:`sphinx_ros.train.looking`; places: (index
@@ -45,6 +56,9 @@ class Batch:
     box: torch.Tensor
     joints: torch.Tensor
     anchor: torch.Tensor
+    fine_kind: torch.Tensor
+    fine_colour: torch.Tensor
+    points: tuple[torch.Tensor, torch.Tensor]
     tokens: torch.Tensor | None = None
     weight: torch.Tensor | None = None
     turn: torch.Tensor | None = None
@@ -73,6 +87,7 @@ class Packer:
 
     def __init__(self, tokenizer, text_tokens: int):
         self.tokenizer, self.length = tokenizer, text_tokens
+        self.pose_first = recipe.POSE_FIRST_SHARE
         self.prefix = question_prefix(tokenizer)
         digits = {tokenizer.encode_wo_prefix_space(str(d))[-1] for d in range(10)}
         self.digits = np.array(sorted(digits))
@@ -113,7 +128,10 @@ class Packer:
         tokens[:at], turn[:at], position[:at] = self.prefix, 0, np.arange(at)
         asked = turns(truth, rng)
         # in any order: those that do not fit any more must not always be of the same kinds
-        for number, item in enumerate((asked[i] for i in rng.permutation(len(asked))), start=1):
+        asked = [asked[i] for i in rng.permutation(len(asked))]
+        if rng.random() < self.pose_first:
+            asked.sort(key=lambda item: item.kind != "pose")
+        for number, item in enumerate(asked, start=1):
             ids, w = self.turn(item)
             if at + len(ids) > total:
                 continue
@@ -141,8 +159,11 @@ def batches(config, scenes: Scenes, size: int, packer: Packer | None, rng: np.ra
         owners = [patch_owners(row, grid) for row in rows]
         targets = [patch_targets(own, row) for own, row in zip(owners, rows, strict=True)]
         flags = [anchor_flags(row, own) for own, row in zip(owners, rows, strict=True)]
-        fields = [torch.from_numpy(np.stack(t)) for t in (*zip(*targets, strict=True), flags)]
-        batch = Batch(picture_tensor(np.stack(pictures), rng), *fields)
+        fine = [cell_targets(row, FINER * grid) for row in rows]
+        columns = (*zip(*targets, strict=True), flags, *zip(*fine, strict=True))
+        fields = [torch.from_numpy(np.stack(t)) for t in columns]
+        points = point_tensors([joint_points(row) for row in rows])
+        batch = Batch(picture_tensor(np.stack(pictures), rng), *fields, points)
         if packer is not None:
             packed = [packer.row(row, own, rng) for row, own in zip(rows, owners, strict=True)]
             text, words, answers, places = zip(*packed, strict=True)
@@ -164,6 +185,16 @@ def coordinates(pieces: list[str]) -> list[tuple[int, float]]:
             value = int(digits or 0) / 10 ** len(digits)
             out += [(at + 1 + i, value) for i in range(min(2, len(digits)))]
     return out
+
+
+def point_tensors(points) -> tuple[torch.Tensor, torch.Tensor]:
+    """(joint, x, y) of each picture of a batch to index [M, 2] (picture, joint), place [M, 2]."""
+    index = [(b, joint) for b, row in enumerate(points) for joint, _, _ in row]
+    places = [(x, y) for row in points for _, x, y in row]
+    return (
+        torch.tensor(index, dtype=torch.long).reshape(-1, 2),
+        torch.tensor(places, dtype=torch.float32).reshape(-1, 2),
+    )
 
 
 def place_tensors(places) -> tuple[torch.Tensor, torch.Tensor]:

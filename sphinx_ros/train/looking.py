@@ -28,8 +28,8 @@ from sphinx_ros.world.truth import COLOURS, KINDS, SIZES, Observation
 HEADS = 2
 """So many heads of a layer, the first ones, are told where to look; the others are free."""
 
-JOINT_SHARE = 0.5
-"""Weight of a look at a joint: a pose has a hundred of them, an answer word has one."""
+JOINT_SHARE = 1.0
+"""Weight of a look at a joint; an answer word, of which there are far fewer, has 1."""
 
 NOUN_WORDS = {kind: kind for kind in KINDS} | {plural(kind): kind for kind in KINDS}
 NOUN_WORDS |= {"object": "", "objects": ""}

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from sphinx_ros.model.config import ModelConfig
 from sphinx_ros.model.sphinx import SphinxModel
 from sphinx_ros.train import recipe
-from sphinx_ros.train.auxiliary import PatchHead, PlaceHead
+from sphinx_ros.train.auxiliary import FineHead, PatchHead, PlaceHead
 from sphinx_ros.train.data import Batch
 from sphinx_ros.train.looking import looking_loss
 
@@ -100,7 +100,12 @@ class Trained(nn.Module):
         # a seventh faster on a CPU: the blocks' linear layers want channels last anyway
         self.model.openclip_convnext_xxl.to(memory_format=torch.channels_last)
         self.head = PatchHead(config.dim)
+        self.fine = FineHead(config.towers.convnext.dims[-2])
         self.place = PlaceHead(config.dim)
+        self._fine_map: list[Tensor] = []
+        self.model.openclip_convnext_xxl.stages[-2].register_forward_hook(
+            lambda _, _given, made: self._fine_map.append(made) if self.training else None
+        )
         self._inputs: dict[int, tuple] = {}
         for number, layer in enumerate(self.model.layers):
             layer.register_forward_pre_hook(
@@ -117,8 +122,14 @@ class Trained(nn.Module):
 
     def towers_loss(self, batch: Batch) -> tuple[Tensor, dict[str, float]]:
         """Stage 1: the auxiliary loss alone."""
-        image = self.model.encode_image(batch.pictures)
-        return self.head(self.patches(image), batch)
+        return self.seeing(self.model.encode_image(batch.pictures), batch)
+
+    def seeing(self, image: Tensor, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+        """Loss of what can be read off the image tokens just made, and the map before them."""
+        loss, scores = self.head(self.patches(image), batch)
+        fine, more = self.fine(self._fine_map.pop(), batch)
+        self._fine_map.clear()
+        return loss + fine, scores | more
 
     def looking(self, batch: Batch) -> tuple[Tensor, dict[str, float]]:
         """Loss of where the decoder looked in the forward pass just made: with the words of
@@ -155,7 +166,7 @@ class Trained(nn.Module):
         ``looking`` of where the decoder looks and ``placing`` of which coordinate it has found."""
         model, words = self.model, self.model.config.image_words
         image = model.encode_image(batch.pictures)
-        extra, scores = self.head(self.patches(image), batch)
+        extra, scores = self.seeing(image, batch)
         x = model.embed(batch.tokens, image)
         turn = with_image(batch.turn, words, torch.zeros_like)
         hidden = model.hidden(x, positions=packed_positions(batch, words), mask=turn_mask(turn))

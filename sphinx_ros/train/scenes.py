@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from sphinx_ros.train import recipe
 from sphinx_ros.train.render import SHARD, read_shard
 from sphinx_ros.types import COCO_KEYPOINTS
 from sphinx_ros.world.truth import Observation
@@ -53,9 +54,16 @@ class Scenes:
                 pool += read_shard(shard)
             for index in rng.permutation(len(pool)):
                 scene = pool[index]
+                if not has_people(scene) and rng.random() > recipe.WITHOUT_PEOPLE_SHARE:
+                    continue
                 if rng.random() < CROPPED_SHARE:
                     scene = cropped(scene, rng)
                 yield mirrored(scene) if rng.random() < 0.5 else scene
+
+
+def has_people(scene: Observation) -> bool:
+    """Whether anybody's joints are to be learnt from it."""
+    return any(thing.keypoints is not None for thing in scene.objects)
 
 
 def cropped(scene: Observation, rng: np.random.Generator) -> Observation:

@@ -43,6 +43,33 @@ def patch_owners(observation: Observation, grid: int) -> np.ndarray:
     return owners.reshape(grid, grid)
 
 
+def cell_targets(observation: Observation, grid: int) -> tuple[np.ndarray, np.ndarray]:
+    """What shows at the middle of each cell of a fine grid, row by row: kind (0 none, else 1 +
+    index in KINDS) and colour (-1 where there is nothing), both [grid * grid] int64."""
+    height, width = observation.segmentation.shape
+    side = max(height, width)
+    at = ((np.arange(grid) + 0.5) * side / grid).astype(int)
+    y, x = at - (side - height) // 2, at - (side - width) // 2
+    inside = ((y >= 0) & (y < height))[:, None] & ((x >= 0) & (x < width))[None]
+    rows, columns = np.clip(y, 0, height - 1), np.clip(x, 0, width - 1)
+    shown = np.where(inside, observation.segmentation[np.ix_(rows, columns)], 0).reshape(-1)
+    count = len(observation.objects)
+    shown = np.where(shown <= count, shown, 0)
+    kinds = [0, *(1 + KINDS.index(thing.kind) for thing in observation.objects)]
+    colours = [-1, *(COLOURS.index(thing.colour) for thing in observation.objects)]
+    return np.array(kinds, np.int64)[shown], np.array(colours, np.int64)[shown]
+
+
+def joint_points(truth: Observation) -> list[tuple[int, float, float]]:
+    """(joint, x, y) of all known joints of all people, as fractions of the padded square."""
+    place = Letterbox.of(truth.camera.width, truth.camera.height)
+    return [
+        (joint, *place.to_square(float(x), float(y)))
+        for thing in truth.objects if thing.keypoints is not None
+        for joint, (x, y, v) in enumerate(thing.keypoints) if v > 0
+    ]  # fmt: skip
+
+
 def patch_targets(owners: np.ndarray, truth: Observation):
     """Per patch (row by row) what its owner is: kind, colour, size, box, joints."""
     letterbox = Letterbox.of(truth.camera.width, truth.camera.height)
