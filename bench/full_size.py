@@ -5,8 +5,11 @@
 
 Without --folder about 6 GB are written to a temporary folder and deleted at the end; a folder
 that holds the checkpoint already is used as it is. Beside the figures stand those of the official
-code (bfloat16, 1295 image and 64 text tokens, two threads of another machine): what a processor
-can do matters as much as the program.
+code (bfloat16, 1295 image and 64 text tokens, two threads of another machine).
+
+A look and a prefill are bound by arithmetic, so what this machine does in one plain matrix product
+is measured as well, in float32 and in bfloat16, and look_of_product is the share of the better of
+the two that the look reaches. A token is bound by reading the weights.
 
 peak_over_weights: the most memory the process had (resident, files it maps included), less what it
 had before loading, by the bytes of the weights in the number type they are kept in.
@@ -19,6 +22,7 @@ import json
 import math
 import resource
 import shutil
+import struct
 import tempfile
 import time
 from pathlib import Path
@@ -36,41 +40,48 @@ QUESTION = (
 
 
 def write_tokenizer(path: Path, pieces: int) -> None:
-    """The demonstration model's tokenizer, filled up with pieces that no text has."""
-    from sentencepiece import sentencepiece_model_pb2 as format_
+    """The demonstration model's tokenizer, filled up with pieces that no text has.
 
+    Protocol buffers that follow each other are one with the repeated fields of both: field 1 of a
+    sentencepiece model is a piece, with 1 its text, 2 its score (float), 3 its type (3: control).
+    """
+    from sphinx_ros.prompt.tokenizer import Tokenizer
     from sphinx_ros.world.vocabulary import train_tokenizer
 
     train_tokenizer(path)
-    model = format_.ModelProto()
-    model.ParseFromString(path.read_bytes())
-    for number in range(pieces - len(model.pieces)):
-        model.pieces.add(piece=f"<filler_{number}>", score=-1e6 - number, type=3)  # control
-    path.write_bytes(model.SerializeToString())
+    with path.open("ab") as file:
+        for number in range(pieces - Tokenizer(str(path)).n_words):
+            text = f"<filler_{number}>".encode()
+            score = b"\x15" + struct.pack("<f", -1e6)
+            piece = bytes((0x0A, len(text))) + text + score + b"\x18\x03"
+            file.write(bytes((0x0A, len(piece))) + piece)
 
 
-def write_checkpoint(folder: Path, seed: int, name: str = "sphinx-tiny-1k") -> Path:
-    """A random checkpoint with the sizes of a published one, in the released layout."""
+def write_checkpoint(folder: Path, seed: int, params: dict, variant: str, pieces: int) -> Path:
+    """A random checkpoint in the released layout.
+
+    params: its ``config.json``; variant: ``llama_type``; pieces: size of the vocabulary.
+    """
     from sphinx_ros.checkpoint.layout import PREFIX, expected_keys
-    from sphinx_ros.checkpoint.released import RELEASED, VOCABULARY
     from sphinx_ros.checkpoint.writing import Entry, ReleasedShards, staged
+    from sphinx_ros.model.config import ModelConfig
 
-    item = RELEASED[name]
-    keys = expected_keys(item.config)
+    config = ModelConfig.from_json(params, variant, pieces)
+    keys = expected_keys(config)
     entries = [
         Entry(key.removeprefix(PREFIX), expected.shape, torch.bfloat16)
         for key, expected in keys.items()
     ]
     draw = torch.Generator().manual_seed(seed)
     with staged(folder) as partial:
-        sink = ReleasedShards(partial, entries, 1, item.config.num_experts)
+        sink = ReleasedShards(partial, entries, 1, config.num_experts)
         with tqdm(total=sink.bytes, unit="B", unit_scale=True, desc="writing") as bar:
             for entry in sink.order:
                 bar.update(sink.write(entry.key, numbers(entry, draw)))
         sink.close()
-        write_tokenizer(partial / "tokenizer.model", VOCABULARY)
-        (partial / "config.json").write_text(json.dumps(item.decoder, indent=2))
-        (partial / "meta.json").write_text(json.dumps({"llama_type": item.variant}))
+        write_tokenizer(partial / "tokenizer.model", pieces)
+        (partial / "config.json").write_text(json.dumps(params, indent=2))
+        (partial / "meta.json").write_text(json.dumps({"llama_type": variant}))
     return folder
 
 
@@ -87,10 +98,38 @@ def resident_peak() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def measure(folder: Path, options) -> dict[str, float]:
-    """Load, look, decode; seconds and memory."""
-    from skimage.data import astronaut
+def product_rate(dtype: torch.dtype, rows: int = 1285, width: int = 1536) -> float:
+    """GFLOP/s of the matrix product that most of a look consists of."""
+    x, w = (torch.randn(n, width).to(dtype) for n in (rows, 4 * width))
+    flop, best = 2 * rows * width * 4 * width, math.inf
+    began = time.perf_counter()
+    for _ in range(5):
+        started = time.perf_counter()
+        torch.mm(x, w.T)
+        best = min(best, time.perf_counter() - started)
+        if time.perf_counter() - began > 10:  # bfloat16 without instructions for it
+            break
+    return flop / best / 1e9
 
+
+def look_flop(model) -> float:
+    """Floating-point operations of encoding a picture, counted by torch on the "meta" device."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from sphinx_ros.model.sphinx import SphinxModel
+
+    with torch.device("meta"), torch.inference_mode():
+        shape = SphinxModel(model.config)
+        with FlopCounterMode(display=False) as counter:
+            shape.encode_image(torch.empty(1, 3, *2 * [model.config.image_size]))
+    return float(counter.get_total_flops())
+
+
+def measure(folder: Path, picture, options) -> dict[str, float]:
+    """Load, look at ``picture`` (RGB uint8), decode; seconds and memory.
+
+    options: dtype, quantise and tokens of the command line.
+    """
     from sphinx_ros import Sphinx
     from sphinx_ros.checkpoint import open_checkpoint
 
@@ -103,7 +142,7 @@ def measure(folder: Path, options) -> dict[str, float]:
     load = time.perf_counter() - started
     kept = {id(t): t for t in (*sphinx.model.parameters(), *sphinx.model.buffers())}
     weights = sum(t.numel() * t.element_size() for t in kept.values())
-    seen = sphinx.look(astronaut())
+    seen = sphinx.look(picture)
     marks: list[float] = []
     seen.ask(
         QUESTION,
@@ -111,6 +150,9 @@ def measure(folder: Path, options) -> dict[str, float]:
         max_new_tokens=options.tokens,
         on_text=lambda _: marks.append(time.perf_counter()),
     )
+    peak = resident_peak()
+    rates = {t: product_rate(getattr(torch, t)) for t in ("float32", "bfloat16")}
+    flop = look_flop(sphinx.model)
     return {
         "load_s": load,
         "look_s": seen.timing.encode / 1e3,
@@ -118,7 +160,11 @@ def measure(folder: Path, options) -> dict[str, float]:
         "token_s": (marks[-1] - marks[0]) / max(1, len(marks) - 1),
         "tokens": len(marks),
         "weights_gb": weights / 1e9,
-        "peak_over_weights": (resident_peak() - before) / weights,
+        "peak_over_weights": (peak - before) / weights,
+        "look_tflop": flop / 1e12,
+        "float32_product_gflops": rates["float32"],
+        "bfloat16_product_gflops": rates["bfloat16"],
+        "look_of_product": flop / seen.timing.encode * 1e3 / 1e9 / max(rates.values()),
         "threads": torch.get_num_threads(),
     }
 
@@ -143,12 +189,17 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=32)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    from skimage.data import astronaut
+
+    from sphinx_ros.checkpoint.released import RELEASED, VOCABULARY
+
+    tiny = RELEASED["sphinx-tiny-1k"]
     temporary = None if options.folder else Path(tempfile.mkdtemp(prefix="sphinx_full_size_"))
     folder = options.folder or temporary / "checkpoint"
     try:
         if not (folder / "config.json").exists():
-            write_checkpoint(folder, options.seed)
-        rows = measure(folder, options)
+            write_checkpoint(folder, options.seed, tiny.decoder, tiny.variant, VOCABULARY)
+        rows = measure(folder, astronaut(), options)
     finally:
         if temporary:
             shutil.rmtree(temporary, ignore_errors=True)

@@ -1,6 +1,7 @@
 """`sphinx-ros inspect`: what a checkpoint is, and what is wrong with it, without loading it."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,7 +10,8 @@ from small_network import SIZES, VARIANT
 
 from sphinx_ros.checkpoint import load_checkpoint, save_checkpoint
 from sphinx_ros.checkpoint.inspection import PARTS, differences, inspect
-from sphinx_ros.checkpoint.released import RELEASED, recognise
+from sphinx_ros.checkpoint.released import LLAMA_LICENCE, RELEASED, recognise
+from sphinx_ros.checkpoint.working import look_numbers
 from sphinx_ros.cli import main
 from sphinx_ros.commands.inspecting import fit, sized
 from sphinx_ros.errors import CheckpointError
@@ -43,7 +45,8 @@ def test_it_knows_what_loading_finds(folder):
     assert set(found.parameters) == set(PARTS), "all parts are in this network"
     assert found.stored == {"float16": 1.0} and len(found.files) == 2
     assert found.released == () and found.licences == ()
-    weights, cache = found.needs("bfloat16")
+    weights, cache, look = found.needs("bfloat16")
+    assert look == 2 * found.look_numbers > 0
     assert weights == 2 * found.total
     assert found.splits(2) and not found.splits(3)
     made = model.new_cache(1, config.max_seq_len)
@@ -120,9 +123,29 @@ def test_command(folder, capsys):
 def test_list_of_the_published_ones(capsys):
     assert main(["inspect", "--list"]) == 0
     out = capsys.readouterr().out
-    assert len(out.splitlines()) == 1 + len(RELEASED) == 8
+    *rows, last = out.splitlines()
+    assert len(rows) == 1 + len(RELEASED) == 8 and last.startswith("coordinates: ")
+    for item, row in zip(RELEASED.values(), rows[1:], strict=True):
+        assert row.startswith(item.name) and item.folder in row and f" {item.decimals} " in row
+
+
+def test_the_docs_have_the_same_table():
+    docs = (Path(__file__).parent.parent / "docs" / "checkpoints.md").read_text()
     for item in RELEASED.values():
-        assert item.name in out and item.folder in out
+        size = sized(item.gigabytes * 1e9) if item.gigabytes else "not seen"
+        licence = "LLaMA 2" if item.licence == LLAMA_LICENCE else "Apache-2.0"
+        cells = (f"`{item.name}`", f"`{item.variant}`", item.config.image_size, item.shards, size,
+                 item.decimals, licence)  # fmt: skip
+        assert f"| {' | '.join(map(str, cells))} |" in docs, item.name
+
+
+def test_what_a_look_holds_is_what_it_holds_on_a_device(folder):
+    """Without numbers the same is counted as when the picture is really encoded."""
+    model, *_ = load_checkpoint(folder, dtype=torch.float32)
+    foreseen = inspect(folder).look_numbers
+    assert look_numbers(model) == pytest.approx(foreseen, rel=0.1)
+    picture = 3 * model.config.image_size**2
+    assert foreseen > picture, "more than the picture itself"
 
 
 @pytest.mark.parametrize("name, billions", [

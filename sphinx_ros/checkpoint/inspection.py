@@ -17,6 +17,7 @@ from sphinx_ros.checkpoint.hub import cached, source_of
 from sphinx_ros.checkpoint.layout import ASSETS, PREFIX, split_dim
 from sphinx_ros.checkpoint.released import RELEASED, Released, recognise
 from sphinx_ros.checkpoint.stored import open_checkpoint
+from sphinx_ros.checkpoint.working import look_numbers
 from sphinx_ros.model.config import ModelConfig
 from sphinx_ros.model.quant import quantised
 from sphinx_ros.quantities import BITS
@@ -46,7 +47,8 @@ class Inspection:
 
     folder: where it is, None where it would have to be downloaded. parameters: part -> count.
     quantisable: how many of them the decoder's linear layers have; divisible: how many several
-    devices share. stored: number type -> share of the stored numbers. file_bytes: of each file.
+    devices share. look_numbers: what encoding a picture holds beside the weights, at most.
+    stored: number type -> share of the stored numbers. file_bytes: of each file.
     released: titles of published checkpoints with these sizes.
     """
 
@@ -57,6 +59,7 @@ class Inspection:
     parameters: dict[str, int]
     quantisable: int
     divisible: int
+    look_numbers: int
     stored: dict[str, float]
     released: tuple[str, ...]
     licences: tuple[str, ...]
@@ -72,8 +75,9 @@ class Inspection:
         c = self.config
         return 2 * c.n_layers * c.kv_heads * c.head_dim * c.max_seq_len
 
-    def needs(self, form: str, devices: int = 1) -> tuple[int, int]:
-        """(bytes of the weights, bytes of one sequence's cache) on each of so many devices.
+    def needs(self, form: str, devices: int = 1) -> tuple[int, int, int]:
+        """Bytes of the weights, of one sequence's cache, and of what one look takes for a moment,
+        on each of so many devices.
 
         form: how they are kept, a key of :data:`FORMS`.
         """
@@ -82,7 +86,9 @@ class Inspection:
         whole = self.total - self.divisible
         plain = self.divisible - self.quantisable
         weights = (whole + plain / devices) * DTYPES[dtype] + self.quantisable / devices * bits / 8
-        return round(weights), self.cache_numbers * DTYPES[dtype] // devices
+        # several devices share the views of a picture: each needs this or less
+        look = self.look_numbers * DTYPES[dtype]
+        return round(weights), self.cache_numbers * DTYPES[dtype] // devices, look
 
     def splits(self, devices: int) -> bool:
         """Whether so many devices can share the network."""
@@ -134,6 +140,7 @@ def counts(model: torch.nn.Module) -> dict:
         "parameters": {part: count for part, count in parameters.items() if count},
         "quantisable": sum(n for key, n in numbers.items() if quantised(key)),
         "divisible": sum(n for key, n in numbers.items() if split_dim(key) is not None),
+        "look_numbers": look_numbers(model),
     }
 
 

@@ -32,7 +32,7 @@ class Released:
     title: as its authors write it; in lower case it is the name to load it by. variant:
     ``llama_type``. shards: files. gigabytes: of all files together, 1e9 bytes; None where the
     listing was not seen. licence: of the weights. decoder: sizes of the language model, as
-    ``config.json`` gives them.
+    ``config.json`` gives them. decimals: of the coordinates it was trained to write and to read.
     """
 
     title: str
@@ -41,6 +41,7 @@ class Released:
     gigabytes: float | None
     licence: str
     decoder: dict = field(hash=False)
+    decimals: int = 2
 
     @property
     def name(self) -> str:
@@ -55,7 +56,8 @@ class Released:
     @property
     def config(self) -> ModelConfig:
         """The sizes of the whole network."""
-        return ModelConfig.from_json(self.decoder, self.variant, VOCABULARY)
+        habits = {"coordinate_decimals": self.decimals}
+        return ModelConfig.from_json(self.decoder | habits, self.variant, VOCABULARY)
 
 
 RELEASED = {
@@ -70,7 +72,13 @@ RELEASED = {
         Released("SPHINX-Tiny-1k", "llama_ens5_light", 1, 6.18, APACHE, TINYLLAMA),
     )
 }
-"""Name -> checkpoint. All write coordinates with two decimals, "[0.26,0.23,0.52,0.82]"."""
+"""Name -> checkpoint."""
+
+COORDINATES = (
+    "coordinates: fractions of the centred square around the picture, [x0,y0,x1,y1], "
+    "as [0.26,0.23,0.52,0.82]"
+)
+"""How all of them write boxes."""
 
 
 def recognise(config: ModelConfig) -> list[Released]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from sphinx_ros.checkpoint.released import RELEASED, REPOSITORY
+from sphinx_ros.checkpoint.released import COORDINATES, RELEASED, REPOSITORY
 from sphinx_ros.commands.arguments import BAD_INPUT, OK, Parser
 from sphinx_ros.interrupts import load_torch
 
@@ -48,14 +48,15 @@ def run(argv: Sequence[str]) -> int:
 
 def released_table() -> list[str]:
     """The published checkpoints, a line each."""
-    heads = f"{'name':15} {'variant':20} {'picture':>7} {'files':>5} {'size':>9}"
+    heads = f"{'name':15} {'variant':20} {'picture':>7} {'files':>5} {'size':>9} {'decimals':>8}"
     lines = [f"{heads}  folder, licence"]
     for item in RELEASED.values():
         size = sized(item.gigabytes * 1e9) if item.gigabytes else "?"
         lines.append(
             f"{item.name:15} {item.variant:20} {item.config.image_size:>7} {item.shards:>5} "
-            f"{size:>9}  {item.folder}; {item.licence}"
+            f"{size:>9} {item.decimals:>8}  {item.folder}; {item.licence}"
         )
+    lines.append(COORDINATES)
     return lines
 
 
@@ -112,14 +113,15 @@ def memory_lines(found, free: dict[str, int]) -> list[str]:
     devices = [f"{name} ({sized(size)} free)" for name, size in free.items()]
     shared = [n for n in DEVICES if found.splits(n)]
     heads = [*devices, *(f"each of {n}" for n in shared)]
-    lines = [f"{'memory':12}{'weights':>10}{'+ cache':>10}  {'  '.join(heads)}"]
+    lines = [f"{'memory':12}{'weights':>10}{'+ cache':>10}{'+ look':>10}  {'  '.join(heads)}"]
     for form in forms():
-        weights, cache = found.needs(form)
-        cells = [fit(weights + cache, size) for size in free.values()]
+        weights, cache, look = found.needs(form)
+        cells = [fit(weights + cache + look, size) for size in free.values()]
         cells += [sized(sum(found.needs(form, n))) for n in shared]
         row = "  ".join(cell.ljust(len(head)) for cell, head in zip(cells, heads, strict=True))
-        lines.append(f"{form:12}{sized(weights):>10}{sized(cache):>10}  {row}".rstrip())
-    lines.append("cache: of one longest sequence; looking at a picture takes more for a moment.")
+        sizes = "".join(f"{sized(n):>10}" for n in (weights, cache, look))
+        lines.append(f"{form:12}{sizes}  {row}".rstrip())
+    lines.append("cache: of one longest sequence; look: for a moment, to encode a picture.")
     lines.append("int8, int4, nf4: the decoder (--quantise), all else bfloat16.")
     return lines
 
@@ -154,7 +156,7 @@ def as_json(found, free: dict[str, int], problems: list[str] | None) -> dict:
         "parameters": found.parameters | {"total": found.total},
         "memory": {
             form: {
-                str(n): dict(zip(("weights", "cache"), found.needs(form, n), strict=True))
+                str(n): dict(zip(("weights", "cache", "look"), found.needs(form, n), strict=True))
                 for n in (1, *DEVICES)
                 if found.splits(n)
             }
