@@ -15,6 +15,7 @@ from __future__ import annotations
 import datetime
 import itertools
 import os
+import shutil
 import sys
 import tempfile
 import threading
@@ -33,6 +34,9 @@ from sphinx_ros.model.ranks import Ranks
 WAIT = datetime.timedelta(minutes=10)
 """So long a process waits for the others within a call, before it takes them for lost."""
 
+IDLE = datetime.timedelta(days=365)
+"""So long a follower waits for the next call. One whose leader's process ends does not wait."""
+
 
 def under_torchrun() -> int:
     """How many processes torchrun started of this program; 1 where it did not."""
@@ -42,7 +46,8 @@ def under_torchrun() -> int:
 class Member:
     """One process of a team, before it has a network.
 
-    ranks: for the network. device: of this process.
+    ranks: for the network. device: of this process. words: the group that the leader's calls are
+    told in, apart because it waits for as long as nobody asks anything.
     """
 
     def __init__(self, rank: int, size: int, device: torch.device, store: str):
@@ -55,6 +60,7 @@ class Member:
             torch.cuda.set_device(device)
             group = dist.new_group(backend="nccl", timeout=WAIT)
         self.ranks = Ranks(rank, size, group)
+        self.words = dist.new_group(backend="gloo", timeout=IDLE)
 
     def load(self, load: Callable, checkpoint: str | Path):
         """(model, tokenizer, config) of this process's part, once all processes have theirs; None
@@ -85,7 +91,7 @@ class Member:
         while True:
             word = [None]
             try:
-                dist.broadcast_object_list(word, src=0)
+                dist.broadcast_object_list(word, src=0, group=self.words)
             except RuntimeError:  # the leader's process has ended
                 return
             name, given, kept, forgotten = word[0]
@@ -115,11 +121,12 @@ class Leader:
     Attributes that are no call (config, norm, parameters ...) are those of the leader's own part.
     """
 
-    def __init__(self, model, processes: Sequence = ()):
-        self._model, self._processes = model, tuple(processes)
+    def __init__(self, model, words, processes: Sequence = (), folder: Path | None = None):
+        """words: a member's group for them; folder: where the processes met, to be deleted."""
+        self._model, self._words, self._processes = model, words, tuple(processes)
         self._numbers, self._forgotten = itertools.count(), []
         self._lock, self._lost = threading.RLock(), ""
-        self._end = weakref.finalize(self, _dismiss, self._processes)
+        self._end = weakref.finalize(self, _dismiss, words, self._processes, folder)
 
     def __getattr__(self, name: str):
         return getattr(self._model, name)
@@ -174,7 +181,8 @@ class Leader:
 
     def _tell(self, name: str, given: dict, cache: int | None) -> None:
         forgotten = [self._forgotten.pop() for _ in range(len(self._forgotten))]
-        self._met(lambda: dist.broadcast_object_list([(name, given, cache, forgotten)], src=0))
+        word = [(name, given, cache, forgotten)]
+        self._met(lambda: dist.broadcast_object_list(word, src=0, group=self._words))
 
     def _met(self, together):
         """Do something for which the ranks meet; when one is gone all later calls say so."""
@@ -197,17 +205,20 @@ class Leader:
         self._end()
 
 
-def _dismiss(processes: Sequence) -> None:
-    try:
-        if dist.is_initialized():
-            dist.broadcast_object_list([("end", {}, None, [])], src=0)
+def _dismiss(words, processes: Sequence, folder: Path | None) -> None:
+    if dist.is_initialized():
+        try:
+            dist.broadcast_object_list([("end", {}, None, [])], src=0, group=words)
+        except (RuntimeError, ValueError):
+            pass  # they are gone already
+        finally:
             dist.destroy_process_group()
-    except (RuntimeError, ValueError):
-        pass  # they are gone already
     for process in processes:
         process.join(5)
         if process.is_alive():
             process.terminate()
+    if folder is not None:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def lead(checkpoint: str | Path, devices: Sequence[torch.device], load: Callable):
@@ -223,8 +234,8 @@ def lead(checkpoint: str | Path, devices: Sequence[torch.device], load: Callable
             "this process shares a network with others already; close that one, or load the "
             "second in another process"
         )
-    meeting = Path(tempfile.mkdtemp(prefix="sphinx_team_")) / "store"
-    store, size = f"file://{meeting}", len(devices)
+    folder = Path(tempfile.mkdtemp(prefix="sphinx_team_"))
+    store, size = f"file://{folder / 'store'}", len(devices)
     context = mp.get_context("spawn")
     followers = [
         context.Process(target=_follower, args=(rank, size, str(devices[rank]), store,
@@ -237,7 +248,7 @@ def lead(checkpoint: str | Path, devices: Sequence[torch.device], load: Callable
     share_processors(size, devices[0])
     member = Member(0, size, devices[0], store)
     model, tokenizer, config = member.load(load, checkpoint)
-    return Leader(model, followers), tokenizer, config
+    return Leader(model, member.words, followers, folder), tokenizer, config
 
 
 def share_processors(size: int, device: torch.device) -> None:
@@ -272,7 +283,7 @@ def join_torchrun(checkpoint: str | Path, load: Callable):
     made = member.load(load, checkpoint)
     if rank == 0:
         model, tokenizer, config = made
-        return Leader(model), tokenizer, config
+        return Leader(model, member.words), tokenizer, config
     if made is not None:
         member.follow(made[0])
     sys.exit(0)

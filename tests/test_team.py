@@ -1,10 +1,13 @@
 """One network in several processes: the same logits and tokens as in one, whatever the shards."""
 
+import datetime
 import json
 import os
 import signal
 import subprocess
 import sys
+import tempfile
+import time
 
 import numpy as np
 import pytest
@@ -12,12 +15,13 @@ import torch
 from goldens import TOKENIZER
 from small_network import SIZES
 
-from sphinx_ros import Sphinx
+from sphinx_ros import Sphinx, team
 from sphinx_ros.checkpoint import load_checkpoint, save_checkpoint
 from sphinx_ros.errors import CheckpointError, SphinxError
 from sphinx_ros.model.config import ModelConfig
 from sphinx_ros.model.ranks import Ranks
 from sphinx_ros.model.sphinx import SphinxModel
+from sphinx_ros.team import _follower as team_follower
 from sphinx_ros.world.scenes import World
 
 WIDE = SIZES | {"dim": 64, "n_heads": 8, "n_kv_heads": 4, "n_layers": 3}
@@ -120,6 +124,27 @@ def test_a_lost_process_is_an_error_and_not_a_wait(tmp_path, picture):
     finally:
         sphinx.close()
         torch.set_num_threads(os.cpu_count())
+
+
+def impatient(*given):
+    """A follower that takes others for lost after two seconds."""
+    team.WAIT = datetime.timedelta(seconds=2)
+    team_follower(*given)
+
+
+def test_a_camera_may_be_idle_for_longer_than_a_call_may_take(tmp_path, picture, monkeypatch):
+    folder = checkpoint(tmp_path / "x", "llama_ens", WIDE, 1)
+    monkeypatch.setattr(team, "_follower", impatient)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    sphinx = Sphinx.from_pretrained(folder, devices=["cpu", "cpu"])
+    try:
+        before = sphinx.look(picture).caption(max_new_tokens=4).raw_text
+        time.sleep(4)
+        assert sphinx.look(picture).caption(max_new_tokens=4).raw_text == before
+    finally:
+        sphinx.close()
+        torch.set_num_threads(os.cpu_count())
+    assert not list(tmp_path.glob("sphinx_team_*"))
 
 
 def test_torchrun(tmp_path):

@@ -21,6 +21,7 @@ from sphinx_ros.checkpoint.layout import (
     split_groups,
     tolerated,
 )
+from sphinx_ros.checkpoint.pages import large_pages, read_ahead
 from sphinx_ros.errors import CheckpointError
 
 
@@ -192,22 +193,33 @@ def merge(
         CheckpointError: the parts would not be equal.
     """
     if dim is None:
-        return parts[0].to(device=device, dtype=dtype, copy=True).contiguous()
+        out = _fresh(parts[0].shape, device, dtype)
+        read_ahead(parts[0])
+        return out.copy_(parts[0])
     lengths = [part.shape[dim] // groups for part in parts]
     each, rest = divmod(sum(lengths), size)
     if rest:
         raise CheckpointError(f"{sum(lengths)} rows can't be shared by {size} processes")
     shape = list(parts[0].shape)
     shape[dim] = each * groups
-    out = torch.empty(shape, device=device, dtype=dtype)
+    out = _fresh(shape, device, dtype)
     grouped = out.unflatten(dim, (groups, -1))
     at, low, high = 0, rank * each, (rank + 1) * each
     for part, length in zip(parts, lengths, strict=True):
         begin, end = max(low, at), min(high, at + length)
         if begin < end:
             source = part.unflatten(dim, (groups, -1)).narrow(dim + 1, begin - at, end - begin)
+            read_ahead(source)
             grouped.narrow(dim + 1, begin - low, end - begin).copy_(source)
         at += length
+    return out
+
+
+def _fresh(shape, device, dtype: torch.dtype) -> Tensor:
+    """Memory for a tensor."""
+    out = torch.empty(shape, device=device, dtype=dtype)
+    if out.device.type == "cpu":
+        large_pages(out)
     return out
 
 

@@ -6,8 +6,6 @@ at a time. Knows no device and no arithmetic.
 
 from __future__ import annotations
 
-import ctypes
-import mmap
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from torch import Tensor
 
 from sphinx_ros.checkpoint.hub import resolve
 from sphinx_ros.checkpoint.layout import Layout, read_layout, split_dim, split_groups
+from sphinx_ros.checkpoint.pages import forget_pages
 from sphinx_ros.checkpoint.shards import check_keys, check_shapes, files_of, merge, read_shard
 from sphinx_ros.errors import CheckpointError
 from sphinx_ros.model.config import ModelConfig
@@ -139,34 +138,6 @@ def same_bits(a: Tensor, b: Tensor) -> bool:
 def as_bytes(tensor: Tensor) -> Tensor:
     """The bytes [n] uint8 of a tensor on the CPU, without a copy where it is contiguous."""
     return tensor.detach().contiguous().reshape(-1).view(torch.uint8)
-
-
-def forget_pages(tensor: Tensor) -> None:
-    """Drop the pages of a tensor that maps a file and was not written to; of others nothing.
-
-    They stay in the system's file cache. Without this a process that streams through a checkpoint
-    seems to grow by all of its files.
-    """
-    page = mmap.PAGESIZE
-    start = -(-tensor.data_ptr() // page) * page
-    end = (tensor.data_ptr() + tensor.numel() * tensor.element_size()) // page * page
-    if end > start and maps_file(start, end):
-        libc = ctypes.CDLL(None, use_errno=True)
-        libc.madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), mmap.MADV_DONTNEED)
-
-
-def maps_file(start: int, end: int) -> bool:
-    """Whether these addresses map a file, as Linux says; False elsewhere."""
-    try:
-        with open("/proc/self/maps", encoding="utf-8", errors="replace") as lines:
-            for line in lines:
-                low, high = (int(n, 16) for n in line.split(None, 1)[0].split("-"))
-                if low <= start < high:
-                    fields = line.split(None, 5)
-                    return end <= high and len(fields) == 6 and fields[5].startswith("/")
-    except OSError:
-        pass
-    return False
 
 
 def _empty_model(layout: Layout, vocab_size: int):
