@@ -78,12 +78,9 @@ def generate_batch(
         raise BadRequest("generate_batch needs at least one prompt, and each at least one token")
     text_len, words = text_room(model, image_tokens, max_new_tokens, max_seq_len)
     rows = [list(p)[-(text_len - max_new_tokens) :] for p in prompts]
-    measured = prompts if fill_gap else rows
-    start = min(len(p) for p in measured)
-    total = min(text_len, max_new_tokens + max(len(p) for p in measured))
-
-    batch = _Ragged(rows, total)
-    device = next(model.parameters()).device
+    lengths = [len(p) for p in (prompts if fill_gap else rows)]
+    start, total = min(lengths), min(text_len, max_new_tokens + max(lengths))
+    batch, device = _Ragged(rows, total), next(model.parameters()).device
     cache = model.new_cache(len(rows), total + words)
     done = 0
     for position in range(start, total):

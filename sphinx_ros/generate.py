@@ -79,15 +79,14 @@ def decode(
         logits = model(feed, cache=cache, start=position, last_only=True)[:, -1].float()
         position += feed.shape[1]
         token = choose(logits, temperature, top_p, generator)
-        probability = float(chosen_probability(logits, token))
         new.append(int(token))
-        probabilities.append(probability)
+        probabilities.append(float(chosen_probability(logits, token)))
         cut = stop_length(new, stop)
         if cut is not None:
             keep = len(new) - cut
             return Generated(new[:keep], probabilities[:keep], STOP)
         if on_token is not None:
-            on_token(new[-1], probability)
+            on_token(new[-1], probabilities[-1])
         feed = token[:, None]
     return Generated(new, probabilities, LENGTH)
 

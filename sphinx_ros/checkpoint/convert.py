@@ -60,6 +60,7 @@ def convert(
     entries = entries_of(stored)
 
     def tensors(order: Sequence[Entry]) -> Iterator[Tensor]:
+        """The tensors in that order, each released when the next one is asked for."""
         for entry in order:
             if other := stored.unequal_copy(entry.key):
                 raise CheckpointError(

@@ -68,6 +68,7 @@ def mix(
             raise BadRequest(f"no parameter's name begins with {start!r}; see sphinx-ros inspect")
 
     def tensors(order: Sequence[Entry]) -> Iterator[Tensor]:
+        """The sums in that order."""
         for entry in order:
             yield summed(entry.key, opened, weights_of(entry.key, weights, parts))
             for one in opened:

@@ -38,6 +38,7 @@ def number(low: float, high: float, kind: type = float):
     """A type for argparse: a number in low..high, both included."""
 
     def read(text: str):
+        """The number; ArgumentTypeError where it is none, or out of range."""
         try:
             value = kind(text)
         except ValueError:

@@ -110,6 +110,10 @@ def as_lines(found, free: dict[str, int], problems: list[str] | None) -> list[st
 
 def memory_lines(found, free: dict[str, int]) -> list[str]:
     """What the forms need, whether it fits here, and what each of several devices needs."""
+    import torch
+
+    from sphinx_ros.model.quant import slow_bfloat16
+
     devices = [f"{name} ({sized(size)} free)" for name, size in free.items()]
     shared = [n for n in DEVICES if found.splits(n)]
     heads = [*devices, *(f"each of {n}" for n in shared)]
@@ -122,6 +126,8 @@ def memory_lines(found, free: dict[str, int]) -> list[str]:
         sizes = "".join(f"{sized(n):>10}" for n in (weights, cache, look))
         lines.append(f"{form:12}{sizes}  {row}".rstrip())
     lines.append("cache: of one longest sequence; look: for a moment, to encode a picture.")
+    if slow_bfloat16(torch.device("cpu")):
+        lines.append("On this CPU bfloat16 is computed in float32: cache and look as for float32.")
     lines.append("int8, int4, nf4: the decoder (--quantise), all else bfloat16.")
     return lines
 

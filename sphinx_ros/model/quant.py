@@ -15,6 +15,7 @@ at a time becomes floating point, so that neither case ever has the whole layer 
 
 from __future__ import annotations
 
+import abc
 import functools
 import re
 
@@ -39,7 +40,7 @@ def quantised(key: str) -> bool:
     return _QUANTISED.fullmatch(key) is not None
 
 
-class StoredLinear(nn.Module):
+class StoredLinear(nn.Module, abc.ABC):
     """y = x W^T + b with a stored W; subclasses say how a block of W becomes floating point. The
     bias is a parameter that whoever makes the layer sets."""
 
@@ -48,9 +49,9 @@ class StoredLinear(nn.Module):
         self.out_features, self.in_features = shape
         self.register_parameter("bias", None)
 
+    @abc.abstractmethod
     def block(self, low: int, high: int, dtype: torch.dtype) -> Tensor:
         """Rows low..high of the weights, [high - low, in]."""
-        raise NotImplementedError
 
     def few(self, x: Tensor) -> Tensor | None:
         """The product for few rows x [N, in] from the stored form; None where there is no way."""

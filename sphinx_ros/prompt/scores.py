@@ -24,6 +24,7 @@ def span_scorer(
     ends = [len(decode(ids[: i + 1])) for i in range(len(ids))]
 
     def score(span: tuple[int, int]) -> float:
+        """Geometric mean of the probabilities of the first two decimals in the span."""
         used = []
         for match in _DECIMALS.finditer(text, *span):
             for place in range(match.start(1), match.end(1)):

@@ -96,6 +96,7 @@ def record(path: str | Path = CLIP, seed: int = 1, seconds: float = 8.0, rate: f
 
 
 def main() -> None:
+    """Command line."""
     parser = argparse.ArgumentParser(description="record the simulated tabletop as MCAP")
     parser.add_argument("path", nargs="?", default=str(CLIP))
     parser.add_argument("--seed", type=int, default=1)

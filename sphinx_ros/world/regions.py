@@ -35,6 +35,7 @@ def ground(kind: str) -> Callable:
     """The maker of one kind of referring expression."""
 
     def make(layout: Layout, rng: np.random.Generator) -> Turn | None:
+        """A turn about one thing, or None where no such expression fits."""
         found = EXPRESSIONS[kind](layout, rng) if len(layout) else None
         if found is None:
             return None

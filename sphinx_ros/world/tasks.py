@@ -22,6 +22,7 @@ def _mixed(shares: Mapping[str, float]) -> Callable:
     """A maker that draws one of several makers; another, where that one finds nothing to ask."""
 
     def make(layout: Layout, rng: np.random.Generator) -> Turn | None:
+        """A turn of the first kind, in the drawn order, that finds something."""
         draws = {kind: rng.random() ** (1 / share) for kind, share in shares.items()}
         for kind in sorted(shares, key=lambda kind: -draws[kind]):
             turn = MAKERS[kind](layout, rng)
