@@ -20,6 +20,9 @@ from sphinx_ros.world.truth import COLOURS, KINDS, SIZES
 
 MARKS = 24
 
+SUM_WEIGHT = 2.0
+"""Loss weight of how far the patches of a thing are from standing for exactly one thing."""
+
 
 def two_hot(x: Tensor) -> Tensor:
     """Fractions [...] to a distribution over MARKS marks [..., MARKS]."""
@@ -106,8 +109,8 @@ class FineHead(nn.Module):
 
 
 class PatchHead(nn.Module):
-    """[B, P, dim] to kind, colour, size, whether the patch stands for its thing, box places, joint
-    presence and offset, joint places."""
+    """[B, P, dim] to kind, colour, size, how much the patch stands for its thing, box places,
+    joint presence and offset, joint places."""
 
     def __init__(self, dim: int):
         super().__init__()
@@ -132,6 +135,8 @@ class PatchHead(nn.Module):
         loss = loss + F.cross_entropy(self.colour(mine), batch.colour[owned])
         anchor = self.anchor(mine).squeeze(-1).float()
         loss = loss + F.binary_cross_entropy_with_logits(anchor, batch.anchor[owned])
+        wrong = thing_sums(anchor.sigmoid(), batch.owner, owned) - 1
+        loss = loss + SUM_WEIGHT * wrong.square().mean()
         sizes = batch.size[owned]
         if (sizes >= 0).any():
             loss = loss + 0.5 * F.cross_entropy(self.size(mine), sizes, ignore_index=-1)
@@ -142,7 +147,7 @@ class PatchHead(nn.Module):
             scores = {
                 "kind": accuracy(self.kind(mine), kind[owned]),
                 "colour": accuracy(self.colour(mine), batch.colour[owned]),
-                "anchor": ((anchor > 0) == batch.anchor[owned].bool()).float().mean().item(),
+                "sum": wrong.square().mean().sqrt().item(),
                 "empty": accuracy(self.kind(tokens[empty]), kind[empty]),
                 "iou": paired_iou(read, target).mean().item(),
             }
@@ -169,6 +174,14 @@ class PatchHead(nn.Module):
         places = self.joints(mine).unflatten(-1, (17, 2, MARKS))[known]
         placing, read = ruler_loss(places, target)
         return placing, (read - target).norm(dim=-1).mean().item()
+
+
+def thing_sums(values: Tensor, owner: Tensor, owned: Tensor) -> Tensor:
+    """Sum of ``values`` [N], those of the N ``owned`` patches [B, P], for each thing: [things]."""
+    most = int(owner.max()) + 1
+    things = (owner + most * torch.arange(len(owner))[:, None])[owned]
+    names, row = things.unique(return_inverse=True)
+    return torch.zeros(len(names)).index_add(0, row, values)
 
 
 def accuracy(logits: Tensor, target: Tensor) -> float:

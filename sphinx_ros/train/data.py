@@ -20,7 +20,7 @@ from sphinx_ros.train import recipe
 from sphinx_ros.train.looking import Gaze, Look
 from sphinx_ros.train.scenes import Scenes
 from sphinx_ros.train.targets import (
-    anchor_flags,
+    anchor_shares,
     cell_targets,
     joint_points,
     patch_owners,
@@ -37,19 +37,21 @@ FINER = 2
 class Batch:
     """Some scenes as tensors; places are fractions of the padded square.
 
-    pictures [B, 3, v, v] float, CLIP-normalised. What a patch's owner is: kind [B, P] (0 none, -1
-    unclear, else 1 + index in KINDS), colour, size [B, P] (-1 = not asked), box [B, P, 4], joints
-    [B, P, 17, 3] (x, y, v), anchor [B, P] (1 where the patch is the one that stands for a thing).
+    pictures [B, 3, v, v] float, CLIP-normalised. owner [B, P]: whose patch it is (1 + index of a
+    thing, 0 nobody's, 255 unclear). What that thing is: kind [B, P] (0 none, -1 unclear, else 1 +
+    index in KINDS), colour, size [B, P] (-1 = not asked), box [B, P, 4], joints [B, P, 17, 3] (x,
+    y, v), anchor [B, P] (how much the patch stands for its thing; a thing's patches sum to 1).
     What shows at the middle of the cells of a grid twice as fine: fine_kind, fine_colour [B, 4 P].
     points: (index [M, 2] (picture, joint), place [M, 2]) of all known joints.
     The packed text: tokens [B, T], weight [B, T] (0 = no loss), turn [B, T] (0 = prefix, n = n-th
-    turn, -1 = padding), position [B, T] counted in text tokens. owner [B, P]: whose patch it is;
+    turn, -1 = padding), position [B, T] counted in text tokens.
     words, answers: (looks [M, 5], shares [M]) of :mod:`sphinx_ros.train.looking`; places: (index
     [M, 2] (row, column), value [M]) of the coordinates that are about to be written. Columns are
     counted in text tokens.
     """
 
     pictures: torch.Tensor
+    owner: torch.Tensor
     kind: torch.Tensor
     colour: torch.Tensor
     size: torch.Tensor
@@ -63,7 +65,6 @@ class Batch:
     weight: torch.Tensor | None = None
     turn: torch.Tensor | None = None
     position: torch.Tensor | None = None
-    owner: torch.Tensor | None = None
     words: tuple[torch.Tensor, torch.Tensor] | None = None
     answers: tuple[torch.Tensor, torch.Tensor] | None = None
     places: tuple[torch.Tensor, torch.Tensor] | None = None
@@ -158,19 +159,19 @@ def batches(config, scenes: Scenes, size: int, packer: Packer | None, rng: np.ra
         pictures = [square_picture(row.rgb, view) for row in rows]
         owners = [patch_owners(row, grid) for row in rows]
         targets = [patch_targets(own, row) for own, row in zip(owners, rows, strict=True)]
-        flags = [anchor_flags(row, own) for own, row in zip(owners, rows, strict=True)]
+        shares = [anchor_shares(row, own) for own, row in zip(owners, rows, strict=True)]
         fine = [cell_targets(row, FINER * grid) for row in rows]
-        columns = (*zip(*targets, strict=True), flags, *zip(*fine, strict=True))
+        columns = (*zip(*targets, strict=True), shares, *zip(*fine, strict=True))
         fields = [torch.from_numpy(np.stack(t)) for t in columns]
         points = point_tensors([joint_points(row) for row in rows])
-        batch = Batch(picture_tensor(np.stack(pictures), rng), *fields, points)
+        whose = torch.from_numpy(np.stack(owners)).flatten(1).long()
+        batch = Batch(picture_tensor(np.stack(pictures), rng), whose, *fields, points)
         if packer is not None:
             packed = [packer.row(row, own, rng) for row, own in zip(rows, owners, strict=True)]
             text, words, answers, places = zip(*packed, strict=True)
             batch.tokens, batch.weight, batch.turn, batch.position = (
                 torch.from_numpy(np.stack(p)) for p in zip(*text, strict=True)
             )
-            batch.owner = torch.from_numpy(np.stack(owners)).flatten(1).long()
             batch.words, batch.answers = look_tensors(words), look_tensors(answers)
             batch.places = place_tensors(places)
         yield batch

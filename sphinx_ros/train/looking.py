@@ -4,14 +4,15 @@ A decoder this small finds the step from "the red mug" to the image tokens of th
 chance, and late. So while it trains, two heads of a few layers are told where to look: at a noun
 of the question, at the things it names; at the end of a region, at the thing in it; where a
 coordinate or an answer word is to be written, at the thing (or joint) that it is about; at the
-first token where there is no such thing (any more). A count shares its attention equally between
-the things and the first token, so that what comes back tells their number. Nothing of this exists
-at inference: the weights are those of the plain network.
+first token where there is no such thing (any more). For a count the things share the attention
+equally, and the first token stands for a fixed number of things, so that what comes back tells
+how many there are. Nothing of this exists at inference: the weights are those of the plain
+network.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from torch import Tensor
 from sphinx_ros.image.letterbox import Letterbox
 from sphinx_ros.model.decoder import Attention, RMSNorm, rotate
 from sphinx_ros.prompt.templates import plural
+from sphinx_ros.train import recipe
 from sphinx_ros.train.targets import anchors, patch_at
 from sphinx_ros.world.nouns import Noun
 from sphinx_ros.world.truth import COLOURS, KINDS, SIZES, Observation
@@ -28,8 +30,9 @@ from sphinx_ros.world.truth import COLOURS, KINDS, SIZES, Observation
 HEADS = 2
 """So many heads of a layer, the first ones, are told where to look; the others are free."""
 
-JOINT_SHARE = 1.0
-"""Weight of a look at a joint; an answer word, of which there are far fewer, has 1."""
+COUNT_REFERENCES = (1.0, 5.0)
+"""For a count the first token is looked at as much as so many things, by the head of that number:
+one thing tells small numbers apart, five tell large ones apart."""
 
 NOUN_WORDS = {kind: kind for kind in KINDS} | {plural(kind): kind for kind in KINDS}
 NOUN_WORDS |= {"object": "", "objects": ""}
@@ -39,7 +42,8 @@ BETWEEN = ("in", "a", "an", "the")  # may stand between "person" and the colour 
 @dataclass(frozen=True)
 class Look:
     """The token at ``at`` is about ``thing`` (1 + index; 0: about nothing that is there), or, if
-    not -1, about ``patch``, counted row by row. weight: its share of that token's attention.
+    not -1, about ``patch``, counted row by row. weight: its share of that token's attention,
+    times the loss weight of the look.
     head: the one that looks there, -1 for all that are told."""
 
     at: int
@@ -56,10 +60,10 @@ class Gaze:
         self.truth, self.grid = truth, owners.shape[0]
         self.place = Letterbox.of(truth.camera.width, truth.camera.height)
         present = set(np.unique(owners).tolist())
-        self.anchors = anchors(truth, owners)
         # what is too small to own a patch is where its middle is
         self.patches = [
-            -1 if number + 1 in present else anchor for number, anchor in enumerate(self.anchors)
+            -1 if number + 1 in present else anchor
+            for number, anchor in enumerate(anchors(truth, owners))
         ]
 
     def patch(self, x: float, y: float) -> int:
@@ -100,6 +104,11 @@ class Gaze:
 
     def answer(self, item, pieces: list[str]) -> list[Look]:
         """For each piece of a turn's answer what it is about; ``at`` counts from the answer."""
+        weight = recipe.LOOK_WEIGHT.get(item.kind, 1.0)
+        looks = self._answer(item, pieces)
+        return [replace(k, weight=weight * k.weight) for k in looks]
+
+    def _answer(self, item, pieces: list[str]) -> list[Look]:
         things = item.target.get("objects", [])
         if item.kind == "relation_yesno":  # two things at once: a head for each, to be compared
             return [
@@ -108,10 +117,7 @@ class Gaze:
         if item.kind == "pose":
             return self._joints(things[0], pieces)
         if item.kind == "count":
-            share = 1 / (len(things) + 1)
-            return [Look(0, 0, -1, share)] + [
-                Look(0, i + 1, self.anchors[i], share) for i in things
-            ]
+            return self._count(things)
         if "0." not in item.answer:
             about = things[:1] if item.kind == "what_relation" else things
             return [look for at in range(len(pieces) - 1) for look in self.things(at, about)]
@@ -127,6 +133,15 @@ class Gaze:
                 out += self.things(at, [])  # no more of them: the list ends here
         return out
 
+    def _count(self, things: list[int]) -> list[Look]:
+        """Equal shares for the things, and the first token's, for each head its own."""
+        out = []
+        for head, first in enumerate(COUNT_REFERENCES):
+            share = 1 / (len(things) + first)
+            out.append(Look(0, 0, -1, first * share, head))
+            out += [Look(0, i + 1, self.patches[i], share, head) for i in things]
+        return out
+
     def _joints(self, person: int, pieces: list[str]) -> list[Look]:
         """Coordinates of joints look at the patch with the joint."""
         points = [(x, y) for x, y, v in self.truth.objects[person].keypoints if v > 0]
@@ -135,7 +150,7 @@ class Gaze:
             numbers += "0." in piece
             joint = (numbers - 1) // 2
             if ("0." in piece or piece.isdigit()) and 0 <= joint < len(points):
-                out.append(Look(at, person + 1, self.patch(*points[joint]), JOINT_SHARE))
+                out.append(Look(at, person + 1, self.patch(*points[joint]), 1.0))
         return out
 
 

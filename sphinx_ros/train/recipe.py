@@ -46,7 +46,7 @@ RENDER_SIZES = ((512, 384), (512, 384), (512, 288), (384, 512))
 TASK_WEIGHT = {
     "exist": 4.0,
     "relation_yesno": 4.0,
-    "count": 5.0,
+    "count": 7.0,
     "colour": 3.0,
     "what_relation": 3.0,
     "describe": 2.0,
@@ -57,18 +57,28 @@ TASK_WEIGHT = {
 """Loss weight of an answer's tokens by kind of question (others 1): one-word answers would
 otherwise drown among the digits of boxes and poses."""
 
+LOOK_WEIGHT = {
+    "count": 10.0,
+    "what_relation": 4.0,
+    "colour": 2.0,
+    "exist": 2.0,
+    "relation_yesno": 2.0,
+}
+"""Weight of where an answer looks, by kind of question (others 1): a pose looks a hundred times,
+a count once."""
+
 LAST_DIGIT_WEIGHT = 0.15
 """Loss weight of the third decimal: a thousandth of the picture is below what can be seen."""
 
-POSE_FIRST_SHARE = 0.6
+POSE_FIRST_SHARE = 0.5
 """A pose takes more than half of a row of text, so drawn at its turn it seldom finds room: in so
 many of the pictures that ask for one it is packed before the rest."""
 
-WITHOUT_PEOPLE_SHARE = 0.65
+WITHOUT_PEOPLE_SHARE = 0.75
 """So many of the scenes without people are used: joints are learnt from people only."""
 
 
-GOING_ON_TOWERS_SHARE = 0.05
+GOING_ON_TOWERS_SHARE = 0.12
 """``towers_share`` of a run that begins with trained weights of these sizes: long enough for the
 heads, which are new. Where ConvNeXt blocks are new as well, the share is that of a whole run."""
 

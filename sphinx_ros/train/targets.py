@@ -10,6 +10,9 @@ import numpy as np
 from sphinx_ros.image.letterbox import Letterbox
 from sphinx_ros.world.truth import COLOURS, KINDS, SIZES, Observation
 
+ANCHOR_SPREAD = 0.5
+"""Patches: how far from a thing's middle patches still stand for it (standard deviation)."""
+
 UNCLEAR = 255
 """Owner of a patch that shows too little of something to say what it is, and is not empty."""
 
@@ -119,8 +122,21 @@ def anchors(truth: Observation, owners: np.ndarray) -> list[int]:
     return out
 
 
-def anchor_flags(truth: Observation, owners: np.ndarray) -> np.ndarray:
-    """Which patches are the one patch of a thing that stands for it: [P] float32, 0 or 1."""
-    flags = np.zeros(owners.size, np.float32)
-    flags[anchors(truth, owners)] = 1
-    return flags
+def anchor_shares(truth: Observation, owners: np.ndarray) -> np.ndarray:
+    """How much each patch stands for its thing: [P] float32, the patches of a thing sum to one.
+
+    Nearness to the thing's middle, so that a sum over patches counts things, and that a thing
+    between two patches is half in each rather than wholly in one of them by a hair.
+    """
+    grid = owners.shape[0]
+    place = Letterbox.of(truth.camera.width, truth.camera.height)
+    shares = np.zeros(owners.shape, np.float32)
+    for number, thing in enumerate(truth.objects, start=1):
+        rows, columns = np.nonzero(owners == number)
+        if not len(rows):
+            continue
+        u, v = place.to_square(*map(float, thing.centre))
+        distance = np.hypot((columns + 0.5) - u * grid, (rows + 0.5) - v * grid)
+        near = np.exp((distance.min() ** 2 - distance**2) / (2 * ANCHOR_SPREAD**2))
+        shares[rows, columns] = near / near.sum()
+    return shares.reshape(-1)

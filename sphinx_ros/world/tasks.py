@@ -52,8 +52,8 @@ MAKERS: dict[str, Callable[[Layout, np.random.Generator], Turn | None]] = {
 """Name -> maker; "grounding" and "detection" are mixtures, the others name the turn's kind."""
 
 TRAINING_MIX = {
-    "grounding": 4.0, "detection": 2.3, "pose": 1.2, "describe": 0.9, "count": 2.3, "colour": 1.0,
-    "exist": 1.5, "relation_yesno": 2.3, "what_relation": 1.3, "caption": 0.1,
+    "grounding": 4.0, "detection": 2.3, "pose": 1.2, "describe": 0.9, "count": 3.0, "colour": 1.0,
+    "exist": 1.5, "relation_yesno": 2.3, "what_relation": 1.7, "caption": 0.1,
 }  # fmt: skip
 """Turns per picture of each maker that training draws, on average."""
 
