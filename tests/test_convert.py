@@ -1,6 +1,7 @@
 """`sphinx-ros convert` and `mix`: every bit arrives, and nothing half-written stays."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -15,11 +16,13 @@ from small_network import SIZES, VARIANT
 from sphinx_ros.checkpoint import load_checkpoint, open_checkpoint, save_checkpoint
 from sphinx_ros.checkpoint.convert import convert
 from sphinx_ros.checkpoint.mix import mix
+from sphinx_ros.checkpoint.pages import maps_file, span
 from sphinx_ros.checkpoint.stored import as_bytes, same_bits
 from sphinx_ros.checkpoint.writing import ALIGNED
 from sphinx_ros.cli import main
 from sphinx_ros.errors import BadRequest, CheckpointError
 from sphinx_ros.model.config import ModelConfig
+from sphinx_ros.model.quant import quantised
 from sphinx_ros.model.sphinx import SphinxModel
 
 MOE = {k: v for k, v in SIZES.items() if k != "multiple_of"} | {
@@ -126,6 +129,45 @@ def test_loading_is_the_same_from_both(two, tmp_path):
     for key, tensor in a.state_dict().items():
         assert torch.equal(tensor, b.state_dict()[key]), key
         assert tensor.is_contiguous() and not tensor.is_shared()
+
+
+def on_disk(model):
+    """The keys of the tensors that lie where a file is mapped."""
+    return {key for key, tensor in model.state_dict().items() if maps_file(*span(tensor))}
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asks /proc what is mapped")
+def test_what_one_file_holds_is_not_copied(two, tmp_path):
+    flat = convert(two, tmp_path / "flat")
+    model, *_ = load_checkpoint(flat, dtype=torch.bfloat16)
+    state = model.state_dict()
+    assert on_disk(model) == {key for key in state if state[key].dtype == torch.bfloat16}
+    assert len(on_disk(model)) > 40, "what is computed with in float32 is converted"
+    assert not on_disk(load_checkpoint(flat)[0]), "every one is converted"
+    some = on_disk(load_checkpoint(two, dtype=torch.bfloat16)[0])
+    assert some < on_disk(model) and "layers.0.attention.wq.weight" not in some  # in two shards
+    smaller = on_disk(load_checkpoint(flat, quantise="int8", dtype=torch.bfloat16)[0])
+    assert smaller == {key for key in on_disk(model) if not quantised(key)}
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asks /proc what is mapped")
+def test_files_and_a_network_that_maps_them_leave_each_other_alone(two, tmp_path):
+    flat = convert(two, tmp_path / "flat")
+    (file,) = flat.glob("*.safetensors")
+    before, ids = file.read_bytes(), torch.tensor([[1, 5, 9]])
+    model, *_ = load_checkpoint(flat, dtype=torch.bfloat16)
+    said = model(ids)
+    other = convert(checkpoint(tmp_path / "other", seed=1), tmp_path / "other_flat")
+    os.replace(next(other.glob("*.safetensors")), file)  # as save_checkpoint and mv do it
+    assert torch.equal(model(ids), said)
+    model.tok_embeddings.weight.zero_()
+    shutil.rmtree(flat)
+    assert not torch.equal(model(ids), said) and model.tok_embeddings.weight.abs().sum() == 0
+    flat = convert(two, tmp_path / "flat")
+    assert next(flat.glob("*.safetensors")).read_bytes() == before
+    again, *_ = load_checkpoint(flat, dtype=torch.bfloat16)
+    again.tok_embeddings.weight.zero_()
+    assert next(flat.glob("*.safetensors")).read_bytes() == before
 
 
 def test_what_is_refused(two, tmp_path, capsys):

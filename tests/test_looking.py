@@ -10,7 +10,7 @@ from sphinx_ros.model.config import ModelConfig
 from sphinx_ros.prompt.tokenizer import Tokenizer
 from sphinx_ros.train import recipe
 from sphinx_ros.train.data import Packer
-from sphinx_ros.train.looking import HEADS, Gaze, looking_loss
+from sphinx_ros.train.looking import COUNT_REFERENCES, HEADS, Gaze, looking_loss
 from sphinx_ros.train.network import Trained, initialise
 from sphinx_ros.train.targets import patch_owners
 from sphinx_ros.world.tasks import turns
@@ -98,10 +98,20 @@ def test_a_count_shares_its_look_with_the_first_token(packer):
     for _, gaze, item, _, answer in asked(packer, ["count"]):
         looks, things = gaze.answer(item, answer), item.target["objects"]
         assert {look.at for look in looks} == {0}
-        assert {look.thing for look in looks} == {0, *(i + 1 for i in things)}
-        assert {round(look.weight * (len(things) + 1), 6) for look in looks} == {1}
-        patches = {look.thing - 1: look.patch for look in looks if look.thing}
-        assert patches == {i: gaze.anchors[i] for i in things}, "one patch for each thing"
+        for head, first in enumerate(COUNT_REFERENCES):
+            mine = {look.thing: look.weight for look in looks if look.head == head}
+            assert set(mine) == {0, *(i + 1 for i in things)}
+            assert sum(mine.values()) == pytest.approx(recipe.LOOK_WEIGHT["count"])
+            each = mine.pop(0) / first  # the first token is as much as so many things
+            assert all(weight == pytest.approx(each) for weight in mine.values())
+
+
+def test_short_answers_weigh_more_than_one_of_a_hundred_looks(packer):
+    for kind, weight in recipe.LOOK_WEIGHT.items():
+        for _, gaze, item, _, answer in asked(packer, [kind]):
+            looks = gaze.answer(item, answer)
+            one = [look for look in looks if look.at == 0 and look.head in (-1, 0)]
+            assert sum(look.weight for look in one) == pytest.approx(weight)
 
 
 def test_joints_look_at_their_patch(packer):

@@ -1,8 +1,10 @@
 """A checkpoint -> a network on one device. Knows no picture and no text.
 
-Files are memory-mapped and copied tensor by tensor into a model that has no storage of its own, so
-that the network lies in memory once, in the form in which it is kept: what is quantised is
-quantised on the way. Pickles that hold more than tensors are refused.
+The network lies in memory once, in the form in which it is kept. On a CPU a tensor that one file
+holds whole and in the wanted number type stays where the file is mapped, so that loading is
+reading, and is done at once where the system has the file in memory already. Everything else is
+copied, tensor by tensor, into memory of its own, and quantised on the way. Pickles that hold more
+than tensors are refused.
 """
 
 from __future__ import annotations
@@ -38,7 +40,9 @@ def load_checkpoint(
         quantise: "int8", "int4" or "nf4" for the decoder's linear layers.
 
     Returns:
-        (``SphinxModel`` in eval mode without gradients, ``Tokenizer``, ``ModelConfig``).
+        (``SphinxModel`` in eval mode without gradients, ``Tokenizer``, ``ModelConfig``). Its
+        parameters may map the files: writing to them does not change the files, but files that
+        are overwritten in place change or end the network. Replace them (``mv``) instead.
 
     Raises:
         CheckpointError: an unknown name; a file that is absent, truncated or not plain tensors; a
@@ -57,11 +61,10 @@ def load_checkpoint(
         share = ALONE if shape == stored.shape(key) else ranks
         if kind is None:
             kept = keep.type_of(key, modules[owner], leaf)
-            _assign(modules[owner], leaf, stored.whole(key, device, kept, share))
+            made = [_assign(modules[owner], leaf, stored.take(key, device, kept, share))]
         else:
-            whole = stored.whole(key, "cpu", None, share)
-            keep.put(model, modules, key, kind, whole)
-        stored.release(key)
+            made = keep.put(model, modules, key, kind, stored.take(key, ranks=share))
+        stored.release(key, unless=made)
     keep.finish(model)
     return model.eval(), stored.tokenizer, model.config
 
@@ -95,8 +98,9 @@ class Keeping:
         large |= isinstance(owner, nn.Linear)  # a linear layer that its owner reads by itself
         return self.dtype if large and len(shape) > 1 else self._computed
 
-    def put(self, model, modules: dict, key: str, kind: str, weight: Tensor) -> None:
-        """Replace the module, or the experts' parameter, that a key names by a stored one."""
+    def put(self, model, modules: dict, key: str, kind: str, weight: Tensor) -> list[Tensor]:
+        """Replace the module, or the experts' parameter, that a key names by a stored one; what
+        that keeps comes back."""
         owner, _, leaf = key.rpartition(".")
         module = modules[owner]
         try:
@@ -109,7 +113,7 @@ class Keeping:
                 ]
                 del module._parameters[leaf]
                 setattr(module, leaf, nn.ModuleList(layers))
-                return
+                return [tensor for layer in layers for tensor in _tensors(layer)]
             new = stored_linear(kind, weight, self.device, self._computed)
         except ImportError as error:
             raise SphinxError(
@@ -121,6 +125,7 @@ class Keeping:
         parent, _, name = owner.rpartition(".")
         setattr(model.get_submodule(parent), name, new)
         modules[owner] = new
+        return _tensors(new)
 
     def finish(self, model: nn.Module) -> None:
         """Let what keeps bfloat16 without being a stored layer compute in float32."""
@@ -143,9 +148,14 @@ def _shared_model(stored: Stored, ranks: Ranks):
         ) from error
 
 
-def _assign(module: nn.Module, name: str, tensor: Tensor) -> None:
+def _tensors(module: nn.Module) -> list[Tensor]:
+    return [*module.parameters(), *module.buffers()]
+
+
+def _assign(module: nn.Module, name: str, tensor: Tensor) -> Tensor:
     """Put a tensor in the place of a parameter or buffer without storage."""
     if name in module._parameters:
         module._parameters[name] = nn.Parameter(tensor, requires_grad=False)
     else:
         module._buffers[name] = tensor
+    return tensor

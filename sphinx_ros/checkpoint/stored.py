@@ -6,6 +6,7 @@ at a time. Knows no device and no arithmetic.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from sphinx_ros.checkpoint.hub import resolve
 from sphinx_ros.checkpoint.layout import Layout, read_layout, split_dim, split_groups
-from sphinx_ros.checkpoint.pages import forget_pages
+from sphinx_ros.checkpoint.pages import forget_pages, read_ahead, span
 from sphinx_ros.checkpoint.shards import check_keys, check_shapes, files_of, merge, read_shard
 from sphinx_ros.errors import CheckpointError
 from sphinx_ros.model.config import ModelConfig
@@ -91,10 +92,22 @@ class Stored:
 
     def mapped(self, key: str) -> Tensor:
         """A whole tensor as it is stored: not copied where one file holds all of it."""
-        parts = self.parts(key)
-        if self.split(key)[0] is None or len(parts) == 1:
-            return parts[0]
-        return self.whole(key)
+        return self.parts(key)[0] if self._in_one_file(key) else self.whole(key)
+
+    def _in_one_file(self, key: str) -> bool:
+        return self.split(key)[0] is None or len(self.parts(key)) == 1
+
+    def take(
+        self, key: str, device="cpu", dtype: torch.dtype | None = None, ranks: Ranks = ALONE
+    ) -> Tensor:
+        """As :meth:`whole`, but where that would be a copy of what one file holds, bit for bit,
+        it is the mapped tensor itself, read into memory."""
+        first = self.parts(key)[0]
+        as_it_is = ranks.size == 1 and self._in_one_file(key) and first.is_contiguous()
+        if as_it_is and torch.device(device).type == "cpu" and dtype in (None, first.dtype):
+            read_ahead(first)
+            return first
+        return self.whole(key, device, dtype, ranks)
 
     def unequal_copy(self, key: str) -> str | None:
         """The name of a file whose copy of a tensor that all shards repeat differs from the
@@ -107,10 +120,14 @@ class Stored:
                 return path.name
         return None
 
-    def release(self, key: str) -> None:
-        """Give the mapped pages of a tensor back to the system; they are read anew when needed."""
+    def release(self, key: str, unless: Iterable[Tensor] = ()) -> None:
+        """Give the mapped pages of a tensor back to the system, those excepted on which one of
+        ``unless`` lies; they are read anew when needed."""
+        in_use = [span(tensor)[0] for tensor in unless if tensor.device.type == "cpu"]
         for part in self.parts(key):
-            forget_pages(part)
+            low, high = span(part)
+            if not any(low <= address < high for address in in_use):
+                forget_pages(part)
 
 
 def open_checkpoint(checkpoint: str | Path) -> Stored:
