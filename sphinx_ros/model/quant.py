@@ -28,8 +28,9 @@ from sphinx_ros.quantities import GROUP
 FEW = 4
 """Up to so many rows the kernels that read the stored form are quicker."""
 
-BLOCK = 512
-"""Output channels that become floating point at a time."""
+BLOCK = 2048
+"""Output channels that become floating point at a time: fewer make products that two threads are
+done with before they are well under way."""
 
 _QUANTISED = re.compile(r"layers\.\d+\.(attention|feed_forward)\.w\w+(\.weight)?|output\.weight")
 
@@ -62,13 +63,26 @@ class StoredLinear(nn.Module, abc.ABC):
         rows = x.reshape(-1, self.in_features)
         y = self.few(rows) if len(rows) <= FEW else None
         if y is None:
-            y = rows.new_empty(len(rows), self.out_features)
-            for low in range(0, self.out_features, BLOCK):
-                high = min(low + BLOCK, self.out_features)
-                torch.mm(rows, self.block(low, high, x.dtype).T, out=y[:, low:high])
-        if self.bias is not None:
+            y = self.many(rows, rows.new_empty(len(rows), self.out_features))
+        elif self.bias is not None:
             y = y + self.bias
         return y.view(*x.shape[:-1], self.out_features)
+
+    def many(self, x: Tensor, out: Tensor) -> Tensor:
+        """x [N, in] to ``out`` [N, out], a block of the weights at a time."""
+        for low in range(0, self.out_features, BLOCK):
+            high = min(low + BLOCK, self.out_features)
+            torch.mm(x, self.block(low, high, x.dtype).T, out=out[:, low:high])
+        return out if self.bias is None else out.add_(self.bias)
+
+
+def multiply(layer: nn.Module, x: Tensor, out: Tensor) -> Tensor:
+    """What a linear layer makes of x [N, in], written to ``out`` [N, out]; without gradients."""
+    if isinstance(layer, StoredLinear):
+        return layer.many(x, out)
+    if layer.bias is None:
+        return torch.mm(x, layer.weight.T, out=out)
+    return torch.addmm(layer.bias, x, layer.weight.T, out=out)
 
 
 class WideLinear(StoredLinear):

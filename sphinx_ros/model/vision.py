@@ -8,11 +8,16 @@ token. Knows nothing of views, projections or text.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sphinx_ros.model.config import ClipTower, ConvNextTower, DinoTower, QFormerTower, Towers
+from sphinx_ros.model.quant import multiply
+from sphinx_ros.model.scratch import SCRATCH
 
 
 class Clip(nn.Module):
@@ -52,35 +57,49 @@ def build_convnext(size: ConvNextTower) -> nn.Module:
     """The timm trunk that open_clip uses for ConvNeXt-XXL, without pooling and classifier."""
     from timm.models.convnext import ConvNeXt
 
-    trunk = ConvNeXt(depths=size.depths, dims=size.dims, num_classes=0, norm_eps=1e-5)
+    trunk = ConvNeXt(depths=size.depths, dims=size.dims, act_layer=nn.GELU, num_classes=0,
+                     norm_eps=1e-5)  # fmt: skip
     for stage in trunk.stages:
         for block in stage.blocks:
             block.mlp = RowsMlp(block.mlp)
     return trunk
 
 
+def between(x: Tensor, first: nn.Module, act: Callable, second: nn.Module, rows: int) -> Tensor:
+    """second(act(first(x))) for x [..., C] without gradients, at most so many rows at a time.
+
+    What the first layer makes is by far the widest: it lies in memory that the next block uses
+    again, and ``act`` works in place on it (it may return a part of it).
+    """
+    flat = x.flatten(0, -2)
+    pieces = max(1, math.ceil(len(flat) / rows))
+    each = max(1, math.ceil(len(flat) / pieces))
+    wide = SCRATCH.take((each, first.out_features), flat)
+    out = flat.new_empty(len(flat), second.out_features)
+    for part, into in zip(flat.split(each), out.split(each), strict=True):
+        multiply(second, act(multiply(first, part, wide[: len(part)])), into)
+    return out.unflatten(0, x.shape[:-1])
+
+
 class RowsMlp(nn.Module):
-    """A ConvNeXt block's two linear layers, so many places of the map at a time.
+    """A ConvNeXt block's two linear layers, at most so many places of the map at a time.
 
     Between them the map has four times its channels: in the first stage of a 512 pixel view that
-    is 0.1 GB of float32, the most that a look ever holds, and more than fits into a cache.
+    would be 0.1 GB of float32, the most that a look ever holds. In the last stages there are few
+    places, and there the weights should not be made floating point more often than need be.
     """
 
-    ROWS = 2048
+    ROWS = 8192
 
     def __init__(self, mlp: nn.Module):
         super().__init__()
-        self.fc1, self.act, self.fc2 = mlp.fc1, mlp.act, mlp.fc2
+        self.fc1, self.fc2 = mlp.fc1, mlp.fc2
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., C] to [..., C]."""
-        rows = x.flatten(0, -2)
-        if torch.is_grad_enabled() or len(rows) <= self.ROWS:
-            return self.fc2(self.act(self.fc1(x)))
-        out = torch.empty_like(rows)
-        for part, into in zip(rows.split(self.ROWS), out.split(self.ROWS), strict=True):
-            into.copy_(self.fc2(self.act(self.fc1(part))))
-        return out.view(x.shape)
+        if torch.is_grad_enabled():
+            return self.fc2(F.gelu(self.fc1(x)))
+        return between(x, self.fc1, lambda wide: F.gelu(wide, out=wide), self.fc2, self.ROWS)
 
 
 def convnext_map(trunk: nn.Module, x: Tensor) -> Tensor:
@@ -100,6 +119,8 @@ def convnext_tokens(trunk: nn.Module, x: Tensor, grid: int) -> Tensor:
 class SwiGLU(nn.Module):
     """DINOv2's gated MLP with its fused input projection ``w12`` = [gate; value]."""
 
+    ROWS = 8192
+
     def __init__(self, width: int, hidden: int):
         super().__init__()
         self.w12 = nn.Linear(width, 2 * hidden)
@@ -107,8 +128,15 @@ class SwiGLU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Any shape [..., width]."""
+        if not torch.is_grad_enabled():
+            return between(x, self.w12, self._gated, self.w3, self.ROWS)
         gate, value = self.w12(x).chunk(2, dim=-1)
         return self.w3(F.silu(gate) * value)
+
+    @staticmethod
+    def _gated(wide: Tensor) -> Tensor:
+        gate, value = wide.chunk(2, dim=-1)
+        return F.silu(gate, inplace=True).mul_(value)
 
 
 class Dino(nn.Module):
