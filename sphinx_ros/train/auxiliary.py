@@ -20,7 +20,7 @@ from sphinx_ros.world.truth import COLOURS, KINDS, SIZES
 
 MARKS = 24
 
-SUM_WEIGHT = 2.0
+SUM_WEIGHT = 10.0
 """Loss weight of how far the patches of a thing are from standing for exactly one thing."""
 
 

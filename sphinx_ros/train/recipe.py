@@ -58,7 +58,7 @@ TASK_WEIGHT = {
 otherwise drown among the digits of boxes and poses."""
 
 LOOK_WEIGHT = {
-    "count": 10.0,
+    "count": 20.0,
     "what_relation": 4.0,
     "colour": 2.0,
     "exist": 2.0,
