@@ -11,7 +11,7 @@ from small_network import SIZES, VARIANT
 from sphinx_ros.checkpoint import load_checkpoint, save_checkpoint
 from sphinx_ros.checkpoint.inspection import PARTS, differences, inspect
 from sphinx_ros.checkpoint.released import LLAMA_LICENCE, RELEASED, recognise
-from sphinx_ros.checkpoint.working import look_numbers
+from sphinx_ros.checkpoint.working import Held, look_numbers
 from sphinx_ros.cli import main
 from sphinx_ros.commands.inspecting import fit, sized
 from sphinx_ros.errors import CheckpointError
@@ -146,6 +146,15 @@ def test_what_a_look_holds_is_what_it_holds_on_a_device(folder):
     assert look_numbers(model) == pytest.approx(foreseen, rel=0.1)
     picture = 3 * model.config.image_size**2
     assert foreseen > picture, "more than the picture itself"
+
+
+def test_views_of_weights_are_not_held_anew():
+    weight, x = torch.ones(100, 30), torch.ones(2, 30)
+    with Held([weight]) as held:
+        y = torch.mm(x, weight.T, out=x.new_empty(2, 100))
+        assert (held.now, held.peak) == (800, 800)
+        del y
+    assert (held.now, held.peak) == (0, 800)
 
 
 @pytest.mark.parametrize("name, billions", [

@@ -7,6 +7,7 @@ it holds at each moment is added up: nothing is loaded and nothing computed. Kno
 from __future__ import annotations
 
 import weakref
+from collections.abc import Iterable
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -16,12 +17,16 @@ from sphinx_ros.model.sphinx import SphinxModel
 
 
 class Held(TorchDispatchMode):
-    """Counts the bytes of all tensors made while it is on: held now, and at most."""
+    """Counts the bytes of all tensors made while it is on: held now, and at most.
 
-    def __init__(self):
+    there: tensors that were there before, views of which are nothing new.
+    """
+
+    def __init__(self, there: Iterable[torch.Tensor]):
         super().__init__()
         self.now = self.peak = 0
-        self._known = weakref.WeakValueDictionary()
+        self._there = [tensor.untyped_storage() for tensor in there]
+        self._known = weakref.WeakValueDictionary({id(s): s for s in self._there})
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         out = func(*args, **(kwargs or {}))
@@ -51,7 +56,7 @@ def look_numbers(model: SphinxModel) -> int:
     image tokens, and needs it later.
     """
     side, like = model.config.image_size, model.norm.weight
-    picture = torch.zeros(1, 3, side, side, dtype=like.dtype, device=like.device)
-    with Held() as held:
+    with Held([*model.parameters(), *model.buffers()]) as held:
+        picture = torch.zeros(1, 3, side, side, dtype=like.dtype, device=like.device)
         model.encode_image(picture)
     return held.peak // like.element_size()
