@@ -12,6 +12,7 @@ import pytest
 import sphinx_ros
 from sphinx_ros.errors import Status
 from sphinx_ros.prompt.templates import Task
+from sphinx_ros.ros import start
 from sphinx_ros.types import COCO_KEYPOINTS, ScoreSource, Visibility
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -133,6 +134,16 @@ def test_the_ament_index_knows_the_package_and_ros2_run_its_executables(monkeypa
         capture_output=True, text=True, timeout=60, env=bare, cwd="/",
     )  # fmt: skip
     assert done.returncode == 2 and "dtype is 'int3'" in done.stderr
+
+
+@pytest.mark.parametrize("missing, remedy", [
+    ("rclpy", r"pip install '\.\[world,ros\]'"), ("sphinx_ros.msg", "SPHINX_ROS_INTERFACES=on"),
+])  # fmt: skip
+def test_commands_say_what_is_not_installed(monkeypatch, missing, remedy):
+    monkeypatch.setattr(start, "find_spec", lambda name: None if name == missing else name)
+    for command in (start.node, start.camera):
+        with pytest.raises(SystemExit, match=remedy):
+            command()
 
 
 def test_importing_the_package_loads_nothing_heavy():
