@@ -24,7 +24,8 @@ CHUNK = 8 << 20
 
 
 def forget(files) -> None:
-    """Ask the system to drop the files from its cache."""
+    """Ask the system to drop the files from its cache, which it does where nobody maps them."""
+    gc.collect()  # the network of the run before
     for path in files:
         with open(path, "rb") as file:
             os.fsync(file.fileno())
