@@ -1,6 +1,7 @@
 """`sphinx-ros convert` and `mix`: every bit arrives, and nothing half-written stays."""
 
 import json
+import mmap
 import os
 import shutil
 import signal
@@ -13,7 +14,7 @@ import torch
 from goldens import TOKENIZER
 from small_network import SIZES, VARIANT
 
-from sphinx_ros.checkpoint import load_checkpoint, open_checkpoint, save_checkpoint
+from sphinx_ros.checkpoint import load_checkpoint, open_checkpoint, pages, save_checkpoint
 from sphinx_ros.checkpoint.convert import convert
 from sphinx_ros.checkpoint.mix import mix
 from sphinx_ros.checkpoint.pages import maps_file, span
@@ -148,6 +149,20 @@ def test_what_one_file_holds_is_not_copied(two, tmp_path):
     assert some < on_disk(model) and "layers.0.attention.wq.weight" not in some  # in two shards
     smaller = on_disk(load_checkpoint(flat, quantise="int8", dtype=torch.bfloat16)[0])
     assert smaller == {key for key in on_disk(model) if not quantised(key)}
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="advises Linux")
+def test_a_system_that_can_not_fill_pages_reads_ahead(monkeypatch):
+    given, advise = [], pages._advise
+
+    def noted(start, end, advice):
+        given.append((advice, advise(start, end, advice)))
+        return given[-1][1]
+
+    monkeypatch.setattr(pages, "FILL", 9999)
+    monkeypatch.setattr(pages, "_advise", noted)
+    pages.read_ahead(torch.zeros(50_000))
+    assert given == [(9999, False), (mmap.MADV_WILLNEED, True)]
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asks /proc what is mapped")

@@ -24,12 +24,13 @@ def _libc():
     return ctypes.CDLL(None, use_errno=True)
 
 
-def _advise(start: int, end: int, advice: int) -> None:
-    """Advice about the whole pages between two addresses."""
+def _advise(start: int, end: int, advice: int) -> bool:
+    """Advice about the whole pages between two addresses; whether the system took it."""
     page = mmap.PAGESIZE
     start, end = -(-start // page) * page, end // page * page
-    if end > start:
-        _libc().madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), advice)
+    if end <= start:
+        return True
+    return _libc().madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), advice) == 0
 
 
 def span(tensor: Tensor) -> tuple[int, int]:
@@ -43,7 +44,8 @@ def span(tensor: Tensor) -> tuple[int, int]:
 def read_ahead(tensor: Tensor) -> None:
     """Have the file behind a tensor read now: a page at a time, as they are touched, is several
     times slower."""
-    _advise(*span(tensor), FILL)
+    if not _advise(*span(tensor), FILL):
+        _advise(*span(tensor), mmap.MADV_WILLNEED)  # an older system begins to read, and goes on
 
 
 def large_pages(tensor: Tensor) -> None:
