@@ -5,6 +5,7 @@ import threading
 import torch
 from timm.layers import Mlp
 
+from sphinx_ros.model import vision
 from sphinx_ros.model.scratch import Scratch
 from sphinx_ros.model.vision import RowsMlp, SwiGLU
 
@@ -32,10 +33,10 @@ def test_threads_have_their_own():
     assert scratch.take((8,), like).data_ptr() == mine.data_ptr()
 
 
-def test_layers_give_the_same_with_and_without_gradients():
+def test_layers_give_the_same_with_and_without_gradients(monkeypatch):
     torch.manual_seed(0)
     convnext, gated = RowsMlp(Mlp(24, 96)), SwiGLU(24, 40)
-    convnext.ROWS = gated.ROWS = 100  # several pieces, the last one shorter
+    monkeypatch.setattr(vision, "ROWS", 100)  # several pieces, the last one shorter
     x = torch.randn(2, 13, 13, 24)
     for layer in (convnext, gated):
         plain = layer(x)

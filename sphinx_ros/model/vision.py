@@ -65,14 +65,21 @@ def build_convnext(size: ConvNextTower) -> nn.Module:
     return trunk
 
 
-def between(x: Tensor, first: nn.Module, act: Callable, second: nn.Module, rows: int) -> Tensor:
-    """second(act(first(x))) for x [..., C] without gradients, at most so many rows at a time.
+ROWS = 8192
+"""Rows that :func:`between` takes at a time. Between a ConvNeXt block's layers the map has four
+times its channels: in the first stage of a 512 pixel view that would be 0.1 GB of float32, the
+most that a look ever holds. Where there are fewer rows the weights, which may have to be made
+floating point, are the larger part, and should be used once."""
+
+
+def between(x: Tensor, first: nn.Module, act: Callable, second: nn.Module) -> Tensor:
+    """second(act(first(x))) for x [..., C] without gradients, at most ROWS rows at a time.
 
     What the first layer makes is by far the widest: it lies in memory that the next block uses
     again, and ``act`` works in place on it (it may return a part of it).
     """
     flat = x.flatten(0, -2)
-    pieces = max(1, math.ceil(len(flat) / rows))
+    pieces = max(1, math.ceil(len(flat) / ROWS))
     each = max(1, math.ceil(len(flat) / pieces))
     wide = SCRATCH.take((each, first.out_features), flat)
     out = flat.new_empty(len(flat), second.out_features)
@@ -82,14 +89,7 @@ def between(x: Tensor, first: nn.Module, act: Callable, second: nn.Module, rows:
 
 
 class RowsMlp(nn.Module):
-    """A ConvNeXt block's two linear layers, at most so many places of the map at a time.
-
-    Between them the map has four times its channels: in the first stage of a 512 pixel view that
-    would be 0.1 GB of float32, the most that a look ever holds. In the last stages there are few
-    places, and there the weights should not be made floating point more often than need be.
-    """
-
-    ROWS = 8192
+    """A ConvNeXt block's two linear layers, so many places of the map at a time."""
 
     def __init__(self, mlp: nn.Module):
         super().__init__()
@@ -99,7 +99,7 @@ class RowsMlp(nn.Module):
         """[..., C] to [..., C]."""
         if torch.is_grad_enabled():
             return self.fc2(F.gelu(self.fc1(x)))
-        return between(x, self.fc1, lambda wide: F.gelu(wide, out=wide), self.fc2, self.ROWS)
+        return between(x, self.fc1, lambda wide: F.gelu(wide, out=wide), self.fc2)
 
 
 def convnext_map(trunk: nn.Module, x: Tensor) -> Tensor:
@@ -119,8 +119,6 @@ def convnext_tokens(trunk: nn.Module, x: Tensor, grid: int) -> Tensor:
 class SwiGLU(nn.Module):
     """DINOv2's gated MLP with its fused input projection ``w12`` = [gate; value]."""
 
-    ROWS = 8192
-
     def __init__(self, width: int, hidden: int):
         super().__init__()
         self.w12 = nn.Linear(width, 2 * hidden)
@@ -129,7 +127,7 @@ class SwiGLU(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Any shape [..., width]."""
         if not torch.is_grad_enabled():
-            return between(x, self.w12, self._gated, self.w3, self.ROWS)
+            return between(x, self.w12, self._gated, self.w3)
         gate, value = self.w12(x).chunk(2, dim=-1)
         return self.w3(F.silu(gate) * value)
 

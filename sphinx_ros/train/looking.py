@@ -23,7 +23,7 @@ from sphinx_ros.image.letterbox import Letterbox
 from sphinx_ros.model.decoder import Attention, RMSNorm, rotate
 from sphinx_ros.prompt.templates import plural
 from sphinx_ros.train import recipe
-from sphinx_ros.train.targets import anchors, patch_at
+from sphinx_ros.train.targets import patch_at
 from sphinx_ros.world.nouns import Noun
 from sphinx_ros.world.truth import COLOURS, KINDS, SIZES, Observation
 
@@ -62,8 +62,8 @@ class Gaze:
         present = set(np.unique(owners).tolist())
         # what is too small to own a patch is where its middle is
         self.patches = [
-            -1 if number + 1 in present else anchor
-            for number, anchor in enumerate(anchors(truth, owners))
+            -1 if number in present else self.patch(*thing.centre)
+            for number, thing in enumerate(truth.objects, start=1)
         ]
 
     def patch(self, x: float, y: float) -> int:

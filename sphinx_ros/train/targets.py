@@ -105,23 +105,6 @@ def patch_at(place: Letterbox, grid: int, x: float, y: float) -> int:
     return row * grid + column
 
 
-def anchors(truth: Observation, owners: np.ndarray) -> list[int]:
-    """One patch for each thing: of those it owns the one nearest to its middle, else the one
-    that its middle is in."""
-    grid = owners.shape[0]
-    place = Letterbox.of(truth.camera.width, truth.camera.height)
-    out = []
-    for number, thing in enumerate(truth.objects, start=1):
-        rows, columns = np.nonzero(owners == number)
-        if not len(rows):
-            out.append(patch_at(place, grid, *thing.centre))
-            continue
-        u, v = place.to_square(*map(float, thing.centre))
-        nearest = np.hypot((columns + 0.5) / grid - u, (rows + 0.5) / grid - v).argmin()
-        out.append(int(rows[nearest] * grid + columns[nearest]))
-    return out
-
-
 def anchor_shares(truth: Observation, owners: np.ndarray) -> np.ndarray:
     """How much each patch stands for its thing: [P] float32, the patches of a thing sum to one.
 
