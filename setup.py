@@ -62,13 +62,18 @@ def run_cmake() -> None:
     environment.pop("PYTHONPATH", None)
     environment.pop("PYTHONNOUSERSITE", None)
     configure = [
-        cmake, "-S", str(ROOT), "-B", str(BUILD / "cmake"),
-        "-DCMAKE_BUILD_TYPE=Release", "-DBUILD_TESTING=OFF",
+        cmake,
+        "-S",
+        str(ROOT),
+        "-B",
+        str(BUILD / "cmake"),
+        "-DCMAKE_BUILD_TYPE=Release",
+        "-DBUILD_TESTING=OFF",
         f"-DCMAKE_INSTALL_PREFIX={STAGE}",
         f"-DCMAKE_PREFIX_PATH={';'.join(PREFIXES)}",
         f"-DPython3_EXECUTABLE={sys.executable}",
         f"-DSPHINX_ROS_PYTHON={sys.executable}",
-    ]  # fmt: skip
+    ]
     if (Path(sys.prefix) / "share" / "ament_cmake").is_dir():
         configure.append(f"-DCMAKE_PROJECT_INCLUDE={ROOT / 'cmake' / 'pypi_wheels.cmake'}")
     shutil.rmtree(STAGE, ignore_errors=True)
@@ -102,7 +107,7 @@ def staged_files() -> list[tuple[str, list[str]]]:
     return list(folders.items())
 
 
-class build_interfaces(Command):  # noqa: N801, setuptools shows the name
+class build_interfaces(Command):
     """CMake, as one of the steps of `build`; an editable installation runs it too."""
 
     description = "build the ROS interfaces and executables with CMake"

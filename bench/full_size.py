@@ -46,7 +46,7 @@ def write_tokenizer(path: Path, pieces: int) -> None:
     sentencepiece model is a piece, with 1 its text, 2 its score (float), 3 its type (3: control).
     """
     from sphinx_ros.prompt.tokenizer import Tokenizer
-    from sphinx_ros.world.vocabulary import train_tokenizer
+    from sphinx_ros.world.demo_tokenizer import train_tokenizer
 
     train_tokenizer(path)
     with path.open("ab") as file:

@@ -23,10 +23,11 @@ from sphinx_ros.world.clip import read_clip
 QUESTIONS = {
     "ground": lambda seen: seen.ground("the person"),
     "detect": lambda seen: seen.detect("objects"),
-    "pose": lambda seen: seen.pose((0.3 * seen.width, 0.1 * seen.height, 0.7 * seen.width,
-                                    0.95 * seen.height)),
+    "pose": lambda seen: seen.pose(
+        (0.3 * seen.width, 0.1 * seen.height, 0.7 * seen.width, 0.95 * seen.height)
+    ),
     "ask": lambda seen: seen.ask("How many objects are there?"),
-}  # fmt: skip
+}
 
 
 def timed(call) -> tuple[float, object]:

@@ -80,13 +80,15 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("checkpoint", metavar="X", help="a name or a folder")
-    parser.add_argument("--dtype", choices=("float32", "float16", "bfloat16"),
-                        help="default: as stored")  # fmt: skip
+    parser.add_argument(
+        "--dtype", choices=("float32", "float16", "bfloat16"), help="default: as stored"
+    )
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    rows = measure(options.checkpoint, options.dtype and getattr(torch, options.dtype),
-                   options.repeat)  # fmt: skip
+    rows = measure(
+        options.checkpoint, options.dtype and getattr(torch, options.dtype), options.repeat
+    )
     for name, value in rows.items():
         print(f"{name:22}{value:9.3f}")
     if options.json:

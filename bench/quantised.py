@@ -38,9 +38,10 @@ def decoder_bytes(model: torch.nn.Module) -> int:
     """Bytes of what the linear layers of the decoder store."""
     return sum(
         t.numel() * t.element_size()
-        for name, module in model.named_modules() if quantised(name)
+        for name, module in model.named_modules()
+        if quantised(name)
         for t in (*module.parameters(), *module.buffers())
-    )  # fmt: skip
+    )
 
 
 @torch.inference_mode()
@@ -48,8 +49,9 @@ def measure(name: str, store: WeightStore, kinds: list[str], folder: Path) -> di
     """A row of the table."""
     golden = Golden(name)
     variant = golden.settings["llama_type"]
-    save_checkpoint(golden.build(store), golden.params, variant, TOKENIZER, folder,
-                    dtype=torch.bfloat16)  # fmt: skip
+    save_checkpoint(
+        golden.build(store), golden.params, variant, TOKENIZER, folder, dtype=torch.bfloat16
+    )
     ids = torch.from_numpy(golden["prompt_ids"])[None]
     official = torch.from_numpy(golden["logits_img"]).float()
     row: dict[str, float] = {}

@@ -60,9 +60,13 @@ def sphinx_node(context):
     given = {name: LaunchConfiguration(name).perform(context) for name, *_ in ARGUMENTS}
     overrides = {"use_sim_time": given["use_sim_time"] == "true"}
     for name, kind in (
-        ("checkpoint", str), ("device", str), ("devices", list[str]), ("quantise", str),
-        ("image_transport", str), ("queries", list[str]),
-    ):  # fmt: skip
+        ("checkpoint", str),
+        ("device", str),
+        ("devices", list[str]),
+        ("quantise", str),
+        ("image_transport", str),
+        ("queries", list[str]),
+    ):
         if given[name]:
             overrides[name] = ParameterValue(LaunchConfiguration(name), value_type=kind)
     remappings = [("image", given["image"])]
@@ -90,6 +94,4 @@ def generate_launch_description():
         )
         for name, default, description in ARGUMENTS
     ]
-    return LaunchDescription(
-        [*declared, transport(), OpaqueFunction(function=sphinx_node)]
-    )
+    return LaunchDescription([*declared, transport(), OpaqueFunction(function=sphinx_node)])

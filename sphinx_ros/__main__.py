@@ -2,7 +2,7 @@
 
 import sys
 
-from sphinx_ros.cli import main
+from sphinx_ros.commands.cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -17,18 +17,19 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from sphinx_ros.device import choose_device, choose_dtype, memory_named
+from sphinx_ros.engine.rows import generate_batch, seeded
 from sphinx_ros.errors import BadRequest, SphinxError
-from sphinx_ros.generate import generate_batch, seeded
-from sphinx_ros.image.views import preprocess
-from sphinx_ros.prompt.templates import END_SIGNAL, conversation
-from sphinx_ros.quantities import KINDS
+from sphinx_ros.image.pixels import preprocess
+from sphinx_ros.model.quantities import KINDS
+from sphinx_ros.prompt.conversation import END_SIGNAL, conversation
+from sphinx_ros.runtime.device import choose_device, choose_dtype
+from sphinx_ros.runtime.memory import memory_named
 from sphinx_ros.seen import Seen
 
 
 def _load(checkpoint, devices: list[torch.device], load):
     """A network in this process, or the leader of one in several."""
-    from sphinx_ros import team
+    from sphinx_ros.runtime import team
 
     if team.under_torchrun() > 1:
         return team.join_torchrun(checkpoint, load)
@@ -173,8 +174,10 @@ class Sphinx:
     def _stop_ids(self, symbols: Sequence[str]) -> list[list[int]]:
         ids = [[self.tokenizer.eos_id]]
         for symbol in symbols:
-            ids += [self.tokenizer.encode_segment(symbol),
-                    self.tokenizer.encode_wo_prefix_space(symbol)]  # fmt: skip
+            ids += [
+                self.tokenizer.encode_segment(symbol),
+                self.tokenizer.encode_wo_prefix_space(symbol),
+            ]
         return ids
 
     def chat(self, turns: Sequence[tuple[str, str | None]], rgb=None, **sampling) -> str:

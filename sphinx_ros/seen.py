@@ -13,17 +13,20 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from sphinx_ros.device import memory_named
+from sphinx_ros.engine.prefix import common_length, question_prefix
+from sphinx_ros.engine.rows import decode
+from sphinx_ros.engine.watch import Deadline, Watch
 from sphinx_ros.errors import BadRequest, SphinxError, Status
-from sphinx_ros.generate import decode
 from sphinx_ros.image.letterbox import Letterbox
+from sphinx_ros.prompt.conversation import END_SIGNAL, conversation
+from sphinx_ros.prompt.english import singular
 from sphinx_ros.prompt.parse import denies, parse
-from sphinx_ros.prompt.prefix import common_length, question_prefix
 from sphinx_ros.prompt.results import to_detections, to_poses
 from sphinx_ros.prompt.scores import span_scorer
-from sphinx_ros.prompt.templates import END_SIGNAL, Task, conversation, question, singular
+from sphinx_ros.prompt.wording import question
+from sphinx_ros.runtime.memory import memory_named
+from sphinx_ros.tasks import Task
 from sphinx_ros.types import Answer, Box, Detection, Pose, Results, Timing
-from sphinx_ros.watch import Deadline, Watch
 
 MAX_TEXT = 1000
 """Characters a question may have; longer ones are refused before the model sees them."""
@@ -158,11 +161,13 @@ class Seen:
 
     def _answer(self, task: Task, asked: str, options: dict) -> Answer:
         written = self._write(task, asked, **options)
-        found, points, unread = to_detections(parse(written.text), self._place, "",
-                                              score=written.score)  # fmt: skip
+        found, points, unread = to_detections(
+            parse(written.text), self._place, "", score=written.score
+        )
         report = written.report(bool(written.text.strip()))
-        return Answer(written.text.strip(), found, points, unread=unread, score=written.mean(),
-                      **report)  # fmt: skip
+        return Answer(
+            written.text.strip(), found, points, unread=unread, score=written.mean(), **report
+        )
 
     @torch.inference_mode()
     def _write(
@@ -214,8 +219,12 @@ class Written:
         status = Status.OK if found else Status.PARSE_FAILED
         if not found and denies(self.text):
             status = Status.NOT_FOUND
-        return {"raw_text": self.text, "status": status, "milliseconds": self.milliseconds,
-                "tokens": len(self.probabilities)}  # fmt: skip
+        return {
+            "raw_text": self.text,
+            "status": status,
+            "milliseconds": self.milliseconds,
+            "tokens": len(self.probabilities),
+        }
 
     def mean(self) -> float:
         """Geometric mean of the probabilities of all tokens; NaN for an empty answer."""

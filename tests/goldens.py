@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from sphinx_ros.image.views import preprocess
+from sphinx_ros.image.pixels import preprocess
 from sphinx_ros.model.config import ModelConfig
 from sphinx_ros.model.sphinx import SphinxModel
 

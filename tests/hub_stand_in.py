@@ -86,13 +86,20 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return self._json({"error": "no such folder"}, 404, "EntryNotFound")
         rows = []
         for path in sorted((self.hub.folder / folder).iterdir()):
-            row = {"type": "directory", "oid": "0" * 40, "size": 0,
-                   "path": str(path.relative_to(self.hub.folder))}  # fmt: skip
+            row = {
+                "type": "directory",
+                "oid": "0" * 40,
+                "size": 0,
+                "path": str(path.relative_to(self.hub.folder)),
+            }
             if path.is_file():
                 row |= {"type": "file", "size": path.stat().st_size}
                 if path.suffix in (".pth", ".safetensors", ".model"):
-                    row["lfs"] = {"oid": self.hub.sha256(path), "size": row["size"],
-                                  "pointerSize": 130}  # fmt: skip
+                    row["lfs"] = {
+                        "oid": self.hub.sha256(path),
+                        "size": row["size"],
+                        "pointerSize": 130,
+                    }
             rows.append(row)
         return self._json(rows)
 

@@ -37,8 +37,11 @@ def process(module: str, *arguments: str, log: Path):
     with log.open("w") as out:
         started = subprocess.Popen(
             [sys.executable, "-m", module, "--ros-args", *arguments],
-            stdout=out, stderr=subprocess.STDOUT, env=environment(), cwd=ROOT,
-        )  # fmt: skip
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            env=environment(),
+            cwd=ROOT,
+        )
     try:
         yield started
     finally:

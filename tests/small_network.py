@@ -15,14 +15,16 @@ import torch
 import torch.nn.functional as F
 
 from sphinx_ros.checkpoint import save_checkpoint
-from sphinx_ros.image.views import preprocess
+from sphinx_ros.image.pixels import preprocess
 from sphinx_ros.model.config import ModelConfig
 from sphinx_ros.model.sphinx import SphinxModel
-from sphinx_ros.prompt.templates import END_SIGNAL, Task, conversation, question
+from sphinx_ros.prompt.conversation import END_SIGNAL, conversation
 from sphinx_ros.prompt.tokenizer import Tokenizer
+from sphinx_ros.prompt.wording import question
+from sphinx_ros.tasks import Task
 from sphinx_ros.train.network import initialise
 from sphinx_ros.types import COCO_KEYPOINTS
-from sphinx_ros.world.vocabulary import train_tokenizer
+from sphinx_ros.world.demo_tokenizer import train_tokenizer
 
 VARIANT = "llama_ens"
 SIZES = {
@@ -100,14 +102,18 @@ def teach(model: SphinxModel, tokenizer: Tokenizer, steps: int = 120) -> float:
         starts.append(len(tokenizer.encode(prompt, True, False)))
     width = max(map(len, rows))
     tokens = torch.tensor([row + [0] * (width - len(row)) for row in rows])
-    learnt = torch.tensor([[s <= i < len(r) for i in range(width)] for s, r in
-                           zip(starts, rows, strict=True)])  # fmt: skip
+    learnt = torch.tensor(
+        [[s <= i < len(r) for i in range(width)] for s, r in zip(starts, rows, strict=True)]
+    )
     size = model.config.image_size
     seen = [preprocess(picture(*wh, seed=i), size) for i in range(2) for wh in PICTURE_SIZES]
     with torch.no_grad():
         images = model.encode_image(torch.from_numpy(np.stack(seen)))
-    decoder = [p for n, p in model.named_parameters()
-               if n.startswith(("layers", "norm", "output", "tok_emb"))]  # fmt: skip
+    decoder = [
+        p
+        for n, p in model.named_parameters()
+        if n.startswith(("layers", "norm", "output", "tok_emb"))
+    ]
     optimizer = torch.optim.AdamW(decoder, lr=6e-3, weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 6e-3, total_steps=steps)
     draw = torch.Generator().manual_seed(0)

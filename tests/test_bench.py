@@ -47,8 +47,14 @@ def test_full_size_measures_what_it_says(full_size, tmp_path):
     options = SimpleNamespace(dtype="bfloat16", quantise=None, tokens=4)
     picture = np.zeros((40, 60, 3), np.uint8)
     rows = full_size.measure(folder, picture, options)
-    for name in ("load_s", "look_s", "prefill_s", "token_s", "look_tflop",
-                 "float32_product_gflops"):  # fmt: skip
+    for name in (
+        "load_s",
+        "look_s",
+        "prefill_s",
+        "token_s",
+        "look_tflop",
+        "float32_product_gflops",
+    ):
         assert rows[name] > 0, name
     assert rows["peak_over_weights"] >= 0  # of a process that had more memory before, 0
     text = full_size.table(rows)

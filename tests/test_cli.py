@@ -16,16 +16,19 @@ import pytest
 from small_network import ANSWERS, MUG, PERSON, picture, taught_checkpoint
 
 from sphinx_ros.checkpoint.layout import ASSETS
-from sphinx_ros.cli import VERBS, main
+from sphinx_ros.commands.cli import VERBS, main
 from sphinx_ros.image.letterbox import Letterbox
-from sphinx_ros.interrupts import held_back
-from sphinx_ros.prompt.templates import Task, question
+from sphinx_ros.prompt.wording import question
+from sphinx_ros.runtime.interrupts import held_back
+from sphinx_ros.tasks import Task
 from sphinx_ros.types import COCO_KEYPOINTS
 
 KEYS = ["image", "width", "height", "task", "text", "status", "answer", "results", "score",
         "raw_text", "unread", "milliseconds", "tokens"]  # fmt: skip
-BOX_OF = {name: ",".join(f"{v:.1f}" for v in Letterbox.of(64, 48).box_to_source(box))
-          for name, box in (("mug", MUG), ("person", PERSON))}  # fmt: skip
+BOX_OF = {
+    name: ",".join(f"{v:.1f}" for v in Letterbox.of(64, 48).box_to_source(box))
+    for name, box in (("mug", MUG), ("person", PERSON))
+}
 
 
 @pytest.fixture(scope="module")
@@ -303,8 +306,13 @@ def test_bad_checkpoints_and_devices(run, photo, tmp_path, checkpoint):
 def test_bad_save_targets(run, photo, tmp_path):
     (tmp_path / "folder").mkdir()
     shutil.copy(photo, tmp_path / "folder")
-    for target in (tmp_path / "out.txt", tmp_path / "out", tmp_path / "folder", photo,
-                   tmp_path / "no" / "such" / "out.png"):  # fmt: skip
+    for target in (
+        tmp_path / "out.txt",
+        tmp_path / "out",
+        tmp_path / "folder",
+        photo,
+        tmp_path / "no" / "such" / "out.png",
+    ):
         check_refused(run("caption", photo, "--save", target, "--checkpoint", "none"), str(target))
     check_refused(run("caption", tmp_path / "folder", "--save", tmp_path / "folder"), "overwrite")
     check_refused(run("caption", tmp_path / "folder", "--save", photo), "folder")
@@ -345,14 +353,20 @@ def start(*words, **options):
     command = [sys.executable, "-m", "sphinx_ros", *map(str, words)]
     # tests that run in the background have Ctrl-C ignored, and would hand that down
     options["preexec_fn"] = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
-    return subprocess.Popen(command, env=environment, text=True, stdout=subprocess.PIPE,
-                            stderr=subprocess.PIPE, **options)  # fmt: skip
+    return subprocess.Popen(
+        command,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        **options,
+    )
 
 
 def test_help_is_quick_and_loads_nothing_heavy():
     names = "torch numpy cv2 timm transformers open_clip mujoco rclpy"
     script = (
-        "import sys; from sphinx_ros.cli import main; main(['--help']); "
+        "import sys; from sphinx_ros.commands.cli import main; main(['--help']); "
         f"sys.exit(' '.join(n for n in {names.split()!r} if n in sys.modules) or 0)"
     )
     root = str(Path(__file__).parents[1])
@@ -399,8 +413,20 @@ def test_the_bundled_model_scores_what_its_card_says(run, tmp_path, demo):
     pytest.importorskip("mujoco", reason="the simulated tabletop needs mujoco")
     stated = json.loads((ASSETS / "demo" / "scores.json").read_text())
     target = tmp_path / "scores.json"
-    code, _, _ = run("eval", "world", "--checkpoint", demo, "--scenes", "24", "--seed", "77",
-                     "--processes", "1", "--json", target)  # fmt: skip
+    code, _, _ = run(
+        "eval",
+        "world",
+        "--checkpoint",
+        demo,
+        "--scenes",
+        "24",
+        "--seed",
+        "77",
+        "--processes",
+        "1",
+        "--json",
+        target,
+    )
     measured = json.loads(target.read_text())
     assert code == 0
     for name, slack in (("refer.acc50", 0.2), ("detect.f1", 0.2), ("qa.acc", 0.15)):

@@ -20,15 +20,16 @@ from sphinx_ros.checkpoint.mix import mix
 from sphinx_ros.checkpoint.pages import maps_file, span
 from sphinx_ros.checkpoint.stored import as_bytes, same_bits
 from sphinx_ros.checkpoint.writing import ALIGNED
-from sphinx_ros.cli import main
+from sphinx_ros.commands.cli import main
 from sphinx_ros.errors import BadRequest, CheckpointError
 from sphinx_ros.model.config import ModelConfig
 from sphinx_ros.model.quant import quantised
 from sphinx_ros.model.sphinx import SphinxModel
 
 MOE = {k: v for k, v in SIZES.items() if k != "multiple_of"} | {
-    "hidden_dim": 48, "moe": {"num_experts": 4, "num_experts_per_tok": 2},
-}  # fmt: skip
+    "hidden_dim": 48,
+    "moe": {"num_experts": 4, "num_experts_per_tok": 2},
+}
 FIRST = "consolidated.00-of-02.model.pth"
 
 
@@ -70,8 +71,12 @@ def same(a, b):
 def test_there_and_back_again(two, tmp_path, shards):
     flat = convert(two, tmp_path / "flat")
     assert sorted(p.name for p in flat.iterdir()) == [
-        "LICENSE", "config.json", "meta.json", "model.safetensors", "tokenizer.model",
-    ]  # fmt: skip
+        "LICENSE",
+        "config.json",
+        "meta.json",
+        "model.safetensors",
+        "tokenizer.model",
+    ]
     same(two, flat)
     back = convert(flat, tmp_path / "back", shards=shards)
     same(two, back)
@@ -220,7 +225,7 @@ def test_damaged_safetensors(two, tmp_path, damage):
 def test_a_full_disk_leaves_nothing(two, tmp_path):
     """RLIMIT_FSIZE stands for the disk: writing fails in the middle of a file."""
     code = (
-        "import resource, signal, sys; from sphinx_ros.cli import main;"
+        "import resource, signal, sys; from sphinx_ros.commands.cli import main;"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000));"
         "sys.exit(main(sys.argv[1:]))"
@@ -243,15 +248,16 @@ def test_interrupted(two, tmp_path, end):
     """Ctrl-C cleans up; what a kill leaves is no checkpoint, and the next run deletes it."""
     code = (
         "import sys, time; import sphinx_ros.checkpoint.writing as w;"
-        "from sphinx_ros.cli import main;"
+        "from sphinx_ros.commands.cli import main;"
         "write = w.SafetensorsSet.write\n"
         "def slow(*a): print('.', flush=True); time.sleep(0.05); return write(*a)\n"
         "w.SafetensorsSet.write = slow\n"
         "sys.exit(main(sys.argv[1:]))"
     )
     words = [sys.executable, "-c", code, "convert", two, tmp_path / "out"]
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                               preexec_fn=hears_ctrl_c)  # fmt: skip
+    process = subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, preexec_fn=hears_ctrl_c
+    )
     process.stdout.readline()
     process.send_signal(end)
     assert process.wait(60) == (130 if end == signal.SIGINT else -9)
@@ -315,8 +321,12 @@ def test_mix_is_the_weighted_sum(tmp_path):
     a, b = (
         checkpoint(tmp_path / name, 2, seed, dtype=torch.float32) for seed, name in enumerate("ab")
     )
-    made = mix([a, b], [0.75, 0.25], tmp_path / "m",
-               {"layers.": [1, 0], "layers.1.": [0, 1], "visual_proj": [2, -1]})  # fmt: skip
+    made = mix(
+        [a, b],
+        [0.75, 0.25],
+        tmp_path / "m",
+        {"layers.": [1, 0], "layers.1.": [0, 1], "visual_proj": [2, -1]},
+    )
     one, two, out = contents(a), contents(b), contents(made)
     for key in out:
         wa, wb = 0.75, 0.25

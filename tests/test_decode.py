@@ -27,7 +27,7 @@ def with_alpha(picture):
 
 
 def to8(value) -> int:
-    return int(round(int(value) * 255 / 65535))
+    return round(int(value) * 255 / 65535)
 
 
 RGB16 = RGB.astype(np.uint16) * 257

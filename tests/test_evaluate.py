@@ -8,16 +8,31 @@ import pytest
 from small_network import ANSWERS, picture, taught_checkpoint
 from synthetic import random_observation as observation
 
-from sphinx_ros.evaluate import scores as s
-from sphinx_ros.evaluate.world import BARS, report, write
-from sphinx_ros.prompt.templates import Task
-from sphinx_ros.world.tasks import turns
+from sphinx_ros.evaluate import metrics as s
+from sphinx_ros.evaluate.tabletop import BARS, report, write
+from sphinx_ros.tasks import Task
+from sphinx_ros.world.exercises import turns
 
-EVERYTHING = {kind: 2 for kind in (
-    "attribute", "size", "ordinal", "relation", "superlative", "detect", "detect_none",
-    "detect_all", "pose", "describe", "count", "colour", "exist", "relation_yesno",
-    "what_relation",
-)}  # fmt: skip
+EVERYTHING = {
+    kind: 2
+    for kind in (
+        "attribute",
+        "size",
+        "ordinal",
+        "relation",
+        "superlative",
+        "detect",
+        "detect_none",
+        "detect_all",
+        "pose",
+        "describe",
+        "count",
+        "colour",
+        "exist",
+        "relation_yesno",
+        "what_relation",
+    )
+}
 
 
 def asked(number: int = 40):
@@ -97,7 +112,7 @@ def test_batched_questions_answer_as_single_ones():
 
     from sphinx_ros import Sphinx
     from sphinx_ros.evaluate.batch import BatchAsker
-    from sphinx_ros.image.views import preprocess
+    from sphinx_ros.image.pixels import preprocess
 
     sphinx = Sphinx.from_pretrained(taught_checkpoint())
     pictures = [picture(64, 48, 1), picture(48, 64, 2), picture(40, 40, 3)]
@@ -107,6 +122,8 @@ def test_batched_questions_answer_as_single_ones():
     questions = list(ANSWERS)
     for turn in range(0, len(questions) - 2, 2):  # questions of different lengths side by side
         mixed = questions[turn : turn + 3]
-        single = [sphinx.chat([(q, None)], p, max_new_tokens=300) for q, p in
-                  zip(mixed, pictures, strict=True)]  # fmt: skip
+        single = [
+            sphinx.chat([(q, None)], p, max_new_tokens=300)
+            for q, p in zip(mixed, pictures, strict=True)
+        ]
         assert asker.ask(mixed) == single

@@ -14,7 +14,7 @@ from small_network import SIZES, VARIANT
 
 from sphinx_ros.checkpoint import load_checkpoint, save_checkpoint
 from sphinx_ros.checkpoint.hub import Source, cached, parse, resolve
-from sphinx_ros.cli import main
+from sphinx_ros.commands.cli import main
 from sphinx_ros.errors import CheckpointError
 from sphinx_ros.model.config import ModelConfig
 from sphinx_ros.model.sphinx import SphinxModel
@@ -53,8 +53,11 @@ def hub(repository, tmp_path, monkeypatch):
 
 
 def downloads(hub):
-    return [path.rpartition("/")[2] for method, path, _ in hub.asked if
-            method == "GET" and "/resolve/" in path]  # fmt: skip
+    return [
+        path.rpartition("/")[2]
+        for method, path, _ in hub.asked
+        if method == "GET" and "/resolve/" in path
+    ]
 
 
 def test_a_folder_arrives_once(hub, repository):
@@ -102,7 +105,7 @@ def test_a_killed_download_goes_on(hub, tmp_path):
     hub.pause = 0.05
     code = (
         "import sys; import huggingface_hub.constants as c; c.DOWNLOAD_CHUNK_SIZE = 1 << 14;"
-        "from sphinx_ros.cli import main; sys.exit(main(sys.argv[1:]))"
+        "from sphinx_ros.commands.cli import main; sys.exit(main(sys.argv[1:]))"
     )
     command = [sys.executable, "-c", code, "fetch", NAME]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
@@ -126,8 +129,10 @@ def test_a_killed_download_goes_on(hub, tmp_path):
 def test_two_starts_at_once(hub):
     hub.pause = 0.01
     command = [sys.executable, "-m", "sphinx_ros", "fetch", NAME]
-    both = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-            for _ in range(2)]  # fmt: skip
+    both = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        for _ in range(2)
+    ]
     folders = {process.communicate(timeout=240)[0] for process in both}
     assert len(folders) == 1
     load_checkpoint(folders.pop().decode().strip())
@@ -173,14 +178,17 @@ def test_no_space(hub, monkeypatch):
     assert not downloads(hub)
 
 
-@pytest.mark.parametrize("name, words", [
-    (f"hf://{REPOSITORY}/weights/notes", "is no checkpoint folder, it holds config.json"),
-    (f"hf://{REPOSITORY}/weights/none", "has no 'weights/none'"),
-    ("hf://owner/nothing/x", "there is no repository 'owner/nothing'"),
-    ("hf://owner", "is not hf://owner/repo/folder"),
-    (f"hf://{REPOSITORY}/../../etc", "is not hf://owner/repo/folder"),
-    ("hf://", "is not hf://"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "name, words",
+    [
+        (f"hf://{REPOSITORY}/weights/notes", "is no checkpoint folder, it holds config.json"),
+        (f"hf://{REPOSITORY}/weights/none", "has no 'weights/none'"),
+        ("hf://owner/nothing/x", "there is no repository 'owner/nothing'"),
+        ("hf://owner", "is not hf://owner/repo/folder"),
+        (f"hf://{REPOSITORY}/../../etc", "is not hf://owner/repo/folder"),
+        ("hf://", "is not hf://"),
+    ],
+)
 def test_what_is_no_checkpoint(hub, name, words):
     with pytest.raises(CheckpointError, match=words):
         resolve(name)
@@ -192,12 +200,15 @@ def test_a_server_that_fails(hub):
         resolve(NAME)
 
 
-@pytest.mark.parametrize("name, source", [
-    ("hf://a/b", Source("a/b", "")),
-    ("hf://a/b/c/d", Source("a/b", "c/d")),
-    ("hf://a/b@main/c", Source("a/b", "c", "main")),
-    ("hf://a-1/b.2@v1.0/c", Source("a-1/b.2", "c", "v1.0")),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "name, source",
+    [
+        ("hf://a/b", Source("a/b", "")),
+        ("hf://a/b/c/d", Source("a/b", "c/d")),
+        ("hf://a/b@main/c", Source("a/b", "c", "main")),
+        ("hf://a-1/b.2@v1.0/c", Source("a-1/b.2", "c", "v1.0")),
+    ],
+)
 def test_names(name, source):
     assert parse(name) == source
     assert parse(str(source)) == source

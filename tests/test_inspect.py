@@ -10,10 +10,10 @@ from small_network import SIZES, VARIANT
 
 from sphinx_ros.checkpoint import load_checkpoint, save_checkpoint
 from sphinx_ros.checkpoint.inspection import PARTS, differences, inspect
+from sphinx_ros.checkpoint.look_memory import Held, look_numbers
 from sphinx_ros.checkpoint.released import LLAMA_LICENCE, RELEASED, recognise
-from sphinx_ros.checkpoint.working import Held, look_numbers
-from sphinx_ros.cli import main
-from sphinx_ros.commands.inspecting import fit, sized
+from sphinx_ros.commands.cli import main
+from sphinx_ros.commands.inspect import fit, sized
 from sphinx_ros.errors import CheckpointError
 from sphinx_ros.model.config import ModelConfig
 from sphinx_ros.model.ranks import Ranks
@@ -134,8 +134,15 @@ def test_the_docs_have_the_same_table():
     for item in RELEASED.values():
         size = sized(item.gigabytes * 1e9) if item.gigabytes else "not seen"
         licence = "LLaMA 2" if item.licence == LLAMA_LICENCE else "Apache-2.0"
-        cells = (f"`{item.name}`", f"`{item.variant}`", item.config.image_size, item.shards, size,
-                 item.decimals, licence)  # fmt: skip
+        cells = (
+            f"`{item.name}`",
+            f"`{item.variant}`",
+            item.config.image_size,
+            item.shards,
+            size,
+            item.decimals,
+            licence,
+        )
         assert f"| {' | '.join(map(str, cells))} |" in docs, item.name
 
 
@@ -157,9 +164,15 @@ def test_views_of_weights_are_not_held_anew():
     assert (held.now, held.peak) == (0, 800)
 
 
-@pytest.mark.parametrize("name, billions", [
-    ("sphinx", 16.5), ("sphinx-1k", 16.5), ("sphinx-tiny-1k", 3.1), ("sphinx-moe-1k", 50.0),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "name, billions",
+    [
+        ("sphinx", 16.5),
+        ("sphinx-1k", 16.5),
+        ("sphinx-tiny-1k", 3.1),
+        ("sphinx-moe-1k", 50.0),
+    ],
+)
 def test_published_sizes(name, billions):
     """The table's sizes give the numbers of parameters that are known of these models."""
     item = RELEASED[name]
@@ -174,6 +187,9 @@ def test_published_sizes(name, billions):
 
 def test_words():
     assert [sized(n) for n in (7, 7_600, 7_600_000, 39.8e9)] == [
-        "7 B", "7.6 kB", "7.6 MB", "39.8 GB",
-    ]  # fmt: skip
+        "7 B",
+        "7.6 kB",
+        "7.6 MB",
+        "39.8 GB",
+    ]
     assert [fit(n, 100) for n in (50, 95, 101)] == ["fits", "just fits", "does not fit"]

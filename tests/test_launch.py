@@ -66,10 +66,20 @@ def test_demo_launch_starts_camera_and_node_and_ends_them(tmp_path):
     log = tmp_path / "launch.log"
     with log.open("w") as out:
         launched = subprocess.Popen(
-            [sys.executable, "-c", RUN, str(LAUNCH / "demo.launch.py"), "source:=clip",
-             "checkpoint:=/no/such/folder", "queries:=['detect: mug', 'pose']"],
-            stdout=out, stderr=subprocess.STDOUT, env=dict(os.environ), cwd=tmp_path,
-        )  # fmt: skip
+            [
+                sys.executable,
+                "-c",
+                RUN,
+                str(LAUNCH / "demo.launch.py"),
+                "source:=clip",
+                "checkpoint:=/no/such/folder",
+                "queries:=['detect: mug', 'pose']",
+            ],
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            env=dict(os.environ),
+            cwd=tmp_path,
+        )
     client = Client("launch")
     try:
         truths = client.listen(m.String, "/camera/world_camera/truth")

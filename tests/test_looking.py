@@ -13,8 +13,8 @@ from sphinx_ros.train.data import Packer
 from sphinx_ros.train.looking import COUNT_REFERENCES, HEADS, Gaze, looking_loss
 from sphinx_ros.train.network import Trained, initialise
 from sphinx_ros.train.targets import patch_owners
-from sphinx_ros.world.tasks import turns
-from sphinx_ros.world.vocabulary import train_tokenizer
+from sphinx_ros.world.demo_tokenizer import train_tokenizer
+from sphinx_ros.world.exercises import turns
 
 GRID = 12
 
@@ -75,7 +75,7 @@ def test_both_nouns_of_a_relation_look_at_their_own_thing(packer):
 
 def test_the_end_of_a_region_looks_at_what_is_in_it(packer):
     for _, gaze, item, question, _ in asked(packer, ["describe"]):
-        (at, seen), = shares(gaze.question(item, question)).items()
+        ((at, seen),) = shares(gaze.question(item, question)).items()
         assert question[at] == "]" and seen == {item.target["objects"][0] + 1: 1.0}
 
 
@@ -139,8 +139,13 @@ def test_the_loss_moves_attention_to_the_thing_and_leaves_the_other_heads_free(p
     x = torch.randn(1, length, config.dim, generator=torch.Generator().manual_seed(1))
     owner = torch.zeros(1, patches, dtype=torch.long)
     owner[0, 4:6] = 1
-    ends = ([length - 1, 1, -1, -1], [length - 2, 0, -1, -1], [length - 3, 1, 7, -1],
-            [length - 4, 1, -1, 0], [length - 4, 0, -1, 1])  # fmt: skip
+    ends = (
+        [length - 1, 1, -1, -1],
+        [length - 2, 0, -1, -1],
+        [length - 3, 1, 7, -1],
+        [length - 4, 1, -1, 0],
+        [length - 4, 0, -1, 1],
+    )
     looks = torch.tensor([[0, *end] for end in ends])
     mask = torch.ones(length, length, dtype=torch.bool).tril()[None, None]
     half = config.head_dim // 2
@@ -150,8 +155,17 @@ def test_the_loss_moves_attention_to_the_thing_and_leaves_the_other_heads_free(p
     optimizer = torch.optim.Adam(weights, lr=0.02)
     masses = []
     for _ in range(60):
-        loss, mass = looking_loss(layer.attention, layer.attention_norm, x, rope, mask, looks,
-                                  torch.ones(5), owner, first)  # fmt: skip
+        loss, mass = looking_loss(
+            layer.attention,
+            layer.attention_norm,
+            x,
+            rope,
+            mask,
+            looks,
+            torch.ones(5),
+            owner,
+            first,
+        )
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -9,15 +9,15 @@ import pytest
 pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 pytest.importorskip("sphinx_ros.msg", reason="the ROS interfaces are not built")
 
-from sphinx_ros.errors import BadRequest, Status  # noqa: E402
-from sphinx_ros.prompt.templates import Task  # noqa: E402
-from sphinx_ros.ros import messages as m  # noqa: E402
-from sphinx_ros.ros.demo_questions import Reply, judge, overlap, questions  # noqa: E402
-from sphinx_ros.ros.markers import lift, marker_array  # noqa: E402
-from sphinx_ros.ros.outcomes import Outcome, Times  # noqa: E402
-from sphinx_ros.ros.params import TABLE, Config, check  # noqa: E402
-from sphinx_ros.ros.queries import Query  # noqa: E402
-from sphinx_ros.types import (  # noqa: E402
+from sphinx_ros.errors import BadRequest, Status
+from sphinx_ros.prompt.queries import Query
+from sphinx_ros.ros import messages as m
+from sphinx_ros.ros.demo_questions import Reply, judge, overlap, questions
+from sphinx_ros.ros.markers import lift, marker_array
+from sphinx_ros.ros.outcomes import Outcome, Times
+from sphinx_ros.ros.params import TABLE, Config, check
+from sphinx_ros.tasks import Task
+from sphinx_ros.types import (
     COCO_KEYPOINTS,
     Answer,
     Detection,
@@ -127,14 +127,24 @@ def test_markers_land_on_their_pixels(depth):
 
 
 def test_markers_follow_the_rectified_picture_and_a_stereo_baseline():
-    info = m.CameraInfo(width=640, height=480, k=K, p=P, d=[0.1, -0.05, 0.001, 0.0, 0.0],
-                        r=np.eye(3).ravel(), distortion_model="plumb_bob")  # fmt: skip
+    info = m.CameraInfo(
+        width=640,
+        height=480,
+        k=K,
+        p=P,
+        d=[0.1, -0.05, 0.001, 0.0, 0.0],
+        r=np.eye(3).ravel(),
+        distortion_model="plumb_bob",
+    )
     pixels = np.array([(100.0, 80.0), (500.0, 400.0)])
     import cv2
 
-    flat = cv2.undistortPoints((pixels - 0.5)[:, None], np.array(K).reshape(3, 3),
-                               np.array(info.d),
-                               P=np.array(P).reshape(3, 4)[:, :3]).reshape(-1, 2)  # fmt: skip
+    flat = cv2.undistortPoints(
+        (pixels - 0.5)[:, None],
+        np.array(K).reshape(3, 3),
+        np.array(info.d),
+        P=np.array(P).reshape(3, 4)[:, :3],
+    ).reshape(-1, 2)
     assert np.allclose(project(lift(pixels, info, (640, 480), 2.0), P), flat, atol=1e-4)
 
 
@@ -142,13 +152,19 @@ def test_markers_scale_with_a_binned_picture_and_need_a_calibration():
     info = m.CameraInfo(width=640, height=480, k=K, r=np.eye(3).ravel())
     half = lift([(50.0, 60.0)], info, (320, 240), 1.0)
     assert np.allclose(half, lift([(100.0, 120.0)], info, (640, 480), 1.0))
-    outcomes = [outcome(Task.GROUND, Results([MUG])), outcome(Task.POSE, Results([PERSON])),
-                outcome(Task.ASK, Answer("two"))]  # fmt: skip
+    outcomes = [
+        outcome(Task.GROUND, Results([MUG])),
+        outcome(Task.POSE, Results([PERSON])),
+        outcome(Task.ASK, Answer("two")),
+    ]
     assert marker_array(outcomes, m.CameraInfo(), 1.0) is None
     made = marker_array(outcomes, info, 1.0).markers
     assert made[0].action == m.Marker.DELETEALL
-    assert [x.type for x in made[1:]] == [m.Marker.LINE_STRIP, m.Marker.TEXT_VIEW_FACING,
-                                          m.Marker.LINE_LIST]  # fmt: skip
+    assert [x.type for x in made[1:]] == [
+        m.Marker.LINE_STRIP,
+        m.Marker.TEXT_VIEW_FACING,
+        m.Marker.LINE_LIST,
+    ]
     assert len({(x.ns, x.id) for x in made}) == len(made)
     assert all(x.header == HEADER for x in made) and made[2].scale.z > 0
 
@@ -205,14 +221,18 @@ def test_the_demo_judges_right_and_wrong_answers():
     everything = asked["detect: objects"]
     found = [Detection(f"{o['colour']} {o['kind']}", tuple(o["box"])) for o in OBJECTS]
     assert judge(everything, Reply(Status.OK, found), OBJECTS)[1:] == (
-        "5 of 5, mean IoU 1.00", True)  # fmt: skip
+        "5 of 5, mean IoU 1.00",
+        True,
+    )
     assert not judge(everything, Reply(Status.OK, found[1:]), OBJECTS)[2]
     joints = [Keypoint(n, 10.0 * i, 100.0 + 10 * i) for i, n in enumerate(COCO_KEYPOINTS)]
     pose = asked["pose"]
     assert judge(pose, Reply(Status.OK, people=[Pose(tuple(joints))]), OBJECTS)[2]
     away = tuple(Keypoint(k.name, k.x + 40, k.y) for k in joints)
     assert judge(pose, Reply(Status.OK, people=[Pose(away)]), OBJECTS)[1:] == (
-        "0 of 17 near", False)  # fmt: skip
+        "0 of 17 near",
+        False,
+    )
 
 
 def test_overlap():

@@ -75,8 +75,15 @@ def test_experts_survive_sharding(tmp_path, shards):
     model = SphinxModel(config())
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
-    path = save_checkpoint(model, PARAMS, "mixtral_sparse_ens", TOKENIZER, tmp_path / "x",
-                           shards=shards, dtype=torch.float32)  # fmt: skip
+    path = save_checkpoint(
+        model,
+        PARAMS,
+        "mixtral_sparse_ens",
+        TOKENIZER,
+        tmp_path / "x",
+        shards=shards,
+        dtype=torch.float32,
+    )
     key = "llma.layers.0.feed_forward.w1"
     first = torch.load(path / f"consolidated.00-of-{shards:02d}.model.pth", weights_only=True)
     part = first["model"][key]
@@ -89,13 +96,16 @@ def test_experts_survive_sharding(tmp_path, shards):
         assert torch.equal(tensor, model.state_dict()[name]), name
 
 
-@pytest.mark.parametrize("changes, word", [
-    ({"moe": None}, "moe"),
-    ({"moe": {"num_experts": 2, "num_experts_per_tok": 3}}, "3 experts per token of 2"),
-    ({"moe": {"experts": 2}}, "num_experts"),
-    ({"hidden_dim": None}, "hidden_dim is missing"),
-    ({"head_dim": 16}, "head_dim 16"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "changes, word",
+    [
+        ({"moe": None}, "moe"),
+        ({"moe": {"num_experts": 2, "num_experts_per_tok": 3}}, "3 experts per token of 2"),
+        ({"moe": {"experts": 2}}, "num_experts"),
+        ({"hidden_dim": None}, "hidden_dim is missing"),
+        ({"head_dim": 16}, "head_dim 16"),
+    ],
+)
 def test_what_cannot_be_built_is_named(changes, word):
     with pytest.raises(CheckpointError, match=word):
         config(**changes)

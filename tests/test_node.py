@@ -171,10 +171,12 @@ def test_what_is_not_there_is_not_found(running, client, pictures):
         (dict(text="mug", image=dict(width=0, height=0, encoding="rgb8")), Status.BAD_IMAGE),
         (dict(text="mug", image=dict(width=4, height=4, encoding="argb")), Status.BAD_IMAGE),
         (dict(text="mug", image=dict(width=400, height=4, encoding="rgb8")), Status.BAD_IMAGE),
-        (dict(text="mug", image=dict(width=2**31, height=2**31, encoding="rgb8")),
-         Status.BAD_IMAGE),
+        (
+            dict(text="mug", image=dict(width=2**31, height=2**31, encoding="rgb8")),
+            Status.BAD_IMAGE,
+        ),
     ],
-)  # fmt: skip
+)
 def test_bad_requests_are_named(running, client, fields, status):
     if "image" in fields:
         fields = {**fields, "image": m.Image(data=bytes(48), **fields["image"])}
@@ -237,6 +239,7 @@ def test_standing_queries_publish_with_the_picture_s_header(running, client, pic
     picture, truth = pictures[2]
     publisher, _ = shine(client, picture)
     stamps = []
+
     def everything():
         message = stamped(client, picture)
         stamps.append(message.header)
@@ -244,6 +247,7 @@ def test_standing_queries_publish_with_the_picture_s_header(running, client, pic
         info.publish(calibration)  # best effort: the first one may be lost while both ends match
         client.until(lambda: False, 0.2)
         return all((boxes, people, answers, drawn, markers))
+
     assert client.until(everything, 60), [len(x) for x in (boxes, people, answers, drawn, markers)]
     client.call("set_queries", m.SetQueries)
     found = boxes[-1]
@@ -353,9 +357,7 @@ def test_diagnostics_say_what_goes_on(running, client):
 def test_interrupt_in_the_middle_of_a_query_is_a_clean_end(running, client, pictures, log):
     """Last of the module: it takes the node down."""
     message = stamped(client, pictures[0][0])
-    futures = [
-        client.start("estimate_pose", m.EstimatePose, image=message) for _ in range(6)
-    ]
+    futures = [client.start("estimate_pose", m.EstimatePose, image=message) for _ in range(6)]
     client.until(lambda: any(f.done() for f in futures), 20)
     begun = time.monotonic()
     running.send_signal(signal.SIGINT)
@@ -372,13 +374,26 @@ def test_compressed_pictures_and_the_recorded_camera(client, tmp_path):
     """Camera process (the clip) to node process over image_raw/compressed, checked by ~/truth."""
     truths = client.listen(m.String, "/camera/world_camera/truth", qos=100)
     boxes = client.listen(m.DetectionArray, "/sphinx/detections")
-    camera = process("sphinx_ros.ros.world_camera", "-r", "__ns:=/camera", "-p", "source:=clip",
-                     log=tmp_path / "camera.log")  # fmt: skip
+    camera = process(
+        "sphinx_ros.ros.world_camera",
+        "-r",
+        "__ns:=/camera",
+        "-p",
+        "source:=clip",
+        log=tmp_path / "camera.log",
+    )
     node = process(
-        "sphinx_ros.ros.node", "-r", "image:=/camera/image_raw", "-p", f"checkpoint:={CHECKPOINT}",
-        "-p", "image_transport:=compressed", "-p", "queries:=['detect: objects']",
+        "sphinx_ros.ros.node",
+        "-r",
+        "image:=/camera/image_raw",
+        "-p",
+        f"checkpoint:={CHECKPOINT}",
+        "-p",
+        "image_transport:=compressed",
+        "-p",
+        "queries:=['detect: objects']",
         log=tmp_path / "node.log",
-    )  # fmt: skip
+    )
     with camera, node:
         assert client.until(lambda: len(boxes) >= 2, 90), (tmp_path / "node.log").read_text()
         result = boxes[-1]
@@ -392,8 +407,10 @@ def test_compressed_pictures_and_the_recorded_camera(client, tmp_path):
 
 def test_an_unknown_checkpoint_is_named_and_the_node_stays(client, tmp_path):
     heard = client.listen(m.DiagnosticArray, "/diagnostics")
-    with process("sphinx_ros.ros.node", "-p", "checkpoint:=/no/such/folder",
-                 log=tmp_path / "node.log") as node:  # fmt: skip
+    with process(
+        "sphinx_ros.ros.node", "-p", "checkpoint:=/no/such/folder", log=tmp_path / "node.log"
+    ) as node:
+
         def failed():
             future = client.start("ground", m.Ground, text="the red mug")
             if not client.until(future.done, 5):  # sent to the node of the test before
@@ -401,6 +418,7 @@ def test_an_unknown_checkpoint_is_named_and_the_node_stays(client, tmp_path):
             result = future.result().result
             assert result.status.code == Status.NOT_ACTIVE
             return "/no/such/folder" in result.status.text
+
         assert client.until(failed, 90)
         assert client.until(lambda: heard and heard[-1].status[0].level == b"\x02", 10)
         assert node.poll() is None
@@ -409,8 +427,11 @@ def test_an_unknown_checkpoint_is_named_and_the_node_stays(client, tmp_path):
 def test_a_wrong_parameter_ends_the_node_with_a_reason():
     done = subprocess.run(
         [sys.executable, "-m", "sphinx_ros.ros.node", "--ros-args", "-p", "dtype:=int3"],
-        capture_output=True, text=True, timeout=120, cwd=ros_support.ROOT,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=ros_support.ROOT,
+    )
     assert done.returncode == 2
     assert "dtype is 'int3'; it must be one of" in done.stderr and "Traceback" not in done.stderr
 

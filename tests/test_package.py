@@ -11,8 +11,8 @@ import pytest
 
 import sphinx_ros
 from sphinx_ros.errors import Status
-from sphinx_ros.prompt.templates import Task
 from sphinx_ros.ros import start
+from sphinx_ros.tasks import Task
 from sphinx_ros.types import COCO_KEYPOINTS, ScoreSource, Visibility
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -36,8 +36,16 @@ def test_manifest_says_what_colcon_and_rosdep_ask():
     assert root.findtext("license") == "Apache-2.0"
     assert root.findtext("export/build_type") == "ament_cmake"
     assert root.findtext("member_of_group") == "rosidl_interface_packages"
-    wanted = {"rclpy", "cv_bridge", "vision_msgs", "python3-numpy", "python3-opencv",
-              "python3-pytorch-pip", "python3-transformers-pip", "python3-timm-pip"}  # fmt: skip
+    wanted = {
+        "rclpy",
+        "cv_bridge",
+        "vision_msgs",
+        "python3-numpy",
+        "python3-opencv",
+        "python3-pytorch-pip",
+        "python3-transformers-pip",
+        "python3-timm-pip",
+    }
     assert wanted <= names("exec_depend")
 
 
@@ -131,14 +139,22 @@ def test_the_ament_index_knows_the_package_and_ros2_run_its_executables(monkeypa
     bare = {k: v for k, v in os.environ.items() if k != "AMENT_PREFIX_PATH"}
     done = subprocess.run(
         [prefix / "lib" / "sphinx_ros" / "sphinx_node", "--ros-args", "-p", "dtype:=int3"],
-        capture_output=True, text=True, timeout=60, env=bare, cwd="/",
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=bare,
+        cwd="/",
+    )
     assert done.returncode == 2 and "dtype is 'int3'" in done.stderr
 
 
-@pytest.mark.parametrize("missing, remedy", [
-    ("rclpy", r"pip install '\.\[world,ros\]'"), ("sphinx_ros.msg", "SPHINX_ROS_INTERFACES=on"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "missing, remedy",
+    [
+        ("rclpy", r"pip install '\.\[world,ros\]'"),
+        ("sphinx_ros.msg", "SPHINX_ROS_INTERFACES=on"),
+    ],
+)
 def test_commands_say_what_is_not_installed(monkeypatch, missing, remedy):
     monkeypatch.setattr(start, "find_spec", lambda name: None if name == missing else name)
     for command in (start.node, start.camera):

@@ -141,19 +141,28 @@ def test_as_the_official_rec_evaluation(case):
         ("[12%, 20%,30 %,40%]", []),
         ("[12%, 20%, 30%, 40%]", [("", (0.12, 0.2, 0.3, 0.4))]),
         ("[0.47, 0.44, 0.49, 0.50]", [("", (0.47, 0.44, 0.49, 0.5))]),
-        ("[[0.1,0.2,0.3,0.4],[0.5,0.6,0.7,0.8]]", [("", (0.1, 0.2, 0.3, 0.4)),
-                                                  ("", (0.5, 0.6, 0.7, 0.8))]),
+        (
+            "[[0.1,0.2,0.3,0.4],[0.5,0.6,0.7,0.8]]",
+            [("", (0.1, 0.2, 0.3, 0.4)), ("", (0.5, 0.6, 0.7, 0.8))],
+        ),
         ("[0.1,,0.3,0.4]", []),
         ("[0.1,0.2,0.3,0.4,]", [("", (0.1, 0.2, 0.3, 0.4))]),
         ("<p>a [1] b</p>[0.1,0.2]", [("a [1] b", (0.1, 0.2))]),
-        ("There are two text[0.1,0.2,0.3,0.4;0.1,0.5,0.3,0.6] and title[0.1,0.7,0.3,0.8].",
-         [("text", (0.1, 0.2, 0.3, 0.4)), ("text", (0.1, 0.5, 0.3, 0.6)),
-          ("title", (0.1, 0.7, 0.3, 0.8))]),
-        ('There are "Virtual[0.25,0.30,0.52,0.38], Office[0.1,0.2,0.3,0.4]',
-         [("Virtual", (0.25, 0.3, 0.52, 0.38)), ("Office", (0.1, 0.2, 0.3, 0.4))]),
+        (
+            "There are two text[0.1,0.2,0.3,0.4;0.1,0.5,0.3,0.6] and title[0.1,0.7,0.3,0.8].",
+            [
+                ("text", (0.1, 0.2, 0.3, 0.4)),
+                ("text", (0.1, 0.5, 0.3, 0.6)),
+                ("title", (0.1, 0.7, 0.3, 0.8)),
+            ],
+        ),
+        (
+            'There are "Virtual[0.25,0.30,0.52,0.38], Office[0.1,0.2,0.3,0.4]',
+            [("Virtual", (0.25, 0.3, 0.52, 0.38)), ("Office", (0.1, 0.2, 0.3, 0.4))],
+        ),
         ("There is a tallest building [0.1,0.2,0.3,0.4] here", [("", (0.1, 0.2, 0.3, 0.4))]),
     ],
-)  # fmt: skip
+)
 def test_other_forms(text, expected):
     assert read(text) == expected
     assert bool(parse(text).unread) == (not expected or "[1]" in text)
@@ -175,11 +184,35 @@ def test_spans_point_at_the_numbers():
 
 FRAGMENTS = st.lists(
     st.sampled_from(
-        ["[", "]", "0.1", "0.25,", ",", ";", "-", "%", ".", "<p>", "</p>", "nose", " ", "\n", "1",
-         "(", ")", "[0.1,0.2,0.3,0.4]", "1e9", "\u0661.\u0662", "\u00b2", "9" * 400, "nan", "\0"]
+        [
+            "[",
+            "]",
+            "0.1",
+            "0.25,",
+            ",",
+            ";",
+            "-",
+            "%",
+            ".",
+            "<p>",
+            "</p>",
+            "nose",
+            " ",
+            "\n",
+            "1",
+            "(",
+            ")",
+            "[0.1,0.2,0.3,0.4]",
+            "1e9",
+            "\u0661.\u0662",
+            "\u00b2",
+            "9" * 400,
+            "nan",
+            "\0",
+        ]
     ),
     max_size=40,
-).map("".join)  # fmt: skip
+).map("".join)
 
 
 @settings(max_examples=150)
@@ -205,11 +238,23 @@ def test_any_text_can_be_read(text):
 
 @pytest.mark.parametrize(
     "text",
-    ["[" * 10**6, "[ " * 500_000, "<p>" * 333_000, "<p>[1" * 40_000, "1" * 10**6 + "]",
-     "(1," * 333_000, "[0.1," * 40_000, "[" + "1" * 10**6 + "]", "a" * 10**6 + "[1]",
-     "[" + "0.1," * 250_000, " " * 10**6 + "[", "]" * 100_000, "1]" * 40_000],
+    [
+        "[" * 10**6,
+        "[ " * 500_000,
+        "<p>" * 333_000,
+        "<p>[1" * 40_000,
+        "1" * 10**6 + "]",
+        "(1," * 333_000,
+        "[0.1," * 40_000,
+        "[" + "1" * 10**6 + "]",
+        "a" * 10**6 + "[1]",
+        "[" + "0.1," * 250_000,
+        " " * 10**6 + "[",
+        "]" * 100_000,
+        "1]" * 40_000,
+    ],
     ids=lambda text: f"{text[:6]!r} {len(text)}",
-)  # fmt: skip
+)
 def test_hostile_text_takes_linear_time(text):
     began = time.process_time()
     assert parse(text).items == ()
@@ -256,8 +301,9 @@ def poses(text, place=None, **options):
 def test_named_joints():
     (pose,), unread = poses(
         "<p>nose</p>[0.5,0.1]<p>Left_Shoulder</p>[0.6, 0.3]<p>right ankle</p>[0.4,0.9]",
-        region=(1, 2, 3, 4), score=lambda span: 0.25,
-    )  # fmt: skip
+        region=(1, 2, 3, 4),
+        score=lambda span: 0.25,
+    )
     assert unread == () and pose.box == (1, 2, 3, 4)
     there = {joint.name: (joint.x, joint.y) for joint in pose.keypoints if not math.isnan(joint.x)}
     expected = {"nose": (50, 10), "left shoulder": (60, 30), "right ankle": (40, 90)}
@@ -301,7 +347,7 @@ def test_seventeen_points_without_names(text):
 
 
 def test_a_list_marks_missing_joints_with_zeros():
-    values = [0.0, 0.0] + NUMBERS[2:]
+    values = [0.0, 0.0, *NUMBERS[2:]]
     (pose,), unread = poses("[" + ",".join(map(str, values)) + "]")
     assert pose.keypoints[0].visibility is Visibility.ABSENT and unread == ()
 

@@ -1,5 +1,6 @@
 """The whole path on a small network that knows a dozen answers by heart (see small_network.py)."""
 
+import itertools
 import math
 import threading
 import time
@@ -22,7 +23,9 @@ from small_network import (
 from sphinx_ros import Sphinx
 from sphinx_ros.errors import BadImage, BadRequest, Cancelled, SphinxError, Status, TimedOut
 from sphinx_ros.image.letterbox import Letterbox
-from sphinx_ros.prompt.templates import Task, conversation, question
+from sphinx_ros.prompt.conversation import conversation
+from sphinx_ros.prompt.wording import question
+from sphinx_ros.tasks import Task
 from sphinx_ros.types import COCO_KEYPOINTS, ScoreSource, Visibility
 
 LONG = "Please describe everything."  # no answer learnt: the network rambles on
@@ -224,7 +227,7 @@ def test_text_streams_and_grows(taught):
     parts = []
     answer = taught.look(picture(64, 48)).caption(on_text=parts.append)
     assert len(parts) > 10 and parts[-1] == answer.text
-    assert all(later.startswith(earlier) for earlier, later in zip(parts, parts[1:], strict=False))
+    assert all(later.startswith(earlier) for earlier, later in itertools.pairwise(parts))
 
 
 def test_token_limit(random):
@@ -261,9 +264,14 @@ def test_sampling_is_reproducible_by_seed(random):
     prompts, rgb = [conversation([("what is that?", None)])], [picture(40, 40)]
     greedy, again, sampled, same, other = (
         random.generate(prompts, rgb, max_new_tokens=12, **how)
-        for how in ({}, {}, {"temperature": 1.0, "seed": 3}, {"temperature": 1.0, "seed": 3},
-                    {"temperature": 1.0, "seed": 4})
-    )  # fmt: skip
+        for how in (
+            {},
+            {},
+            {"temperature": 1.0, "seed": 3},
+            {"temperature": 1.0, "seed": 3},
+            {"temperature": 1.0, "seed": 4},
+        )
+    )
     assert greedy == again and sampled == same and sampled != other and sampled != greedy
     narrow = random.generate(prompts, rgb, max_new_tokens=12, temperature=1.0, top_p=0.0, seed=9)
     assert narrow == greedy, "top_p 0 leaves the best token"
@@ -312,10 +320,16 @@ def test_text_without_a_picture(random):
 
 @pytest.mark.parametrize(
     "rgb",
-    [np.zeros((0, 0, 3), np.uint8), np.zeros((48, 0, 3), np.uint8), np.zeros((48, 64), np.uint8),
-     np.zeros((48, 64, 4), np.uint8), np.zeros((48, 64, 3), np.float32), None],
+    [
+        np.zeros((0, 0, 3), np.uint8),
+        np.zeros((48, 0, 3), np.uint8),
+        np.zeros((48, 64), np.uint8),
+        np.zeros((48, 64, 4), np.uint8),
+        np.zeros((48, 64, 3), np.float32),
+        None,
+    ],
     ids=["0x0", "no width", "grey", "four channels", "float", "no array"],
-)  # fmt: skip
+)
 def test_bad_pictures(random, rgb):
     with pytest.raises(BadImage, match=r"\w"):
         random.look(rgb)
@@ -335,8 +349,15 @@ def test_bad_requests(random):
         for text in ("", "  \n", "x" * 1001, "x" * 10_000):
             with pytest.raises(BadRequest, match="empty|characters"):
                 ask(text)
-    for box in ((0, 0, 0, 0), (5, 5, 4, 6), (64, 0, 70, 10), (-9, -9, -1, -1), (0, 0, 9),
-                (math.nan, 0, 9, 9), (0, 0, math.inf, 9)):  # fmt: skip
+    for box in (
+        (0, 0, 0, 0),
+        (5, 5, 4, 6),
+        (64, 0, 70, 10),
+        (-9, -9, -1, -1),
+        (0, 0, 9),
+        (math.nan, 0, 9, 9),
+        (0, 0, math.inf, 9),
+    ):
         for ask in (seen.describe, seen.pose):
             with pytest.raises(BadRequest, match="box"):
                 ask(box)

@@ -22,8 +22,9 @@ from sphinx_ros.model.sphinx import SphinxModel
 
 WIDE = SIZES | {"dim": 128, "n_heads": 4, "n_layers": 2, "multiple_of": 64}
 EXPERTS = {k: v for k, v in WIDE.items() if k != "multiple_of"} | {
-    "hidden_dim": 64, "moe": {"num_experts": 4, "num_experts_per_tok": 2},
-}  # fmt: skip
+    "hidden_dim": 64,
+    "moe": {"num_experts": 4, "num_experts_per_tok": 2},
+}
 IDS = [1, 5, 9, 33, 40, 41, 42, 200, 201]
 
 
@@ -102,15 +103,22 @@ def test_a_quantised_network(tmp_path, picture, variant, params, kind, most):
     plain = Sphinx.from_pretrained(folder, device="cpu")
     small = Sphinx.from_pretrained(folder, device="cpu", quantise=kind)
     assert error(small.logits(IDS, picture), plain.logits(IDS, picture)) < most
-    replaced = {name for name, module in small.model.named_modules()
-                if isinstance(module, (Int8Linear, Int4Linear))}  # fmt: skip
+    replaced = {
+        name
+        for name, module in small.model.named_modules()
+        if isinstance(module, (Int8Linear, Int4Linear))
+    }
     per_layer = 4 + (12 if "mixtral" in variant else 3)
     assert len(replaced) == 2 * per_layer + 1 and "output" in replaced
     assert not any("proj" in name or "gate" in name or "clip" in name for name in replaced)
     assert torch.equal(small.encode(picture), plain.encode(picture)), "vision is as it was"
     text = small.generate(["What is it?"], [picture], max_new_tokens=8)[0]
-    assert text == Sphinx.from_pretrained(folder, quantise=kind).generate(
-        ["What is it?"], [picture], max_new_tokens=8)[0]  # fmt: skip
+    assert (
+        text
+        == Sphinx.from_pretrained(folder, quantise=kind).generate(
+            ["What is it?"], [picture], max_new_tokens=8
+        )[0]
+    )
 
 
 def test_bfloat16_is_stored_and_float32_computed(tmp_path, picture, monkeypatch):
@@ -135,8 +143,10 @@ def test_bfloat16_is_stored_and_float32_computed(tmp_path, picture, monkeypatch)
     assert {p.dtype for p in plain.parameters()} == {torch.bfloat16}
 
 
-@pytest.mark.parametrize("how, share", [("quantise='int8'", 0.5), ("quantise='int4'", 0.33),
-                                        ("dtype=torch.bfloat16", 1.0)])  # fmt: skip
+@pytest.mark.parametrize(
+    "how, share",
+    [("quantise='int8'", 0.5), ("quantise='int4'", 0.33), ("dtype=torch.bfloat16", 1.0)],
+)
 def test_loading_needs_what_is_kept_and_one_layer(tmp_path, how, share):
     params = WIDE | {"dim": 1024, "n_layers": 12, "n_heads": 8}
     folder = checkpoint(tmp_path / "big", params=params)
@@ -149,8 +159,9 @@ def test_loading_needs_what_is_kept_and_one_layer(tmp_path, how, share):
         "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024;"
         f"before = peak(); m = load_checkpoint(sys.argv[1], {how}); print(peak() - before)"
     )
-    ran = subprocess.run([sys.executable, "-c", code, folder], capture_output=True, text=True,
-                         timeout=600)  # fmt: skip
+    ran = subprocess.run(
+        [sys.executable, "-c", code, folder], capture_output=True, text=True, timeout=600
+    )
     assert ran.returncode == 0, ran.stderr
     assert int(ran.stdout) < share * 2 * found.total + 60e6, f"{int(ran.stdout) / 1e6:.0f} MB"
 

@@ -15,19 +15,21 @@ import torch
 from goldens import TOKENIZER
 from small_network import SIZES
 
-from sphinx_ros import Sphinx, team
+from sphinx_ros import Sphinx
 from sphinx_ros.checkpoint import load_checkpoint, save_checkpoint
 from sphinx_ros.errors import CheckpointError, SphinxError
 from sphinx_ros.model.config import ModelConfig
 from sphinx_ros.model.ranks import Ranks
 from sphinx_ros.model.sphinx import SphinxModel
-from sphinx_ros.team import _follower as team_follower
+from sphinx_ros.runtime import team
+from sphinx_ros.runtime.team import _follower as team_follower
 from sphinx_ros.world.scenes import World
 
 WIDE = SIZES | {"dim": 64, "n_heads": 8, "n_kv_heads": 4, "n_layers": 3}
 EXPERTS = {k: v for k, v in WIDE.items() if k != "multiple_of"} | {
-    "hidden_dim": 48, "moe": {"num_experts": 4, "num_experts_per_tok": 2},
-}  # fmt: skip
+    "hidden_dim": 48,
+    "moe": {"num_experts": 4, "num_experts_per_tok": 2},
+}
 PROMPTS = ["What is this?", "Where is the red mug, and where is the other one?"]
 
 
@@ -55,12 +57,15 @@ def picture():
     return np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
 
 
-@pytest.mark.parametrize("variant, params, shards, size", [
-    ("llama_ens5", WIDE, 1, 2),  # five views for two ranks
-    ("llama_ens", WIDE, 4, 2),
-    ("llama_ens5p2", WIDE, 2, 4),
-    ("mixtral_sparse_ens", EXPERTS, 2, 4),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "variant, params, shards, size",
+    [
+        ("llama_ens5", WIDE, 1, 2),  # five views for two ranks
+        ("llama_ens", WIDE, 4, 2),
+        ("llama_ens5p2", WIDE, 2, 4),
+        ("mixtral_sparse_ens", EXPERTS, 2, 4),
+    ],
+)
 def test_the_same_as_one(tmp_path, picture, variant, params, shards, size):
     folder = checkpoint(tmp_path / "x", variant, params, shards)
     alone = asked(Sphinx.from_pretrained(folder, device="cpu"), picture)
@@ -154,11 +159,13 @@ def test_torchrun(tmp_path):
     scene = World(320, 240).observe(7)
     Image.fromarray(scene.rgb).save(tmp_path / "scene.png")
     words = ["-m", "sphinx_ros", "detect", str(tmp_path / "scene.png"), "--json"]
-    alone = subprocess.run([sys.executable, *words, "--device", "cpu"], capture_output=True,
-                           text=True, timeout=300)  # fmt: skip
+    alone = subprocess.run(
+        [sys.executable, *words, "--device", "cpu"], capture_output=True, text=True, timeout=300
+    )
     run = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    both = subprocess.run([sys.executable, *run, *words], capture_output=True, text=True,
-                          timeout=300)  # fmt: skip
+    both = subprocess.run(
+        [sys.executable, *run, *words], capture_output=True, text=True, timeout=300
+    )
     assert both.returncode == 0, both.stderr
     one, two = (json.loads(ran.stdout) for ran in (alone, both))
     boxes = [[d["box"] for d in said["results"]] for said in (one, two)]

@@ -15,7 +15,7 @@ from sphinx_ros.checkpoint import load_checkpoint
 from sphinx_ros.errors import CheckpointError
 from sphinx_ros.image.letterbox import Letterbox
 from sphinx_ros.model.config import ModelConfig
-from sphinx_ros.prompt.templates import END_SIGNAL, conversation
+from sphinx_ros.prompt.conversation import END_SIGNAL, conversation
 from sphinx_ros.prompt.tokenizer import Tokenizer
 from sphinx_ros.train import loop, recipe
 from sphinx_ros.train.auxiliary import MARKS, PlaceHead, heat, heat_loss, paired_iou, two_hot
@@ -29,7 +29,7 @@ from sphinx_ros.train.network import (
     turn_mask,
     with_image,
 )
-from sphinx_ros.train.scenes import MIRRORED, Scenes, cropped, has_people, mirrored
+from sphinx_ros.train.stream import MIRRORED, Scenes, cropped, has_people, mirrored
 from sphinx_ros.train.targets import (
     UNCLEAR,
     anchor_shares,
@@ -38,9 +38,9 @@ from sphinx_ros.train.targets import (
     patch_targets,
 )
 from sphinx_ros.types import COCO_KEYPOINTS
-from sphinx_ros.world.tasks import turns
+from sphinx_ros.world.demo_tokenizer import train_tokenizer
+from sphinx_ros.world.exercises import turns
 from sphinx_ros.world.truth import COLOURS, KINDS
-from sphinx_ros.world.vocabulary import train_tokenizer
 
 SCHEDULE = recipe.Schedule(minutes=1.0, towers_batch=8, batch=4, text_tokens=160, towers_rate=8e-3)
 

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from sphinx_ros.errors import BadImage, Cancelled, SphinxError, Status, TimedOut
-from sphinx_ros.prompt.templates import Task
+from sphinx_ros.prompt.queries import MAX_STANDING, Query, read_queries, read_query
 from sphinx_ros.ros.outcomes import Frame
-from sphinx_ros.ros.queries import MAX_STANDING, Query, read_queries, read_query
 from sphinx_ros.ros.worker import Settings, State, Worker
+from sphinx_ros.tasks import Task
 from sphinx_ros.types import Answer, Detection, Results
 
 

@@ -28,8 +28,16 @@ from sphinx_ros.world.truth import COLOURS, KINDS, SIZES
 from sphinx_ros.world.view import View
 
 SHAPES = ((336, 252), (320, 180), (240, 320))
-LIGHT = [{"pos": np.array([0, 0, 1.5]), "dir": np.array([0, 0, -1.0]), "ambient": np.full(3, 0.5),
-          "diffuse": np.full(3, 0.5), "specular": np.zeros(3), "shadow": False}]
+LIGHT = [
+    {
+        "pos": np.array([0, 0, 1.5]),
+        "dir": np.array([0, 0, -1.0]),
+        "ambient": np.full(3, 0.5),
+        "diffuse": np.full(3, 0.5),
+        "specular": np.zeros(3),
+        "shadow": False,
+    }
+]
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +68,8 @@ def test_a_seed_is_a_picture_whatever_was_drawn_before(worlds):
         assert np.array_equal(a.segmentation, b.segmentation)
         assert np.array_equal(a.depth, b.depth)
         assert [(x.kind, x.box, x.visible) for x in a.objects] == [
-            (x.kind, x.box, x.visible) for x in b.objects]
+            (x.kind, x.box, x.visible) for x in b.objects
+        ]
     assert not np.array_equal(forth[0].rgb, forth[1].rgb)
 
 
@@ -71,7 +80,8 @@ def test_boxes_are_tight_around_the_segmentation(many):
             rows, columns = np.nonzero(seen.segmentation == i + 1)
             assert item.box == (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
             assert item.depth == pytest.approx(
-                float(np.median(seen.depth[rows, columns])), abs=1e-4)
+                float(np.median(seen.depth[rows, columns])), abs=1e-4
+            )
 
 
 def test_sizes_of_arrays_and_words(many):
@@ -118,8 +128,9 @@ def test_intrinsics_bring_the_position_into_the_box(many):
             touches = x0 <= 0 or y0 <= 0 or x1 >= camera.width or y1 >= camera.height
             if item.kind == "person" or touches:
                 continue
-            off.append(max(abs(px - item.centre[0]) / (x1 - x0), abs(py - item.centre[1])
-                           / (y1 - y0)))
+            off.append(
+                max(abs(px - item.centre[0]) / (x1 - x0), abs(py - item.centre[1]) / (y1 - y0))
+            )
             assert 0.6 * z < item.depth < 1.15 * z
     assert len(off) > 100
     assert max(off) < 0.35 and np.median(off) < 0.12
@@ -157,8 +168,9 @@ def test_depth_is_metres_along_the_optical_axis():
 
 
 def standing(yaw: float, x: float = 0.0):
-    parts, joints, centre, seat = build_person(Pose(lift=(40, 40)), 0.35, x, 0.0, yaw,
-                                               Looks(PALETTE["red"]))
+    parts, joints, centre, seat = build_person(
+        Pose(lift=(40, 40)), 0.35, x, 0.0, yaw, Looks(PALETTE["red"])
+    )
     return Thing("person", "red", "", parts, centre, (x, 0, 0.1), 0.35, joints, seat)
 
 
@@ -175,8 +187,11 @@ def test_left_and_right_and_what_is_hidden(facing):
         # A person's left is on the right of the picture when he faces the camera.
         assert (points[f"left {part}"][0] > points[f"right {part}"][0]) == facing
     assert points["nose"][2] == points["left eye"][2] == (2 if facing else 1)
-    assert all(points[f"{side} {part}"][2] == 2 for side in ("left", "right")
-               for part in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle"))
+    assert all(
+        points[f"{side} {part}"][2] == 2
+        for side in ("left", "right")
+        for part in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
+    )
     assert points["nose"][1] < points["left shoulder"][1] < points["left hip"][1]
     assert points["left hip"][1] < points["left knee"][1] < points["left ankle"][1]
 
@@ -240,8 +255,9 @@ def test_live_world_goes_on_smoothly_with_the_same_objects():
 def test_recording_reads_back(tmp_path):
     path = record(tmp_path / "clip.mcap", seed=1, seconds=0.4, rate=10, width=320, height=240)
     frames = list(read_clip(path))
-    assert [stamp for stamp, _, _ in frames] == [1_700_000_000 * 10**9 + i * 10**8
-                                                 for i in range(4)]
+    assert [stamp for stamp, _, _ in frames] == [
+        1_700_000_000 * 10**9 + i * 10**8 for i in range(4)
+    ]
     for _, jpeg, truth in frames:
         picture = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
         assert picture.shape == (240, 320, 3)

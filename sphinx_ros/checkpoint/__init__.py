@@ -1,13 +1,13 @@
 """Checkpoints: names, files and layouts -> a network, and back. Knows no picture and no text.
 
-    hub.py, released.py      names -> folders
-    layout.py, shards.py     folders -> files, keys, shapes, splits
-    stored.py, pages.py      files -> tensors that are still on disk, and their pages of memory
-    loading.py, saving.py    a network <-> a folder
-    writing.py               tensors, one at a time -> a folder, whole or not at all
-    convert.py, mix.py       folders -> folders
-    inspection.py            a folder -> what is in it and what it needs
-    working.py               a network -> what a look at a picture needs beside it
+hub.py, released.py      names -> folders
+layout.py, shards.py     folders -> files, keys, shapes, splits
+stored.py, pages.py      files -> tensors that are still on disk, and their pages of memory
+loading.py, saving.py    a network <-> a folder
+writing.py               tensors, one at a time -> a folder, whole or not at all
+convert.py, mix.py       folders -> folders
+inspection.py            a folder -> what is in it and what it needs
+working.py               a network -> what a look at a picture needs beside it
 """
 
 _LAZY = {

@@ -241,14 +241,18 @@ def download(source: Source, commit: str, file, path: Path) -> None:
         have = partial.stat().st_size if partial.exists() else 0
         with open(partial, "ab" if have <= file.size else "wb") as stream:
             http_get(
-                hf_hub_url(source.repository, file.path, revision=commit,
-                           endpoint=os.environ.get("HF_ENDPOINT")),
+                hf_hub_url(
+                    source.repository,
+                    file.path,
+                    revision=commit,
+                    endpoint=os.environ.get("HF_ENDPOINT"),
+                ),
                 stream,
                 resume_size=stream.tell(),
                 headers=build_hf_headers(library_name="sphinx_ros"),
                 expected_size=file.size,
                 displayed_filename=path.name,
-            )  # fmt: skip
+            )
         if problem := damage(partial, file):
             partial.unlink()
             raise CheckpointError(
@@ -271,9 +275,14 @@ def damage(path: Path, file) -> str:
     digest = hashlib.sha256()
     with (
         open(path, "rb") as stream,
-        tqdm(total=size, unit="B", unit_scale=True, desc=f"checking {path.name}",
-             disable=None if size > 1 << 28 else True) as bar,
-    ):  # fmt: skip
+        tqdm(
+            total=size,
+            unit="B",
+            unit_scale=True,
+            desc=f"checking {path.name}",
+            disable=None if size > 1 << 28 else True,
+        ) as bar,
+    ):
         while block := stream.read(1 << 22):
             digest.update(block)
             bar.update(len(block))

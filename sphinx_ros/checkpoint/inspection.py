@@ -15,12 +15,12 @@ import torch
 
 from sphinx_ros.checkpoint.hub import cached, source_of
 from sphinx_ros.checkpoint.layout import ASSETS, PREFIX, split_dim
+from sphinx_ros.checkpoint.look_memory import look_numbers
 from sphinx_ros.checkpoint.released import RELEASED, Released, recognise
 from sphinx_ros.checkpoint.stored import open_checkpoint
-from sphinx_ros.checkpoint.working import look_numbers
 from sphinx_ros.model.config import ModelConfig
 from sphinx_ros.model.quant import quantised
-from sphinx_ros.quantities import BITS
+from sphinx_ros.model.quantities import BITS
 
 PARTS = {
     "language model": ("layers.", "norm.", "tok_embeddings.", "output."),

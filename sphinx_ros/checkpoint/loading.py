@@ -100,7 +100,8 @@ class Keeping:
 
     def put(self, model, modules: dict, key: str, kind: str, weight: Tensor) -> list[Tensor]:
         """Replace the module, or the experts' parameter, that a key names by a stored one; what
-        that keeps comes back."""
+        that keeps comes back.
+        """
         owner, _, leaf = key.rpartition(".")
         module = modules[owner]
         try:

@@ -74,8 +74,13 @@ def mix(
             for one in opened:
                 one.release(entry.key)
 
-    meta = {"mix": {"checkpoints": [str(one) for one in checkpoints], "weights": list(weights),
-                    "parts": {k: list(v) for k, v in parts.items()}}}  # fmt: skip
+    meta = {
+        "mix": {
+            "checkpoints": [str(one) for one in checkpoints],
+            "weights": list(weights),
+            "parts": {k: list(v) for k, v in parts.items()},
+        }
+    }
     return write(first, entries_of(first), tensors, Path(target), shards, largest, progress, meta)
 
 

@@ -43,14 +43,16 @@ def span(tensor: Tensor) -> tuple[int, int]:
 
 def read_ahead(tensor: Tensor) -> None:
     """Have the file behind a tensor read now: a page at a time, as they are touched, is several
-    times slower."""
+    times slower.
+    """
     if not _advise(*span(tensor), FILL):
         _advise(*span(tensor), mmap.MADV_WILLNEED)  # an older system begins to read, and goes on
 
 
 def large_pages(tensor: Tensor) -> None:
     """Let a fresh tensor get its memory in large pages: fewer faults now, and fewer misses of the
-    processor's page tables each time that its weights are read."""
+    processor's page tables each time that its weights are read.
+    """
     start, end = span(tensor)
     if end - start >= 2 * HUGE and hasattr(mmap, "MADV_HUGEPAGE"):
         _advise(start, end, mmap.MADV_HUGEPAGE)

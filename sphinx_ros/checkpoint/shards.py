@@ -93,7 +93,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
-            return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            return {key: file.get_tensor(key) for key in file.keys()}
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(
             f"{path} ({path.stat().st_size} bytes) can't be read as a safetensors file, it is "
@@ -167,7 +167,8 @@ def check_shapes(
 
 def _fits(part: tuple[int, ...], shape: tuple[int, ...], dim: int | None, groups: int) -> bool:
     """Whether a part agrees with the whole in every dimension but the split one, which holds as
-    much of each group."""
+    much of each group.
+    """
     return len(part) == len(shape) and all(
         a == b if i != dim else a % groups == 0
         for i, (a, b) in enumerate(zip(part, shape, strict=True))

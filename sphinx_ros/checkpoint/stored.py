@@ -85,7 +85,8 @@ class Stored:
         self, key: str, device="cpu", dtype: torch.dtype | None = None, ranks: Ranks = ALONE
     ) -> Tensor:
         """A tensor as a copy of its own, merged from the shards; of one that is split among
-        several processes this one's part."""
+        several processes this one's part.
+        """
         dim, groups = self.split(key)
         parts, dtype = self.parts(key), dtype or self.dtype(key)
         return merge(parts, dim, device, dtype, groups, ranks.rank, ranks.size)
@@ -101,7 +102,8 @@ class Stored:
         self, key: str, device="cpu", dtype: torch.dtype | None = None, ranks: Ranks = ALONE
     ) -> Tensor:
         """As :meth:`whole`, but where that would be a copy of what one file holds, bit for bit,
-        it is the mapped tensor itself, read into memory."""
+        it is the mapped tensor itself, read into memory.
+        """
         first = self.parts(key)[0]
         as_it_is = ranks.size == 1 and self._in_one_file(key) and first.is_contiguous()
         if as_it_is and torch.device(device).type == "cpu" and dtype in (None, first.dtype):
@@ -111,7 +113,8 @@ class Stored:
 
     def unequal_copy(self, key: str) -> str | None:
         """The name of a file whose copy of a tensor that all shards repeat differs from the
-        first one's; None where all agree, or where the tensor is split."""
+        first one's; None where all agree, or where the tensor is split.
+        """
         if self.split(key)[0] is not None:
             return None
         parts = self.parts(key)
@@ -122,7 +125,8 @@ class Stored:
 
     def release(self, key: str, unless: Iterable[Tensor] = ()) -> None:
         """Give the mapped pages of a tensor back to the system, those excepted on which one of
-        ``unless`` lies; they are read anew when needed."""
+        ``unless`` lies; they are read anew when needed.
+        """
         in_use = [span(tensor)[0] for tensor in unless if tensor.device.type == "cpu"]
         for part in self.parts(key):
             low, high = span(part)

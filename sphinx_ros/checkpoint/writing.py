@@ -154,7 +154,7 @@ class SafetensorsSet:
         if not self._left:
             path, self._left = self._files.pop(0)
             self.close()
-            self._stream = open(path, "wb")  # noqa: SIM115  closed when the next one begins
+            self._stream = open(path, "wb")
             self._stream.write(safetensors_head(self._left))
         entry = self._left.pop(0)
         if (entry.key, entry.shape, entry.dtype) != (key, tuple(tensor.shape), tensor.dtype):
@@ -250,11 +250,12 @@ class _Pickler(pickle.Pickler):
 
 class PthFile:
     """A file as ``torch.save({"model": {...}})`` writes it: a zip archive that is not compressed,
-    with the pickled structure and one record per tensor."""
+    with the pickled structure and one record per tensor.
+    """
 
     def __init__(self, path: Path, entries: Sequence[Entry]):
         self._entries, self._next = list(entries), 0
-        self._file = open(path, "wb+")  # noqa: SIM115  closed by close() and abandon()
+        self._file = open(path, "wb+")
         self._zip = zipfile.ZipFile(self._file, "w", zipfile.ZIP_STORED, allowZip64=True)
         self._root = path.name.removesuffix(".pth")
         model = {PREFIX + e.key: _Tensor(n, e) for n, e in enumerate(self._entries)}

@@ -7,7 +7,7 @@ import math
 
 from sphinx_ros.checkpoint.released import RELEASED
 from sphinx_ros.errors import BadRequest
-from sphinx_ros.quantities import KINDS
+from sphinx_ros.model.quantities import KINDS
 
 OK, NOT_FOUND, BAD_INPUT, NO_ANSWER, INTERRUPTED = 0, 1, 2, 3, 130
 """Exit codes."""

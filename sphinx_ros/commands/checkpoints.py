@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from sphinx_ros.checkpoint.released import RELEASED
 from sphinx_ros.commands.arguments import OK, Parser, number
 from sphinx_ros.errors import BadRequest
-from sphinx_ros.interrupts import load_torch
+from sphinx_ros.runtime.interrupts import load_torch
 
 FETCH = f"""Download a checkpoint into the hub's cache, and print its folder.
 
@@ -69,8 +69,13 @@ def convert(argv: Sequence[str]) -> int:
     from sphinx_ros.checkpoint.convert import convert
 
     with Bar("converting") as bar:
-        done = convert(options.checkpoint, options.target, options.shards,
-                       largest=_largest(options), progress=bar)  # fmt: skip
+        done = convert(
+            options.checkpoint,
+            options.target,
+            options.shards,
+            largest=_largest(options),
+            progress=bar,
+        )
     print(done)
     return OK
 
@@ -78,13 +83,29 @@ def convert(argv: Sequence[str]) -> int:
 def mix(argv: Sequence[str]) -> int:
     """Parse, mix; returns the exit code."""
     parser = Parser("mix", description=MIX)
-    parser.add_argument("checkpoints", nargs="+", metavar="X",
-                        help="two or more checkpoints, and last the folder to make")  # fmt: skip
-    parser.add_argument("--weights", nargs="+", type=number(-1e6, 1e6), metavar="W", required=True,
-                        help="a weight for each checkpoint")  # fmt: skip
-    parser.add_argument("--part", nargs="+", action="append", default=[], metavar="P",
-                        help="the beginning of parameters' names, and other weights for these "
-                        "(more than once: the longest beginning counts)")  # fmt: skip
+    parser.add_argument(
+        "checkpoints",
+        nargs="+",
+        metavar="X",
+        help="two or more checkpoints, and last the folder to make",
+    )
+    parser.add_argument(
+        "--weights",
+        nargs="+",
+        type=number(-1e6, 1e6),
+        metavar="W",
+        required=True,
+        help="a weight for each checkpoint",
+    )
+    parser.add_argument(
+        "--part",
+        nargs="+",
+        action="append",
+        default=[],
+        metavar="P",
+        help="the beginning of parameters' names, and other weights for these "
+        "(more than once: the longest beginning counts)",
+    )
     _add_layout(parser)
     options = parser.parse_intermixed_args(argv)
     *checkpoints, target = options.checkpoints
@@ -93,8 +114,15 @@ def mix(argv: Sequence[str]) -> int:
     from sphinx_ros.checkpoint.mix import mix
 
     with Bar("mixing") as bar:
-        done = mix(checkpoints, options.weights, target, parts, options.shards,
-                   largest=_largest(options), progress=bar)  # fmt: skip
+        done = mix(
+            checkpoints,
+            options.weights,
+            target,
+            parts,
+            options.shards,
+            largest=_largest(options),
+            progress=bar,
+        )
     print(done)
     return OK
 
@@ -103,11 +131,19 @@ VERBS: dict[str, Callable[[Sequence[str]], int]] = {"fetch": fetch, "convert": c
 
 
 def _add_layout(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--shards", type=number(1, 99, int), metavar="N",
-                        help="write the released layout in N files (default: safetensors)"
-                        )  # fmt: skip
-    parser.add_argument("--max-gb", type=number(0.000001, 10_000), default=5.0, metavar="GB",
-                        help="largest safetensors file (default: 5)")  # fmt: skip
+    parser.add_argument(
+        "--shards",
+        type=number(1, 99, int),
+        metavar="N",
+        help="write the released layout in N files (default: safetensors)",
+    )
+    parser.add_argument(
+        "--max-gb",
+        type=number(0.000001, 10_000),
+        default=5.0,
+        metavar="GB",
+        help="largest safetensors file (default: 5)",
+    )
 
 
 def _largest(options) -> int:

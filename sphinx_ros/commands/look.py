@@ -11,7 +11,7 @@ from sphinx_ros.commands.arguments import Parser, add_model_options, number, rea
 from sphinx_ros.commands.pictures import Picture, Saver, Source
 from sphinx_ros.commands.report import SCHEMA, Report, Tally
 from sphinx_ros.errors import BadRequest, SphinxError
-from sphinx_ros.interrupts import load_torch
+from sphinx_ros.runtime.interrupts import load_torch
 
 TEXT, KIND, BOX, MAYBE_BOX, NOTHING = "TEXT", "KIND", "BOX", "[BOX]", ""
 
@@ -41,15 +41,25 @@ class Verb:
         if self.takes:
             name = self.takes.strip("[]")
             parser.add_argument("words", metavar=name, nargs="*", help=HELP[self.takes])
-        parser.add_argument("--save", metavar="OUT", help="write the picture with the results "
-                            "drawn in; a file, or a folder where IMAGE is one")  # fmt: skip
+        parser.add_argument(
+            "--save",
+            metavar="OUT",
+            help="write the picture with the results "
+            "drawn in; a file, or a folder where IMAGE is one",
+        )
         parser.add_argument("--json", action="store_true", help="one JSON object per picture")
-        parser.add_argument("--watch", action="store_true", help="with a webcam: frame after "
-                            "frame until Ctrl-C")  # fmt: skip
-        parser.add_argument("--timeout", type=number(0.001, 86400), metavar="S",
-                            help="seconds an answer may take")  # fmt: skip
-        parser.add_argument("--max-new-tokens", type=number(1, 4096, int), metavar="N",
-                            help="longest answer (default: that of the task)")  # fmt: skip
+        parser.add_argument(
+            "--watch", action="store_true", help="with a webcam: frame after frame until Ctrl-C"
+        )
+        parser.add_argument(
+            "--timeout", type=number(0.001, 86400), metavar="S", help="seconds an answer may take"
+        )
+        parser.add_argument(
+            "--max-new-tokens",
+            type=number(1, 4096, int),
+            metavar="N",
+            help="longest answer (default: that of the task)",
+        )
         add_model_options(parser)
         return parser
 
@@ -108,21 +118,50 @@ examples:
 VERBS = {
     verb.name: verb
     for verb in (
-        Verb("ground", TEXT, "The box of what a sentence describes.", ' "the red mug"',
-             lambda seen, words, options: seen.ground(words, **options)),
-        Verb("detect", KIND, "A box for each thing of a kind.", " mug",
-             lambda seen, words, options: seen.detect(words, **options)),
-        Verb("pose", MAYBE_BOX, "The 17 COCO joints of the people in a picture.", "",
-             lambda seen, box, options: seen.pose(box, **options)),
-        Verb("describe", BOX, "Words for what is in a box.", " 120,80,240,200",
-             lambda seen, box, options: seen.describe(box, **options)),
-        Verb("caption", NOTHING, "One sentence on the picture, with boxes.", "",
-             lambda seen, _, options: seen.caption(**options)),
-        Verb("ask", TEXT, "Any question, answered in a word or phrase.",
-             ' "how many mugs are there?"',
-             lambda seen, words, options: seen.ask(words, **options)),
+        Verb(
+            "ground",
+            TEXT,
+            "The box of what a sentence describes.",
+            ' "the red mug"',
+            lambda seen, words, options: seen.ground(words, **options),
+        ),
+        Verb(
+            "detect",
+            KIND,
+            "A box for each thing of a kind.",
+            " mug",
+            lambda seen, words, options: seen.detect(words, **options),
+        ),
+        Verb(
+            "pose",
+            MAYBE_BOX,
+            "The 17 COCO joints of the people in a picture.",
+            "",
+            lambda seen, box, options: seen.pose(box, **options),
+        ),
+        Verb(
+            "describe",
+            BOX,
+            "Words for what is in a box.",
+            " 120,80,240,200",
+            lambda seen, box, options: seen.describe(box, **options),
+        ),
+        Verb(
+            "caption",
+            NOTHING,
+            "One sentence on the picture, with boxes.",
+            "",
+            lambda seen, _, options: seen.caption(**options),
+        ),
+        Verb(
+            "ask",
+            TEXT,
+            "Any question, answered in a word or phrase.",
+            ' "how many mugs are there?"',
+            lambda seen, words, options: seen.ask(words, **options),
+        ),
     )
-}  # fmt: skip
+}
 """Name -> verb."""
 
 

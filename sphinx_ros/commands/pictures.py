@@ -139,8 +139,7 @@ def webcam(number: int, watch: bool) -> Iterator[Picture]:
     try:
         if not capture.isOpened():
             raise BadImage(
-                f"webcam {number} can't be opened; is it plugged in, and may you "
-                "read /dev/video*?"
+                f"webcam {number} can't be opened; is it plugged in, and may you read /dev/video*?"
             )
         capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # else an answer is about a picture long past
         for _ in range(WARM_UP):

@@ -124,8 +124,16 @@ def detection(item: Detection) -> dict:
 
 def pose(item: Pose) -> dict:
     """JSON of a person."""
-    joints = [{"name": k.name, "x": known(k.x), "y": known(k.y), "score": known(k.score, 4),
-               "visibility": k.visibility.name} for k in item.keypoints]  # fmt: skip
+    joints = [
+        {
+            "name": k.name,
+            "x": known(k.x),
+            "y": known(k.y),
+            "score": known(k.score, 4),
+            "visibility": k.visibility.name,
+        }
+        for k in item.keypoints
+    ]
     box = None if item.box is None else [known(value) for value in item.box]
     return {"label": "person", "box": box, "score": known(item.score, 4), "keypoints": joints}
 

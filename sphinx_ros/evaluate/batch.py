@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import torch
 
-from sphinx_ros.prompt.prefix import question_prefix
-from sphinx_ros.prompt.templates import END_SIGNAL, conversation
+from sphinx_ros.engine.prefix import question_prefix
+from sphinx_ros.prompt.conversation import END_SIGNAL, conversation
 
 
 class BatchAsker:

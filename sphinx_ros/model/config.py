@@ -127,12 +127,20 @@ class Towers:
     @classmethod
     def from_json(cls, sizes: dict, depths: dict) -> Towers:
         """From ``config.json``'s "towers" (sizes per tower) and "depths" (shortened towers)."""
-        kinds = {"clip": ClipTower, "convnext": ConvNextTower, "dinov2": DinoTower,
-                 "qformer": QFormerTower}  # fmt: skip
+        kinds = {
+            "clip": ClipTower,
+            "convnext": ConvNextTower,
+            "dinov2": DinoTower,
+            "qformer": QFormerTower,
+        }
         parts = {k: dict(sizes.get(k, {})) for k in kinds}
-        places = {"clip": ("clip", "layers"), "convnext": ("convnext", "depths"),
-                  "dinov2": ("dinov2", "layers"), "blip2_vit": ("qformer", "vit_layers"),
-                  "qformer": ("qformer", "layers")}  # fmt: skip
+        places = {
+            "clip": ("clip", "layers"),
+            "convnext": ("convnext", "depths"),
+            "dinov2": ("dinov2", "layers"),
+            "blip2_vit": ("qformer", "vit_layers"),
+            "qformer": ("qformer", "layers"),
+        }
         for name, depth in depths.items():
             if name not in places:
                 raise CheckpointError(
@@ -250,7 +258,8 @@ class ModelConfig:
     @property
     def ffn_hidden(self) -> int:
         """Hidden width of SwiGLU: 2/3 of 4 dim, times the multiplier, rounded up; of an expert
-        ``hidden_dim``."""
+        ``hidden_dim``.
+        """
         if self.hidden_dim is not None:
             return self.hidden_dim
         hidden = int(2 * 4 * self.dim / 3)

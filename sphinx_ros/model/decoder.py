@@ -105,7 +105,7 @@ class Attention(nn.Module):
         self.wo = nn.Linear(width, config.dim, bias=False)
 
     def forward(self, x, rope, mask=None, cache: Cache | None = None, layer=0, start=0) -> Tensor:
-        """x [B, T, dim]; mask [(B, 1,) T, L] bool, True = may look, or None for plain causal."""
+        """X [B, T, dim]; mask [(B, 1,) T, L] bool, True = may look, or None for plain causal."""
         b, t, _ = x.shape
         q = rotate(self.wq(x).view(b, t, self.heads, self.head_dim), *rope).transpose(1, 2)
         k = rotate(self.wk(x).view(b, t, self.kv_heads, self.head_dim), *rope).transpose(1, 2)
@@ -158,7 +158,7 @@ class Block(nn.Module):
         self.ffn_norm = RMSNorm(config.dim, config.norm_eps)
 
     def forward(self, x: Tensor, rope, mask, cache, layer: int, start: int) -> Tensor:
-        """x [B, T, dim] -> [B, T, dim]."""
+        """X [B, T, dim] -> [B, T, dim]."""
         x = x + self.attention(self.attention_norm(x), rope, mask, cache, layer, start)
         return x + self.feed_forward(self.ffn_norm(x))
 

@@ -28,9 +28,7 @@ class MixtureOfExperts(nn.Module):
         self.experts, self.chosen = config.moe.num_experts, config.moe.num_experts_per_tok
         rows = self.experts * ranks.part(config.ffn_hidden, "channels of an expert")
         self.gate = nn.Linear(config.dim, self.experts, bias=False)
-        self.w1, self.w2, self.w3 = (
-            nn.Parameter(torch.empty(rows, config.dim)) for _ in range(3)
-        )
+        self.w1, self.w2, self.w3 = (nn.Parameter(torch.empty(rows, config.dim)) for _ in range(3))
 
     def layer(self, name: str, expert: int) -> Callable[[Tensor], Tensor]:
         """One of the three linear layers of an expert."""
@@ -41,7 +39,7 @@ class MixtureOfExperts(nn.Module):
         return functools.partial(F.linear, weight=weight.T if name == "w2" else weight)
 
     def route(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """x [N, dim] to (weights, experts), both [N, chosen].
+        """X [N, dim] to (weights, experts), both [N, chosen].
 
         The weights of the chosen experts, softmax over all of them in float32, add up to 1.
         """

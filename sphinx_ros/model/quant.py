@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sphinx_ros.quantities import GROUP
+from sphinx_ros.model.quantities import GROUP
 
 FEW = 4
 """Up to so many rows the kernels that read the stored form are quicker."""
@@ -37,13 +37,15 @@ _QUANTISED = re.compile(r"layers\.\d+\.(attention|feed_forward)\.w\w+(\.weight)?
 
 def quantised(key: str) -> bool:
     """Whether a parameter is among those that a quantised decoder stores in fewer bits: all linear
-    layers of the decoder, experts included, without a mixture's router."""
+    layers of the decoder, experts included, without a mixture's router.
+    """
     return _QUANTISED.fullmatch(key) is not None
 
 
 class StoredLinear(nn.Module, abc.ABC):
     """y = x W^T + b with a stored W; subclasses say how a block of W becomes floating point. The
-    bias is a parameter that whoever makes the layer sets."""
+    bias is a parameter that whoever makes the layer sets.
+    """
 
     def __init__(self, shape: torch.Size):
         super().__init__()
@@ -69,7 +71,7 @@ class StoredLinear(nn.Module, abc.ABC):
         return y.view(*x.shape[:-1], self.out_features)
 
     def many(self, x: Tensor, out: Tensor) -> Tensor:
-        """x [N, in] to ``out`` [N, out], a block of the weights at a time."""
+        """X [N, in] to ``out`` [N, out], a block of the weights at a time."""
         for low in range(0, self.out_features, BLOCK):
             high = min(low + BLOCK, self.out_features)
             torch.mm(x, self.block(low, high, x.dtype).T, out=out[:, low:high])
@@ -250,7 +252,8 @@ def _nf4(weight: Tensor, device, dtype: torch.dtype) -> nn.Module:
 def widen(module: nn.Module) -> None:
     """Let a module keep bfloat16 parameters and compute with float32 ones: they are made when it
     is called and forgotten afterwards. For what is no linear layer: convolutions, and attention
-    that reads its parameters by itself."""
+    that reads its parameters by itself.
+    """
     kept: list[tuple[nn.Module, str, nn.Parameter]] = []
 
     def before(*_):

@@ -53,7 +53,8 @@ class Ranks:
 
     def spread(self, function: Callable[..., Tensor], *rows: Tensor) -> Tensor:
         """``function(*rows)`` for tensors [N, ...] that it treats row by row: each rank does some
-        of the rows, and all get all results (official ``encode_image`` of ``llama_ens5.py``)."""
+        of the rows, and all get all results (official ``encode_image`` of ``llama_ens5.py``).
+        """
         if self.size == 1:
             return function(*rows)
         number = len(rows[0])

@@ -57,8 +57,9 @@ def build_convnext(size: ConvNextTower) -> nn.Module:
     """The timm trunk that open_clip uses for ConvNeXt-XXL, without pooling and classifier."""
     from timm.models.convnext import ConvNeXt
 
-    trunk = ConvNeXt(depths=size.depths, dims=size.dims, act_layer=nn.GELU, num_classes=0,
-                     norm_eps=1e-5)  # fmt: skip
+    trunk = ConvNeXt(
+        depths=size.depths, dims=size.dims, act_layer=nn.GELU, num_classes=0, norm_eps=1e-5
+    )
     for stage in trunk.stages:
         for block in stage.blocks:
             block.mlp = RowsMlp(block.mlp)

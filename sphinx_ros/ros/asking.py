@@ -13,10 +13,10 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from sphinx_ros.errors import BadRequest, Status
-from sphinx_ros.prompt.templates import Task
-from sphinx_ros.ros.inbox import Job
+from sphinx_ros.prompt.queries import Query
 from sphinx_ros.ros.outcomes import Frame, Look, Outcome, Times, name_error
-from sphinx_ros.ros.queries import Query
+from sphinx_ros.ros.waiting import Job
+from sphinx_ros.tasks import Task
 
 log = logging.getLogger("sphinx_ros")
 

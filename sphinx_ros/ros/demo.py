@@ -22,9 +22,9 @@ from pathlib import Path
 import numpy as np
 
 from sphinx_ros.errors import Status
-from sphinx_ros.prompt.templates import Task
 from sphinx_ros.ros.demo_questions import Question, Reply, judge, questions
 from sphinx_ros.ros.environment import prepare, profile_variable
+from sphinx_ros.tasks import Task
 
 CAMERA = [sys.executable, "-m", "sphinx_ros.ros.world_camera"]
 NODE = [sys.executable, "-m", "sphinx_ros.ros.node"]
@@ -259,10 +259,12 @@ def table(rows: Sequence[Row]) -> str:
     widths = [max(len(line[i]) for line in (heads, *cells)) for i in range(len(heads))]
     lines = [heads, tuple("-" * w for w in widths), *cells]
     return "\n".join(
-        "  ".join(c.rjust(w) if i == 4 else c.ljust(w) for i, (c, w) in
-                  enumerate(zip(line, widths, strict=True)))
+        "  ".join(
+            c.rjust(w) if i == 4 else c.ljust(w)
+            for i, (c, w) in enumerate(zip(line, widths, strict=True))
+        )
         for line in lines
-    )  # fmt: skip
+    )
 
 
 def short(words: str, limit: int = 44) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sphinx_ros.errors import Status
-from sphinx_ros.prompt.templates import Task
+from sphinx_ros.tasks import Task
 from sphinx_ros.types import COCO_KEYPOINTS, Detection, Pose
 
 KINDS = ("cube", "ball", "can", "cone", "mug", "bottle")
@@ -59,14 +59,15 @@ def questions(objects: Sequence[dict]) -> list[Question]:
         Question("service", Task.DETECT, third["kind"]),
         Question("service", Task.DETECT, absent),
         Question("service", Task.POSE),
-        Question("service", Task.ASK, f"What color is the {fourth['kind']}?",
-                 expected=fourth["colour"]),
+        Question(
+            "service", Task.ASK, f"What color is the {fourth['kind']}?", expected=fourth["colour"]
+        ),
         Question("service", Task.ASK, f"Is there a {absent} in the image?", expected="no"),
         Question("action", Task.CAPTION),
         Question("topic", Task.DETECT, "objects"),
         Question("topic", Task.POSE),
         Question("topic", Task.ASK, "How many objects are there?", expected=str(len(objects))),
-    ]  # fmt: skip
+    ]
 
 
 def judge(question: Question, reply: Reply, objects: Sequence[dict]) -> tuple[str, str, bool]:

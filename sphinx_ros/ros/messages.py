@@ -32,10 +32,10 @@ from sphinx_ros.msg import (
     Timing,
 )
 from sphinx_ros.msg import Query as QueryMessage
-from sphinx_ros.prompt.templates import Task
+from sphinx_ros.prompt.queries import Query
 from sphinx_ros.ros.outcomes import Frame, Outcome
-from sphinx_ros.ros.queries import Query
 from sphinx_ros.srv import Ask, Detect, EstimatePose, Ground, SetQueries
+from sphinx_ros.tasks import Task
 from sphinx_ros.types import Answer as AnswerValue
 from sphinx_ros.types import Detection as DetectionValue
 from sphinx_ros.types import Keypoint as KeypointValue

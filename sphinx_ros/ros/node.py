@@ -22,16 +22,16 @@ from rclpy.signals import SignalHandlerOptions
 
 from sphinx_ros.draw import draw
 from sphinx_ros.errors import Status
-from sphinx_ros.prompt.templates import Task
+from sphinx_ros.prompt.queries import read_queries
 from sphinx_ros.ros import messages as m
 from sphinx_ros.ros import params
 from sphinx_ros.ros.environment import prepare
 from sphinx_ros.ros.health import report
 from sphinx_ros.ros.markers import marker_array
 from sphinx_ros.ros.outcomes import Look, Outcome
-from sphinx_ros.ros.queries import read_queries
-from sphinx_ros.ros.requests import Requests
+from sphinx_ros.ros.services import Requests
 from sphinx_ros.ros.worker import State, Worker
+from sphinx_ros.tasks import Task
 
 CAMERA_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 """What suits every camera: a best-effort reader hears best-effort and reliable writers alike."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from sphinx_ros.errors import SphinxError, Status
-from sphinx_ros.ros.queries import Query
+from sphinx_ros.prompt.queries import Query
+from sphinx_ros.runtime.memory import memory_error, out_of_memory
 from sphinx_ros.types import Answer, Detection, Pose
 
 NAN = math.nan
@@ -95,29 +95,9 @@ def name_error(error: BaseException) -> tuple[Status, str]:
     """The named outcome and one sentence for any error. INTERNAL for what is not foreseen."""
     if isinstance(error, SphinxError):
         return error.status, str(error)
-    if isinstance(error, MemoryError) or _is_torch_memory(error):
-        free_memory()
-        return Status.OUT_OF_MEMORY, (
-            f"no memory left on the device: {_first_line(error)}; "
-            "use a smaller checkpoint or dtype, or another device"
-        )
+    if out_of_memory(error):
+        return Status.OUT_OF_MEMORY, str(memory_error("answering", error))
     return Status.INTERNAL, f"{type(error).__name__}: {_first_line(error)}; see the node's log"
-
-
-def free_memory() -> None:
-    """Give cached accelerator memory back, if torch is there and has any."""
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available():
-        torch.cuda.empty_cache()
-
-
-def _is_torch_memory(error: BaseException) -> bool:
-    # torch.cuda.OutOfMemoryError, and on the CPU a RuntimeError that only its text tells apart.
-    words = str(error).lower()
-    return type(error).__name__ == "OutOfMemoryError" or (
-        isinstance(error, RuntimeError)
-        and ("out of memory" in words or "can't allocate memory" in words)
-    )
 
 
 def _first_line(error: BaseException) -> str:

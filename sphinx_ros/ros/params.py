@@ -11,9 +11,9 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from sphinx_ros.errors import BadRequest
-from sphinx_ros.quantities import KINDS
-from sphinx_ros.ros.inbox import Settings
-from sphinx_ros.ros.queries import MAX_TOKENS, read_queries
+from sphinx_ros.model.quantities import KINDS
+from sphinx_ros.prompt.queries import MAX_TOKENS, read_queries
+from sphinx_ros.ros.waiting import Settings
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 

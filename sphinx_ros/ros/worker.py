@@ -15,10 +15,10 @@ from collections.abc import Callable, Sequence
 from enum import Enum
 
 from sphinx_ros.errors import BadRequest, Cancelled, SphinxError, Status, TimedOut
+from sphinx_ros.prompt.queries import Query
 from sphinx_ros.ros.asking import Asker, named, times_of
-from sphinx_ros.ros.inbox import Inbox, Job, Settings
 from sphinx_ros.ros.outcomes import Frame, Look, Outcome, Times
-from sphinx_ros.ros.queries import Query
+from sphinx_ros.ros.waiting import Inbox, Job, Settings
 
 __all__ = ["Job", "Settings", "State", "Worker"]
 

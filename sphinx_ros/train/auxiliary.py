@@ -110,7 +110,8 @@ class FineHead(nn.Module):
 
 class PatchHead(nn.Module):
     """[B, P, dim] to kind, colour, size, how much the patch stands for its thing, box places,
-    joint presence and offset, joint places."""
+    joint presence and offset, joint places.
+    """
 
     def __init__(self, dim: int):
         super().__init__()

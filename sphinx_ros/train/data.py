@@ -13,12 +13,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from sphinx_ros.engine.prefix import question_prefix
 from sphinx_ros.image.letterbox import pad_to_square
-from sphinx_ros.prompt.prefix import question_prefix
-from sphinx_ros.prompt.templates import END_SIGNAL, conversation
+from sphinx_ros.prompt.conversation import END_SIGNAL, conversation
 from sphinx_ros.train import recipe
 from sphinx_ros.train.looking import Gaze, Look
-from sphinx_ros.train.scenes import Scenes
+from sphinx_ros.train.stream import Scenes
 from sphinx_ros.train.targets import (
     anchor_shares,
     cell_targets,
@@ -26,7 +26,7 @@ from sphinx_ros.train.targets import (
     patch_owners,
     patch_targets,
 )
-from sphinx_ros.world.tasks import turns
+from sphinx_ros.world.exercises import turns
 from sphinx_ros.world.truth import Observation
 
 FINER = 2

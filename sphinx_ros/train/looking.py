@@ -21,7 +21,7 @@ from torch import Tensor
 
 from sphinx_ros.image.letterbox import Letterbox
 from sphinx_ros.model.decoder import Attention, RMSNorm, rotate
-from sphinx_ros.prompt.templates import plural
+from sphinx_ros.prompt.english import plural
 from sphinx_ros.train import recipe
 from sphinx_ros.train.targets import patch_at
 from sphinx_ros.world.nouns import Noun
@@ -44,7 +44,8 @@ class Look:
     """The token at ``at`` is about ``thing`` (1 + index; 0: about nothing that is there), or, if
     not -1, about ``patch``, counted row by row. weight: its share of that token's attention,
     times the loss weight of the look.
-    head: the one that looks there, -1 for all that are told."""
+    head: the one that looks there, -1 for all that are told.
+    """
 
     at: int
     thing: int
@@ -78,7 +79,8 @@ class Gaze:
 
     def question(self, item, pieces: list[str]) -> list[Look]:
         """At each noun the things it is true of, colour and size before it (or shirt) included;
-        at the end of a region the thing in it."""
+        at the end of a region the thing in it.
+        """
         out: list[Look] = []
         size = colour = before = ""
         for at, word in enumerate(piece.strip() for piece in pieces):
@@ -181,9 +183,10 @@ def looking_loss(
     score = torch.einsum("bqhd,bkhd->bqhk", query, key)[row, column] / size**0.5
     score = score.masked_fill(~mask[row, 0, column][:, None], float("-inf")).softmax(-1)
     cells = torch.arange(owner.shape[1])
-    there = torch.where(
-        patch[:, None] >= 0, cells == patch[:, None], owner[row] == thing[:, None]
-    ) & (thing > 0)[:, None]  # fmt: skip
+    there = (
+        torch.where(patch[:, None] >= 0, cells == patch[:, None], owner[row] == thing[:, None])
+        & (thing > 0)[:, None]
+    )
     mass = (score[..., first : first + owner.shape[1]] * there[:, None]).sum(-1)  # [M, heads]
     mass = torch.where(thing[:, None] > 0, mass, score[..., 0])
     told = (head[:, None] == -1) | (head[:, None] == torch.arange(heads))  # [M, heads]

@@ -31,8 +31,8 @@ from sphinx_ros.train.network import (
     initialise,
     take_up,
 )
-from sphinx_ros.train.render import read_shard
-from sphinx_ros.train.scenes import Scenes
+from sphinx_ros.train.rendered import read_shard
+from sphinx_ros.train.stream import Scenes
 
 HELD_OUT_SCENES = "held_out.pickle"
 """File in a run's folder: scenes for scores while training; none, no scores."""
@@ -68,8 +68,17 @@ def share_gradients(parameters: list[torch.nn.Parameter], world: int) -> None:
 class Run:
     """One process of a run. folder: state, log and exports; scenes: the rendered shards."""
 
-    def __init__(self, rank: int, world: int, folder: Path, scenes: Path, tokenizer_path: Path,
-                 schedule: recipe.Schedule, seed: int, start: str | None = None):  # fmt: skip
+    def __init__(
+        self,
+        rank: int,
+        world: int,
+        folder: Path,
+        scenes: Path,
+        tokenizer_path: Path,
+        schedule: recipe.Schedule,
+        seed: int,
+        start: str | None = None,
+    ):
         from sphinx_ros.prompt.tokenizer import Tokenizer
 
         self.rank, self.world, self.folder, self.schedule = rank, world, folder, schedule
@@ -97,7 +106,8 @@ class Run:
 
     def start_from(self, checkpoint: str) -> list[str]:
         """Begin with the weights of a checkpoint of the same sizes, or with fewer ConvNeXt blocks
-        per stage; the heads are new. Returns the new keys of the network."""
+        per stage; the heads are new. Returns the new keys of the network.
+        """
         from sphinx_ros.checkpoint import load_checkpoint
 
         model, _, config = load_checkpoint(checkpoint)
@@ -141,8 +151,14 @@ class Run:
         self.average.swap(self.net)
         target = self.folder / "checkpoint.part"
         shutil.rmtree(target, ignore_errors=True)
-        save_checkpoint(self.net.model.state_dict(), recipe.SIZES, recipe.VARIANT,
-                        self.tokenizer_path, target, dtype=torch.float16)  # fmt: skip
+        save_checkpoint(
+            self.net.model.state_dict(),
+            recipe.SIZES,
+            recipe.VARIANT,
+            self.tokenizer_path,
+            target,
+            dtype=torch.float16,
+        )
         shutil.rmtree(self.folder / "checkpoint", ignore_errors=True)
         target.rename(self.folder / "checkpoint")
         self.average.swap(self.net)
@@ -181,14 +197,15 @@ class Run:
     def score(self) -> dict[str, float]:
         """Held-out scores of the averaged model by full answers; few scenes, a rough guide."""
         from sphinx_ros.evaluate.batch import BatchAsker
-        from sphinx_ros.evaluate.scores import table
-        from sphinx_ros.evaluate.world import BARS, ask_scenes
+        from sphinx_ros.evaluate.metrics import table
+        from sphinx_ros.evaluate.tabletop import BARS, ask_scenes
 
         scenes = read_shard(self.folder / HELD_OUT_SCENES)
         self.average.swap(self.net)
         self.net.eval()
-        rows = ask_scenes(BatchAsker(self.net.model, self.tokenizer), scenes,
-                          self.config.image_size, seed=0)  # fmt: skip
+        rows = ask_scenes(
+            BatchAsker(self.net.model, self.tokenizer), scenes, self.config.image_size, seed=0
+        )
         self.net.train()
         self.average.swap(self.net)
         return {name: value for name, value in table(rows).items() if name in BARS}
@@ -217,8 +234,13 @@ class Watcher:
 
         self._run, self._recent = run, []
         self._log = (run.folder / "log.jsonl").open("a")
-        self._bar = tqdm(total=round(limit), initial=round(run.seconds), unit="s", desc="training",
-                         mininterval=10)  # fmt: skip
+        self._bar = tqdm(
+            total=round(limit),
+            initial=round(run.seconds),
+            unit="s",
+            desc="training",
+            mininterval=10,
+        )
         self._due = {"save": 0.0, "score": 0.0}
         for job in self._due:
             self._next(job)
@@ -278,9 +300,16 @@ def process(rank: int, world: int, arguments: dict) -> None:
         dist.destroy_process_group()
 
 
-def train(folder: Path, scenes: Path, tokenizer_path: Path, schedule: recipe.Schedule,
-          processes: int = 2, seed: int = 0, port: int = 29511,
-          start: str | None = None) -> None:  # fmt: skip
+def train(
+    folder: Path,
+    scenes: Path,
+    tokenizer_path: Path,
+    schedule: recipe.Schedule,
+    processes: int = 2,
+    seed: int = 0,
+    port: int = 29511,
+    start: str | None = None,
+) -> None:
     """Train with ``processes`` single-threaded processes (two beat one with two threads).
 
     Raises KeyboardInterrupt on Ctrl-C, after the processes have saved; another call goes on.
@@ -290,12 +319,22 @@ def train(folder: Path, scenes: Path, tokenizer_path: Path, schedule: recipe.Sch
     folder.mkdir(parents=True, exist_ok=True)
     # Big buffers that go back to the kernel after every step cost 40 % of the towers' time.
     os.environ.update(
-        MALLOC_MMAP_THRESHOLD_=str(4 << 30), MALLOC_TRIM_THRESHOLD_=str(8 << 30),
-        MALLOC_TOP_PAD_=str(256 << 20), MALLOC_ARENA_MAX="2", OMP_WAIT_POLICY="passive",
-        OMP_NUM_THREADS="1", MASTER_PORT=str(port),
-    )  # fmt: skip
-    arguments = {"folder": folder, "scenes": scenes, "tokenizer_path": tokenizer_path,
-                 "schedule": schedule, "seed": seed, "start": start}  # fmt: skip
+        MALLOC_MMAP_THRESHOLD_=str(4 << 30),
+        MALLOC_TRIM_THRESHOLD_=str(8 << 30),
+        MALLOC_TOP_PAD_=str(256 << 20),
+        MALLOC_ARENA_MAX="2",
+        OMP_WAIT_POLICY="passive",
+        OMP_NUM_THREADS="1",
+        MASTER_PORT=str(port),
+    )
+    arguments = {
+        "folder": folder,
+        "scenes": scenes,
+        "tokenizer_path": tokenizer_path,
+        "schedule": schedule,
+        "seed": seed,
+        "start": start,
+    }
     context = mp.spawn(process, args=(processes, arguments), nprocs=processes, join=False)
     try:
         while not context.join():

@@ -20,7 +20,8 @@ from sphinx_ros.train.looking import looking_loss
 
 def sin_cos_table(grid: int, width: int) -> Tensor:
     """Fixed 2-D position codes [1 + grid^2, width], zero for the class token: a start to learn
-    from that already tells neighbours from strangers."""
+    from that already tells neighbours from strangers.
+    """
     half = width // 4
     frequency = 1.0 / 100 ** (torch.arange(half) / half)
     angle = torch.arange(grid)[:, None] * frequency * (2 * math.pi / grid)
@@ -133,7 +134,8 @@ class Trained(nn.Module):
 
     def looking(self, batch: Batch) -> tuple[Tensor, dict[str, float]]:
         """Loss of where the decoder looked in the forward pass just made: with the words of
-        questions in the second layer, for answers in the last two."""
+        questions in the second layer, for answers in the last two.
+        """
         words, patches = self.model.config.image_words, self.model.config.patch_grid**2
         last = len(self.model.layers) - 1
         total, scores = torch.zeros(()), {}
@@ -144,8 +146,17 @@ class Trained(nn.Module):
             looks = looks + torch.tensor([0, words, 0, 0, 0])
             x, rope, mask = self._inputs[number][:3]
             layer = self.model.layers[number]
-            loss, mass = looking_loss(layer.attention, layer.attention_norm, x, rope, mask, looks,
-                                      shares, batch.owner, words - patches)  # fmt: skip
+            loss, mass = looking_loss(
+                layer.attention,
+                layer.attention_norm,
+                x,
+                rope,
+                mask,
+                looks,
+                shares,
+                batch.owner,
+                words - patches,
+            )
             total, scores[f"{name}{number}"] = total + loss, mass
         return total, scores
 
@@ -163,7 +174,8 @@ class Trained(nn.Module):
         self, batch: Batch, auxiliary: float, looking: float, placing: float
     ) -> tuple[Tensor, dict[str, float]]:
         """Stage 2: loss on the answers of the packed turns, plus ``auxiliary`` of stage 1's,
-        ``looking`` of where the decoder looks and ``placing`` of which coordinate it has found."""
+        ``looking`` of where the decoder looks and ``placing`` of which coordinate it has found.
+        """
         model, words = self.model, self.model.config.image_words
         image = model.encode_image(batch.pictures)
         extra, scores = self.seeing(image, batch)
@@ -222,10 +234,13 @@ def groups(net: Trained, schedule: recipe.Schedule) -> list[dict]:
         decay = p.dim() >= 2 and "embed" not in name and "token" not in name
         out.setdefault((vision, decay), []).append(p)
     return [
-        {"params": ps, "factor": schedule.vision_factor if vision else 1.0,
-         "weight_decay": schedule.weight_decay if decay else 0.0}
+        {
+            "params": ps,
+            "factor": schedule.vision_factor if vision else 1.0,
+            "weight_decay": schedule.weight_decay if decay else 0.0,
+        }
         for (vision, decay), ps in sorted(out.items())
-    ]  # fmt: skip
+    ]
 
 
 class Average:

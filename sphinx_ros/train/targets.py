@@ -48,7 +48,8 @@ def patch_owners(observation: Observation, grid: int) -> np.ndarray:
 
 def cell_targets(observation: Observation, grid: int) -> tuple[np.ndarray, np.ndarray]:
     """What shows at the middle of each cell of a fine grid, row by row: kind (0 none, else 1 +
-    index in KINDS) and colour (-1 where there is nothing), both [grid * grid] int64."""
+    index in KINDS) and colour (-1 where there is nothing), both [grid * grid] int64.
+    """
     height, width = observation.segmentation.shape
     side = max(height, width)
     at = ((np.arange(grid) + 0.5) * side / grid).astype(int)
@@ -68,9 +69,11 @@ def joint_points(truth: Observation) -> list[tuple[int, float, float]]:
     place = Letterbox.of(truth.camera.width, truth.camera.height)
     return [
         (joint, *place.to_square(float(x), float(y)))
-        for thing in truth.objects if thing.keypoints is not None
-        for joint, (x, y, v) in enumerate(thing.keypoints) if v > 0
-    ]  # fmt: skip
+        for thing in truth.objects
+        if thing.keypoints is not None
+        for joint, (x, y, v) in enumerate(thing.keypoints)
+        if v > 0
+    ]
 
 
 def patch_targets(owners: np.ndarray, truth: Observation):

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..errors import BadRequest
+from sphinx_ros.errors import BadRequest
 
 IMAGE_TOPIC = "camera/image_raw/compressed"
 INFO_TOPIC = "camera/camera_info"
@@ -26,8 +26,10 @@ def read_truth(path: str | Path = CLIP) -> dict:
     """
     beside = Path(path).with_suffix(".json")
     if not beside.exists():
-        raise BadRequest(f"no ground truth beside the clip: {beside} is missing; "
-                         "record it again with python -m sphinx_ros.world.record")
+        raise BadRequest(
+            f"no ground truth beside the clip: {beside} is missing; "
+            "record it again with python -m sphinx_ros.world.record"
+        )
     return json.loads(beside.read_text())
 
 
@@ -50,6 +52,8 @@ def read_clip(path: str | Path = CLIP) -> Iterator[tuple[int, bytes, dict]]:
             message = types.deserialize_cdr(raw, connection.msgtype)
             stamp = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
             if stamp not in frames:
-                raise BadRequest(f"picture with stamp {stamp} of {path.name} has no entry in "
-                                 f"{path.with_suffix('.json').name}; record both together")
+                raise BadRequest(
+                    f"picture with stamp {stamp} of {path.name} has no entry in "
+                    f"{path.with_suffix('.json').name}; record both together"
+                )
             yield stamp, message.data.tobytes(), frames[stamp]

@@ -10,15 +10,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import SphinxError
-from . import scenery
-from .mannequin import SKIN, TROUSERS, Looks, Pose, build_person
-from .render import Canvas
-from .scenes import SMALL_KINDS, paint
-from .shapes import PALETTE, SPAN, build, dimensions
-from .stage import Stage, Thing, measure, unfit
-from .truth import COLOURS, SIZES, Observation
-from .view import View
+from sphinx_ros.errors import SphinxError
+from sphinx_ros.world import scenery
+from sphinx_ros.world.mannequin import SKIN, TROUSERS, Looks, Pose, build_person
+from sphinx_ros.world.render import Canvas
+from sphinx_ros.world.scenes import SMALL_KINDS, paint
+from sphinx_ros.world.shapes import PALETTE, SPAN, build, dimensions
+from sphinx_ros.world.stage import Stage, Thing, measure, unfit
+from sphinx_ros.world.truth import COLOURS, SIZES, Observation
+from sphinx_ros.world.view import View
 
 PERIOD = 24.0
 # Where things stand around the mannequin: angle from the direction of the camera in degrees.
@@ -70,8 +70,10 @@ class LiveWorld:
             self._imagine(np.random.default_rng([seed, attempt]))
             if all(self._whole(t) for t in np.arange(0, PERIOD, 0.75)):
                 return
-        raise SphinxError(f"no scene in which everything stays in sight for seed {seed} at "
-                          f"{width}x{height}; take another seed or a picture nearer to 4:3")
+        raise SphinxError(
+            f"no scene in which everything stays in sight for seed {seed} at "
+            f"{width}x{height}; take another seed or a picture nearer to 4:3"
+        )
 
     def observe(self, t: float, depth: bool = False) -> Observation:
         """The observation at t seconds, any finite t; continuous in t."""
@@ -97,12 +99,14 @@ class LiveWorld:
         kinds = [str(k) for k in rng.permutation(SMALL_KINDS)[:5]]
         colours = [str(c) for c in rng.permutation(COLOURS)[:6]]
         slots = rng.permutation(SLOTS)[:5]
-        self._movers = [self._mover(rng, *item) for item in zip(kinds, colours, slots,
-                                                                strict=False)]
+        self._movers = [
+            self._mover(rng, *item) for item in zip(kinds, colours, slots, strict=False)
+        ]
         self._shirt, shirt = colours[5], paint(rng, colours[5])
         self._person_height = float(rng.uniform(0.33, 0.38))
-        self._looks = Looks(shirt, SKIN[rng.integers(len(SKIN))],
-                            TROUSERS[rng.integers(len(TROUSERS))])
+        self._looks = Looks(
+            shirt, SKIN[rng.integers(len(SKIN))], TROUSERS[rng.integers(len(TROUSERS))]
+        )
         self._scenery = scenery.table(rng, 0.62, rng.uniform(0, np.pi))
         self._scenery += scenery.room(rng, self._facing + np.pi, 1.8)
         self._scenery += scenery.clutter(rng, 0.6, self._facing + np.pi)
@@ -114,26 +118,41 @@ class LiveWorld:
         size = str(rng.choice(SIZES))
         moves = rng.random() < 0.6
         sway = (float(rng.uniform(0.015, 0.035)), float(rng.uniform(0.015, 0.035)))
-        return _Mover(kind, colour, size, float(rng.uniform(*SPAN[size])), PALETTE[colour],
-                      away * float(np.cos(angle)), away * float(np.sin(angle)),
-                      sway if moves else (0.0, 0.0), int(rng.integers(2, 5)),
-                      float(rng.random()), int(rng.integers(-2, 3)) if moves else 0)
+        return _Mover(
+            kind,
+            colour,
+            size,
+            float(rng.uniform(*SPAN[size])),
+            PALETTE[colour],
+            away * float(np.cos(angle)),
+            away * float(np.sin(angle)),
+            sway if moves else (0.0, 0.0),
+            int(rng.integers(2, 5)),
+            float(rng.random()),
+            int(rng.integers(-2, 3)) if moves else 0,
+        )
 
     def _view(self, t: float) -> View:
         angle = self._facing + self._swing * _wave(t, 1)
         tilt = self._tilt + np.radians(3) * _wave(t, 2, 0.1)
         far = self._far * (1 + 0.05 * _wave(t, 1, 0.3))
         target = np.array([0.0, 0.0, 0.13])
-        eye = target + far * np.array([np.cos(tilt) * np.cos(angle), np.cos(tilt) * np.sin(angle),
-                                       np.sin(tilt)])
+        eye = target + far * np.array(
+            [np.cos(tilt) * np.cos(angle), np.cos(tilt) * np.sin(angle), np.sin(tilt)]
+        )
         wide = min(1.0, self.width / self.height)
         fovy = 2 * np.arctan(np.tan(self._fovy / 2) / wide)
         return View.looking(eye, target, fovy, self.width, self.height, 0.02 * _wave(t, 2))
 
     def _person(self, t: float) -> Thing:
-        pose = Pose(lift=(14 + 4 * _wave(t, 6), 128 + 18 * _wave(t, 12)), flex=(8, 0),
-                    twist=(0, 180), elbow=(18 + 6 * _wave(t, 6), 32 + 26 * _wave(t, 12, 0.1)),
-                    hip=(3 * _wave(t, 3), -3 * _wave(t, 3)), look=(14 * _wave(t, 3), 4))
+        pose = Pose(
+            lift=(14 + 4 * _wave(t, 6), 128 + 18 * _wave(t, 12)),
+            flex=(8, 0),
+            twist=(0, 180),
+            elbow=(18 + 6 * _wave(t, 6), 32 + 26 * _wave(t, 12, 0.1)),
+            hip=(3 * _wave(t, 3), -3 * _wave(t, 3)),
+            look=(14 * _wave(t, 3), 4),
+        )
         yaw = self._facing + 0.2 * _wave(t, 2, 0.4)
         height = self._person_height
         parts, joints, centre, _ = build_person(pose, height, 0.0, 0.0, yaw, self._looks)
@@ -152,4 +171,5 @@ class LiveWorld:
         seen, kept = measure(stage, self.canvas, False, self.seed, picture=False)
         return len(kept) == len(stage.things) and not any(
             unfit(thing, item, stage.view)
-            for thing, item in zip(stage.things, seen.objects, strict=True))
+            for thing, item in zip(stage.things, seen.objects, strict=True)
+        )

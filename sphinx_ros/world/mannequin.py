@@ -11,19 +11,75 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .shapes import Part, about_z, limb
+from sphinx_ros.world.shapes import Part, about_z, limb
 
-JOINTS = ("nose", "left eye", "right eye", "left ear", "right ear", "left shoulder",
-          "right shoulder", "left elbow", "right elbow", "left wrist", "right wrist", "left hip",
-          "right hip", "left knee", "right knee", "left ankle", "right ankle")
-BONES = ((0, 1), (0, 2), (1, 3), (2, 4), (5, 6), (5, 7), (7, 9), (6, 8), (8, 10), (5, 11),
-         (6, 12), (11, 12), (11, 13), (13, 15), (12, 14), (14, 16))
+JOINTS = (
+    "nose",
+    "left eye",
+    "right eye",
+    "left ear",
+    "right ear",
+    "left shoulder",
+    "right shoulder",
+    "left elbow",
+    "right elbow",
+    "left wrist",
+    "right wrist",
+    "left hip",
+    "right hip",
+    "left knee",
+    "right knee",
+    "left ankle",
+    "right ankle",
+)
+BONES = (
+    (0, 1),
+    (0, 2),
+    (1, 3),
+    (2, 4),
+    (5, 6),
+    (5, 7),
+    (7, 9),
+    (6, 8),
+    (8, 10),
+    (5, 11),
+    (6, 12),
+    (11, 12),
+    (11, 13),
+    (13, 15),
+    (12, 14),
+    (14, 16),
+)
 # How deep a joint lies under the surface (share of the height); head points lie on it.
-DEPTHS = np.array([0.01, 0.015, 0.015, 0.02, 0.02, 0.06, 0.06, 0.04, 0.04, 0.035, 0.035, 0.075,
-                   0.075, 0.05, 0.05, 0.045, 0.045])
+DEPTHS = np.array(
+    [
+        0.01,
+        0.015,
+        0.015,
+        0.02,
+        0.02,
+        0.06,
+        0.06,
+        0.04,
+        0.04,
+        0.035,
+        0.035,
+        0.075,
+        0.075,
+        0.05,
+        0.05,
+        0.045,
+        0.045,
+    ]
+)
 ACTIONS = ("stand", "walk", "raise", "wave", "sit", "point", "hips", "spread")
-TROUSERS = ((0.16, 0.18, 0.26), (0.22, 0.28, 0.42), (0.38, 0.39, 0.42), (0.20, 0.20, 0.21),
-            (0.36, 0.31, 0.26))
+TROUSERS = (
+    (0.16, 0.18, 0.26),
+    (0.22, 0.28, 0.42),
+    (0.38, 0.39, 0.42),
+    (0.20, 0.20, 0.21),
+    (0.36, 0.31, 0.26),
+)
 SKIN = ((0.87, 0.68, 0.55), (0.78, 0.58, 0.44), (0.62, 0.43, 0.31), (0.92, 0.76, 0.64))
 
 HAIR = ((0.16, 0.11, 0.08), (0.30, 0.20, 0.12), (0.45, 0.43, 0.40), (0.50, 0.38, 0.22))
@@ -54,9 +110,15 @@ def random_pose(rng: np.random.Generator) -> Pose:
     """One of ACTIONS with the angles varied inside what a body can do."""
     action = ACTIONS[int(rng.integers(len(ACTIONS)))]
     u = lambda low, high: float(rng.uniform(low, high))  # noqa: E731
-    pose = Pose(flex=(u(-15, 25), u(-15, 25)), lift=(u(6, 28), u(6, 28)),
-                elbow=(u(3, 45), u(3, 45)), splay=(u(2, 11), u(2, 11)),
-                hip=(u(-6, 10), u(-6, 10)), look=(u(-35, 35), u(-12, 18)), lean=u(-3, 6))
+    pose = Pose(
+        flex=(u(-15, 25), u(-15, 25)),
+        lift=(u(6, 28), u(6, 28)),
+        elbow=(u(3, 45), u(3, 45)),
+        splay=(u(2, 11), u(2, 11)),
+        hip=(u(-6, 10), u(-6, 10)),
+        look=(u(-35, 35), u(-12, 18)),
+        lean=u(-3, 6),
+    )
     pose.knee = (max(2.0, pose.hip[0] * 1.4), max(2.0, pose.hip[1] * 1.4))
     side = int(rng.integers(2))
     pair = lambda a, b: (a, b) if side == 0 else (b, a)  # noqa: E731
@@ -107,15 +169,23 @@ def skeleton(pose: Pose) -> dict[str, np.ndarray]:
     p["neck"] = spine @ np.array([0, 0, 0.30])
     head_turn = spine @ about_z(np.radians(pose.look[0])) @ _ry(pose.look[1])
     p["head"] = p["neck"] + head_turn @ np.array([0.012, 0, 0.105])
-    face = {"nose": (0.098, 0, -0.012), "left eye": (0.082, 0.036, 0.022),
-            "right eye": (0.082, -0.036, 0.022), "left ear": (0, 0.088, 0.0),
-            "right ear": (0, -0.088, 0.0)}
+    face = {
+        "nose": (0.098, 0, -0.012),
+        "left eye": (0.082, 0.036, 0.022),
+        "right eye": (0.082, -0.036, 0.022),
+        "left ear": (0, 0.088, 0.0),
+        "right ear": (0, -0.088, 0.0),
+    }
     for name, at in face.items():
         p[name] = p["head"] + head_turn @ np.array(at)
     for i, (side, sign) in enumerate((("left", 1), ("right", -1))):
         shoulder = spine @ np.array([0, sign * 0.125, 0.255])
-        arm = (spine @ _rx(sign * pose.lift[i]) @ _ry(-pose.flex[i])
-               @ about_z(-sign * np.radians(pose.twist[i])))
+        arm = (
+            spine
+            @ _rx(sign * pose.lift[i])
+            @ _ry(-pose.flex[i])
+            @ about_z(-sign * np.radians(pose.twist[i]))
+        )
         p[f"{side} shoulder"] = shoulder
         p[f"{side} elbow"] = shoulder + arm @ DOWN * 0.165
         p[f"{side} wrist"] = p[f"{side} elbow"] + arm @ _ry(-pose.elbow[i]) @ DOWN * 0.15
@@ -146,17 +216,37 @@ def _head(w: dict, face: np.ndarray, h: float, looks: Looks) -> list[Part]:
     skin = looks.skin
     parts = [
         Part("ellipsoid", (0.085 * h, 0.083 * h, 0.105 * h), w["head"], face, skin),
-        Part("ellipsoid", (0.083 * h, 0.088 * h, 0.085 * h),
-             w["head"] + face @ np.array([-0.018, 0, 0.036]) * h, face, looks.hair),
-        Part("ellipsoid", (0.022 * h, 0.016 * h, 0.018 * h), w["nose"] - face[:, 0] * 0.012 * h,
-             face, tuple(0.86 * c for c in skin)),
+        Part(
+            "ellipsoid",
+            (0.083 * h, 0.088 * h, 0.085 * h),
+            w["head"] + face @ np.array([-0.018, 0, 0.036]) * h,
+            face,
+            looks.hair,
+        ),
+        Part(
+            "ellipsoid",
+            (0.022 * h, 0.016 * h, 0.018 * h),
+            w["nose"] - face[:, 0] * 0.012 * h,
+            face,
+            tuple(0.86 * c for c in skin),
+        ),
     ]
     for side in ("left", "right"):
         parts += [
-            Part("sphere", (0.0145 * h,) * 3, w[f"{side} eye"] - face[:, 0] * 0.003 * h, face,
-                 (0.05,) * 3),
-            Part("ellipsoid", (0.02 * h, 0.014 * h, 0.03 * h), w[f"{side} ear"], face,
-                 tuple(0.9 * c for c in skin)),
+            Part(
+                "sphere",
+                (0.0145 * h,) * 3,
+                w[f"{side} eye"] - face[:, 0] * 0.003 * h,
+                face,
+                (0.05,) * 3,
+            ),
+            Part(
+                "ellipsoid",
+                (0.02 * h, 0.014 * h, 0.03 * h),
+                w[f"{side} ear"],
+                face,
+                tuple(0.9 * c for c in skin),
+            ),
         ]
     return parts
 
@@ -171,8 +261,9 @@ def _trunk(w: dict, turn: np.ndarray, h: float, looks: Looks) -> list[Part]:
     return [
         limb(w["chest"], w["neck"] + (w["head"] - w["neck"]) * 0.2, 0.042 * h, looks.skin),
         limb(w["left shoulder"], w["right shoulder"], 0.048 * h, shirt),
-        Part("ellipsoid", (0.078 * h, 0.128 * h, 0.155 * h), waist + [0, 0, 0.02 * h], turn,
-             shirt),
+        Part(
+            "ellipsoid", (0.078 * h, 0.128 * h, 0.155 * h), waist + [0, 0, 0.02 * h], turn, shirt
+        ),
         limb(w["left hip"], w["right hip"], 0.066 * h, looks.trousers),
         Part("box", (0.058 * h, 0.105 * h, 0.115 * h), waist + [0, 0, 0.012 * h], torso, shirt),
     ]
@@ -184,8 +275,12 @@ def _limbs(w: dict, turn: np.ndarray, h: float, looks: Looks) -> list[Part]:
     for side in ("left", "right"):
         parts += [
             limb(w[f"{side} shoulder"], w[f"{side} elbow"], 0.042 * h, looks.shirt),
-            limb(w[f"{side} elbow"], w[f"{side} wrist"], 0.035 * h,
-                 looks.shirt if looks.sleeves else looks.skin),
+            limb(
+                w[f"{side} elbow"],
+                w[f"{side} wrist"],
+                0.035 * h,
+                looks.shirt if looks.sleeves else looks.skin,
+            ),
             Part("sphere", (0.036 * h,) * 3, w[f"{side} hand"], turn, looks.skin),
             limb(w[f"{side} hip"], w[f"{side} knee"], 0.056 * h, looks.trousers),
             limb(w[f"{side} knee"], w[f"{side} ankle"], 0.046 * h, looks.trousers),
@@ -211,6 +306,13 @@ def build_person(pose: Pose, height: float, x: float, y: float, yaw: float, look
     if pose.seat:
         half = max((float(middle[2]) - 0.06 * height) / 2, 0.01)
         at = middle - turn[:, 0] * 0.03 * height
-        seat = [Part("box", (0.11 * height, 0.12 * height, half), np.array([at[0], at[1], half]),
-                     turn, (0.42, 0.36, 0.31))]
+        seat = [
+            Part(
+                "box",
+                (0.11 * height, 0.12 * height, half),
+                np.array([at[0], at[1], half]),
+                turn,
+                (0.42, 0.36, 0.31),
+            )
+        ]
     return parts, np.stack([w[name] for name in JOINTS]), middle + [0, 0, 0.06 * height], seat

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sphinx_ros.image.letterbox import Letterbox
-from sphinx_ros.prompt.templates import plural
+from sphinx_ros.prompt.english import plural
 from sphinx_ros.world.truth import COLOURS, KINDS, Observation, SceneObject
 
 SHIRTS = ("person in {} shirt", "person in the {} shirt", "person in {}")

@@ -6,6 +6,7 @@ expression here is unambiguous by construction and by a margin: a reader with a 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -85,7 +86,7 @@ def ordinal(
         if not 2 <= len(group) <= len(ORDINALS):
             continue
         row = sorted(group, key=lambda i: layout.x[i])
-        gaps = [layout.x[b] - layout.x[a] for a, b in zip(row, row[1:], strict=False)]
+        gaps = [layout.x[b] - layout.x[a] for a, b in itertools.pairwise(row)]
         if min(gaps) <= ORDER_MARGIN:
             continue
         nth = int(rng.integers(len(row)))

@@ -6,7 +6,8 @@ import math
 
 import numpy as np
 
-from sphinx_ros.prompt.templates import Task, question
+from sphinx_ros.prompt.wording import question
+from sphinx_ros.tasks import Task
 from sphinx_ros.world.nouns import TRIES, Layout, Noun, absent, article, name_of, pick
 from sphinx_ros.world.phrases import (
     OPPOSITE,

@@ -14,9 +14,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from .clip import CLIP, IMAGE_TOPIC, INFO_TOPIC
-from .live import LiveWorld
-from .truth import Camera, Observation
+from sphinx_ros.world.clip import CLIP, IMAGE_TOPIC, INFO_TOPIC
+from sphinx_ros.world.live import LiveWorld
+from sphinx_ros.world.truth import Camera, Observation
 
 START_NS = 1_700_000_000 * 10**9  # a round moment; no wall clock, so that recordings repeat
 FRAME_ID = "camera_optical_frame"
@@ -26,12 +26,19 @@ def frame_truth(observation: Observation, stamp: int) -> dict:
     """One JSON entry, as described in `clip.read_truth`."""
     objects = []
     for item in observation.objects:
-        entry = {"kind": item.kind, "colour": item.colour, "size": item.size,
-                 "box": [round(v, 1) for v in item.box], "visible": round(item.visible, 3),
-                 "depth": round(item.depth, 4), "position": [round(v, 4) for v in item.position]}
+        entry = {
+            "kind": item.kind,
+            "colour": item.colour,
+            "size": item.size,
+            "box": [round(v, 1) for v in item.box],
+            "visible": round(item.visible, 3),
+            "depth": round(item.depth, 4),
+            "position": [round(v, 4) for v in item.position],
+        }
         if item.keypoints is not None:
-            entry["keypoints"] = [[round(float(x), 1), round(float(y), 1), int(v)]
-                                  for x, y, v in item.keypoints]
+            entry["keypoints"] = [
+                [round(float(x), 1), round(float(y), 1), int(v)] for x, y, v in item.keypoints
+            ]
         objects.append(entry)
     return {"stamp": stamp, "objects": objects}
 
@@ -41,11 +48,13 @@ def _messages(types, observation: Observation, stamp: int, quality: int):
     kinds = types.types
     time = kinds["builtin_interfaces/msg/Time"](sec=stamp // 10**9, nanosec=stamp % 10**9)
     header = kinds["std_msgs/msg/Header"](stamp=time, frame_id=FRAME_ID)
-    _, jpeg = cv2.imencode(".jpg", observation.rgb[:, :, ::-1],
-                           [cv2.IMWRITE_JPEG_QUALITY, quality])
+    _, jpeg = cv2.imencode(
+        ".jpg", observation.rgb[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality]
+    )
     # The format string image_transport writes for colour JPEG.
     image = kinds["sensor_msgs/msg/CompressedImage"](
-        header=header, format="rgb8; jpeg compressed bgr8", data=jpeg.ravel())
+        header=header, format="rgb8; jpeg compressed bgr8", data=jpeg.ravel()
+    )
     return image, _camera_info(kinds, header, observation.camera)
 
 
@@ -53,16 +62,32 @@ def _camera_info(kinds, header, camera: Camera):
     """CameraInfo; its pixel centres are whole numbers, half a pixel from ours."""
     fx, fy, cx, cy = camera.fx, camera.fy, camera.cx - 0.5, camera.cy - 0.5
     roi = kinds["sensor_msgs/msg/RegionOfInterest"](
-        x_offset=0, y_offset=0, height=0, width=0, do_rectify=False)
+        x_offset=0, y_offset=0, height=0, width=0, do_rectify=False
+    )
     return kinds["sensor_msgs/msg/CameraInfo"](
-        header=header, height=camera.height, width=camera.width, distortion_model="plumb_bob",
-        d=np.zeros(5), k=np.array([fx, 0, cx, 0, fy, cy, 0, 0, 1.0]),
-        r=np.eye(3).ravel(), p=np.array([fx, 0, cx, 0, 0, fy, cy, 0, 0, 0, 1.0, 0]),
-        binning_x=0, binning_y=0, roi=roi)
+        header=header,
+        height=camera.height,
+        width=camera.width,
+        distortion_model="plumb_bob",
+        d=np.zeros(5),
+        k=np.array([fx, 0, cx, 0, fy, cy, 0, 0, 1.0]),
+        r=np.eye(3).ravel(),
+        p=np.array([fx, 0, cx, 0, 0, fy, cy, 0, 0, 0, 1.0, 0]),
+        binning_x=0,
+        binning_y=0,
+        roi=roi,
+    )
 
 
-def record(path: str | Path = CLIP, seed: int = 1, seconds: float = 8.0, rate: float = 10.0,
-           width: int = 640, height: int = 480, quality: int = 85) -> Path:
+def record(
+    path: str | Path = CLIP,
+    seed: int = 1,
+    seconds: float = 8.0,
+    rate: float = 10.0,
+    width: int = 640,
+    height: int = 480,
+    quality: int = 85,
+) -> Path:
     """Write `path` (MCAP) and the JSON beside it; -> the path. Overwrites both."""
     from rosbags.rosbag2 import StoragePlugin, Writer
     from rosbags.typesys import Stores, get_typestore
@@ -75,9 +100,11 @@ def record(path: str | Path = CLIP, seed: int = 1, seconds: float = 8.0, rate: f
         bag = Path(folder) / "bag"
         with Writer(bag, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
             image_line = writer.add_connection(
-                IMAGE_TOPIC, "sensor_msgs/msg/CompressedImage", typestore=types)
+                IMAGE_TOPIC, "sensor_msgs/msg/CompressedImage", typestore=types
+            )
             info_line = writer.add_connection(
-                INFO_TOPIC, "sensor_msgs/msg/CameraInfo", typestore=types)
+                INFO_TOPIC, "sensor_msgs/msg/CameraInfo", typestore=types
+            )
             for i in range(round(seconds * rate)):
                 stamp = START_NS + round(i * 1e9 / rate)
                 seen = world.observe(i / rate)
@@ -88,9 +115,14 @@ def record(path: str | Path = CLIP, seed: int = 1, seconds: float = 8.0, rate: f
                 frames.append(frame_truth(seen, stamp))
         shutil.copyfile(next(bag.glob("*.mcap")), path)
     world.close()
-    truth = {"width": width, "height": height, "seed": seed, "rate": rate,
-             "camera": {"fx": camera.fx, "fy": camera.fy, "cx": camera.cx, "cy": camera.cy},
-             "frames": frames}
+    truth = {
+        "width": width,
+        "height": height,
+        "seed": seed,
+        "rate": rate,
+        "camera": {"fx": camera.fx, "fy": camera.fy, "cx": camera.cx, "cy": camera.cy},
+        "frames": frames,
+    }
     path.with_suffix(".json").write_text(json.dumps(truth, separators=(",", ":")) + "\n")
     return path
 

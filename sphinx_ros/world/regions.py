@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from sphinx_ros.prompt.templates import Task, format_box, format_number, question
+from sphinx_ros.prompt.wording import format_box, format_number, question
+from sphinx_ros.tasks import Task
 from sphinx_ros.types import COCO_KEYPOINTS
 from sphinx_ros.world.nouns import TRIES, Layout, Noun, absent, article, name_of, pick
 from sphinx_ros.world.phrases import EXPRESSIONS
@@ -97,10 +98,12 @@ def detect_all(layout: Layout, rng: np.random.Generator) -> Turn:
 def pose(layout: Layout, rng: np.random.Generator) -> Turn | None:
     """The joints of the person in a region; of a lone person sometimes without the region."""
     people = [
-        i for i, thing in enumerate(layout.things)
-        if thing.keypoints is not None and (thing.keypoints[:, 2] > 0).sum() >= 4
+        i
+        for i, thing in enumerate(layout.things)
+        if thing.keypoints is not None
+        and (thing.keypoints[:, 2] > 0).sum() >= 4
         and _own_region(layout, i)
-    ]  # fmt: skip
+    ]
     if not people:
         return None
     index = pick(rng, people)

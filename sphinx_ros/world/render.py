@@ -14,9 +14,9 @@ import sys
 os.environ.setdefault("MUJOCO_GL", "egl")
 os.environ.setdefault("LP_NUM_THREADS", "1")
 
-import numpy as np  # noqa: E402
+import numpy as np
 
-from ..errors import SphinxError  # noqa: E402
+from sphinx_ros.errors import SphinxError
 
 # Mesa's software renderer and triton (torch loads it late) each bring an LLVM; with Mesa's first,
 # loading triton's ends the process. The other way round both live.
@@ -27,19 +27,23 @@ try:
     import mujoco
     from mujoco.egl import GLContext
 except ImportError as error:
-    raise SphinxError(f"the simulated tabletop needs mujoco and EGL ({error}); "
-                      "pip install 'sphinx_ros[world]', and on Debian or Ubuntu "
-                      "apt install libegl1 libgl1-mesa-dri libopengl0") from error
+    raise SphinxError(
+        f"the simulated tabletop needs mujoco and EGL ({error}); "
+        "pip install 'sphinx_ros[world]', and on Debian or Ubuntu "
+        "apt install libegl1 libgl1-mesa-dri libopengl0"
+    ) from error
 
-from .shapes import PROFILES, Part  # noqa: E402
-from .textures import library  # noqa: E402
-from .view import View  # noqa: E402
+from sphinx_ros.world.shapes import PROFILES, Part
+from sphinx_ros.world.textures import library
+from sphinx_ros.world.view import View
 
 NEAR, FAR = 0.05, 12.0
 BACKGROUND = 255
 _SHAPES = {
-    "box": mujoco.mjtGeom.mjGEOM_BOX, "sphere": mujoco.mjtGeom.mjGEOM_SPHERE,
-    "ellipsoid": mujoco.mjtGeom.mjGEOM_ELLIPSOID, "cylinder": mujoco.mjtGeom.mjGEOM_CYLINDER,
+    "box": mujoco.mjtGeom.mjGEOM_BOX,
+    "sphere": mujoco.mjtGeom.mjGEOM_SPHERE,
+    "ellipsoid": mujoco.mjtGeom.mjGEOM_ELLIPSOID,
+    "cylinder": mujoco.mjtGeom.mjGEOM_CYLINDER,
     "capsule": mujoco.mjtGeom.mjGEOM_CAPSULE,
 }
 
@@ -47,15 +51,20 @@ _SHAPES = {
 def _revolve(profile, slices: int = 28) -> tuple[np.ndarray, np.ndarray]:
     """An outline (radius, height) turned about z -> (vertices [n, 3], triangles [m, 3])."""
     angle = np.arange(slices) * 2 * np.pi / slices
-    rings = [np.stack([r * np.cos(angle), r * np.sin(angle), np.full(slices, h)], 1)
-             for r, h in profile]
+    rings = [
+        np.stack([r * np.cos(angle), r * np.sin(angle), np.full(slices, h)], 1) for r, h in profile
+    ]
     vertices = np.concatenate([*rings, [[0, 0, profile[0][1]]], [[0, 0, profile[-1][1]]]])
     faces = []
     for k in range(len(profile) - 1):
         for i in range(slices):
             j = (i + 1) % slices
-            a, b, c, d = (k * slices + i, k * slices + j, (k + 1) * slices + j,
-                          (k + 1) * slices + i)
+            a, b, c, d = (
+                k * slices + i,
+                k * slices + j,
+                (k + 1) * slices + j,
+                (k + 1) * slices + i,
+            )
             faces += [(a, b, c), (a, c, d)]
     bottom, top, last = len(vertices) - 2, len(vertices) - 1, (len(profile) - 1) * slices
     for i in range(slices):
@@ -76,19 +85,29 @@ def _model(width: int, height: int, textures: list[np.ndarray]) -> mujoco.MjMode
     visual.map.shadowclip = 0.7
     for i, picture in enumerate(textures):
         side = picture.shape[0]
-        spec.add_texture(name=f"t{i}", type=mujoco.mjtTexture.mjTEXTURE_2D, width=side,
-                         height=side, nchannel=3, builtin=mujoco.mjtBuiltin.mjBUILTIN_FLAT)
+        spec.add_texture(
+            name=f"t{i}",
+            type=mujoco.mjtTexture.mjTEXTURE_2D,
+            width=side,
+            height=side,
+            nchannel=3,
+            builtin=mujoco.mjtBuiltin.mjBUILTIN_FLAT,
+        )
         material = spec.add_material(name=f"m{i}", texuniform=True)
         material.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = f"t{i}"
         material.texrepeat = [(1.5, 2.5, 4.0)[i // 8 % 3]] * 2
     for name, profile in PROFILES.items():
         vertices, faces = _revolve(profile)
-        spec.add_mesh(name=name, uservert=vertices.ravel(), userface=faces.ravel(),
-                      inertia=mujoco.mjtMeshInertia.mjMESH_INERTIA_SHELL)
+        spec.add_mesh(
+            name=name,
+            uservert=vertices.ravel(),
+            userface=faces.ravel(),
+            inertia=mujoco.mjtMeshInertia.mjMESH_INERTIA_SHELL,
+        )
         spec.worldbody.add_geom(type=mujoco.mjtGeom.mjGEOM_MESH, meshname=name)
     model = spec.compile()
     for start, picture in zip(model.tex_adr, textures, strict=True):
-        model.tex_data[start:start + picture.size] = picture.ravel()
+        model.tex_data[start : start + picture.size] = picture.ravel()
     return model
 
 
@@ -101,8 +120,10 @@ class Canvas:
         try:
             self._gl = GLContext(width, height)
         except Exception as error:  # PyOpenGL raises many kinds
-            raise SphinxError(f"no OpenGL context without a screen (EGL): {error}; on Debian or "
-                              "Ubuntu install libegl1 libgl1-mesa-dri libopengl0") from error
+            raise SphinxError(
+                f"no OpenGL context without a screen (EGL): {error}; on Debian or "
+                "Ubuntu install libegl1 libgl1-mesa-dri libopengl0"
+            ) from error
         self._gl.make_current()
         self._context = mujoco.MjrContext(self.model, mujoco.mjtFontScale.mjFONTSCALE_50)
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
@@ -144,8 +165,14 @@ class Canvas:
         size = np.array(part.size, float)
         if part.shape in ("capsule", "cylinder"):
             size = np.array([part.size[0], part.size[2], 0.0])
-        mujoco.mjv_initGeom(geom, shape, size, np.asarray(at, float),
-                            np.ascontiguousarray(turn, float).ravel(), colour)
+        mujoco.mjv_initGeom(
+            geom,
+            shape,
+            size,
+            np.asarray(at, float),
+            np.ascontiguousarray(turn, float).ravel(),
+            colour,
+        )
         if part.shape in self._meshes:
             geom.dataid = 2 * i
         geom.matid, geom.segid = part.material, number

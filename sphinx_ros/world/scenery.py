@@ -7,15 +7,34 @@ from __future__ import annotations
 
 import numpy as np
 
-from .shapes import Part, about_z
+from sphinx_ros.world.shapes import Part, about_z
 
-MUTED = np.array([
-    (0.72, 0.60, 0.45), (0.55, 0.42, 0.30), (0.62, 0.62, 0.60), (0.45, 0.47, 0.50),
-    (0.80, 0.74, 0.64), (0.50, 0.56, 0.52), (0.58, 0.50, 0.48), (0.66, 0.68, 0.72),
-    (0.46, 0.42, 0.40), (0.72, 0.64, 0.60), (0.48, 0.52, 0.60), (0.60, 0.58, 0.48),
-])
-CLUTTER = np.array([(0.45, 0.32, 0.22), (0.52, 0.52, 0.53), (0.82, 0.60, 0.64),
-                    (0.24, 0.50, 0.50), (0.60, 0.50, 0.40), (0.36, 0.36, 0.38)])
+MUTED = np.array(
+    [
+        (0.72, 0.60, 0.45),
+        (0.55, 0.42, 0.30),
+        (0.62, 0.62, 0.60),
+        (0.45, 0.47, 0.50),
+        (0.80, 0.74, 0.64),
+        (0.50, 0.56, 0.52),
+        (0.58, 0.50, 0.48),
+        (0.66, 0.68, 0.72),
+        (0.46, 0.42, 0.40),
+        (0.72, 0.64, 0.60),
+        (0.48, 0.52, 0.60),
+        (0.60, 0.58, 0.48),
+    ]
+)
+CLUTTER = np.array(
+    [
+        (0.45, 0.32, 0.22),
+        (0.52, 0.52, 0.53),
+        (0.82, 0.60, 0.64),
+        (0.24, 0.50, 0.50),
+        (0.60, 0.50, 0.40),
+        (0.36, 0.36, 0.38),
+    ]
+)
 
 
 def _muted(rng: np.random.Generator) -> tuple[float, float, float]:
@@ -30,14 +49,32 @@ def _material(rng: np.random.Generator, plain: float) -> int:
 def table(rng: np.random.Generator, half: float, turn: float) -> list[Part]:
     """A slab whose top is z = 0, about `half` metres from its middle to its edges."""
     x, y = half * rng.uniform(0.9, 1.5), half * rng.uniform(0.9, 1.3)
-    return [Part("box", (x, y, 0.02), np.array([0, 0, -0.02]), about_z(turn), _muted(rng),
-                 _material(rng, 0.2), 0.1)]
+    return [
+        Part(
+            "box",
+            (x, y, 0.02),
+            np.array([0, 0, -0.02]),
+            about_z(turn),
+            _muted(rng),
+            _material(rng, 0.2),
+            0.1,
+        )
+    ]
 
 
 def room(rng: np.random.Generator, facing: float, far: float) -> list[Part]:
     """Floor, a back wall at `far` metres in the direction `facing`, two side walls."""
-    parts = [Part("box", (8, 8, 0.02), np.array([0, 0, -0.75]), about_z(rng.uniform(0, 3)),
-                  _muted(rng), _material(rng, 0.3), 0.0)]
+    parts = [
+        Part(
+            "box",
+            (8, 8, 0.02),
+            np.array([0, 0, -0.75]),
+            about_z(rng.uniform(0, 3)),
+            _muted(rng),
+            _material(rng, 0.3),
+            0.0,
+        )
+    ]
     colour, material = _muted(rng), _material(rng, 0.4)
     skew = rng.uniform(-0.3, 0.3)
     for angle, distance in ((0.0, far), (np.pi / 2, far + 1.2), (-np.pi / 2, far + 1.2)):
@@ -61,18 +98,31 @@ def lights(rng: np.random.Generator, forward: np.ndarray) -> list[dict]:
     tone = np.array([1 + 0.05 * warmth, 1.0, 1 - 0.10 * warmth])
     fill, total = rng.uniform(0.14, 0.30), rng.uniform(0.36, 0.58)
     none = np.zeros(3)
-    out = [{"pos": -forward * 1.5, "dir": forward, "ambient": rng.uniform(0.38, 0.50) * tone,
-            "diffuse": fill * tone, "specular": none, "shadow": False}]
+    out = [
+        {
+            "pos": -forward * 1.5,
+            "dir": forward,
+            "ambient": rng.uniform(0.38, 0.50) * tone,
+            "diffuse": fill * tone,
+            "specular": none,
+            "shadow": False,
+        }
+    ]
     count = 1 if rng.random() < 0.6 else 2
     for i in range(count):
         angle, tilt = rng.uniform(0, 2 * np.pi), rng.uniform(0.15, 0.95)
-        away = np.array([np.sin(tilt) * np.cos(angle), np.sin(tilt) * np.sin(angle),
-                         np.cos(tilt)])
+        away = np.array([np.sin(tilt) * np.cos(angle), np.sin(tilt) * np.sin(angle), np.cos(tilt)])
         share = 1.0 if count == 1 else (0.65, 0.35)[i]
-        out.append({
-            "pos": away * 1.5, "dir": -away, "ambient": none,
-            "diffuse": total * tone * share, "specular": tone * rng.uniform(0.1, 0.4),
-            "shadow": i == 0 and rng.random() < 0.45})
+        out.append(
+            {
+                "pos": away * 1.5,
+                "dir": -away,
+                "ambient": none,
+                "diffuse": total * tone * share,
+                "specular": tone * rng.uniform(0.1, 0.4),
+                "shadow": i == 0 and rng.random() < 0.45,
+            }
+        )
     return out
 
 
@@ -88,8 +138,16 @@ def clutter(rng: np.random.Generator, half: float, facing: float) -> list[Part]:
             r = rng.uniform(0.04, 0.14)
             parts.append(Part("cylinder", (r, r, 0.0015), at, turn, colour, _material(rng, 0.6)))
         else:
-            parts.append(Part("box", (rng.uniform(0.02, 0.16), rng.uniform(0.02, 0.12), 0.0015),
-                              at, turn, colour, _material(rng, 0.6)))
+            parts.append(
+                Part(
+                    "box",
+                    (rng.uniform(0.02, 0.16), rng.uniform(0.02, 0.12), 0.0015),
+                    at,
+                    turn,
+                    colour,
+                    _material(rng, 0.6),
+                )
+            )
     for _ in range(int(rng.integers(0, 3))):
         a = facing + rng.uniform(-0.6, 0.6)
         size = (rng.uniform(0.05, 0.4), rng.uniform(0.02, 0.1), rng.uniform(0.1, 0.6))

@@ -12,41 +12,50 @@ from functools import lru_cache
 
 import numpy as np
 
-from ..errors import SphinxError
-from . import scenery
-from .mannequin import HAIR, SKIN, TROUSERS, Looks, build_person, random_pose
-from .render import Canvas
-from .shapes import PALETTE, SPAN, build, dimensions
-from .stage import Stage, Thing, measure, unfit, without
-from .truth import COLOURS, KINDS, SIZES, Observation
-from .view import View, bounds
+from sphinx_ros.errors import SphinxError
+from sphinx_ros.world import scenery
+from sphinx_ros.world.mannequin import HAIR, SKIN, TROUSERS, Looks, build_person, random_pose
+from sphinx_ros.world.render import Canvas
+from sphinx_ros.world.shapes import PALETTE, SPAN, build, dimensions
+from sphinx_ros.world.stage import Stage, Thing, measure, unfit, without
+from sphinx_ros.world.truth import COLOURS, KINDS, SIZES, Observation
+from sphinx_ros.world.view import View, bounds
 
 SMALL_KINDS = tuple(k for k in KINDS if k != "person")
 
 
 def paint(rng: np.random.Generator, colour: str) -> tuple[float, float, float]:
     """A named colour, a little off."""
-    return tuple(float(c) for c in np.clip(np.array(PALETTE[colour])
-                                           + rng.uniform(-0.03, 0.03, 3), 0.02, 1.0))
+    return tuple(
+        float(c)
+        for c in np.clip(np.array(PALETTE[colour]) + rng.uniform(-0.03, 0.03, 3), 0.02, 1.0)
+    )
 
 
-def make_thing(rng: np.random.Generator, kind: str, colour: str, size: str, span: float,
-               x: float, y: float) -> Thing:
+def make_thing(
+    rng: np.random.Generator, kind: str, colour: str, size: str, span: float, x: float, y: float
+) -> Thing:
     """A thing of nominal span metres that stands at (x, y)."""
     radius, height = dimensions(kind, span)
     parts, centre = build(kind, span, x, y, float(rng.uniform(0, 2 * np.pi)), paint(rng, colour))
     return Thing(kind, colour, size, parts, centre, (x, y, radius), height)
 
 
-def make_person(rng: np.random.Generator, colour: str, height: float, x: float, y: float,
-                eye) -> Thing:
+def make_person(
+    rng: np.random.Generator, colour: str, height: float, x: float, y: float, eye
+) -> Thing:
     """A mannequin at (x, y) that in three of four cases looks roughly towards `eye`."""
     yaw = float(np.arctan2(eye[1] - y, eye[0] - x))
     yaw += float(rng.normal(0, 0.45)) if rng.random() < 0.75 else float(rng.uniform(-np.pi, np.pi))
     pose = random_pose(rng)
     hair = HAIR[rng.integers(len(HAIR))]
-    looks = Looks(paint(rng, colour), SKIN[rng.integers(len(SKIN))],
-                  TROUSERS[rng.integers(len(TROUSERS))], hair, bool(rng.random() < 0.6))
+    looks = Looks(
+        paint(rng, colour),
+        SKIN[rng.integers(len(SKIN))],
+        TROUSERS[rng.integers(len(TROUSERS))],
+        hair,
+        bool(rng.random() < 0.6),
+    )
     parts, joints, centre, seat = build_person(pose, height, x, y, yaw, looks)
     return Thing("person", colour, "", parts, centre, (x, y, height * 0.30), height, joints, seat)
 
@@ -73,8 +82,9 @@ def _view(rng: np.random.Generator, width: int, height: int, persons: int, crowd
     return View.looking(eye, target, fovy, width, height, rng.normal(0, 0.04))
 
 
-def _plausible(view: View, placed, x: float, y: float, radius: float, height: float,
-               person: bool) -> bool:
+def _plausible(
+    view: View, placed, x: float, y: float, radius: float, height: float, person: bool
+) -> bool:
     """A cheap look before a thing is built: is there room, the right distance, inside?"""
     for other, _ in placed:
         ox, oy, other_radius = other.foot
@@ -106,8 +116,12 @@ def _fits(thing: Thing, placed: list[tuple[Thing, tuple]], view: View, overlap: 
     if not least < extent < (0.92 if person else 0.5) * long_side:
         return None
     slack = 0.12 * min(wide, high)
-    if (box[0] < -slack or box[1] < -slack or box[2] > view.width + slack
-            or box[3] > view.height + slack):
+    if (
+        box[0] < -slack
+        or box[1] < -slack
+        or box[2] > view.width + slack
+        or box[3] > view.height + slack
+    ):
         return None
     for _, other in placed:
         w = min(box[2], other[2]) - max(box[0], other[0])
@@ -123,16 +137,25 @@ def _spot(rng: np.random.Generator, view: View, placed, person: bool, crowded: b
     """A pixel where the next thing might stand; in a crowd often beside another thing."""
     if crowded and placed and rng.random() < 0.6:
         x0, y0, x1, y1 = placed[rng.integers(len(placed))][1]
-        return (rng.uniform(x0 - 0.4 * (x1 - x0), x1 + 0.4 * (x1 - x0)),
-                rng.uniform(y0 + 0.1 * (y1 - y0), y1 + 0.8 * (y1 - y0)))
+        return (
+            rng.uniform(x0 - 0.4 * (x1 - x0), x1 + 0.4 * (x1 - x0)),
+            rng.uniform(y0 + 0.1 * (y1 - y0), y1 + 0.8 * (y1 - y0)),
+        )
     spread = 0.30 if person else 0.47
     px = view.width * (0.5 + rng.uniform(-spread, spread))
     low, high = (0.6, 0.93) if person else (0.05, 0.97)
     return px, view.height * rng.uniform(low, high)
 
 
-def _place(rng: np.random.Generator, view: View, placed, kind: str, colour: str, half: float,
-           crowded: bool) -> None:
+def _place(
+    rng: np.random.Generator,
+    view: View,
+    placed,
+    kind: str,
+    colour: str,
+    half: float,
+    crowded: bool,
+) -> None:
     """Try to add one thing to `placed`; give up after some tries."""
     person, size = kind == "person", str(rng.choice(SIZES))
     span = float(rng.uniform(0.30, 0.40) if person else rng.uniform(*SPAN[size]))
@@ -195,13 +218,18 @@ class World:
             while stage.things:
                 seen, kept = measure(stage, self.canvas, depth, seed, picture=False)
                 bad = set(range(len(stage.things))) - set(kept)
-                bad |= {i for i, item in zip(kept, seen.objects, strict=True)
-                        if unfit(stage.things[i], item, stage.view)}
+                bad |= {
+                    i
+                    for i, item in zip(kept, seen.objects, strict=True)
+                    if unfit(stage.things[i], item, stage.view)
+                }
                 if not bad:
                     return replace(seen, rgb=self.canvas.colours())
                 stage = without(stage, bad)
-        raise SphinxError(f"no scene with anything fit to be asked about in six tries for seed "
-                          f"{seed} at {self.width}x{self.height}; take another seed")
+        raise SphinxError(
+            f"no scene with anything fit to be asked about in six tries for seed "
+            f"{seed} at {self.width}x{self.height}; take another seed"
+        )
 
     def close(self) -> None:
         """Give the OpenGL context back."""

@@ -7,6 +7,7 @@ Frames: world, z up, table top at z = 0, metres.
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -105,7 +106,7 @@ def _ring(radius: float, z: float) -> np.ndarray:
 
 def hulls(part: Part) -> list[np.ndarray]:
     """Point clouds [n, 3] (world) whose convex hulls together fill the part's silhouette."""
-    sx, sy, sz = part.size
+    sx, _sy, sz = part.size
     if part.shape == "box":
         local = [_BOX * part.size]
     elif part.shape in ("sphere", "ellipsoid"):
@@ -118,7 +119,7 @@ def hulls(part: Part) -> list[np.ndarray]:
     else:
         outer = PROFILES[part.shape][:3] if part.shape == "mug" else PROFILES[part.shape]
         rings = [_ring(r * sx, h * sz) for r, h in outer]
-        local = [np.concatenate(p) for p in zip(rings[:-1], rings[1:], strict=True)]
+        local = [np.concatenate(p) for p in itertools.pairwise(rings)]
     return [points @ part.turn.T + part.at for points in local]
 
 
@@ -154,10 +155,21 @@ def build(kind: str, span: float, x: float, y: float, yaw: float, colour, z: flo
         parts = [
             Part("cylinder", (r * 0.93, r * 0.93, lid / 2), foot + up * lid / 2, turn, METAL),
             Part("cylinder", (r, r, wall / 2), centre, turn, colour, shine=0.5),
-            Part("cylinder", (r * 0.93, r * 0.93, lid / 2), foot + up * (height - lid / 2),
-                 turn, METAL, shine=0.7),
-            Part("cylinder", (r * 0.72, r * 0.72, 0.002), foot + up * height, turn,
-                 (0.55, 0.56, 0.6)),
+            Part(
+                "cylinder",
+                (r * 0.93, r * 0.93, lid / 2),
+                foot + up * (height - lid / 2),
+                turn,
+                METAL,
+                shine=0.7,
+            ),
+            Part(
+                "cylinder",
+                (r * 0.72, r * 0.72, 0.002),
+                foot + up * height,
+                turn,
+                (0.55, 0.56, 0.6),
+            ),
         ]
         return parts, centre
     if kind == "bottle":
@@ -165,8 +177,13 @@ def build(kind: str, span: float, x: float, y: float, yaw: float, colour, z: flo
         cap_r, cap_h = r * 0.44, height * 0.1
         parts = [
             Part("bottle", (r, r, height), foot, turn, colour, shine=0.6),
-            Part("cylinder", (cap_r, cap_r, cap_h / 2), foot + up * (height - cap_h / 2), turn,
-                 (0.88, 0.87, 0.84)),
+            Part(
+                "cylinder",
+                (cap_r, cap_r, cap_h / 2),
+                foot + up * (height - cap_h / 2),
+                turn,
+                (0.88, 0.87, 0.84),
+            ),
         ]
         return parts, foot + up * height * 0.45
     return _mug(span, foot, turn, colour, darker, height), centre
@@ -179,7 +196,7 @@ def _mug(span, foot, turn, colour, darker, height) -> list[Part]:
     grip = np.array([[1.03, 0.82], [1.60, 0.76], [1.66, 0.36], [1.02, 0.22]]) * [r, height]
     points = [foot + turn @ np.array([p[0], 0.0, p[1]]) for p in grip]
     parts = [Part("mug", (r, r, height), foot, turn, colour, shine=0.4)]
-    parts += [limb(a, b, thick, colour) for a, b in zip(points[:-1], points[1:], strict=True)]
+    parts += [limb(a, b, thick, colour) for a, b in itertools.pairwise(points)]
     inside = foot + np.array([0, 0, height * 0.13])
     parts.append(Part("cylinder", (r * 0.8, r * 0.8, 0.002), inside, turn, darker))
     return parts

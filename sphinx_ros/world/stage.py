@@ -11,11 +11,11 @@ from dataclasses import dataclass, field, replace
 import cv2
 import numpy as np
 
-from .mannequin import DEPTHS
-from .render import Canvas
-from .shapes import Part
-from .truth import Observation, SceneObject
-from .view import View, bounds, fill, outlines
+from sphinx_ros.world.mannequin import DEPTHS
+from sphinx_ros.world.render import Canvas
+from sphinx_ros.world.shapes import Part
+from sphinx_ros.world.truth import Observation, SceneObject
+from sphinx_ros.world.view import View, bounds, fill, outlines
 
 SCENERY = 200  # numbers below are things, so at most 200 of them
 
@@ -91,8 +91,9 @@ def _hidden_pixels(polygons, own: np.ndarray, solid: np.ndarray) -> int:
     return int((cv2.dilate(core, _NINE) & others & inside).sum())
 
 
-def measure(stage: Stage, canvas: Canvas, depth: bool, seed: int,
-            picture: bool = True) -> tuple[Observation, list[int]]:
+def measure(
+    stage: Stage, canvas: Canvas, depth: bool, seed: int, picture: bool = True
+) -> tuple[Observation, list[int]]:
     """Draw the stage. -> (observation, index into stage.things of each of its objects).
 
     picture=False leaves rgb black, which is cheaper; canvas.colours() gives it afterwards.
@@ -114,16 +115,24 @@ def measure(stage: Stage, canvas: Canvas, depth: bool, seed: int,
         rows, columns = np.flatnonzero(own.any(1)), np.flatnonzero(own.any(0))
         box = (float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1))
         hidden = _hidden_pixels(thing.seen_outline(view), own, solid)
-        objects.append(SceneObject(
-            thing.kind, thing.colour, thing.size, box, count / (count + hidden),
-            float(np.median(distance[own])),
-            tuple(float(v) for v in view.to_optical(thing.centre)),
-            None if thing.joints is None else _keypoints(thing, view, distance)))
+        objects.append(
+            SceneObject(
+                thing.kind,
+                thing.colour,
+                thing.size,
+                box,
+                count / (count + hidden),
+                float(np.median(distance[own])),
+                tuple(float(v) for v in view.to_optical(thing.centre)),
+                None if thing.joints is None else _keypoints(thing, view, distance),
+            )
+        )
         kept.append(i)
         segmentation[own] = len(kept)
     rgb = canvas.colours() if picture else np.zeros((*numbers.shape, 3), np.uint8)
-    return Observation(rgb, segmentation, tuple(objects), view.camera,
-                       distance if depth else None, seed), kept
+    return Observation(
+        rgb, segmentation, tuple(objects), view.camera, distance if depth else None, seed
+    ), kept
 
 
 def unfit(thing: Thing, seen: SceneObject, view: View) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from sphinx_ros.prompt.templates import Task
+from sphinx_ros.tasks import Task
 from sphinx_ros.world.nouns import Layout
 
 
@@ -14,7 +14,7 @@ class Turn:
     """One question about one observation.
 
     question: the Human text. answer: what the model should write, without leading space.
-    kind: the name of its maker in :data:`sphinx_ros.world.tasks.MAKERS`. target, as far as it
+    kind: the name of its maker in :data:`sphinx_ros.world.exercises.MAKERS`. target, as far as it
     applies: "objects" indices into the observation, "boxes" their (x0, y0, x1, y1) px in the same
     order, "labels" their labels in the answer, "answers" the accepted strings, "person" the index
     for a pose.

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from .shapes import Part, hulls
-from .truth import Camera
+from sphinx_ros.world.shapes import Part, hulls
+from sphinx_ros.world.truth import Camera
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def outlines(view: View, parts: list[Part]) -> list[np.ndarray]:
     flat = view.project(np.concatenate(clouds))[:, :2].astype(np.float32)
     polygons, start = [], 0
     for cloud in clouds:
-        polygons.append(cv2.convexHull(flat[start:start + len(cloud)])[:, 0])
+        polygons.append(cv2.convexHull(flat[start : start + len(cloud)])[:, 0])
         start += len(cloud)
     return polygons
 
@@ -90,8 +90,12 @@ def bounds(polygons: list[np.ndarray]) -> tuple[float, float, float, float]:
     return float(x0), float(y0), float(x1), float(y1)
 
 
-def fill(polygons: list[np.ndarray], shape: tuple[int, int], scale: float = 1.0,
-         shift: tuple[float, float] = (0.0, 0.0)) -> np.ndarray:
+def fill(
+    polygons: list[np.ndarray],
+    shape: tuple[int, int],
+    scale: float = 1.0,
+    shift: tuple[float, float] = (0.0, 0.0),
+) -> np.ndarray:
     """Union of the polygons as [H, W] uint8 0/1, after scaling and then shifting by pixels."""
     mask = np.zeros(shape, np.uint8)
     for polygon in polygons:

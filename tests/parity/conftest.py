@@ -9,9 +9,9 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from goldens import TOKENIZER, Golden, WeightStore  # noqa: E402
+from goldens import TOKENIZER, Golden, WeightStore
 
-from sphinx_ros.checkpoint import save_checkpoint  # noqa: E402
+from sphinx_ros.checkpoint import save_checkpoint
 
 
 @pytest.fixture(scope="session")

@@ -104,9 +104,13 @@ def test_saving_again_replaces(model, folder):
     save_checkpoint(model, PARAMS, "llama_ens5", folder / "tokenizer.model", folder, shards=2)
     names = sorted(path.name for path in folder.iterdir())
     assert names == [
-        "README.md", "config.json", "consolidated.00-of-02.model.pth",
-        "consolidated.01-of-02.model.pth", "meta.json", "tokenizer.model",
-    ]  # fmt: skip
+        "README.md",
+        "config.json",
+        "consolidated.00-of-02.model.pth",
+        "consolidated.01-of-02.model.pth",
+        "meta.json",
+        "tokenizer.model",
+    ]
     load_checkpoint(folder)
 
 
@@ -114,11 +118,16 @@ def test_flat_and_surplus_but_known(model, folder):
     """A flat dict, and keys that other library versions write, are accepted."""
     content = torch.load(folder / ONE, weights_only=True)["model"]
     for key in (
-        "clip.token_embedding.weight", "clip.logit_scale", "dinov2_vitg14.mask_token",
-        "qformer.vision_model.embeddings.position_ids", "layers.0.attention.inv_freq",
-        "qformer.qformer.encoder.layer.0.intermediate.dense.weight", "clip.attn_mask",
-        "qformer.language_projection.bias", "qformer.qformer.embeddings.word_embeddings.weight",
-    ):  # fmt: skip
+        "clip.token_embedding.weight",
+        "clip.logit_scale",
+        "dinov2_vitg14.mask_token",
+        "qformer.vision_model.embeddings.position_ids",
+        "layers.0.attention.inv_freq",
+        "qformer.qformer.encoder.layer.0.intermediate.dense.weight",
+        "clip.attn_mask",
+        "qformer.language_projection.bias",
+        "qformer.qformer.embeddings.word_embeddings.weight",
+    ):
         content["llma." + key] = torch.zeros(3)
     torch.save(content, folder / ONE)
     load_checkpoint(folder)
@@ -190,12 +199,16 @@ def test_wrong_keys(folder):
         (lambda m: [m.pop(k) for k in list(m) if "clip" in k], ("lacks keys llma.clip", "more")),
         (lambda m: m.update({"llma.x.y": torch.ones(1)}), ("unknown key llma.x.y",)),
         (lambda m: m.update({"norm.weight": torch.ones(1)}), ("norm.weight without", "llma.")),
-        (lambda m: m.update({"llma.output.weight": torch.ones(511, 32)}),
-         ("llma.output.weight", "[511, 32]", "expected [512, 32]", "tokenizer.model")),
-        (lambda m: m.update({"llma.norm.weight": torch.ones(32, 1)}),
-         ("llma.norm.weight", "[32, 1]", "expected [32]")),
+        (
+            lambda m: m.update({"llma.output.weight": torch.ones(511, 32)}),
+            ("llma.output.weight", "[511, 32]", "expected [512, 32]", "tokenizer.model"),
+        ),
+        (
+            lambda m: m.update({"llma.norm.weight": torch.ones(32, 1)}),
+            ("llma.norm.weight", "[32, 1]", "expected [32]"),
+        ),
         (lambda m: m.update({"llma.norm.weight": 3}), ("no state dict",)),
-    ):  # fmt: skip
+    ):
         (folder / ONE).write_bytes(kept)
         rewrite(folder / ONE, change)
         refused(folder, folder / ONE, *words)

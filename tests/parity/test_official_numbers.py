@@ -9,7 +9,7 @@ import torch
 from goldens import VARIANTS, Golden
 
 from sphinx_ros.checkpoint import load_checkpoint
-from sphinx_ros.generate import decode, generate_batch
+from sphinx_ros.engine.rows import decode, generate_batch
 
 LOGITS = 1e-4  # max abs; the reference's own cached and uncached logits differ by 1.7e-5
 SHARDED = ("llama_ens5", "llama_ens5_light", "mixtral_sparse_ens5")

@@ -5,10 +5,10 @@ import torch
 from goldens import Golden, cases, picture
 
 from sphinx_ros.checkpoint import load_checkpoint
+from sphinx_ros.engine.rows import decode, generate_batch, seeded, stream, stream_text
 from sphinx_ros.errors import BadRequest
-from sphinx_ros.generate import decode, generate_batch, seeded, stream, stream_text
-from sphinx_ros.image.views import preprocess
-from sphinx_ros.prompt.templates import conversation
+from sphinx_ros.image.pixels import preprocess
+from sphinx_ros.prompt.conversation import conversation
 
 CASES = [("llama_ens5", c) for c in cases("generate_cases_ens5.json")]
 CASES += [("llama_ens5_light", c) for c in cases("generate_cases.json")]

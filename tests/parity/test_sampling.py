@@ -5,7 +5,13 @@ import pytest
 import torch
 from goldens import cases
 
-from sphinx_ros.sampling import choose, chosen_probability, filter_top_p, seeded, stop_length
+from sphinx_ros.engine.sampling import (
+    choose,
+    chosen_probability,
+    filter_top_p,
+    seeded,
+    stop_length,
+)
 
 CASES = cases("sampling.json")["cases"]
 

@@ -1,34 +1,10 @@
-"""Names of devices and number types to torch's, and errors of memory to ours."""
+"""Names of devices and number types -> torch's."""
 
 from __future__ import annotations
 
 import torch
 
-from sphinx_ros.errors import SphinxError, Status
-
-
-class memory_named:
-    """Turns the many out-of-memory errors into one :class:`SphinxError` with a remedy."""
-
-    def __init__(self, doing: str):
-        self._doing = doing
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, error, trace):
-        lacks = isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
-            isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
-        )
-        if lacks:
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
-            raise SphinxError(
-                f"out of memory while {self._doing}: {str(error).splitlines()[0]}; use a smaller"
-                " checkpoint, dtype bfloat16, or a device with more memory",
-                status=Status.OUT_OF_MEMORY,
-            ) from error
-        return False
+from sphinx_ros.errors import SphinxError
 
 
 def choose_device(device: str | torch.device | None) -> torch.device:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from sphinx_ros.errors import BadRequest
-from sphinx_ros.prompt.templates import Task
+from sphinx_ros.tasks import Task
 from sphinx_ros.types import Box
 
 MAX_TEXT = 1000

@@ -6,10 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from synthetic import random_observation
 
-from sphinx_ros.prompt.templates import END_SIGNAL, Task, conversation, question
+from sphinx_ros.prompt.conversation import END_SIGNAL, conversation
 from sphinx_ros.prompt.tokenizer import Tokenizer
-from sphinx_ros.world.tasks import turns
-from sphinx_ros.world.vocabulary import symbols, train_tokenizer
+from sphinx_ros.prompt.wording import question
+from sphinx_ros.tasks import Task
+from sphinx_ros.world.demo_tokenizer import symbols, train_tokenizer
+from sphinx_ros.world.exercises import turns
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from sphinx_ros.commands.arguments import OK, Parser, number
 from sphinx_ros.errors import BadRequest
-from sphinx_ros.interrupts import load_torch
-from sphinx_ros.quantities import KINDS
+from sphinx_ros.model.quantities import KINDS
+from sphinx_ros.runtime.interrupts import load_torch
 
 ABOUT = """Measure a checkpoint on scenes of the simulated tabletop, against exact ground truth.
 
@@ -29,7 +29,7 @@ def run(argv: Sequence[str]) -> int:
     if target and (target.is_dir() or not target.absolute().parent.is_dir()):
         raise BadRequest(f"--json {target} must be a file in a folder that exists")
     load_torch()
-    from sphinx_ros.evaluate.world import evaluate, report, write
+    from sphinx_ros.evaluate.tabletop import evaluate, report, write
 
     scores = evaluate(
         options.checkpoint,
@@ -52,16 +52,39 @@ def parser() -> Parser:
     """The verb's command line."""
     parser = Parser("eval", description=ABOUT)
     parser.add_argument("what", choices=("world",), help="what to measure on")
-    parser.add_argument("--checkpoint", default="demo", metavar="X",
-                        help="a name or a checkpoint folder (default: demo)")  # fmt: skip
-    parser.add_argument("--scenes", type=number(1, 1_000_000, int), default=1000, metavar="N",
-                        help="number of scenes (default: 1000)")  # fmt: skip
-    parser.add_argument("--seed", type=number(0, 1_000_000, int), default=0, metavar="S",
-                        help="which scenes (default: 0)")  # fmt: skip
+    parser.add_argument(
+        "--checkpoint",
+        default="demo",
+        metavar="X",
+        help="a name or a checkpoint folder (default: demo)",
+    )
+    parser.add_argument(
+        "--scenes",
+        type=number(1, 1_000_000, int),
+        default=1000,
+        metavar="N",
+        help="number of scenes (default: 1000)",
+    )
+    parser.add_argument(
+        "--seed",
+        type=number(0, 1_000_000, int),
+        default=0,
+        metavar="S",
+        help="which scenes (default: 0)",
+    )
     parser.add_argument("--quantise", choices=KINDS, help="store the decoder in fewer bits")
     parser.add_argument("--json", metavar="FILE", help="write the scores as JSON too")
-    parser.add_argument("--batch", type=number(1, 4096, int), default=24, metavar="N",
-                        help="pictures that are asked together (default: 24)")  # fmt: skip
-    parser.add_argument("--processes", type=number(1, 256, int), metavar="N",
-                        help="processes that share the work (default: one per core)")  # fmt: skip
+    parser.add_argument(
+        "--batch",
+        type=number(1, 4096, int),
+        default=24,
+        metavar="N",
+        help="pictures that are asked together (default: 24)",
+    )
+    parser.add_argument(
+        "--processes",
+        type=number(1, 256, int),
+        metavar="N",
+        help="processes that share the work (default: one per core)",
+    )
     return parser

@@ -69,8 +69,9 @@ def parser() -> Parser:
     """The verb's command line."""
     parser = Parser("world", description=ABOUT)
     parser.add_argument("seed", metavar="SEED", type=number(0, 2**53, int), help="which scene")
-    parser.add_argument("--size", type=size, default=(640, 480), metavar="WxH",
-                        help="pixels (default: 640x480)")  # fmt: skip
+    parser.add_argument(
+        "--size", type=size, default=(640, 480), metavar="WxH", help="pixels (default: 640x480)"
+    )
     parser.add_argument("--save", metavar="OUT", help="write the picture")
     parser.add_argument("--truth", metavar="OUT", help="write the picture with the truth drawn in")
     parser.add_argument("--json", action="store_true", help="print one JSON object per thing")

@@ -14,8 +14,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from sphinx_ros.errors import SphinxError, Status
+from sphinx_ros.prompt.queries import Query
 from sphinx_ros.ros.outcomes import Frame, Outcome
-from sphinx_ros.ros.queries import Query
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from sphinx_ros.errors import Cancelled, SphinxError, TimedOut
-from sphinx_ros.prompt.templates import END_SIGNAL
+from sphinx_ros.prompt.conversation import END_SIGNAL
 
 
 class Deadline:

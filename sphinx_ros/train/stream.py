@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from sphinx_ros.train import recipe
-from sphinx_ros.train.render import SHARD, read_shard
+from sphinx_ros.train.rendered import SHARD, read_shard
 from sphinx_ros.types import COCO_KEYPOINTS
 from sphinx_ros.world.truth import Observation
 
@@ -87,10 +87,16 @@ def cropped(scene: Observation, rng: np.random.Generator) -> Observation:
             points[points[:, 2] == 0] = 0
         box = (bx0 - x0, by0 - y0, bx1 - x0, by1 - y0)
         objects.append(replace(thing, box=box, keypoints=points))
-    camera = replace(camera, width=int(x1 - x0), height=int(y1 - y0), cx=camera.cx - x0,
-                     cy=camera.cy - y0)  # fmt: skip
-    return replace(scene, rgb=scene.rgb[window], segmentation=scene.segmentation[window],
-                   objects=tuple(objects), camera=camera)  # fmt: skip
+    camera = replace(
+        camera, width=int(x1 - x0), height=int(y1 - y0), cx=camera.cx - x0, cy=camera.cy - y0
+    )
+    return replace(
+        scene,
+        rgb=scene.rgb[window],
+        segmentation=scene.segmentation[window],
+        objects=tuple(objects),
+        camera=camera,
+    )
 
 
 def mirrored(scene: Observation) -> Observation:
@@ -105,9 +111,15 @@ def mirrored(scene: Observation) -> Observation:
             points[:, 0] = np.where(points[:, 2] > 0, width - points[:, 0], 0)
         x, y, z = thing.position
         objects.append(
-            replace(thing, box=(width - x1, y0, width - x0, y1), keypoints=points,
-                    position=(-x, y, z))  # fmt: skip
+            replace(
+                thing, box=(width - x1, y0, width - x0, y1), keypoints=points, position=(-x, y, z)
+            )
         )
     camera = replace(scene.camera, cx=width - scene.camera.cx)
-    return replace(scene, rgb=scene.rgb[:, ::-1], segmentation=scene.segmentation[:, ::-1],
-                   objects=tuple(objects), camera=camera)  # fmt: skip
+    return replace(
+        scene,
+        rgb=scene.rgb[:, ::-1],
+        segmentation=scene.segmentation[:, ::-1],
+        objects=tuple(objects),
+        camera=camera,
+    )

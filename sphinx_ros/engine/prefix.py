@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sphinx_ros.prompt.templates import conversation
+from sphinx_ros.prompt.conversation import conversation
 
 # First words of different make: what follows "Human:" must not merge into the prefix.
 _PROBES = ("#", "?", "a", "Detect all", "Please provide", "What is", "7", "")

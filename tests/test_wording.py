@@ -7,15 +7,10 @@ from pathlib import Path
 import pytest
 
 from sphinx_ros.errors import BadRequest
-from sphinx_ros.prompt.templates import (
-    Task,
-    conversation,
-    format_box,
-    format_number,
-    plural,
-    question,
-    singular,
-)
+from sphinx_ros.prompt.conversation import conversation
+from sphinx_ros.prompt.english import plural, singular
+from sphinx_ros.prompt.wording import format_box, format_number, question
+from sphinx_ros.tasks import Task
 
 OFFICIAL = json.loads((Path(__file__).parent / "data" / "prompts.json").read_text())
 TEMPLATE = OFFICIAL["templates"][OFFICIAL["default_conversation"]]
@@ -92,19 +87,32 @@ def test_missing_words_or_regions(arguments):
 
 def test_numbers_have_fixed_digits():
     assert [format_number(v) for v in (0, 0.0004, 0.0006, 0.5, 0.9996, 1, 7)] == [
-        "0.000", "0.000", "0.001", "0.500", "0.999", "0.999", "0.999",
-    ]  # fmt: skip
+        "0.000",
+        "0.000",
+        "0.001",
+        "0.500",
+        "0.999",
+        "0.999",
+        "0.999",
+    ]
     assert format_box((0, 0, 1, 1), decimals=2) == "[0.00,0.00,0.99,0.99]"
 
 
 @pytest.mark.parametrize(
     "one, many",
     [
-        ("mug", "mugs"), ("red cube", "red cubes"), ("person", "people"), ("box", "boxes"),
-        ("glass", "glasses"), ("battery", "batteries"), ("key", "keys"), ("red shelf",
-        "red shelves"), ("brush", "brushes"), ("sheep", "sheep"),
+        ("mug", "mugs"),
+        ("red cube", "red cubes"),
+        ("person", "people"),
+        ("box", "boxes"),
+        ("glass", "glasses"),
+        ("battery", "batteries"),
+        ("key", "keys"),
+        ("red shelf", "red shelves"),
+        ("brush", "brushes"),
+        ("sheep", "sheep"),
     ],
-)  # fmt: skip
+)
 def test_number_of_nouns(one, many):
     assert plural(one) == many and plural(many) == many
     assert singular(many) == one and singular(one) == one

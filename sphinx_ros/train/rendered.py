@@ -37,7 +37,7 @@ def write_shard(folder: Path, number: int, sizes) -> Path:
 
 def render_held_out(path: Path, count: int = 32) -> None:
     """Scenes that training never draws, to score on now and then while it runs."""
-    from sphinx_ros.evaluate.world import HELD_OUT, SIZES
+    from sphinx_ros.evaluate.tabletop import HELD_OUT, SIZES
     from sphinx_ros.world.scenes import World
 
     worlds = {size: World(*size) for size in SIZES}

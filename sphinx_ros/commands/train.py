@@ -1,6 +1,6 @@
 """`sphinx-ros train`: renders scenes, then trains while more are rendered. Knows no network.
 
-    folder/tokenizer.model  folder/scenes/  folder/state.pt  folder/log.jsonl  folder/checkpoint/
+folder/tokenizer.model  folder/scenes/  folder/state.pt  folder/log.jsonl  folder/checkpoint/
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from sphinx_ros.commands.arguments import OK, Parser, number
 from sphinx_ros.errors import BadRequest
-from sphinx_ros.interrupts import load_torch
+from sphinx_ros.runtime.interrupts import load_torch
 from sphinx_ros.train.recipe import RENDER_SIZES, Schedule
 
 ABOUT = """Train the demonstration model from scratch, on the CPU, on simulated scenes.
@@ -43,8 +43,8 @@ def run(argv: Sequence[str]) -> int:
         raise BadRequest(f"--folder {folder} can't be made: {error.strerror}") from error
     load_torch()
     from sphinx_ros.train.loop import HELD_OUT_SCENES, train
-    from sphinx_ros.train.render import SHARD, render, render_held_out
-    from sphinx_ros.world.vocabulary import train_tokenizer
+    from sphinx_ros.train.rendered import SHARD, render, render_held_out
+    from sphinx_ros.world.demo_tokenizer import train_tokenizer
 
     for partial in (folder / "scenes").glob("*.part"):  # of a renderer that was stopped
         partial.unlink()
@@ -96,7 +96,7 @@ def start_renderer(folder: Path, shards: range, sizes):
 
 def keep_rendering(folder: Path, numbers: list[int], sizes, parent: int) -> None:
     """Render shard after shard, out of the way of training, as long as the parent lives."""
-    from sphinx_ros.train.render import write_shard
+    from sphinx_ros.train.rendered import write_shard
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
     os.nice(5)
@@ -116,18 +116,40 @@ def free_port() -> int:
 def parser() -> Parser:
     """The verb's command line."""
     parser = Parser("train", description=ABOUT)
-    parser.add_argument("--folder", default="runs/demo", help="where everything is kept "
-                        "(default: runs/demo)")  # fmt: skip
-    parser.add_argument("--minutes", type=number(0.01, 100_000), metavar="M",
-                        default=Schedule.minutes,
-                        help=f"training time in all (default: {Schedule.minutes:g})")  # fmt: skip
-    parser.add_argument("--scenes", type=number(1, 10_000_000, int), default=23_040, metavar="N",
-                        help="scenes to render, in shards of 256 (default: 23040)")  # fmt: skip
-    parser.add_argument("--processes", type=number(1, 256, int), default=2, metavar="N",
-                        help="training processes of one thread each (default: 2)")  # fmt: skip
-    parser.add_argument("--start", metavar="X",
-                        help='begin with the weights of "demo" or a checkpoint folder '
-                        "(default: from scratch)")  # fmt: skip
-    parser.add_argument("--seed", type=number(0, 10**9, int), default=0, metavar="S",
-                        help="of start weights and order of scenes (default: 0)")  # fmt: skip
+    parser.add_argument(
+        "--folder", default="runs/demo", help="where everything is kept (default: runs/demo)"
+    )
+    parser.add_argument(
+        "--minutes",
+        type=number(0.01, 100_000),
+        metavar="M",
+        default=Schedule.minutes,
+        help=f"training time in all (default: {Schedule.minutes:g})",
+    )
+    parser.add_argument(
+        "--scenes",
+        type=number(1, 10_000_000, int),
+        default=23_040,
+        metavar="N",
+        help="scenes to render, in shards of 256 (default: 23040)",
+    )
+    parser.add_argument(
+        "--processes",
+        type=number(1, 256, int),
+        default=2,
+        metavar="N",
+        help="training processes of one thread each (default: 2)",
+    )
+    parser.add_argument(
+        "--start",
+        metavar="X",
+        help='begin with the weights of "demo" or a checkpoint folder (default: from scratch)',
+    )
+    parser.add_argument(
+        "--seed",
+        type=number(0, 10**9, int),
+        default=0,
+        metavar="S",
+        help="of start weights and order of scenes (default: 0)",
+    )
     return parser

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sphinx_ros.evaluate.scores import score, table
+from sphinx_ros.evaluate.metrics import score, table
 
 SIZES = ((640, 480), (640, 360), (480, 640))
 """Width and height of the pictures, in turn."""
@@ -65,14 +65,14 @@ def _observe(index: int, seed: int, people_only: bool):
 
 
 def ask_scenes(asker, scenes: list, image_size: int, seed: int, per_scene=PER_SCENE) -> list[dict]:
-    """Rows (see :mod:`sphinx_ros.evaluate.scores`) of some scenes, looked at all at once.
+    """Rows (see :mod:`sphinx_ros.evaluate.metrics`) of some scenes, looked at all at once.
 
     asker: a BatchAsker. image_size: of its model's config. seed: draws the questions.
     """
     import torch
 
-    from sphinx_ros.image.views import preprocess
-    from sphinx_ros.world.tasks import turns
+    from sphinx_ros.image.pixels import preprocess
+    from sphinx_ros.world.exercises import turns
 
     asked = [turns(s, np.random.default_rng([seed, s.seed]), per_scene) for s in scenes]
     kept = [i for i, turn in enumerate(asked) if turn]
@@ -86,9 +86,11 @@ def ask_scenes(asker, scenes: list, image_size: int, seed: int, per_scene=PER_SC
     for slot in range(max(map(len, asked))):
         chosen = [turn[slot] if slot < len(turn) else turn[0] for turn in asked]
         answers = asker.ask([turn.question for turn in chosen])
-        rows += [score(turn, text, scene)
-                 for turn, text, scene, own in zip(chosen, answers, scenes, asked, strict=True)
-                 if slot < len(own)]  # fmt: skip
+        rows += [
+            score(turn, text, scene)
+            for turn, text, scene, own in zip(chosen, answers, scenes, asked, strict=True)
+            if slot < len(own)
+        ]
     return rows
 
 
@@ -110,7 +112,7 @@ def evaluate(
     quantise: str | None = None,
     progress: bool = True,
 ) -> dict[str, float]:
-    """Scores by dotted name (see :func:`sphinx_ros.evaluate.scores.table`).
+    """Scores by dotted name (see :func:`sphinx_ros.evaluate.metrics.table`).
 
     Every task is asked about on at least ``scenes`` scenes: further scenes with people are drawn
     until poses have as many.
@@ -139,8 +141,10 @@ def evaluate(
                 bar.refresh()
                 wide = 2 * batch
                 lots = max(1, min(2 * processes, math.ceil((scenes - have) / (0.3 * wide))))
-                jobs = [(range(start + k * wide, start + (k + 1) * wide), seed, True)
-                        for k in range(lots)]  # fmt: skip
+                jobs = [
+                    (range(start + k * wide, start + (k + 1) * wide), seed, True)
+                    for k in range(lots)
+                ]
                 rows += [row for part in pool.map(_score_batch, jobs) for row in part]
                 start += lots * wide
     return table(rows)

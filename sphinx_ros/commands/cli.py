@@ -11,17 +11,17 @@ import sys
 from collections.abc import Callable, Sequence
 
 from sphinx_ros import __version__
-from sphinx_ros.commands import checkpoints, inspecting, look, measuring, tabletop, training
+from sphinx_ros.commands import checkpoints, eval, inspect, look, train, world
 from sphinx_ros.commands.arguments import BAD_INPUT, INTERRUPTED, OK, one_line
 from sphinx_ros.errors import SphinxError
 
 VERBS: dict[str, Callable[[Sequence[str]], int]] = {
     **{name: verb.run for name, verb in look.VERBS.items()},
-    "inspect": inspecting.run,
+    "inspect": inspect.run,
     **checkpoints.VERBS,
-    "train": training.run,
-    "eval": measuring.run,
-    "world": tabletop.run,
+    "train": train.run,
+    "eval": eval.run,
+    "world": world.run,
 }
 """Verb -> function from the words behind it to an exit code."""
 

@@ -12,28 +12,36 @@ import io
 import re
 from pathlib import Path
 
-from sphinx_ros.prompt import templates
+from sphinx_ros.prompt.conversation import SYSTEM
+from sphinx_ros.prompt.english import plural
+from sphinx_ros.tasks import Task
 from sphinx_ros.types import COCO_KEYPOINTS
 from sphinx_ros.world import nouns, phrases, questions, regions
 from sphinx_ros.world.truth import COLOURS, KINDS, SIZES
 
 SPACE = "\u2581"  # sentencepiece's sign for a space
 
+
+def _before(task: Task) -> str:
+    """The words of a task's wording before what it is given."""
+    return " " + task.row.wording.split(" {")[0]
+
+
 FIXED = (
-    " " + templates.SYSTEM,
+    " " + SYSTEM,
     "\n\n### Human:",
     "\n### Assistant:",
     "\n###",
     " Human:",
-    " " + templates.GROUND_QUESTION.split(" {}")[0],
-    " Detect all",
+    _before(Task.GROUND),
+    _before(Task.DETECT),
     " shown in the image.",
-    " " + templates.POSE_QUESTION.split(" {}")[0],
-    " " + templates.POSE_ANYWHERE_QUESTION,
-    " " + templates.DESCRIBE_QUESTION.split(" {}")[0],
-    " " + templates.CAPTION_QUESTION,
-    templates.ASK_QUESTION.format(""),
-    " " + templates.READ_TEXT_QUESTION,
+    _before(Task.POSE),
+    " " + Task.POSE.row.other_wording,
+    _before(Task.DESCRIBE),
+    _before(Task.CAPTION),
+    Task.ASK.row.wording.format(text=""),
+    _before(Task.READ_TEXT),
     " There is no",
     " in the image.",
 )
@@ -46,12 +54,25 @@ MARKS = ("[0.", " [0.", ",0.", ";0.", "<p>", "</p>", "</p>[0.", "]<p>", "], <p>"
 def words() -> list[str]:
     """Every word the tasks use, sorted."""
     texts = [
-        *KINDS, *COLOURS, *SIZES, *map(templates.plural, KINDS), *phrases.ORDINALS,
-        *nouns.SHIRTS, *nouns.PEOPLE, *phrases.PAIR_SIDES, *questions.COUNT_WORDINGS,
-        *questions.COLOUR_WORDINGS, *questions.SHIRT_WORDINGS, *questions.EXIST_WORDINGS,
-        *questions.RELATION_WORDINGS, *questions.WHAT_WORDINGS, *regions.CAPTION_ANSWERS,
-        regions.NONE_ANSWER, regions.EMPTY_CAPTION, "object objects the a an yes no from of to",
-    ]  # fmt: skip
+        *KINDS,
+        *COLOURS,
+        *SIZES,
+        *map(plural, KINDS),
+        *phrases.ORDINALS,
+        *nouns.SHIRTS,
+        *nouns.PEOPLE,
+        *phrases.PAIR_SIDES,
+        *questions.COUNT_WORDINGS,
+        *questions.COLOUR_WORDINGS,
+        *questions.SHIRT_WORDINGS,
+        *questions.EXIST_WORDINGS,
+        *questions.RELATION_WORDINGS,
+        *questions.WHAT_WORDINGS,
+        *regions.CAPTION_ANSWERS,
+        regions.NONE_ANSWER,
+        regions.EMPTY_CAPTION,
+        "object objects the a an yes no from of to",
+    ]
     for wordings in (*phrases.RELATION_WORDS.values(), *phrases.EXTREMES.values()):
         texts += wordings
     return sorted(set(re.findall(r"[A-Za-z']+", " ".join(texts))))
@@ -62,9 +83,14 @@ def symbols() -> list[str]:
     tags = [f"<p>{joint}</p>[0." for joint in COCO_KEYPOINTS]
     after_tag = [*KINDS, *COLOURS, *SIZES, "object"]  # words that follow "<p>" without a space
     return [
-        *FIXED, *MARKS, *tags, *("]" + tag for tag in tags),
-        *(" " + word for word in words()), *after_tag, *(f" {digit}" for digit in range(10)),
-    ]  # fmt: skip
+        *FIXED,
+        *MARKS,
+        *tags,
+        *("]" + tag for tag in tags),
+        *(" " + word for word in words()),
+        *after_tag,
+        *(f" {digit}" for digit in range(10)),
+    ]
 
 
 def train_tokenizer(path: str | Path) -> int:

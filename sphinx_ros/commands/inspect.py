@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from sphinx_ros.checkpoint.released import COORDINATES, RELEASED, REPOSITORY
 from sphinx_ros.commands.arguments import BAD_INPUT, OK, Parser
-from sphinx_ros.interrupts import load_torch
+from sphinx_ros.runtime.interrupts import load_torch
 
 ABOUT = f"""Say what a checkpoint is and what memory it needs, without loading it.
 
@@ -176,11 +176,16 @@ def as_json(found, free: dict[str, int], problems: list[str] | None) -> dict:
 def parser() -> Parser:
     """The verb's command line."""
     parser = Parser("inspect", description=ABOUT)
-    parser.add_argument("checkpoint", nargs="?", default="demo", metavar="X",
-                        help="a name, hf://owner/repo/folder or a folder (default: demo)"
-                        )  # fmt: skip
-    parser.add_argument("--deep", action="store_true",
-                        help="read all numbers too: finite? repeated tensors equal?")  # fmt: skip
+    parser.add_argument(
+        "checkpoint",
+        nargs="?",
+        default="demo",
+        metavar="X",
+        help="a name, hf://owner/repo/folder or a folder (default: demo)",
+    )
+    parser.add_argument(
+        "--deep", action="store_true", help="read all numbers too: finite? repeated tensors equal?"
+    )
     parser.add_argument("--list", action="store_true", help="list the published checkpoints")
     parser.add_argument("--json", action="store_true", help="print JSON")
     return parser

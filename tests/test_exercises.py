@@ -14,20 +14,26 @@ from synthetic import random_observation
 from sphinx_ros.image.letterbox import Letterbox
 from sphinx_ros.prompt.parse import denies, parse
 from sphinx_ros.prompt.results import to_detections, to_poses
-from sphinx_ros.prompt.templates import Task, question
-from sphinx_ros.world.tasks import MAKERS, TRAINING_MIX, turns
+from sphinx_ros.prompt.wording import question
+from sphinx_ros.tasks import Task
+from sphinx_ros.world.exercises import MAKERS, TRAINING_MIX, turns
 from sphinx_ros.world.truth import COLOURS, KINDS, SIZES
 
 SIZES_WH = ((640, 480), (480, 640), (320, 320), (224, 168))
 ORDER = {"first": 0, "second": 1, "third": 2, "fourth": 3, "fifth": 4}
 SIDE = r"(?:to the )?(left|right) of|(above)|(below)"
 KEYS = {
-    "leftmost": lambda t: t.centre[0], "rightmost": lambda t: -t.centre[0],
-    "topmost": lambda t: t.centre[1], "highest": lambda t: t.centre[1],
-    "lowest": lambda t: -t.centre[1], "nearest": lambda t: t.depth,
-    "closest": lambda t: t.depth, "farthest": lambda t: -t.depth,
-    "largest": lambda t: -area(t), "biggest": lambda t: -area(t),
-}  # fmt: skip
+    "leftmost": lambda t: t.centre[0],
+    "rightmost": lambda t: -t.centre[0],
+    "topmost": lambda t: t.centre[1],
+    "highest": lambda t: t.centre[1],
+    "lowest": lambda t: -t.centre[1],
+    "nearest": lambda t: t.depth,
+    "closest": lambda t: t.depth,
+    "farthest": lambda t: -t.depth,
+    "largest": lambda t: -area(t),
+    "biggest": lambda t: -area(t),
+}
 
 
 def area(thing):
@@ -69,11 +75,12 @@ def named(things, words):
     rest = set(said) - {*nouns, *colours, *sizes, "in", "a", "an", "the", "shirt", "shirts"}
     assert not rest, f"{words!r} holds {rest}, which this test does not understand"
     return [
-        thing for thing in things
+        thing
+        for thing in things
         if kind in (thing.kind, "object")
         and (not colours or thing.colour == colours[0])
         and (not sizes or thing.size == sizes[0])
-    ]  # fmt: skip
+    ]
 
 
 def meant(things, words):
@@ -84,9 +91,10 @@ def meant(things, words):
         (mark,) = meant(things, link.group(5))
         side = link.group(2) or link.group(3) or link.group(4)
         return [
-            thing for thing in named(things, link.group(1))
+            thing
+            for thing in named(things, link.group(1))
             if thing is not mark and is_(side, thing, mark)
-        ]  # fmt: skip
+        ]
     row = re.match(r"(\w+) (.*) from the (left|right)$", words)
     if row:
         group = sorted(named(things, row.group(2)), key=lambda thing: thing.centre[0])
@@ -249,8 +257,10 @@ def test_balance(pairs):
     assert counts["0"] < 0.4 and min(counts[str(n)] for n in range(4)) > 0.07
     assert sum(share for answer, share in counts.items() if int(answer) > 3) > 0.15
     assert max(shares(pairs, "colour").values()) < 0.25
-    none, there = (sum(turn.kind in kinds for _, turn in pairs)
-                   for kinds in (("detect_none",), ("detect", "detect_all")))  # fmt: skip
+    none, there = (
+        sum(turn.kind in kinds for _, turn in pairs)
+        for kinds in (("detect_none",), ("detect", "detect_all"))
+    )
     # things to detect run out sooner than things that are not there
     assert 0.18 < none / (none + there) < 0.4
     kinds = Counter(turn.kind for _, turn in pairs if turn.task is Task.GROUND)
@@ -290,8 +300,13 @@ def test_an_empty_table():
     empty = next(o for o in map(random_observation, range(99)) if not o.objects)
     rng = np.random.default_rng(0)
     made = turns(empty, rng, dict.fromkeys(TRAINING_MIX, 3))
-    assert {turn.kind for turn in made} == {"detect_all", "detect_none", "count", "exist",
-                                            "caption"}  # fmt: skip
+    assert {turn.kind for turn in made} == {
+        "detect_all",
+        "detect_none",
+        "count",
+        "exist",
+        "caption",
+    }
     answers = {turn.answer for turn in made if turn.task is Task.ASK}
     assert answers == {"0", "no"}
 

@@ -11,8 +11,7 @@ from collections.abc import Sequence
 
 import torch
 
-from sphinx_ros.errors import BadRequest
-from sphinx_ros.sampling import (
+from sphinx_ros.engine.sampling import (
     LENGTH,
     STOP,
     Generated,
@@ -20,6 +19,7 @@ from sphinx_ros.sampling import (
     chosen_probability,
     stop_length,
 )
+from sphinx_ros.errors import BadRequest
 
 
 def text_room(

@@ -16,11 +16,11 @@ from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 
 from sphinx_ros.errors import BadRequest, Status
-from sphinx_ros.prompt.templates import Task
+from sphinx_ros.prompt.queries import Query, read_queries
 from sphinx_ros.ros import messages as m
 from sphinx_ros.ros.outcomes import Outcome
-from sphinx_ros.ros.queries import Query, read_queries
 from sphinx_ros.ros.worker import Job
+from sphinx_ros.tasks import Task
 
 Feedback = m.QueryAction.Feedback
 
@@ -78,9 +78,7 @@ class Requests:
     def _ask(self, query: Query, request) -> Outcome:
         return self._worker.result(self._submit(query, request))
 
-    def _submit(
-        self, query: Query, request, on_text: Callable[[str], None] | None = None
-    ) -> Job:
+    def _submit(self, query: Query, request, on_text: Callable[[str], None] | None = None) -> Job:
         if not query.id:
             query = replace(query, id=f"{query.task.value}/{next(self._numbers)}")
         limit = self._node.config.max_image_pixels

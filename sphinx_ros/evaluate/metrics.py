@@ -13,7 +13,7 @@ import numpy as np
 from sphinx_ros.image.letterbox import Letterbox
 from sphinx_ros.prompt.parse import denies, parse
 from sphinx_ros.prompt.results import to_detections, to_poses
-from sphinx_ros.prompt.templates import Task
+from sphinx_ros.tasks import Task
 
 SIZE_CLASSES = ((0.09, "small"), (0.17, "medium"), (np.inf, "large"))
 """Upper limits of a box's longer side as a share of the picture's longer side."""
@@ -41,9 +41,14 @@ def size_class(box: Sequence[float], width: int, height: int) -> str:
 def match(found: list[tuple[str, Sequence[float]]], true: list[tuple[str, Sequence[float]]]):
     """(hits, false, missed) of labelled boxes: best pairs first, IoU >= 0.5, equal labels."""
     pairs = sorted(
-        ((iou(f[1], t[1]), i, j) for i, f in enumerate(found) for j, t in enumerate(true)
-         if f[0] == t[0]), reverse=True,
-    )  # fmt: skip
+        (
+            (iou(f[1], t[1]), i, j)
+            for i, f in enumerate(found)
+            for j, t in enumerate(true)
+            if f[0] == t[0]
+        ),
+        reverse=True,
+    )
     used_f, used_t = set(), set()
     for overlap, i, j in pairs:
         if overlap >= 0.5 and i not in used_f and j not in used_t:
@@ -61,15 +66,23 @@ def score(turn, text: str, observation) -> dict:
     if turn.task is Task.GROUND:
         found, _, _ = to_detections(parsed, place)
         true = turn.target["boxes"][0]
-        return row | {"group": "refer", "size": size_class(true, camera.width, camera.height),
-                      "iou": iou(found[0].box, true) if found else 0.0}  # fmt: skip
+        return row | {
+            "group": "refer",
+            "size": size_class(true, camera.width, camera.height),
+            "iou": iou(found[0].box, true) if found else 0.0,
+        }
     if turn.task is Task.DETECT:
         found, _, _ = to_detections(parsed, place)
         true = list(zip(turn.target["labels"], turn.target["boxes"], strict=True))
         hits, false, missed = match([(d.label, d.box) for d in found], true)
         right = not found and denies(text)
-        return row | {"group": "detect", "hits": hits, "false": false, "missed": missed,
-                      "none_right": right}  # fmt: skip
+        return row | {
+            "group": "detect",
+            "hits": hits,
+            "false": false,
+            "missed": missed,
+            "none_right": right,
+        }
     if turn.task is Task.POSE:
         thing = observation.objects[turn.target["person"]]
         return row | {"group": "pose"} | score_pose(parsed, place, thing)
@@ -87,8 +100,11 @@ def score_pose(parsed, place: Letterbox, thing) -> dict:
         read = np.array([(k.x, k.y) for k in poses[0].keypoints])
         distance = np.linalg.norm(read - thing.keypoints[:, :2], axis=1)
         near = np.nan_to_num(distance, nan=np.inf) <= limit
-    return {"known": (thing.keypoints[:, 2] > 0).tolist(),
-            "visible": (thing.keypoints[:, 2] == 2).tolist(), "near": near.tolist()}  # fmt: skip
+    return {
+        "known": (thing.keypoints[:, 2] > 0).tolist(),
+        "visible": (thing.keypoints[:, 2] == 2).tolist(),
+        "near": near.tolist(),
+    }
 
 
 def mean(values: Iterable[float]) -> float:
@@ -114,8 +130,10 @@ def table(rows: list[dict]) -> dict[str, float]:
     refer = [r for r in rows if r["group"] == "refer"]
 
     def boxes(chosen):
-        return {"acc50": mean(r["iou"] >= 0.5 for r in chosen),
-                "miou": mean(r["iou"] for r in chosen)}  # fmt: skip
+        return {
+            "acc50": mean(r["iou"] >= 0.5 for r in chosen),
+            "miou": mean(r["iou"] for r in chosen),
+        }
 
     put("refer", refer, boxes(refer))
     for key in ("kind", "size"):

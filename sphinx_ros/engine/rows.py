@@ -3,7 +3,7 @@
 :func:`decode` continues one question from a prefix that already lies in a static cache (what the
 pipeline uses); :func:`stream` and :func:`stream_text` repeat the official ``stream_generate``
 (LLaMA2-Accessory, ``accessory/model/meta.py``); the official ragged batch is in
-:mod:`sphinx_ros.batch`.
+:mod:`sphinx_ros.engine.official`.
 """
 
 from __future__ import annotations
@@ -12,9 +12,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
 
-from sphinx_ros.batch import generate_batch, text_room
-from sphinx_ros.errors import BadRequest
-from sphinx_ros.sampling import (
+from sphinx_ros.engine.official import generate_batch, text_room
+from sphinx_ros.engine.sampling import (
     INTERRUPTED,
     LENGTH,
     STOP,
@@ -24,6 +23,7 @@ from sphinx_ros.sampling import (
     seeded,
     stop_length,
 )
+from sphinx_ros.errors import BadRequest
 
 __all__ = ["Generated", "decode", "generate_batch", "seeded", "stream", "stream_text"]
 

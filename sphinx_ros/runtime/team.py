@@ -238,11 +238,14 @@ def lead(checkpoint: str | Path, devices: Sequence[torch.device], load: Callable
     store, size = f"file://{folder / 'store'}", len(devices)
     context = mp.get_context("spawn")
     followers = [
-        context.Process(target=_follower, args=(rank, size, str(devices[rank]), store,
-                                                str(checkpoint), load),
-                        daemon=True, name=f"sphinx-rank-{rank}")
+        context.Process(
+            target=_follower,
+            args=(rank, size, str(devices[rank]), store, str(checkpoint), load),
+            daemon=True,
+            name=f"sphinx-rank-{rank}",
+        )
         for rank in range(1, size)
-    ]  # fmt: skip
+    ]
     for process in followers:
         process.start()
     share_processors(size, devices[0])
@@ -273,7 +276,8 @@ def _follower(
 
 def join_torchrun(checkpoint: str | Path, load: Callable):
     """This process as one of those that torchrun started. Only rank 0 returns, with (network,
-    tokenizer, config); the others follow it and then end."""
+    tokenizer, config); the others follow it and then end.
+    """
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     local = int(os.environ.get("LOCAL_RANK", rank))
     cuda = torch.cuda.device_count() > local

@@ -1,0 +1,1 @@
+"""Prompt ids in, token ids and probabilities out. Knows no picture, no file and no ROS."""

@@ -1,0 +1,69 @@
+"""A task and what it is given -> the question in the official wording. Knows no token, no picture.
+
+The wordings themselves are rows of :data:`sphinx_ros.tasks.ROWS`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from sphinx_ros.errors import BadRequest
+from sphinx_ros.prompt.english import is_one, plural, without_all
+from sphinx_ros.tasks import Takes, Task
+
+EVERYTHING = "objects"
+"""What DETECT looks for where nothing is said."""
+
+
+def question(
+    task: Task, text: str = "", box: Sequence[float] | None = None, *, decimals: int = 3
+) -> str:
+    """The Human text of a task in the official wording.
+
+    Args:
+        task: what is asked for, also by its name.
+        text: GROUND: the expression; DETECT: what to look for, singular or plural ("" means
+            "objects"; with an article, "the" or "a", one thing is asked for); ASK: the question,
+            as it is.
+        box: DESCRIBE and POSE: the region as (x0, y0, x1, y1) in fractions of the padded square.
+        decimals: digits of the region's numbers. The published models read two as well as three.
+
+    Raises:
+        BadRequest: words or a region are missing where the task needs them.
+    """
+    task, text = Task(task), text.strip()
+    row = task.row
+    if row.takes is Takes.TEXT and not text:
+        raise BadRequest(f"task {task.value} got an empty text: say what to look for or to answer")
+    if row.takes is Takes.BOX and box is None:
+        raise BadRequest(f"task {task.value} got no region: pass box=(x0, y0, x1, y1)")
+    if "{text}." in row.wording or row.takes is Takes.KIND:  # the wording brings its own stop
+        text = text.rstrip(". ") or text
+    if row.takes is Takes.KIND:
+        text = without_all(text or EVERYTHING)
+        wording = row.other_wording if is_one(text) else row.wording
+        return wording.format(text=text, kinds=plural(text))
+    if row.takes is Takes.MAYBE_BOX and box is None:
+        return row.other_wording
+    region = "" if box is None else format_box(box, decimals)
+    return row.wording.format(text=text, region=region)
+
+
+def format_box(box: Sequence[float], decimals: int = 3) -> str:
+    """Box (x0, y0, x1, y1) in fractions of the square -> "[0.123,0.456,0.789,0.999]".
+
+    Numbers are clamped to 0 .. 0.99...9, so that each is "0." and ``decimals`` digits.
+
+    Raises:
+        BadRequest: not four finite numbers.
+    """
+    if len(box) != 4 or not all(math.isfinite(value) for value in box):
+        raise BadRequest(f"box {tuple(box)}: need four finite numbers x0, y0, x1, y1")
+    return "[" + ",".join(format_number(value, decimals) for value in box) + "]"
+
+
+def format_number(value: float, decimals: int = 3) -> str:
+    """A fraction of the square as the model writes it: "0." and ``decimals`` digits."""
+    steps = 10**decimals
+    return f"0.{min(max(round(value * steps), 0), steps - 1):0{decimals}d}"

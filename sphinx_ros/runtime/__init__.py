@@ -1,0 +1,1 @@
+"""What the package runs on: devices, memory, files, signals, processes that share a network."""

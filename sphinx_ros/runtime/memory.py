@@ -1,0 +1,59 @@
+"""Out of memory: what it looks like, and what it is called. Imports torch only where it is loaded.
+
+One definition for the whole package; Python, the node and the command line name it alike.
+"""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+
+from sphinx_ros.errors import SphinxError, Status
+
+_WORDS = ("out of memory", "can't allocate memory", "not enough memory")
+"""How torch's errors on a CPU, of drivers and of libraries say it; they are plain RuntimeErrors."""
+
+REMEDY = "use a smaller checkpoint, dtype bfloat16, or a device with more memory"
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, on whatever device."""
+    if isinstance(error, SphinxError):
+        return error.status is Status.OUT_OF_MEMORY
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    words = str(error).lower()
+    return isinstance(error, RuntimeError) and any(part in words for part in _WORDS)
+
+
+def free_memory() -> None:
+    """Give cached accelerator memory back, if torch is loaded and has any."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def memory_error(doing: str, error: BaseException) -> SphinxError:
+    """The named error for one of which :func:`out_of_memory` is true."""
+    first = (str(error).splitlines() or [type(error).__name__])[0][:300]
+    return SphinxError(
+        f"out of memory while {doing}: {first}; {REMEDY}", status=Status.OUT_OF_MEMORY
+    )
+
+
+class memory_named:  # noqa: N801, used as a statement
+    """A block in which each out-of-memory error becomes one :class:`SphinxError` with a remedy."""
+
+    def __init__(self, doing: str):
+        self._doing = doing
+
+    def __enter__(self) -> memory_named:
+        return self
+
+    def __exit__(
+        self, kind: type | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        if error is None or isinstance(error, SphinxError) or not out_of_memory(error):
+            return False
+        free_memory()
+        raise memory_error(self._doing, error) from error

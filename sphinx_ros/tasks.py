@@ -1,0 +1,159 @@
+"""What a picture can be asked for: one row per task. Knows nobody.
+
+Prompting, the methods of ``Seen``, query lines, services, messages, the verbs of the command line,
+drawing and the documents read these rows, or a test holds them to the rows (tests/test_tasks.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Takes(Enum):
+    """What a task is given beside the picture."""
+
+    TEXT = "text"  # words that must not be empty
+    KIND = "kind"  # a kind of thing, singular or plural; empty means "objects"
+    BOX = "box"  # a region, x0, y0, x1, y1 in source pixels
+    MAYBE_BOX = "maybe box"  # a region, or none for the whole picture
+    NOTHING = "nothing"
+
+    @property
+    def words(self) -> bool:
+        """Whether it is words."""
+        return self in (Takes.TEXT, Takes.KIND)
+
+    @property
+    def region(self) -> bool:
+        """Whether it is a region."""
+        return self in (Takes.BOX, Takes.MAYBE_BOX)
+
+
+class Answers(Enum):
+    """What a task answers with; each kind has a message and a topic of its own."""
+
+    BOXES = "boxes"  # Results of Detection; ~/detections
+    PEOPLE = "people"  # Results of Pose; ~/keypoints
+    WORDS = "words"  # Answer; ~/answers
+
+
+@dataclass(frozen=True)
+class Row:
+    """What is to be known of one task.
+
+    Attributes:
+        number: its constant in msg/Query.msg.
+        takes, answers: see there.
+        max_new_tokens: usual limit of an answer, tokens.
+        wording: the official question. ``{text}`` is what was asked, ``{kinds}`` its plural,
+            ``{region}`` the box as the model writes it.
+        other_wording: KIND: for one thing ("the ..."); MAYBE_BOX: without a box. Else empty.
+        about: one sentence for people.
+        example: what follows the name on a query line.
+    """
+
+    number: int
+    takes: Takes
+    answers: Answers
+    max_new_tokens: int
+    wording: str
+    about: str
+    example: str = ""
+    other_wording: str = ""
+
+
+class Task(str, Enum):
+    """What a question asks for; the value is its name everywhere.
+
+    The name is a method of ``Seen``, the head of a query line, a verb of ``sphinx-ros`` and, in
+    capitals, a constant of msg/Query.msg.
+    """
+
+    ASK = "ask"
+    GROUND = "ground"
+    DETECT = "detect"
+    POSE = "pose"
+    DESCRIBE = "describe"
+    CAPTION = "caption"
+    READ_TEXT = "read_text"
+
+    @property
+    def row(self) -> Row:
+        """All that is known of it."""
+        return ROWS[self]
+
+    @property
+    def line(self) -> str:
+        """An example of a query line."""
+        return f"{self.value}: {self.row.example}" if self.row.example else self.value
+
+
+# The wordings are those of the official evaluation configuration, of the official demo and of
+# SPHINX-X (arXiv 2402.05935, figures 2 and 7).
+ROWS: dict[Task, Row] = {
+    Task.ASK: Row(
+        0,
+        Takes.TEXT,
+        Answers.WORDS,
+        64,
+        "{text}\nAnswer the question using a single word or phrase.",
+        "Any question, answered in a word or phrase.",
+        "how many mugs are there?",
+    ),
+    Task.GROUND: Row(
+        1,
+        Takes.TEXT,
+        Answers.BOXES,
+        96,
+        "Please provide the bounding box coordinate of the region this sentence describes: "
+        "{text}.",
+        "The box of what a sentence describes.",
+        "the red mug",
+    ),
+    Task.DETECT: Row(
+        2,
+        Takes.KIND,
+        Answers.BOXES,
+        320,
+        "Detect all {kinds} shown in the image.",
+        "A box for each thing of a kind.",
+        "mug",
+        "Detect {text} in the image.",
+    ),
+    Task.POSE: Row(
+        3,
+        Takes.MAYBE_BOX,
+        Answers.PEOPLE,
+        320,
+        "Detect the key points of the person in the region {region}.",
+        "The 17 COCO joints of everybody, or of the person in a box.",
+        "",
+        "Detect the key points of the person in the image.",
+    ),
+    Task.DESCRIBE: Row(
+        4,
+        Takes.BOX,
+        Answers.WORDS,
+        64,
+        "Please provide a short description of this region: {region}",
+        "Words for what is in a box.",
+        "10,20,110,220",
+    ),
+    Task.CAPTION: Row(
+        5,
+        Takes.NOTHING,
+        Answers.WORDS,
+        320,
+        "Describe the image concisely. Include the bounding box for each mentioned object.",
+        "One sentence on the picture, with boxes.",
+    ),
+    Task.READ_TEXT: Row(
+        6,
+        Takes.NOTHING,
+        Answers.BOXES,
+        512,
+        "Please detect all texts and provide their bounding box coordinate.",
+        "Written words with their boxes (released weights only).",
+    ),
+}
