@@ -25,6 +25,17 @@ class Status(IntEnum):
     OUT_OF_MEMORY = 11  # the device has no memory left for this query
     INTERNAL = 12  # a defect of this package; the log has the trace
 
+    @property
+    def answered(self) -> bool:
+        """Whether the model answered: what was asked for, or that there is no such thing."""
+        return self in (Status.OK, Status.NOT_FOUND)
+
+    def __str__(self) -> str:
+        return self.name
+
+    def __format__(self, spec: str) -> str:
+        return format(self.name, spec)
+
 
 class SphinxError(Exception):
     """An error with a :class:`Status` and a message that names value, limit and remedy.

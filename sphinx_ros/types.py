@@ -7,14 +7,24 @@ left corner of the upper left pixel, not clipped by a resize and with the letter
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from enum import IntEnum
-from typing import Generic, TypeVar
+from typing import TypeVar, overload
 
 from sphinx_ros.errors import Status
 
-Box = tuple[float, float, float, float]  # x0, y0, x1, y1 in source pixels
+Box = tuple[float, float, float, float]
+"""x0, y0, x1, y1 in source pixels."""
+
+
+def iou(one: Sequence[float], other: Sequence[float]) -> float:
+    """Intersection over union of two boxes x0, y0, x1, y1; 0 where both are empty."""
+    wide = max(min(one[2], other[2]) - max(one[0], other[0]), 0)
+    high = max(min(one[3], other[3]) - max(one[1], other[1]), 0)
+    both = sum((box[2] - box[0]) * (box[3] - box[1]) for box in (one, other)) - wide * high
+    return float(wide * high / both) if both > 0 else 0.0
+
 
 COCO_KEYPOINTS = (
     "nose",
@@ -44,6 +54,11 @@ COCO_EDGES = (
 """The COCO skeleton as 19 pairs of indices into :data:`COCO_KEYPOINTS`."""
 
 
+def _check_box(box: Sequence[float]) -> None:
+    if len(box) != 4 or box[0] > box[2] or box[1] > box[3]:  # NaN passes: a box that is unknown
+        raise ValueError(f"box {tuple(box)}: expected x0 <= x1 and y0 <= y1, in pixels")
+
+
 class ScoreSource(IntEnum):
     """Where a score comes from; the values are those of the messages' ``score_source``."""
 
@@ -69,6 +84,13 @@ class Detection:
     score: float = math.nan
     score_source: ScoreSource = ScoreSource.NONE
 
+    def __post_init__(self) -> None:
+        _check_box(self.box)
+
+    def __repr__(self) -> str:
+        box = ", ".join(f"{value:.1f}" for value in self.box)
+        return f"Detection({self.label!r}, box=({box}), score={self.score:.2f})"
+
 
 @dataclass(frozen=True)
 class Keypoint:
@@ -90,6 +112,15 @@ class Pose:
     score: float = math.nan
     score_source: ScoreSource = ScoreSource.NONE
 
+    def __post_init__(self) -> None:
+        if len(self.keypoints) != len(COCO_KEYPOINTS):
+            raise ValueError(
+                f"a pose has {len(COCO_KEYPOINTS)} keypoints, not {len(self.keypoints)}: keep "
+                "absent ones as NaN"
+            )
+        if self.box is not None:
+            _check_box(self.box)
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -105,43 +136,63 @@ class Answer:
     milliseconds: float = math.nan
     tokens: int = 0
 
-
-T = TypeVar("T")
-
-
-@dataclass
-class _Report:
-    """What stands beside a list of results."""
-
-    raw_text: str = ""  # the model's own words
-    unread: tuple[str, ...] = ()  # parts of raw_text that look like a result and could not be read
-    status: Status = Status.OK
-    milliseconds: float = math.nan  # time of the question, without the look
-    tokens: int = 0  # tokens the model wrote
+    @property
+    def poses(self) -> tuple[Pose, ...]:
+        """People: a text answer has none; there for symmetry with :class:`Results`."""
+        return ()
 
 
-class Results(list, Generic[T]):
-    """A list of detections or poses that keeps the model's words beside it.
+T = TypeVar("T", Detection, Pose)
+
+
+@dataclass(frozen=True)
+class Results(Sequence[T]):
+    """Detections or poses in the order the model wrote them, with its words beside them.
+
+    A slice keeps what stands beside the items.
 
     Attributes:
-        raw_text, unread, status, milliseconds, tokens: see the fields of ``report``.
+        items: the results.
+        raw_text: the model's own words.
+        unread: parts of raw_text that look like a result and could not be read.
+        status: OK, NOT_FOUND or PARSE_FAILED.
+        milliseconds: time of the question, without the look.
+        tokens: tokens that the model wrote, without the end signal.
     """
 
-    def __init__(self, items: Iterable[T] = (), **report):
-        super().__init__(items)
-        self.report = _Report(**report)
+    items: tuple[T, ...] = ()
+    raw_text: str = ""
+    unread: tuple[str, ...] = ()
+    status: Status = Status.OK
+    milliseconds: float = math.nan
+    tokens: int = 0
 
-    def __getattr__(self, name: str):
-        if name != "report" and name in _Report.__dataclass_fields__:
-            return getattr(self.report, name)
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+    def __len__(self) -> int:
+        return len(self.items)
+
+    @overload
+    def __getitem__(self, index: int) -> T: ...
+    @overload
+    def __getitem__(self, index: slice) -> Results[T]: ...
+    def __getitem__(self, index: int | slice) -> T | Results[T]:
+        if isinstance(index, slice):
+            return replace(self, items=self.items[index])
+        return self.items[index]
+
+    @property
+    def detections(self) -> tuple[Detection, ...]:
+        """The boxes among the results."""
+        return tuple(item for item in self.items if isinstance(item, Detection))
+
+    @property
+    def poses(self) -> tuple[Pose, ...]:
+        """The people among the results."""
+        return tuple(item for item in self.items if isinstance(item, Pose))
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Milliseconds of the stages of a look; NaN where a stage did not run."""
+    """Milliseconds of the two stages of a look."""
 
-    decode: float = math.nan
-    encode: float = math.nan
-    prefill: float = math.nan
-    extra: dict = field(default_factory=dict)
+    encode: float
+    prefill: float

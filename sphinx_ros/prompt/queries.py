@@ -5,29 +5,36 @@ One grammar serves the parameter `queries`, the service `~/set_queries` and the 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 
 from sphinx_ros.errors import BadRequest
-from sphinx_ros.tasks import Task
+from sphinx_ros.prompt.checks import (
+    MAX_STANDING,
+    checked_box,
+    checked_text,
+    checked_tokens,
+    read_box,
+)
+from sphinx_ros.prompt.wording import EVERYTHING
+from sphinx_ros.tasks import Takes, Task
 from sphinx_ros.types import Box
 
-MAX_TEXT = 1000
-MAX_STANDING = 32
-MAX_TOKENS = 4096
-
-_NEEDS_TEXT = (Task.GROUND, Task.DETECT, Task.ASK)
-_TAKES_BOX = (Task.POSE, Task.DESCRIBE)
+LINES = ", ".join(f'"{task.line}"' for task in Task)
+"""An example of each kind of line, for documents and messages."""
 
 
 @dataclass(frozen=True)
 class Query:
     """What to ask of one picture.
 
-    text: the description, kind or question of GROUND, DETECT and ASK. box: the region of DESCRIBE
-    and, optionally, POSE, in source pixels. max_new_tokens: 0 leaves it to the node. id: returned
-    with the answer.
+    Attributes:
+        task: what is asked for.
+        text: the words of a task that takes words.
+        box: the region of a task that takes one, x0, y0, x1, y1 in source pixels.
+        max_new_tokens: 0 leaves it to the one who answers.
+        id: comes back with the answer.
     """
 
     task: Task
@@ -38,30 +45,24 @@ class Query:
 
     def checked(self) -> Query:
         """This query with its text stripped. Raises BadRequest with value, limit and remedy."""
-        text = self.text.strip()
-        if self.task in _NEEDS_TEXT:
-            if not text:
-                raise BadRequest(f"{self.task.value}: the text is empty; say what is asked for")
-            if len(text) > MAX_TEXT:
-                raise BadRequest(
-                    f"{self.task.value}: the text has {len(text)} characters; "
-                    f"the limit is {MAX_TEXT}: shorten it"
-                )
-            if "\x00" in text:
-                raise BadRequest(f"{self.task.value}: the text holds a NUL character; remove it")
-        if self.task is Task.DESCRIBE and self.box is None:
-            raise BadRequest("describe: a box is needed: x0,y0,x1,y1 in pixels")
-        if self.box is not None:
-            _check_box(self.box)
-        if not 0 <= self.max_new_tokens <= MAX_TOKENS:
-            raise BadRequest(
-                f"max_new_tokens is {self.max_new_tokens}; it must be 0..{MAX_TOKENS}"
-            )
-        return replace(self, text=text)
+        takes, text, box = self.task.row.takes, "", None
+        try:
+            if takes is Takes.TEXT or (takes is Takes.KIND and self.text.strip()):
+                text = checked_text(self.text)
+            elif takes is Takes.KIND:
+                text = EVERYTHING
+            if takes is Takes.BOX and self.box is None:
+                raise BadRequest("a box is needed: x0,y0,x1,y1 in pixels")
+            if takes.region and self.box is not None:
+                box = checked_box(self.box)
+            tokens = checked_tokens(self.max_new_tokens)
+        except BadRequest as error:
+            raise BadRequest(f"{self.task.value}: {error}") from error
+        return replace(self, text=text, box=box, max_new_tokens=tokens)
 
     def line(self) -> str:
         """The query as text, in the form that :func:`read_query` reads."""
-        if self.task in _NEEDS_TEXT:
+        if self.task.row.takes.words:
             return f"{self.task.value}: {self.text}"
         if self.box is not None:
             return f"{self.task.value}: " + ",".join(f"{value:g}" for value in self.box)
@@ -75,43 +76,29 @@ def read_query(line: str, id: str = "") -> Query:
     try:
         task = Task(name)
     except ValueError:
-        tasks = ", ".join(task.value for task in Task)
+        near = get_close_matches(name, [task.value for task in Task], 1, 0.75)
+        meant = f' (did you mean "{near[0]}"?)' if near else ""
         raise BadRequest(
-            f"{_short(line)!r} is not a query: write one of {tasks}, a colon and the text, "
-            'as in "ground: the red mug"'
+            f"{_short(line)!r} is not a query{meant}: write one of "
+            f"{', '.join(task.value for task in Task)}, a colon and the text, "
+            f'as in "{Task.GROUND.line}"'
         ) from None
-    if task in _TAKES_BOX and rest:
-        return Query(task, box=_read_box(rest, line), id=id).checked()
-    if task not in _NEEDS_TEXT and rest:
-        raise BadRequest(f"{_short(line)!r}: {name} takes no text")
-    return Query(task, rest, id=id).checked()
+    try:
+        if task.row.takes.region and rest:
+            return Query(task, box=read_box(rest), id=id).checked()
+        if not task.row.takes.words and rest:
+            raise BadRequest(f"{name} takes no text")
+        return Query(task, rest, id=id).checked()
+    except BadRequest as error:
+        raise BadRequest(f"{_short(line)!r}: {error}") from error
 
 
 def read_queries(lines: Iterable[str]) -> tuple[Query, ...]:
     """Standing queries with ids "standing/0", ...; blank lines are left out. Raises BadRequest."""
     kept = [line for line in lines if line.strip()]
     if len(kept) > MAX_STANDING:
-        raise BadRequest(f"{len(kept)} standing queries; the limit is {MAX_STANDING}")
+        raise BadRequest(f"{len(kept)} standing queries; at most {MAX_STANDING} are taken")
     return tuple(read_query(line, f"standing/{i}") for i, line in enumerate(kept))
-
-
-def _read_box(text: str, line: str) -> Box:
-    parts = text.strip("[]() ").replace(";", ",").split(",")
-    try:
-        x0, y0, x1, y1 = (float(part) for part in parts)
-    except ValueError:
-        raise BadRequest(
-            f"{_short(line)!r}: a box is four numbers, x0,y0,x1,y1 in pixels"
-        ) from None
-    return x0, y0, x1, y1
-
-
-def _check_box(box: Box) -> None:
-    x0, y0, x1, y1 = box
-    if not all(math.isfinite(value) for value in box) or x0 >= x1 or y0 >= y1:
-        raise BadRequest(
-            f"the box {box} is empty or not finite; it must be x0 < x1 and y0 < y1 in pixels"
-        )
 
 
 def _short(line: str) -> str:
