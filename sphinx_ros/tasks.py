@@ -14,7 +14,7 @@ class Takes(Enum):
     """What a task is given beside the picture."""
 
     TEXT = "text"  # words that must not be empty
-    KIND = "kind"  # a kind of thing, singular or plural; empty means "objects"
+    KIND = "kind"  # a kind of thing, singular or plural
     BOX = "box"  # a region, x0, y0, x1, y1 in source pixels
     MAYBE_BOX = "maybe box"  # a region, or none for the whole picture
     NOTHING = "nothing"

@@ -167,6 +167,9 @@ class Results(Sequence[T]):
     milliseconds: float = math.nan
     tokens: int = 0
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "items", tuple(self.items))
+
     def __len__(self) -> int:
         return len(self.items)
 

@@ -17,7 +17,6 @@ from sphinx_ros.prompt.checks import (
     checked_tokens,
     read_box,
 )
-from sphinx_ros.prompt.wording import EVERYTHING
 from sphinx_ros.tasks import Takes, Task
 from sphinx_ros.types import Box
 
@@ -47,10 +46,8 @@ class Query:
         """This query with its text stripped. Raises BadRequest with value, limit and remedy."""
         takes, text, box = self.task.row.takes, "", None
         try:
-            if takes is Takes.TEXT or (takes is Takes.KIND and self.text.strip()):
+            if takes.words:
                 text = checked_text(self.text)
-            elif takes is Takes.KIND:
-                text = EVERYTHING
             if takes is Takes.BOX and self.box is None:
                 raise BadRequest("a box is needed: x0,y0,x1,y1 in pixels")
             if takes.region and self.box is not None:
