@@ -17,9 +17,11 @@ except Exception as error:  # any of mujoco, PyOpenGL, EGL
     pytest.skip(f"no OpenGL without a screen here: {error}", allow_module_level=True)
 
 from sphinx_ros.errors import BadRequest
+from sphinx_ros.types import COCO_KEYPOINTS
 from sphinx_ros.world.clip import read_clip, read_truth
 from sphinx_ros.world.live import PERIOD, LiveWorld
-from sphinx_ros.world.mannequin import JOINTS, Looks, Pose, build_person
+from sphinx_ros.world.mannequin import Looks, build_person
+from sphinx_ros.world.poses import Pose
 from sphinx_ros.world.preview import draw_truth
 from sphinx_ros.world.record import record
 from sphinx_ros.world.shapes import PALETTE, SPAN
@@ -182,7 +184,7 @@ def test_left_and_right_and_what_is_hidden(facing):
     thing = standing(-np.pi / 2 if facing else np.pi / 2)
     seen, _ = measure(Stage([thing], [], LIGHT, view), canvas, False, 0)
     canvas.close()
-    points = dict(zip(JOINTS, seen.objects[0].keypoints, strict=True))
+    points = dict(zip(COCO_KEYPOINTS, seen.objects[0].keypoints, strict=True))
     for part in ("eye", "shoulder", "elbow", "wrist", "hip", "knee", "ankle"):
         # A person's left is on the right of the picture when he faces the camera.
         assert (points[f"left {part}"][0] > points[f"right {part}"][0]) == facing

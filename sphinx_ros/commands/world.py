@@ -45,9 +45,8 @@ def run(argv: Sequence[str]) -> int:
 
 def as_line(thing) -> str:
     """One object for people."""
-    name = " ".join(filter(None, (thing.size, thing.colour, thing.kind)))
     box = ",".join(f"{v:.0f}" for v in thing.box)
-    return f"{name}: box {box}, {thing.visible:.0%} visible, {thing.depth:.2f} m away"
+    return f"{thing.name}: box {box}, {thing.visible:.0%} visible, {thing.depth:.2f} m away"
 
 
 def as_json(thing) -> dict:

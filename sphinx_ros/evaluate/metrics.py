@@ -14,6 +14,7 @@ from sphinx_ros.image.letterbox import Letterbox
 from sphinx_ros.prompt.parse import denies, parse
 from sphinx_ros.prompt.results import to_detections, to_poses
 from sphinx_ros.tasks import Task
+from sphinx_ros.types import COCO_KEYPOINTS, iou
 
 SIZE_CLASSES = ((0.09, "small"), (0.17, "medium"), (np.inf, "large"))
 """Upper limits of a box's longer side as a share of the picture's longer side."""
@@ -21,15 +22,6 @@ SIZE_CLASSES = ((0.09, "small"), (0.17, "medium"), (np.inf, "large"))
 QA_KINDS = ("count", "colour", "exist", "relation_yesno", "what_relation")
 PCK_SHARE = 0.1
 """A joint is right within this share of the person's box (its longer side)."""
-
-
-def iou(a: Sequence[float], b: Sequence[float]) -> float:
-    """Intersection over union of two boxes (x0, y0, x1, y1)."""
-    w = min(a[2], b[2]) - max(a[0], b[0])
-    h = min(a[3], b[3]) - max(a[1], b[1])
-    both = max(w, 0.0) * max(h, 0.0)
-    union = sum((x[2] - x[0]) * (x[3] - x[1]) for x in (a, b)) - both
-    return both / union if union > 0 else 0.0
 
 
 def size_class(box: Sequence[float], width: int, height: int) -> str:
@@ -95,7 +87,7 @@ def score_pose(parsed, place: Letterbox, thing) -> dict:
     """Per joint: labelled, labelled visible, and whether found within PCK_SHARE of the box."""
     poses, _ = to_poses(parsed, place, thing.box)
     limit = PCK_SHARE * max(thing.box[2] - thing.box[0], thing.box[3] - thing.box[1])
-    near = np.zeros(17, bool)
+    near = np.zeros(len(COCO_KEYPOINTS), bool)
     if poses:
         read = np.array([(k.x, k.y) for k in poses[0].keypoints])
         distance = np.linalg.norm(read - thing.keypoints[:, :2], axis=1)
@@ -167,8 +159,6 @@ def pck(rows: list[dict]) -> dict[str, float]:
         return {"pck": float("nan"), "pck_visible": float("nan")}
     known, visible, near = (np.array([r[k] for r in rows]) for k in ("known", "visible", "near"))
     out = {"pck": float(near[known].mean()), "pck_visible": float(near[visible].mean())}
-    from sphinx_ros.types import COCO_KEYPOINTS
-
     for part in ("nose", "shoulder", "elbow", "wrist", "hip", "knee", "ankle"):
         index = [i for i, name in enumerate(COCO_KEYPOINTS) if part in name]
         hit = near[:, index][known[:, index]]

@@ -23,6 +23,8 @@ def _mixed(shares: Mapping[str, float]) -> Callable:
 
     def make(layout: Layout, rng: np.random.Generator) -> Turn | None:
         """A turn of the first kind, in the drawn order, that finds something."""
+        # Weighted sampling without replacement: ordered by random() ** (1 / weight), a kind comes
+        # first with a probability in proportion to its weight (Efraimidis and Spirakis, 2006).
         draws = {kind: rng.random() ** (1 / share) for kind, share in shares.items()}
         for kind in sorted(shares, key=lambda kind: -draws[kind]):
             turn = MAKERS[kind](layout, rng)

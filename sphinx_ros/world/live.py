@@ -12,7 +12,8 @@ import numpy as np
 
 from sphinx_ros.errors import SphinxError
 from sphinx_ros.world import scenery
-from sphinx_ros.world.mannequin import SKIN, TROUSERS, Looks, Pose, build_person
+from sphinx_ros.world.mannequin import SKIN, TROUSERS, Looks, build_person
+from sphinx_ros.world.poses import Pose
 from sphinx_ros.world.render import Canvas
 from sphinx_ros.world.scenes import SMALL_KINDS, paint
 from sphinx_ros.world.shapes import PALETTE, SPAN, build, dimensions

@@ -1,8 +1,7 @@
 """A pose and a place -> the parts and the 17 joints of a jointed mannequin. Knows no camera.
 
 Body frame: x forward, y to the mannequin's left, z up; lengths are shares of its height.
-Joints are in COCO order (nose, eyes, ears, shoulders, elbows, wrists, hips, knees, ankles, each
-pair left first).
+Joints are in COCO order (:data:`sphinx_ros.types.COCO_KEYPOINTS`).
 """
 
 from __future__ import annotations
@@ -11,68 +10,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sphinx_ros.types import COCO_KEYPOINTS
+from sphinx_ros.world.poses import Pose
 from sphinx_ros.world.shapes import Part, about_z, limb
 
-JOINTS = (
-    "nose",
-    "left eye",
-    "right eye",
-    "left ear",
-    "right ear",
-    "left shoulder",
-    "right shoulder",
-    "left elbow",
-    "right elbow",
-    "left wrist",
-    "right wrist",
-    "left hip",
-    "right hip",
-    "left knee",
-    "right knee",
-    "left ankle",
-    "right ankle",
-)
-BONES = (
-    (0, 1),
-    (0, 2),
-    (1, 3),
-    (2, 4),
-    (5, 6),
-    (5, 7),
-    (7, 9),
-    (6, 8),
-    (8, 10),
-    (5, 11),
-    (6, 12),
-    (11, 12),
-    (11, 13),
-    (13, 15),
-    (12, 14),
-    (14, 16),
-)
-# How deep a joint lies under the surface (share of the height); head points lie on it.
+# How deep a joint lies under the surface, in COCO order, as a share of the height; points of the
+# head lie on it.
 DEPTHS = np.array(
-    [
-        0.01,
-        0.015,
-        0.015,
-        0.02,
-        0.02,
-        0.06,
-        0.06,
-        0.04,
-        0.04,
-        0.035,
-        0.035,
-        0.075,
-        0.075,
-        0.05,
-        0.05,
-        0.045,
-        0.045,
-    ]
+    [0.01, 0.015, 0.015, 0.02, 0.02]  # nose, eyes, ears
+    + [0.06, 0.06, 0.04, 0.04, 0.035, 0.035]  # shoulders, elbows, wrists
+    + [0.075, 0.075, 0.05, 0.05, 0.045, 0.045]  # hips, knees, ankles
 )
-ACTIONS = ("stand", "walk", "raise", "wave", "sit", "point", "hips", "spread")
 TROUSERS = (
     (0.16, 0.18, 0.26),
     (0.22, 0.28, 0.42),
@@ -83,69 +31,6 @@ TROUSERS = (
 SKIN = ((0.87, 0.68, 0.55), (0.78, 0.58, 0.44), (0.62, 0.43, 0.31), (0.92, 0.76, 0.64))
 
 HAIR = ((0.16, 0.11, 0.08), (0.30, 0.20, 0.12), (0.45, 0.43, 0.40), (0.50, 0.38, 0.22))
-
-
-@dataclass
-class Pose:
-    """Joint angles in degrees; pairs are (left, right).
-
-    flex: arm forward. lift: arm sideways. twist: turn of the arm about itself, inward.
-    elbow, knee: bend. hip: leg forward. splay: leg sideways. look: head (turn, nod).
-    lean: trunk forward. seat: whether there is something to sit on.
-    """
-
-    flex: tuple[float, float] = (0, 0)
-    lift: tuple[float, float] = (10, 10)
-    twist: tuple[float, float] = (0, 0)
-    elbow: tuple[float, float] = (10, 10)
-    hip: tuple[float, float] = (0, 0)
-    splay: tuple[float, float] = (4, 4)
-    knee: tuple[float, float] = (2, 2)
-    look: tuple[float, float] = (0, 0)
-    lean: float = 0.0
-    seat: bool = False
-
-
-def random_pose(rng: np.random.Generator) -> Pose:
-    """One of ACTIONS with the angles varied inside what a body can do."""
-    action = ACTIONS[int(rng.integers(len(ACTIONS)))]
-    u = lambda low, high: float(rng.uniform(low, high))  # noqa: E731
-    pose = Pose(
-        flex=(u(-15, 25), u(-15, 25)),
-        lift=(u(6, 28), u(6, 28)),
-        elbow=(u(3, 45), u(3, 45)),
-        splay=(u(2, 11), u(2, 11)),
-        hip=(u(-6, 10), u(-6, 10)),
-        look=(u(-35, 35), u(-12, 18)),
-        lean=u(-3, 6),
-    )
-    pose.knee = (max(2.0, pose.hip[0] * 1.4), max(2.0, pose.hip[1] * 1.4))
-    side = int(rng.integers(2))
-    pair = lambda a, b: (a, b) if side == 0 else (b, a)  # noqa: E731
-    if action == "walk":
-        swing = u(18, 36)
-        pose.hip, pose.knee = pair(swing, -swing * 0.7), pair(u(5, 25), u(15, 40))
-        pose.flex = pair(-swing, swing)
-    elif action == "raise":
-        pose.lift, pose.elbow = (u(130, 172), u(130, 172)), (u(0, 30), u(0, 30))
-        pose.flex = (0.0, 0.0)
-    elif action == "wave":
-        pose.lift, pose.elbow = pair(u(95, 165), pose.lift[1]), pair(u(10, 75), pose.elbow[1])
-        pose.flex, pose.twist = pair(0.0, pose.flex[1]), pair(u(150, 200), 0.0)
-    elif action == "sit":
-        pose.hip, pose.knee = (u(78, 92), u(78, 92)), (u(75, 95), u(75, 95))
-        pose.splay, pose.seat, pose.lean = (u(4, 16), u(4, 16)), True, u(-4, 8)
-        pose.flex = (u(5, 50), u(5, 50))
-    elif action == "point":
-        pose.flex, pose.lift = pair(u(55, 95), pose.flex[1]), pair(u(10, 60), pose.lift[1])
-        pose.elbow = pair(u(0, 15), pose.elbow[1])
-    elif action == "hips":
-        pose.lift, pose.elbow = (u(38, 55), u(38, 55)), (u(75, 100), u(75, 100))
-        pose.twist, pose.flex = (u(70, 95), u(70, 95)), (u(-15, 5), u(-15, 5))
-    elif action == "spread":
-        pose.lift, pose.elbow = (u(60, 100), u(60, 100)), (u(0, 35), u(0, 35))
-        pose.splay = (u(8, 20), u(8, 20))
-    return pose
 
 
 def _rx(degrees: float) -> np.ndarray:
@@ -315,4 +200,9 @@ def build_person(pose: Pose, height: float, x: float, y: float, yaw: float, look
                 (0.42, 0.36, 0.31),
             )
         ]
-    return parts, np.stack([w[name] for name in JOINTS]), middle + [0, 0, 0.06 * height], seat
+    return (
+        parts,
+        np.stack([w[name] for name in COCO_KEYPOINTS]),
+        middle + [0, 0, 0.06 * height],
+        seat,
+    )

@@ -17,6 +17,7 @@ from sphinx_ros.world.truth import COLOURS, KINDS, Observation, SceneObject
 SHIRTS = ("person in {} shirt", "person in the {} shirt", "person in {}")
 PEOPLE = ("people in {} shirts", "people in {} shirt")
 TRIES = 24  # draws until a maker gives up
+VOWELS = tuple("aeiou")  # a word that begins with one takes "an"
 
 
 def pick(rng: np.random.Generator, items: Sequence):
@@ -62,7 +63,7 @@ def name_of(thing: SceneObject, size: bool = True) -> Noun:
 
 def article(words: str) -> str:
     """ "red mug" -> "a red mug", "orange mug" -> "an orange mug"."""
-    return ("an " if words[:1] in "aeiou" else "a ") + words
+    return ("an " if words.startswith(VOWELS) else "a ") + words
 
 
 class Layout:

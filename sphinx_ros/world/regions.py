@@ -12,7 +12,7 @@ import numpy as np
 
 from sphinx_ros.prompt.wording import format_box, format_number, question
 from sphinx_ros.tasks import Task
-from sphinx_ros.types import COCO_KEYPOINTS
+from sphinx_ros.types import COCO_KEYPOINTS, iou
 from sphinx_ros.world.nouns import TRIES, Layout, Noun, absent, article, name_of, pick
 from sphinx_ros.world.phrases import EXPRESSIONS
 from sphinx_ros.world.turn import Turn, target_of
@@ -123,17 +123,9 @@ def pose(layout: Layout, rng: np.random.Generator) -> Turn | None:
 def _own_region(layout: Layout, index: int) -> bool:
     """No other thing has nearly the same box."""
     return all(
-        other == index or _iou(layout.things[index].box, layout.things[other].box) < REGION_OVERLAP
+        other == index or iou(layout.things[index].box, layout.things[other].box) < REGION_OVERLAP
         for other in range(len(layout))
     )
-
-
-def _iou(one: Sequence[float], other: Sequence[float]) -> float:
-    wide = min(one[2], other[2]) - max(one[0], other[0])
-    high = min(one[3], other[3]) - max(one[1], other[1])
-    common = max(wide, 0) * max(high, 0)
-    both = sum((b[2] - b[0]) * (b[3] - b[1]) for b in (one, other)) - common
-    return common / both if both > 0 else 0.0
 
 
 def describe(layout: Layout, rng: np.random.Generator) -> Turn | None:

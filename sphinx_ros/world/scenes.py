@@ -14,7 +14,8 @@ import numpy as np
 
 from sphinx_ros.errors import SphinxError
 from sphinx_ros.world import scenery
-from sphinx_ros.world.mannequin import HAIR, SKIN, TROUSERS, Looks, build_person, random_pose
+from sphinx_ros.world.mannequin import HAIR, SKIN, TROUSERS, Looks, build_person
+from sphinx_ros.world.poses import random_pose
 from sphinx_ros.world.render import Canvas
 from sphinx_ros.world.shapes import PALETTE, SPAN, build, dimensions
 from sphinx_ros.world.stage import Stage, Thing, measure, unfit, without

@@ -9,9 +9,15 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+
+from sphinx_ros.errors import BadRequest
+
+Colour = tuple[float, ...]
+"""Red, green, blue, each 0..1."""
 
 PALETTE = {
     "red": (0.86, 0.07, 0.08),
@@ -48,7 +54,7 @@ class Part:
     size: tuple[float, float, float]
     at: np.ndarray
     turn: np.ndarray
-    colour: tuple[float, float, float]
+    colour: Colour
     material: int = -1
     shine: float = 0.15
 
@@ -73,7 +79,9 @@ def along(direction: np.ndarray) -> np.ndarray:
     return np.array([[x[0], y[0], a], [x[1], y[1], b], [x[2], y[2], c]])
 
 
-def limb(a: np.ndarray, b: np.ndarray, radius: float, colour, shape: str = "capsule") -> Part:
+def limb(
+    a: np.ndarray, b: np.ndarray, radius: float, colour: Colour, shape: str = "capsule"
+) -> Part:
     """A capsule or cylinder from a to b."""
     axis = b - a
     half = math.sqrt(float(axis @ axis)) / 2
@@ -123,80 +131,128 @@ def hulls(part: Part) -> list[np.ndarray]:
     return [points @ part.turn.T + part.at for points in local]
 
 
-def dimensions(kind: str, span: float) -> tuple[float, float]:
-    """(footprint radius, height) in metres of a thing of `kind` with nominal span `span`."""
-    return {
-        "cube": (span * 0.72, span),
-        "ball": (span * 0.56, span * 1.12),
-        "can": (span * 0.43, span * 1.35),
-        "cone": (span * 0.60, span * 1.45),
-        "mug": (span * 0.85, span * 1.12),
-        "bottle": (span * 0.37, span * 2.15),
-    }[kind]
+@dataclass(frozen=True)
+class Stand:
+    """Where one thing stands, and how large it is.
+
+    span, radius, height: metres. foot: [3] world, the middle of what it stands on. turn: [3, 3].
+    """
+
+    span: float
+    radius: float
+    height: float
+    foot: np.ndarray
+    turn: np.ndarray
+    colour: Colour
+
+    def above(self, height: float) -> np.ndarray:
+        """[3] the point ``height`` metres above the foot."""
+        return self.foot + np.array([0.0, 0.0, 1.0]) * height
+
+    def part(
+        self, shape: str, radius: float, high: float, at: np.ndarray, colour: Colour, shine=0.15
+    ) -> Part:
+        """A solid as wide as ``radius`` and, as its shape counts, as ``high``."""
+        return Part(shape, (radius, radius, high), at, self.turn, colour, shine=shine)
 
 
-def build(kind: str, span: float, x: float, y: float, yaw: float, colour, z: float = 0.0):
-    """Parts of one thing standing at (x, y, z), turned by yaw. -> (parts, centre [3])."""
-    turn, foot = about_z(yaw), np.array([x, y, z])
-    _, height = dimensions(kind, span)
-    up = np.array([0.0, 0.0, 1.0])
-    centre = foot + up * height / 2
-    darker = tuple(0.8 * c for c in colour)
-    if kind == "cube":
-        return [Part("box", (span / 2,) * 3, centre, turn, colour)], centre
-    if kind == "ball":
-        return [Part("sphere", (height / 2,) * 3, centre, turn, colour, shine=0.5)], centre
-    if kind == "cone":
-        r = span * 0.60
-        return [Part("cone", (r, r, height), foot, turn, colour)], foot + up * height * 0.4
-    if kind == "can":
-        r = span * 0.43
-        lid, wall = height * 0.06, height * 0.88
-        parts = [
-            Part("cylinder", (r * 0.93, r * 0.93, lid / 2), foot + up * lid / 2, turn, METAL),
-            Part("cylinder", (r, r, wall / 2), centre, turn, colour, shine=0.5),
-            Part(
-                "cylinder",
-                (r * 0.93, r * 0.93, lid / 2),
-                foot + up * (height - lid / 2),
-                turn,
-                METAL,
-                shine=0.7,
-            ),
-            Part(
-                "cylinder",
-                (r * 0.72, r * 0.72, 0.002),
-                foot + up * height,
-                turn,
-                (0.55, 0.56, 0.6),
-            ),
-        ]
-        return parts, centre
-    if kind == "bottle":
-        r = span * 0.37
-        cap_r, cap_h = r * 0.44, height * 0.1
-        parts = [
-            Part("bottle", (r, r, height), foot, turn, colour, shine=0.6),
-            Part(
-                "cylinder",
-                (cap_r, cap_r, cap_h / 2),
-                foot + up * (height - cap_h / 2),
-                turn,
-                (0.88, 0.87, 0.84),
-            ),
-        ]
-        return parts, foot + up * height * 0.45
-    return _mug(span, foot, turn, colour, darker, height), centre
+def _cube(s: Stand) -> list[Part]:
+    return [s.part("box", s.height / 2, s.height / 2, s.above(s.height / 2), s.colour)]
 
 
-def _mug(span, foot, turn, colour, darker, height) -> list[Part]:
-    """A cup that is open at the top, with a handle of four capsules on its local +x side."""
-    r = span * 0.47
-    thick = span * 0.065
-    grip = np.array([[1.03, 0.82], [1.60, 0.76], [1.66, 0.36], [1.02, 0.22]]) * [r, height]
-    points = [foot + turn @ np.array([p[0], 0.0, p[1]]) for p in grip]
-    parts = [Part("mug", (r, r, height), foot, turn, colour, shine=0.4)]
-    parts += [limb(a, b, thick, colour) for a, b in itertools.pairwise(points)]
-    inside = foot + np.array([0, 0, height * 0.13])
-    parts.append(Part("cylinder", (r * 0.8, r * 0.8, 0.002), inside, turn, darker))
+def _ball(s: Stand) -> list[Part]:
+    middle = s.above(s.height / 2)
+    return [s.part("sphere", s.height / 2, s.height / 2, middle, s.colour, 0.5)]
+
+
+def _can(s: Stand) -> list[Part]:
+    """A wall of its colour between two lids of metal, and a pale ring on top."""
+    lid, wall, rim = s.height * 0.06, s.height * 0.88, s.radius * 0.93
+    return [
+        s.part("cylinder", rim, lid / 2, s.above(lid / 2), METAL),
+        s.part("cylinder", s.radius, wall / 2, s.above(s.height / 2), s.colour, 0.5),
+        s.part("cylinder", rim, lid / 2, s.above(s.height - lid / 2), METAL, 0.7),
+        s.part("cylinder", s.radius * 0.72, 0.002, s.above(s.height), (0.55, 0.56, 0.6)),
+    ]
+
+
+def _cone(s: Stand) -> list[Part]:
+    return [s.part("cone", s.radius, s.height, s.foot, s.colour)]
+
+
+def _mug(s: Stand) -> list[Part]:
+    """A cup that is open at the top, with a handle of three capsules on its local +x side."""
+    thick, darker = s.span * 0.065, tuple(0.8 * c for c in s.colour)
+    grip = np.array([[1.03, 0.82], [1.60, 0.76], [1.66, 0.36], [1.02, 0.22]])
+    grip = grip * [s.radius, s.height]
+    points = [s.foot + s.turn @ np.array([p[0], 0.0, p[1]]) for p in grip]
+    parts = [s.part("mug", s.radius, s.height, s.foot, s.colour, 0.4)]
+    parts += [limb(a, b, thick, s.colour) for a, b in itertools.pairwise(points)]
+    parts.append(s.part("cylinder", s.radius * 0.8, 0.002, s.above(s.height * 0.13), darker))
     return parts
+
+
+def _bottle(s: Stand) -> list[Part]:
+    cap = s.height * 0.1
+    return [
+        s.part("bottle", s.radius, s.height, s.foot, s.colour, 0.6),
+        s.part(
+            "cylinder", s.radius * 0.44, cap / 2, s.above(s.height - cap / 2), (0.88, 0.87, 0.84)
+        ),
+    ]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How a kind of thing is made; lengths are shares of a thing's nominal span.
+
+    radius: of its body. height. parts: the solids of one that stands. middle: height of its
+    centre as a share of its own. reach: radius of the ground it needs; 0: its body's.
+    """
+
+    radius: float
+    height: float
+    parts: Callable[[Stand], list[Part]]
+    middle: float = 0.5
+    reach: float = 0.0
+
+
+SHAPES = {
+    "cube": Shape(0.72, 1.0, _cube),
+    "ball": Shape(0.56, 1.12, _ball),
+    "can": Shape(0.43, 1.35, _can),
+    "cone": Shape(0.60, 1.45, _cone, middle=0.4),
+    "mug": Shape(0.47, 1.12, _mug, reach=0.85),
+    "bottle": Shape(0.37, 2.15, _bottle, middle=0.45),
+}
+"""Every kind of :data:`sphinx_ros.world.truth.KINDS` but the person, who has a body."""
+
+
+def _shape(kind: str) -> Shape:
+    """The kind's row; BadRequest for a kind that has none."""
+    if kind not in SHAPES:
+        raise BadRequest(f"{kind!r} is no kind of thing that can be built: {', '.join(SHAPES)}")
+    return SHAPES[kind]
+
+
+def dimensions(kind: str, span: float) -> tuple[float, float]:
+    """(radius of the ground it needs, height) in metres of a thing of nominal span ``span``.
+
+    Raises BadRequest for a kind that is not in SHAPES.
+    """
+    shape = _shape(kind)
+    return span * (shape.reach or shape.radius), span * shape.height
+
+
+def build(
+    kind: str, span: float, x: float, y: float, yaw: float, colour: Colour
+) -> tuple[list[Part], np.ndarray]:
+    """Parts of one thing that stands at (x, y), turned by yaw radians, and its centre [3].
+
+    Raises BadRequest for a kind that is not in SHAPES.
+    """
+    shape = _shape(kind)
+    height = span * shape.height
+    foot = np.array([x, y, 0.0])
+    stand = Stand(span, span * shape.radius, height, foot, about_z(yaw), colour)
+    return shape.parts(stand), stand.above(height * shape.middle)

@@ -55,7 +55,7 @@ class Stage:
 def _keypoints(thing: Thing, view: View, depth: np.ndarray) -> np.ndarray:
     """[17, 3] (x px, y px, v) of a mannequin, v as in COCO (see SceneObject)."""
     flat = view.project(thing.joints)
-    out = np.zeros((17, 3), np.float32)
+    out = np.zeros((len(thing.joints), 3), np.float32)
     for i, (x, y, z) in enumerate(flat):
         if z <= 0 or not (0 <= x < view.width and 0 <= y < view.height):
             continue

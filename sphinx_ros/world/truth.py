@@ -1,4 +1,4 @@
-"""What is really there: one observation of the simulated tabletop. Knows no renderer."""
+"""One observation of the simulated tabletop, with all that is true in it. Knows no renderer."""
 
 from __future__ import annotations
 
@@ -34,6 +34,11 @@ class SceneObject:
     depth: float
     position: tuple[float, float, float]
     keypoints: np.ndarray | None = None
+
+    @property
+    def name(self) -> str:
+        """Its words: "small red mug", "red person"."""
+        return " ".join(word for word in (self.size, self.colour, self.kind) if word)
 
     @property
     def centre(self) -> tuple[float, float]:

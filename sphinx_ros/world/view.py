@@ -39,6 +39,7 @@ class View:
 
     @property
     def aspect(self) -> float:
+        """Width by height."""
         return self.width / self.height
 
     @property
