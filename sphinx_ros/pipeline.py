@@ -1,33 +1,42 @@
 """A loaded checkpoint: pictures to :class:`~sphinx_ros.seen.Seen`, raw prompts to text.
 
     rgb -> pixels -> image tokens -> key/value prefix        look(): once per picture
-    question -> prompt ids -> decode -> text -> numbers -> source pixels     each question
+    question -> prompt ids -> answer ids -> text -> numbers -> source pixels     each question
 
 Knows no ROS, no camera, no drawing.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import functools
-import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
-from sphinx_ros.engine.rows import generate_batch, seeded
+from sphinx_ros.engine.engine import Engine
+from sphinx_ros.engine.official import generate_official
+from sphinx_ros.engine.sampling import seeded
 from sphinx_ros.errors import BadRequest, SphinxError
+from sphinx_ros.image.letterbox import Letterbox
 from sphinx_ros.image.pixels import preprocess
+from sphinx_ros.model.config import ModelConfig
+from sphinx_ros.model.network import Network
 from sphinx_ros.model.quantities import KINDS
 from sphinx_ros.prompt.conversation import END_SIGNAL, conversation
+from sphinx_ros.prompt.queries import Query
+from sphinx_ros.prompt.tokenizer import Tokenizer
+from sphinx_ros.prompt.wording import question
 from sphinx_ros.runtime.device import choose_device, choose_dtype
 from sphinx_ros.runtime.memory import memory_named
 from sphinx_ros.seen import Seen
 
 
-def _load(checkpoint, devices: list[torch.device], load):
+def _load(
+    checkpoint: str | Path, devices: list[torch.device], load
+) -> tuple[Network, Tokenizer, ModelConfig]:
     """A network in this process, or the leader of one in several."""
     from sphinx_ros.runtime import team
 
@@ -39,12 +48,11 @@ def _load(checkpoint, devices: list[torch.device], load):
 
 
 class Sphinx:
-    """A loaded checkpoint. One thread at a time may use it; questions on one picture queue up."""
+    """A loaded checkpoint. Threads may share it: they take turns, a question or a look each."""
 
-    def __init__(self, model, tokenizer, config, name: str = ""):
-        self.model, self.tokenizer, self.config, self.name = model, tokenizer, config, name
-        self._lock = threading.RLock()
-        self.stop = self._stop_ids([END_SIGNAL])
+    def __init__(self, network: Network, tokenizer: Tokenizer, name: str = ""):
+        self.engine = Engine(network, tokenizer)
+        self.model, self.tokenizer, self.name = network, tokenizer, name
 
     @classmethod
     def from_pretrained(
@@ -56,6 +64,8 @@ class Sphinx:
         dtype: str | torch.dtype | None = None,
         quantise: str | None = None,
         max_seq_len: int | None = None,
+        variant: str | None = None,
+        tokenizer: str | Path | None = None,
     ) -> Sphinx:
         """Load a checkpoint.
 
@@ -70,6 +80,9 @@ class Sphinx:
                 float32 on the CPU.
             quantise: "int8", "int4" or "nf4" stores the decoder in fewer bits.
             max_seq_len: longest sequence, image and text; default the checkpoint's.
+            variant: ``llama_type`` of a folder that holds weights alone; default what it says, or
+                what its tensors can only be.
+            tokenizer: a sentencepiece model file, for a folder that has none.
 
         Raises:
             CheckpointError: the name or the files can't be used; the message says what to do.
@@ -85,23 +98,46 @@ class Sphinx:
         if len({one.type for one in chosen}) > 1:
             raise SphinxError(f"devices {list(map(str, chosen))} are of several kinds; use one")
         kind = choose_dtype(dtype, chosen[0])
+        given: dict[str, Any] = {
+            "dtype": kind,
+            "quantise": quantise,
+            "max_seq_len": max_seq_len,
+            "variant": variant,
+            "tokenizer": tokenizer,
+        }
+        load = functools.partial(
+            load_checkpoint, **{name: value for name, value in given.items() if value is not None}
+        )
         with memory_named(f"loading {checkpoint} in {kind} on {', '.join(map(str, chosen))}"):
-            load = functools.partial(load_checkpoint, dtype=kind, quantise=quantise)
-            model, tokenizer, config = _load(checkpoint, chosen, load)
-        if max_seq_len is not None:
-            config = dataclasses.replace(config, max_seq_len=max_seq_len)
-            model.config = config
-        return cls(model, tokenizer, config, str(checkpoint))
+            network, read, _ = _load(checkpoint, chosen, load)
+        return cls(network, read, str(checkpoint))
 
     def close(self) -> None:
-        """End the other processes of a network that several share; of others nothing."""
-        if hasattr(self.model, "close"):
-            self.model.close()
+        """End the other processes of a network that several share; without them nothing."""
+        end = getattr(self.model, "close", None)
+        if end is not None:
+            end()
+
+    @property
+    def config(self) -> ModelConfig:
+        """Sizes of the network."""
+        return self.model.config
 
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return self.model.norm.weight.device
+        return self.model.device
+
+    def check(self, query: Query) -> Query:
+        """The query, stripped, if it can be asked of any picture.
+
+        Raises:
+            BadRequest: it lacks something, or its text leaves no room for an answer.
+        """
+        query = query.checked()
+        if query.task.row.takes.words:
+            self.engine.question_ids(question(query.task, query.text))
+        return query
 
     def look(self, rgb: np.ndarray) -> Seen:
         """Encode one picture, so that any number of questions can follow.
@@ -111,13 +147,16 @@ class Sphinx:
 
         Raises:
             BadImage: another shape or type, or an empty picture.
+            SphinxError: out of memory.
         """
-        return Seen(self, rgb)
+        prefix = self.engine.look(self._pixels(rgb))
+        height, width = rgb.shape[:2]
+        return Seen(
+            self.engine, prefix, Letterbox.of(width, height), self.config.coordinate_decimals
+        )
 
-    def encode(self, rgb: np.ndarray) -> torch.Tensor:
-        """The image tokens [1, image_words, dim] of one picture."""
-        pixels = torch.from_numpy(preprocess(rgb, self.config.image_size))[None]
-        return self.model.encode_image(pixels.to(self.device))
+    def _pixels(self, rgb: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(preprocess(rgb, self.config.image_size))[None].to(self.device)
 
     @torch.inference_mode()
     def logits(self, token_ids: Sequence[int], rgb: np.ndarray | None = None) -> torch.Tensor:
@@ -128,9 +167,9 @@ class Sphinx:
         """
         if not len(token_ids):
             raise BadRequest("logits needs at least one token id (BOS)")
-        image = None if rgb is None else self.encode(rgb)
         ids = torch.tensor([list(token_ids)], device=self.device)
-        with self._lock:
+        with self.engine.lock, memory_named("computing logits"):
+            image = None if rgb is None else self.model.encode_image(self._pixels(rgb))
             return self.model(ids, image)[0].cpu()
 
     @torch.inference_mode()
@@ -148,7 +187,10 @@ class Sphinx:
         """Continue raw prompt strings with the official batch semantics; greedy by default.
 
         Args:
+            prompts: whole prompts, templates included.
             images: one picture per prompt, or None.
+            max_new_tokens: see :func:`sphinx_ros.engine.official.generate_official`.
+            temperature, top_p: see :func:`sphinx_ros.engine.sampling.choose`.
             stop: texts that end an answer, beside the end-of-text token.
             seed: of the draws at temperature > 0; None draws from torch's global generator.
         """
@@ -157,9 +199,11 @@ class Sphinx:
         if images is not None and len(images) != len(prompts):
             raise BadRequest(f"{len(prompts)} prompts and {len(images)} images: give one for each")
         rows = [self.tokenizer.encode(p, True, False) for p in prompts]
-        with self._lock, memory_named("generating"):
-            image = None if images is None else torch.cat([self.encode(i) for i in images])
-            made = generate_batch(
+        with self.engine.lock, memory_named("generating"):
+            image = None
+            if images is not None:
+                image = torch.cat([self.model.encode_image(self._pixels(i)) for i in images])
+            made = generate_official(
                 self.model,
                 rows,
                 image,
@@ -174,19 +218,18 @@ class Sphinx:
     def _stop_ids(self, symbols: Sequence[str]) -> list[list[int]]:
         ids = [[self.tokenizer.eos_id]]
         for symbol in symbols:
-            ids += [
-                self.tokenizer.encode_segment(symbol),
-                self.tokenizer.encode_wo_prefix_space(symbol),
-            ]
+            ids.append(self.tokenizer.encode_segment(symbol))
+            ids.append(self.tokenizer.encode_wo_prefix_space(symbol))
         return ids
 
-    def chat(self, turns: Sequence[tuple[str, str | None]], rgb=None, **sampling) -> str:
+    def chat(
+        self, turns: Sequence[tuple[str, str | None]], rgb: np.ndarray | None = None, **sampling
+    ) -> str:
         """Answer the last, open turn of a conversation in the official template.
 
         turns: (question, answer) pairs; the last answer is None. Keyword arguments as
         :meth:`generate`. The answer comes without surrounding spaces.
         """
         images = None if rgb is None else [rgb]
-        return self.generate([conversation(turns)], images, stop=[END_SIGNAL], **sampling)[
-            0
-        ].strip()
+        (text,) = self.generate([conversation(turns)], images, stop=[END_SIGNAL], **sampling)
+        return text.strip()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from enum import IntEnum
 from typing import TypeVar, overload
 
@@ -145,11 +145,11 @@ class Answer:
 T = TypeVar("T", Detection, Pose)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Results(Sequence[T]):
     """Detections or poses in the order the model wrote them, with its words beside them.
 
-    A slice keeps what stands beside the items.
+    A slice keeps what stands beside the items. A list or tuple of the same items is equal.
 
     Attributes:
         items: the results.
@@ -172,6 +172,13 @@ class Results(Sequence[T]):
 
     def __len__(self) -> int:
         return len(self.items)
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Results):
+            return astuple(self) == astuple(other)
+        return isinstance(other, (list, tuple)) and self.items == tuple(other)
+
+    __hash__ = None  # type: ignore[assignment]
 
     @overload
     def __getitem__(self, index: int) -> T: ...

@@ -93,10 +93,10 @@ def build(folder: Path, seed: int = 0) -> tuple[SphinxModel, Tokenizer]:
     return model, tokenizer
 
 
-def teach(model: SphinxModel, tokenizer: Tokenizer, steps: int = 120) -> float:
-    """Teach :data:`ANSWERS` by heart; returns the least probability of any token of them."""
+def teach(model: SphinxModel, tokenizer: Tokenizer, answers: dict, steps: int = 120) -> float:
+    """Teach answers by heart; returns the least probability of any token of them."""
     rows, starts = [], []
-    for asked, answer in ANSWERS.items():
+    for asked, answer in answers.items():
         prompt = conversation([(asked, None)])
         rows.append(tokenizer.encode(f"{prompt} {answer}{END_SIGNAL}", True, False))
         starts.append(len(tokenizer.encode(prompt, True, False)))
@@ -134,13 +134,16 @@ def teach(model: SphinxModel, tokenizer: Tokenizer, steps: int = 120) -> float:
 
 
 @functools.cache
-def taught_checkpoint() -> Path:
-    """A folder in the released layout with the taught toy; made once per session."""
+def taught_checkpoint(other: tuple[tuple[str, str], ...] = ()) -> Path:
+    """A folder in the released layout with the taught toy; made once per session.
+
+    other: pairs of a Human text and an answer that differ from :data:`ANSWERS`.
+    """
     folder = Path(tempfile.mkdtemp(prefix="sphinx_small_"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     torch.manual_seed(0)
     model, tokenizer = build(folder)
-    least = teach(model, tokenizer)
+    least = teach(model, tokenizer, {**ANSWERS, **dict(other)})
     if least < 0.6:
         raise RuntimeError(f"the toy did not learn its answers: least probability {least:.3f}")
     return save_checkpoint(model, SIZES, VARIANT, tokenizer.path, folder, dtype=torch.float32)

@@ -24,6 +24,7 @@ from sphinx_ros import Sphinx
 from sphinx_ros.errors import BadImage, BadRequest, Cancelled, SphinxError, Status, TimedOut
 from sphinx_ros.image.letterbox import Letterbox
 from sphinx_ros.prompt.conversation import conversation
+from sphinx_ros.prompt.queries import Query
 from sphinx_ros.prompt.wording import question
 from sphinx_ros.tasks import Task
 from sphinx_ros.types import COCO_KEYPOINTS, ScoreSource, Visibility
@@ -41,6 +42,14 @@ def taught():
 def random():
     """Random weights: writes nonsense that depends on every token before."""
     return Sphinx.from_pretrained(random_checkpoint(), device="cpu")
+
+
+@pytest.fixture(scope="module")
+def crowd():
+    """Sees the person of ANSWERS, and one of no area."""
+    people = ANSWERS[question(Task.DETECT, "person")] + "<p>person</p>[0.500,0.500,0.500,0.500]"
+    checkpoint = taught_checkpoint(((question(Task.DETECT, "person"), people),))
+    return Sphinx.from_pretrained(checkpoint, device="cpu")
 
 
 def in_pixels(box, width, height):
@@ -145,10 +154,13 @@ def test_answers_in_words(taught):
 
 
 def test_region_of_a_question_has_the_checkpoint_s_decimals(taught):
-    """Asked with two decimals the toy would not know the words it learnt with three."""
+    """Asked with other decimals the toy would not know the words it learnt."""
+    seen = taught.look(picture(64, 48))
+    box = in_pixels(MUG, 64, 48)
     assert taught.config.coordinate_decimals == 3
-    box = in_pixels((0.251, 0.4, 0.5, 0.6), 64, 48)
-    assert taught.look(picture(64, 48))._region(box) == pytest.approx((0.251, 0.4, 0.5, 0.6))
+    assert seen.describe(box).text == "a small red mug"
+    nudged = tuple(value + 0.0001 for value in box)
+    assert seen.describe(nudged).text == "a small red mug", "rounded to the decimals"
 
 
 # scores and statuses
@@ -179,6 +191,14 @@ def test_unreadable_words_are_kept(taught):
     broken = taught.look(picture(64, 48)).detect("cone")
     assert broken == [] and broken.status is Status.PARSE_FAILED
     assert "[0.2,0.3,0.4]" in broken.raw_text and broken.unread == ("[0.2,0.3,0.4]",)
+
+
+def test_one_bad_person_does_not_hide_the_others(crowd):
+    """A person of no area, and one about whom nothing readable is written."""
+    found = crowd.look(picture(64, 48)).pose()
+    assert found.status is Status.OK and len(found) == 1
+    assert found[0].box == pytest.approx(in_pixels(PERSON, 64, 48), abs=1e-6)
+    assert any("32,24,32,24" in text for text in found.unread), found.unread
 
 
 def test_words_cut_off_by_the_token_limit_are_kept(taught):
@@ -346,8 +366,11 @@ def test_tiny_and_narrow_pictures_are_pictures(random, size):
 def test_bad_requests(random):
     seen = random.look(picture(64, 48))
     for ask in (seen.ask, seen.ground, seen.detect):
-        for text in ("", "  \n", "x" * 1001, "x" * 10_000):
-            with pytest.raises(BadRequest, match="empty|characters"):
+        for text in ("", "  \n", "x" * 1001, "x" * 10_000, "☃" * 900, "x" * 50_000_000):
+            with pytest.raises(BadRequest, match=r"empty|tokens or more, and \d+ fit .* shorten"):
+                ask(text)
+        for text in ("a\x00b", "\ud800"):
+            with pytest.raises(BadRequest, match="NUL|Unicode"):
                 ask(text)
     for box in (
         (0, 0, 0, 0),
@@ -361,8 +384,12 @@ def test_bad_requests(random):
         for ask in (seen.describe, seen.pose):
             with pytest.raises(BadRequest, match="box"):
                 ask(box)
-    with pytest.raises(BadRequest, match="positions"):  # every snowman is three byte tokens
-        seen.ask("☃" * 900)
+    for seconds in (math.nan, math.inf, 1e10):
+        with pytest.raises(BadRequest, match="timeout is .* at most 86400"):
+            seen.ask("what?", timeout=seconds)
+    for tokens in (-1, 4097):
+        with pytest.raises(BadRequest, match="max_new_tokens is .* 0..4096"):
+            seen.ask("what?", max_new_tokens=tokens)
     with pytest.raises(BadRequest, match="images"):
         random.generate(["a", "b"], [picture(64, 48)])
     with pytest.raises(BadRequest):
@@ -371,6 +398,24 @@ def test_bad_requests(random):
         random.generate(["a"], max_new_tokens=10_000)
     with pytest.raises(BadRequest):
         random.logits([])
+
+
+def test_a_question_longer_than_the_usual_room_is_answered():
+    """The cache behind a picture grows where the network has positions."""
+    wide = Sphinx.from_pretrained(random_checkpoint(), device="cpu", max_seq_len=2048)
+    seen = wide.look(picture(64, 48))
+    before = seen.caption(max_new_tokens=12).raw_text
+    long = seen.ask("☃" * 400, max_new_tokens=12)  # every snowman is three byte tokens
+    assert long.tokens == 12
+    assert long.raw_text == wide.look(picture(64, 48)).ask("☃" * 400, max_new_tokens=12).raw_text
+    assert seen.caption(max_new_tokens=12).raw_text == before
+
+
+def test_check_says_what_asking_would_say(taught):
+    assert taught.check(Query(Task.GROUND, " the mug ")).text == "the mug"
+    for query in (Query(Task.ASK, "x" * 2000), Query(Task.GROUND), Query(Task.DESCRIBE)):
+        with pytest.raises(BadRequest):
+            taught.check(query)
 
 
 def test_a_sequence_too_short_for_a_picture():

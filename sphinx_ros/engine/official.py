@@ -1,4 +1,4 @@
-"""Several prompts as one ragged batch, with the official semantics. Knows no text, no picture.
+"""Raw prompts as one ragged batch, with the official semantics. Knows no text and no picture.
 
 Source: LLaMA2-Accessory, ``accessory/model/meta.py``, ``generate``. Its quirks are kept where they
 change results, and named where they can be switched off.
@@ -37,7 +37,7 @@ def text_room(
 
 
 @torch.inference_mode()
-def generate_batch(
+def generate_official(
     model,
     prompts: Sequence[Sequence[int]],
     image_tokens: torch.Tensor | None = None,
@@ -48,14 +48,15 @@ def generate_batch(
     top_p: float = 0.95,
     generator: torch.Generator | None = None,
     max_seq_len: int | None = None,
-    fill_gap: bool = True,
 ) -> list[Generated]:
     """Answer several prompts as one ragged batch, with the official semantics.
 
     All rows start at the shortest prompt; longer prompts are forced token by token until they are
     used up, so that a shorter prompt may get more than ``max_new_tokens``. Prompts that are too
     long lose their beginning (the begin-of-text id with it). Stop sequences are compared with the
-    end of a row after each new token and may begin inside the prompt.
+    end of a row after each new token and may begin inside the prompt. The official code counts
+    lengths before it shortens: the gap of a shortened prompt is filled with id 0, which the model
+    reads and the answer begins with.
 
     Args:
         model: a ``SphinxModel``.
@@ -64,9 +65,6 @@ def generate_batch(
         stop: token sequences; the official list is ``[eos]`` and, for each symbol, its
             ``encode_segment`` and ``encode_wo_prefix_space``. An empty one stops at once.
         max_seq_len: positions of prompt, picture and answer together (default: the model's).
-        fill_gap: the official code starts at the shortest prompt *before* shortening; the gap is
-            filled with id 0, which the model reads and the answer begins with. False starts at
-            the end of the shortened prompt.
 
     Returns:
         One :class:`Generated` per prompt.
@@ -75,10 +73,10 @@ def generate_batch(
         BadRequest: no prompt, an empty prompt, or no room.
     """
     if not prompts or not all(len(p) for p in prompts):
-        raise BadRequest("generate_batch needs at least one prompt, and each at least one token")
+        raise BadRequest("generate needs at least one prompt, and each at least one token")
     text_len, words = text_room(model, image_tokens, max_new_tokens, max_seq_len)
     rows = [list(p)[-(text_len - max_new_tokens) :] for p in prompts]
-    lengths = [len(p) for p in (prompts if fill_gap else rows)]
+    lengths = [len(p) for p in prompts]  # before shortening, as the official code has it
     start, total = min(lengths), min(text_len, max_new_tokens + max(lengths))
     batch, device = _Ragged(rows, total), next(model.parameters()).device
     cache = model.new_cache(len(rows), total + words)

@@ -1,18 +1,16 @@
-"""Token ids in, token ids and probabilities out. Knows no text and no picture.
+"""Questions behind prefixes that are in a cache already -> answers, as one batch of rows.
 
-:func:`decode` continues one question from a prefix that already lies in a static cache (what the
-pipeline uses); :func:`stream` and :func:`stream_text` repeat the official ``stream_generate``
-(LLaMA2-Accessory, ``accessory/model/meta.py``); the official ragged batch is in
-:mod:`sphinx_ros.engine.official`.
+Every row has its own length. Knows no text and no picture; :mod:`sphinx_ros.engine.official` is
+the same for raw prompts, with the semantics of the official code.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 
-from sphinx_ros.engine.official import generate_batch, text_room
+from sphinx_ros.engine.ending import Ending
 from sphinx_ros.engine.sampling import (
     INTERRUPTED,
     LENGTH,
@@ -20,131 +18,102 @@ from sphinx_ros.engine.sampling import (
     Generated,
     choose,
     chosen_probability,
-    seeded,
-    stop_length,
 )
 from sphinx_ros.errors import BadRequest
+from sphinx_ros.model.decoder import Cache
+from sphinx_ros.model.network import Network
 
-__all__ = ["Generated", "decode", "generate_batch", "seeded", "stream", "stream_text"]
+
+class _Row:
+    """One question while it is answered: ids of the question, then those that were written."""
+
+    def __init__(self, prompt: Sequence[int]):
+        self.ids, self.asked = list(prompt), len(prompt)
+        self.probabilities: list[float] = []
+        self.kept: int | None = None  # tokens of the answer, once it has ended
+        self.reason = LENGTH
+
+    @property
+    def written(self) -> list[int]:
+        """Ids behind the question."""
+        return self.ids[self.asked :]
+
+    def put(self, token: int, probability: float, ending: Ending, limit: int) -> None:
+        """Write one token behind those there are; nothing counts once the answer has ended."""
+        self.ids.append(token)
+        if self.kept is not None:
+            return
+        self.probabilities.append(probability)
+        self.kept = ending.length(self.written)
+        if self.kept is not None:
+            self.reason = STOP
+        elif len(self.probabilities) >= limit:
+            self.kept = limit
+
+    def answer(self) -> Generated:
+        """What was written, without the end signal."""
+        kept = len(self.probabilities) if self.kept is None else self.kept
+        return Generated(self.written[:kept], self.probabilities[:kept], self.reason)
 
 
 @torch.inference_mode()
-def decode(
-    model,
-    cache,
-    prefix_len: int,
-    ids: Sequence[int],
+def answer_rows(
+    network: Network,
+    cache: Cache,
+    start: int,
+    prompts: Sequence[Sequence[int]],
+    ending: Ending,
     *,
     max_new_tokens: int,
-    stop: Sequence[Sequence[int]] = (),
     temperature: float = 0.0,
     top_p: float = 0.95,
     generator: torch.Generator | None = None,
-    on_token: Callable[[int, float], None] | None = None,
+    on_token: Callable[[int, int], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
-) -> Generated:
-    """Answer one question from a prefix that was prefilled once.
+) -> list[Generated]:
+    """Answer one question per row of a cache, each from a prefix that was prefilled before.
 
-    The cache is forked by position: everything from ``prefix_len`` on is overwritten, the prefix
-    stays as it is, so that question after question can start from it, one at a time.
+    Everything from ``start`` on is overwritten and the prefix stays as it is, so that question
+    after question can begin there. All rows step together: a question that is longer than the
+    shortest one is fed token by token until it is used up.
 
     Args:
-        model: a ``SphinxModel``.
-        cache: its static cache for batch 1, positions 0..prefix_len-1 filled.
-        prefix_len: length of the prefix, image tokens included.
-        ids: the question's tokens, at least one.
-        max_new_tokens: upper limit; the cache's end is another one.
-        stop: token sequences that end the answer (the end-of-text id as a sequence of one). They
-            are matched within the new tokens only and cut off.
-        on_token: called with (id, probability) of each new token that did not complete a stop
-            sequence; the first tokens of a longer stop sequence are therefore seen.
+        network: what the cache belongs to.
+        cache: positions 0..start-1 of each row are filled.
+        start: length of the prefix, image tokens included.
+        prompts: the questions' ids, at least one each.
+        ending: tells where an answer ends; its signal is cut off.
+        max_new_tokens: limit of each answer; the cache's end is another one.
+        temperature, top_p, generator: see :func:`sphinx_ros.engine.sampling.choose`.
+        on_token: called with (row, id) of each new token of an unfinished answer.
         should_stop: asked before every pass of the network; True ends with ``INTERRUPTED``.
 
     Raises:
-        BadRequest: ``ids`` is empty or leaves no room in the cache.
+        BadRequest: a question is empty, or leaves no room in the cache.
     """
-    room = cache.length - prefix_len - len(ids)
-    if not len(ids) or room < 1:
+    longest, room = max(map(len, prompts)), cache.length - start
+    if not all(map(len, prompts)) or longest >= room:
         raise BadRequest(
-            f"{len(ids)} question tokens after a prefix of {prefix_len} leave {room} of "
-            f"{cache.length} positions for the answer; ask at least one token and at most "
-            f"{max(cache.length - prefix_len - 1, 0)}"
+            f"a question of {longest} tokens behind a prefix of {start} does not fit into "
+            f"{cache.length} positions; ask with 1 to {max(room - 1, 0)} tokens"
         )
-    device = next(model.parameters()).device
-    feed = torch.tensor([list(ids)], dtype=torch.long, device=device)
-    position, new, probabilities = prefix_len, [], []
-    for _ in range(min(max_new_tokens, room)):
+    rows = [_Row(prompt) for prompt in prompts]
+    limit, device = min(max_new_tokens, room - longest), network.device
+    at, end = 0, min(map(len, prompts))
+    while any(row.kept is None for row in rows):
         if should_stop is not None and should_stop():
-            return Generated(new, probabilities, INTERRUPTED)
-        logits = model(feed, cache=cache, start=position, last_only=True)[:, -1].float()
-        position += feed.shape[1]
-        token = choose(logits, temperature, top_p, generator)
-        new.append(int(token))
-        probabilities.append(float(chosen_probability(logits, token)))
-        cut = stop_length(new, stop)
-        if cut is not None:
-            keep = len(new) - cut
-            return Generated(new[:keep], probabilities[:keep], STOP)
-        if on_token is not None:
-            on_token(new[-1], probabilities[-1])
-        feed = token[:, None]
-    return Generated(new, probabilities, LENGTH)
-
-
-@torch.inference_mode()
-def stream(
-    model,
-    prompt: Sequence[int],
-    image_tokens: torch.Tensor | None = None,
-    *,
-    eos_id: int,
-    max_new_tokens: int = 512,
-    temperature: float = 0.0,
-    top_p: float = 0.95,
-    generator: torch.Generator | None = None,
-    max_seq_len: int | None = None,
-) -> Iterator[tuple[int, float]]:
-    """One prompt, token by token: yields (id, probability) until ``eos_id``, which is not given.
-
-    A prompt that is too long loses its beginning; unlike in :func:`generate_batch` there is no
-    gap behind it.
-
-    Raises:
-        BadRequest: an empty prompt, or no room.
-    """
-    text_len, words = text_room(model, image_tokens, max_new_tokens, max_seq_len)
-    row = list(prompt)[-(text_len - max_new_tokens) :]
-    if not row:
-        raise BadRequest("stream needs a prompt of at least one token")
-    device = next(model.parameters()).device
-    cache = model.new_cache(1, len(row) + max_new_tokens + words)
-    feed, start, image = torch.tensor([row], device=device), 0, image_tokens
-    for _ in range(max_new_tokens):
-        logits = model(feed, image, cache=cache, start=start, last_only=True)
-        start += feed.shape[1] + (0 if image is None else words)
-        image, logits = None, logits[:, -1].float()
-        token = choose(logits, temperature, top_p, generator)
-        if int(token) == eos_id:
-            return
-        yield int(token), float(chosen_probability(logits, token))
-        feed = token[:, None]
-
-
-def stream_text(
-    ids: Iterable[int], to_text: Callable[[list[int]], str], stop_symbols: Sequence[str] = ()
-) -> Iterator[tuple[str, bool]]:
-    """Ids as they come -> (whole text so far, finished), cut at the first stop symbol's place.
-
-    Symbols are searched in the text, so that one that is tokenised differently is found too. The
-    last item is the only one with True.
-    """
-    new: list[int] = []
-    for token in ids:
-        new.append(token)
-        text = to_text(new)
-        for symbol in stop_symbols:
-            if symbol in text:
-                yield text[: text.index(symbol)], True
-                return
-        yield text, False
-    yield to_text(new), True
+            for row in rows:
+                row.reason = row.reason if row.kept is not None else INTERRUPTED
+            break
+        feed = torch.tensor([row.ids[at:end] for row in rows], device=device)
+        logits = network(feed, cache=cache, start=start + at, last_only=True)[:, -1].float()
+        chosen = choose(logits, temperature, top_p, generator)
+        tokens, probabilities = chosen.tolist(), chosen_probability(logits, chosen).tolist()
+        for number, row in enumerate(rows):
+            if len(row.ids) > end:
+                continue  # its question is not used up yet
+            row.put(tokens[number], probabilities[number], ending, limit)
+            if on_token is not None and row.kept is None:
+                on_token(number, tokens[number])
+        at, end = end, end + 1
+    return [row.answer() for row in rows]

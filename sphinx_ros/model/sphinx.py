@@ -43,6 +43,11 @@ class SphinxModel(Decoder):
         self.start_img = nn.Parameter(torch.zeros(1, 1, config.dim))
         self.end_img = nn.Parameter(torch.zeros(1, 1, config.dim))
 
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.norm.weight.device
+
     def mixed_features(self, vit: Tensor, conv: Tensor) -> Tensor:
         """Views [N, 3, v, v] and [N, 3, n, n] to channel-concatenated tokens [N, 1 + g^2, C]."""
         recipe = self.config.recipe

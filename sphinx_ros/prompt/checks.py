@@ -32,8 +32,12 @@ def checked_text(text: str) -> str:
         raise BadRequest("the text is empty: say what to look for or what to answer")
     if "\x00" in words:
         raise BadRequest("the text holds a NUL character: remove it")
-    if any("\ud800" <= letter <= "\udfff" for letter in words):
-        raise BadRequest(f"the text {_short(words)} is not valid Unicode: write it in UTF-8")
+    try:
+        words.encode()
+    except UnicodeEncodeError:
+        raise BadRequest(
+            f"the text {_short(words)} is not valid Unicode: write it in UTF-8"
+        ) from None
     return words
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from typing import Any
 
 from sphinx_ros.errors import BadRequest
 from sphinx_ros.prompt.checks import (
@@ -56,6 +57,15 @@ class Query:
         except BadRequest as error:
             raise BadRequest(f"{self.task.value}: {error}") from error
         return replace(self, text=text, box=box, max_new_tokens=tokens)
+
+    def put_to(self, seen: Any, **options: Any) -> Any:
+        """Ask a ``Seen``: the result of its method of the task's name. options: of the method."""
+        method = getattr(seen, self.task.value)
+        if self.task.row.takes.words:
+            return method(self.text, **options)
+        if self.task.row.takes.region:
+            return method(self.box, **options)
+        return method(**options)
 
     def line(self) -> str:
         """The query as text, in the form that :func:`read_query` reads."""

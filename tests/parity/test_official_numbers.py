@@ -9,7 +9,9 @@ import torch
 from goldens import VARIANTS, Golden
 
 from sphinx_ros.checkpoint import load_checkpoint
-from sphinx_ros.engine.rows import decode, generate_batch
+from sphinx_ros.engine.ending import Ending
+from sphinx_ros.engine.official import generate_official
+from sphinx_ros.engine.rows import answer_rows
 
 LOGITS = 1e-4  # max abs; the reference's own cached and uncached logits differ by 1.7e-5
 SHARDED = ("llama_ens5", "llama_ens5_light", "mixtral_sparse_ens5")
@@ -182,12 +184,15 @@ def test_cached_steps(run, kind):
     close("steps", torch.stack(steps), run.golden[f"greedy_{kind}_logits"], LOGITS)
 
 
+NEVER = Ending(lambda ids: "", eos_id=-1)
+
+
 @pytest.mark.parametrize("kind", ["img", "noimg"])
 def test_greedy_tokens(run, kind):
     image = run.tokens[:1] if kind == "img" else None
     golden = run.golden[f"greedy_{kind}"].tolist()
     assert run.golden[f"greedy_{kind}_gap"].min() > 2 * LOGITS, "a tie: the test says nothing"
-    (answer,) = generate_batch(run.model, run.ids.tolist(), image, max_new_tokens=16)
+    (answer,) = generate_official(run.model, run.ids.tolist(), image, max_new_tokens=16)
     assert answer.ids == golden
     assert answer.finish_reason == "length"
     top = torch.from_numpy(run.golden[f"greedy_{kind}_logits"]).softmax(-1).max(-1).values
@@ -200,7 +205,11 @@ def test_questions_continue_a_prefix(run):
     cache = run.model.new_cache(1, words + len(ids) + 20)
     with torch.inference_mode():
         run.model(run.ids[:, :1], run.tokens[:1], cache=cache, last_only=True)
-    first = decode(run.model, cache, words + 1, ids[1:], max_new_tokens=16)
-    decode(run.model, cache, words + 1, ids[:3:-1], max_new_tokens=16)
-    again = decode(run.model, cache, words + 1, ids[1:], max_new_tokens=16)
+
+    def ask(question):
+        return answer_rows(run.model, cache, words + 1, [question], NEVER, max_new_tokens=16)[0]
+
+    first = ask(ids[1:])
+    ask(ids[:3:-1])
+    again = ask(ids[1:])
     assert first.ids == again.ids == run.golden["greedy_img"].tolist()

@@ -3,9 +3,12 @@
 import pytest
 import torch
 from goldens import Golden, cases, picture
+from official_stream import stream, stream_text
 
 from sphinx_ros.checkpoint import load_checkpoint
-from sphinx_ros.engine.rows import decode, generate_batch, seeded, stream, stream_text
+from sphinx_ros.engine.official import generate_official
+from sphinx_ros.engine.rows import answer_rows
+from sphinx_ros.engine.sampling import seeded
 from sphinx_ros.errors import BadRequest
 from sphinx_ros.image.pixels import preprocess
 from sphinx_ros.prompt.conversation import conversation
@@ -90,7 +93,7 @@ def test_generate(loaded, name, case):
     if tokens is not None:
         tokens = tokens.expand(len(prompts), -1, -1)
     stop = stop_sequences(tokenizer, case["stop"])
-    answers = generate_batch(model, prompts, tokens, stop=stop, **settings_of(case))
+    answers = generate_official(model, prompts, tokens, stop=stop, **settings_of(case))
     assert [answer.ids for answer in answers] == case["decoded_token_ids"]
     assert [tokenizer.decode(answer.ids) for answer in answers] == case["texts"]
 
@@ -112,44 +115,69 @@ def test_stream(loaded, name, case):
     assert texts == [(item["text"], item["end_of_content"]) for item in case["stream"]]
 
 
-def test_without_the_gap(loaded):
-    """A shortened prompt without the official filling with id 0: the answer is an answer."""
+def test_a_prompt_too_long_for_the_sequence(loaded):
+    """The official code fills the gap that shortening leaves with id 0."""
     model, tokenizer, _ = loaded("llama_ens5_light")
     prompt = tokenizer.encode("the red mug " * 40, bos=True)
     limits = {"max_new_tokens": 8, "max_seq_len": 40}
-    (official,) = generate_batch(model, [prompt], **limits)
-    (ours,) = generate_batch(model, [prompt], fill_gap=False, **limits)
-    (direct,) = generate_batch(model, [prompt[-32:]], **limits)
+    (official,) = generate_official(model, [prompt], **limits)
+    (direct,) = generate_official(model, [prompt[-32:]], **limits)
     assert official.ids[:4] == [0] * 4 and official.probabilities[0] != official.probabilities[0]
-    assert ours == direct and 0 not in ours.ids[:4]
     streamed = list(stream(model, prompt, eos_id=-1, **limits))
-    assert [token for token, _ in streamed] == ours.ids
+    assert [token for token, _ in streamed] == direct.ids
 
 
-def test_decode_stops_and_reports(loaded):
-    """Stop sequences, interruption, the callback, the cache's end and a request too long."""
+class After:
+    """Ends an answer at a sequence of ids, or never."""
+
+    def __init__(self, *ids):
+        self.ids = list(ids)
+
+    def length(self, ids):
+        size = len(self.ids)
+        return len(ids) - size if self.ids and ids[-size:] == self.ids else None
+
+
+def answer(model, cache, ids, ending=None, start=0, **settings):
+    """One row's answer."""
+    settings = {"max_new_tokens": 99, **settings}
+    (made,) = answer_rows(model, cache, start, [ids], ending or After(), **settings)
+    return made
+
+
+def test_rows_stop_and_report(loaded):
+    """The end of an answer, interruption, the callback, the cache's end, a request too long."""
     model, tokenizer, _ = loaded("llama_ens5_light")
     ids = tokenizer.encode("Detect all people shown in the image.", bos=True)
     cache = model.new_cache(1, len(ids) + 10)
     heard = []
-    whole = decode(
-        model, cache, 0, ids, max_new_tokens=99, on_token=lambda t, p: heard.append((t, p))
-    )
+    whole = answer(model, cache, ids, on_token=lambda row, token: heard.append((row, token)))
     assert whole.finish_reason == "length" and len(whole.ids) == 10
-    assert heard == list(zip(whole.ids, whole.probabilities, strict=True))
-    stop = [[tokenizer.eos_id], whole.ids[4:6]]
-    cut = decode(model, cache, 0, ids, max_new_tokens=99, stop=stop)
+    assert heard == [(0, token) for token in whole.ids[:-1]], "the last one ends the answer"
+    cut = answer(model, cache, ids, After(*whole.ids[4:6]))
     assert cut.finish_reason == "stop" and cut.ids == whole.ids[:4]
     assert cut.probabilities == whole.probabilities[:4]
     calls = iter([False, False, True])
-    early = decode(model, cache, 0, ids, max_new_tokens=99, should_stop=lambda: next(calls))
+    early = answer(model, cache, ids, should_stop=lambda: next(calls))
     assert early.finish_reason == "interrupted" and early.ids == whole.ids[:2]
     drawn = [
-        decode(model, cache, 0, ids, max_new_tokens=9, temperature=2.0, generator=seeded(seed)).ids
+        answer(model, cache, ids, max_new_tokens=9, temperature=2.0, generator=seeded(seed)).ids
         for seed in (1, 1, 2)
     ]
     assert drawn[0] == drawn[1] != drawn[2]
-    with pytest.raises(BadRequest, match="leave 0 of"):
-        decode(model, cache, 10, ids, max_new_tokens=1)
+    with pytest.raises(BadRequest, match="does not fit"):
+        answer(model, cache, ids, start=10)
     with pytest.raises(BadRequest, match="between 1 and"):
-        generate_batch(model, [ids], max_new_tokens=4096)
+        generate_official(model, [ids], max_new_tokens=4096)
+
+
+def test_rows_of_several_lengths_answer_as_each_alone(loaded):
+    model, tokenizer, _ = loaded("llama_ens5_light")
+    asked = [tokenizer.encode(text, bos=True) for text in ("Detect", "What is left of it?", "A b")]
+    alone = [answer(model, model.new_cache(1, 64), ids, max_new_tokens=12) for ids in asked]
+    together = answer_rows(model, model.new_cache(3, 64), 0, asked, After(), max_new_tokens=12)
+    assert [one.ids for one in together] == [one.ids for one in alone]
+    ending = After(*alone[1].ids[3:5])
+    ended = answer_rows(model, model.new_cache(3, 64), 0, asked, ending, max_new_tokens=12)
+    assert ended[1].ids == alone[1].ids[:3] and ended[1].finish_reason == "stop"
+    assert ended[0].ids == alone[0].ids, "one row's end is no other's"
