@@ -28,7 +28,9 @@ import time
 from pathlib import Path
 
 import torch
-from tqdm import tqdm
+
+from sphinx_ros.runtime.files import write_text
+from sphinx_ros.runtime.progress import Progress
 
 OFFICIAL = {"look_s": 71.7, "prefill_s": 20.67, "token_s": 0.6776}
 """Seconds of the official code for the same network (62 more text tokens in the prefill)."""
@@ -75,9 +77,9 @@ def write_checkpoint(folder: Path, seed: int, params: dict, variant: str, pieces
     draw = torch.Generator().manual_seed(seed)
     with staged(folder) as partial:
         sink = ReleasedShards(partial, entries, 1, config.num_experts)
-        with tqdm(total=sink.bytes, unit="B", unit_scale=True, desc="writing") as bar:
+        with Progress(sink.bytes, "writing", "B") as bar:
             for entry in sink.order:
-                bar.update(sink.write(entry.key, numbers(entry, draw)))
+                bar.advance(sink.write(entry.key, numbers(entry, draw)))
         sink.close()
         write_tokenizer(partial / "tokenizer.model", pieces)
         (partial / "config.json").write_text(json.dumps(params, indent=2))
@@ -205,7 +207,7 @@ def main() -> None:
             shutil.rmtree(temporary, ignore_errors=True)
     print(table(rows))
     if options.json:
-        options.json.write_text(json.dumps(rows, indent=1) + "\n")
+        write_text(options.json, json.dumps(rows, indent=1) + "\n")
 
 
 if __name__ == "__main__":

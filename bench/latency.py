@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 
 from sphinx_ros import Sphinx
+from sphinx_ros.runtime.files import write_text
 from sphinx_ros.world.clip import read_clip
 
 QUESTIONS = {
@@ -89,8 +90,7 @@ def main() -> None:
         print(f"{name:15} {row['median_ms']:10.1f} {row['p95_ms']:10.1f} {row['tokens']:8.1f}")
     if options.json:
         about = {"checkpoint": options.checkpoint, "device": str(sphinx.device)}
-        with open(options.json, "w") as file:
-            json.dump(about | rows, file, indent=1)
+        write_text(options.json, json.dumps(about | rows, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -3,8 +3,9 @@
     python bench/loading.py X [--dtype float16] [--repeat 3] [--json FILE]
 
 Cold: the system is asked to forget the files first (posix_fadvise; what another process maps
-stays). Warm: they are in the page cache. Plain reading goes through one buffer of 8 MB. By turns,
-best of so many; loading reads the tensors into memory of their own, on the CPU.
+stays). Warm: they are in the page cache. Plain reading goes through one buffer of 8 MB. Reading
+and loading take turns, and the best of --repeat turns counts. Loading reads the tensors into
+separate memory, on the CPU.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 import torch
 
 from sphinx_ros.checkpoint import load_checkpoint, open_checkpoint
+from sphinx_ros.runtime.files import write_text
 
 CHUNK = 8 << 20
 
@@ -92,7 +94,7 @@ def main() -> None:
     for name, value in rows.items():
         print(f"{name:22}{value:9.3f}")
     if options.json:
-        options.json.write_text(json.dumps(rows, indent=1) + "\n")
+        write_text(options.json, json.dumps(rows, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -20,13 +20,14 @@ import tempfile
 from pathlib import Path
 
 import torch
-from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from goldens import TOKENIZER, VARIANTS, Golden, WeightStore
 
 from sphinx_ros.checkpoint import load_checkpoint, save_checkpoint
 from sphinx_ros.model.quant import quantised
+from sphinx_ros.runtime.files import write_text
+from sphinx_ros.runtime.progress import Progress
 
 
 def distance(a: torch.Tensor, b: torch.Tensor) -> float:
@@ -96,13 +97,16 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     kinds = ["int8", "int4"] + ["nf4"] * bool(importlib.util.find_spec("bitsandbytes"))
-    rows, store = {}, WeightStore()
-    for name in tqdm(options.models, unit="network"):
-        with tempfile.TemporaryDirectory() as folder:
-            rows[name] = measure(name, store, kinds, Path(folder) / "checkpoint")
+    store = WeightStore()
+    rows: dict[str, dict[str, float]] = {}
+    with Progress(len(options.models), "networks", "network") as bar:
+        for name in options.models:
+            with tempfile.TemporaryDirectory() as folder:
+                rows[name] = measure(name, store, kinds, Path(folder) / "checkpoint")
+            bar.advance()
     print(table(rows, kinds))
     if options.json:
-        options.json.write_text(json.dumps(rows, indent=1) + "\n")
+        write_text(options.json, json.dumps(rows, indent=1) + "\n")
 
 
 if __name__ == "__main__":

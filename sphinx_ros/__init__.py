@@ -4,16 +4,11 @@ Importing this package is cheap: torch, timm and open_clip load with the first u
 :class:`Sphinx`, and rclpy only under :mod:`sphinx_ros.ros`.
 """
 
-import os
 from pkgutil import extend_path
 
 # The generated interfaces (sphinx_ros.msg, .srv, .action) live in the installed package. Started
 # from the source checkout, this folder shadows that one; joining both keeps them visible.
 __path__ = extend_path(__path__, __name__)
-
-# Where Linux gives large pages on request only, torch requests them if this is set before its
-# first allocation: a look's large tensors then cost a page fault per 2 MB, not per 4 kB.
-os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 __version__ = "0.1.0"
 

@@ -1,17 +1,22 @@
 """The demonstration's tokenizer: every task text goes through whole, cheaply and unbroken."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from synthetic import random_observation
 
+import sphinx_ros
 from sphinx_ros.prompt.conversation import END_SIGNAL, conversation
 from sphinx_ros.prompt.tokenizer import Tokenizer
 from sphinx_ros.prompt.wording import question
 from sphinx_ros.tasks import Task
 from sphinx_ros.world.demo_tokenizer import symbols, train_tokenizer
 from sphinx_ros.world.exercises import turns
+
+ASSETS = Path(sphinx_ros.__file__).parent / "assets" / "demo"
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +43,11 @@ def test_always_the_same(path, tmp_path):
     first, again = Tokenizer(path), Tokenizer(tmp_path / "again.model")
     assert first.n_words == again.n_words
     assert all(first.piece(i) == again.piece(i) for i in range(first.n_words))
+
+
+def test_the_bundled_model_has_these_very_pieces(path):
+    """Byte for byte: its weights are worth nothing with other ids."""
+    assert path.read_bytes() == (ASSETS / "tokenizer.model").read_bytes()
 
 
 def test_task_texts(tokenizer):

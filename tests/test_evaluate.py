@@ -9,8 +9,11 @@ from small_network import ANSWERS, picture, taught_checkpoint
 from synthetic import random_observation as observation
 
 from sphinx_ros.evaluate import metrics as s
-from sphinx_ros.evaluate.tabletop import BARS, report, write
+from sphinx_ros.evaluate.tabletop import BARS, report, with_people, write
+from sphinx_ros.image.letterbox import Letterbox
+from sphinx_ros.prompt.parse import parse
 from sphinx_ros.tasks import Task
+from sphinx_ros.types import COCO_KEYPOINTS, iou
 from sphinx_ros.world.exercises import turns
 
 EVERYTHING = {
@@ -68,9 +71,9 @@ def test_denying_everything_only_earns_none():
 
 
 def test_iou_and_match():
-    assert s.iou((0, 0, 2, 2), (1, 1, 3, 3)) == pytest.approx(1 / 7)
-    assert s.iou((0, 0, 1, 1), (1, 0, 2, 1)) == 0.0
-    assert s.iou((0, 0, 0, 0), (0, 0, 0, 0)) == 0.0
+    assert iou((0, 0, 2, 2), (1, 1, 3, 3)) == pytest.approx(1 / 7)
+    assert iou((0, 0, 1, 1), (1, 0, 2, 1)) == 0.0
+    assert iou((0, 0, 0, 0), (0, 0, 0, 0)) == 0.0
     true = [("mug", (0, 0, 10, 10)), ("mug", (20, 0, 30, 10))]
     assert s.match([("mug", (1, 0, 10, 10)), ("mug", (0, 0, 10, 10))], true) == (1, 1, 1)
     assert s.match([("can", (0, 0, 10, 10))], true) == (0, 1, 2)
@@ -81,19 +84,20 @@ def test_a_joint_counts_within_a_tenth_of_the_box():
     turn, seen = next((t, o) for t, o in asked() if t.task is Task.POSE)
     person = seen.objects[turn.target["person"]]
     limit = 0.1 * max(person.box[2] - person.box[0], person.box[3] - person.box[1])
-    from sphinx_ros.image.letterbox import Letterbox
-    from sphinx_ros.prompt.parse import parse
-
     place = Letterbox.of(seen.camera.width, seen.camera.height)
     index = int(np.flatnonzero(person.keypoints[:, 2] > 0)[0])
-    from sphinx_ros.types import COCO_KEYPOINTS
-
     for factor, near in ((0.9, True), (1.1, False)):
         x, y = person.keypoints[index, :2]
         x = x + factor * limit * (1 if x < seen.camera.width / 2 else -1)
         u, v = place.to_square(float(x), float(y))
         text = f"<p>{COCO_KEYPOINTS[index]}</p>[{u:.5f},{v:.5f}]"
         assert s.score_pose(parse(text), place, person)["near"][index] is near
+
+
+def test_scenes_with_people_are_counted_once():
+    rows = [s.score(turn, turn.answer, seen) for turn, seen in asked(20)]
+    people = {seen.seed for turn, seen in asked(20) if turn.task is Task.POSE}
+    assert with_people(rows) == len(people) > 3
 
 
 def test_report_and_json(tmp_path):
@@ -111,7 +115,7 @@ def test_batched_questions_answer_as_single_ones():
     import torch
 
     from sphinx_ros import Sphinx
-    from sphinx_ros.evaluate.batch import BatchAsker
+    from sphinx_ros.evaluate.asker import BatchAsker
     from sphinx_ros.image.pixels import preprocess
 
     sphinx = Sphinx.from_pretrained(taught_checkpoint())

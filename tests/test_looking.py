@@ -10,9 +10,10 @@ from sphinx_ros.model.config import ModelConfig
 from sphinx_ros.prompt.tokenizer import Tokenizer
 from sphinx_ros.train import recipe
 from sphinx_ros.train.data import Packer
-from sphinx_ros.train.looking import COUNT_REFERENCES, HEADS, Gaze, looking_loss
-from sphinx_ros.train.network import Trained, initialise
+from sphinx_ros.train.looking import Gaze, Look, Looks, Sight, looking_loss
+from sphinx_ros.train.recipe import COUNT_REFERENCES, TOLD_HEADS
 from sphinx_ros.train.targets import patch_owners
+from sphinx_ros.train.trained import Trained, initialise
 from sphinx_ros.world.demo_tokenizer import train_tokenizer
 from sphinx_ros.world.exercises import turns
 
@@ -139,38 +140,28 @@ def test_the_loss_moves_attention_to_the_thing_and_leaves_the_other_heads_free(p
     x = torch.randn(1, length, config.dim, generator=torch.Generator().manual_seed(1))
     owner = torch.zeros(1, patches, dtype=torch.long)
     owner[0, 4:6] = 1
-    ends = (
-        [length - 1, 1, -1, -1],
-        [length - 2, 0, -1, -1],
-        [length - 3, 1, 7, -1],
-        [length - 4, 1, -1, 0],
-        [length - 4, 0, -1, 1],
+    targets = (
+        Look(length - 1, 1, -1, 1.0),
+        Look(length - 2, 0, -1, 1.0),
+        Look(length - 3, 1, 7, 1.0),
+        Look(length - 4, 1, -1, 1.0, head=0),
+        Look(length - 4, 0, -1, 1.0, head=1),
     )
-    looks = torch.tensor([[0, *end] for end in ends])
     mask = torch.ones(length, length, dtype=torch.bool).tril()[None, None]
     half = config.head_dim // 2
     rope = torch.ones(1, length, half), torch.zeros(1, length, half)
+    sight, looks = Sight(rope, mask, owner, first), Looks.of([targets])
     weights = [layer.attention.wq.weight, layer.attention.wk.weight]
     before = [w.detach().clone() for w in weights]
     optimizer = torch.optim.Adam(weights, lr=0.02)
     masses = []
     for _ in range(60):
-        loss, mass = looking_loss(
-            layer.attention,
-            layer.attention_norm,
-            x,
-            rope,
-            mask,
-            looks,
-            torch.ones(5),
-            owner,
-            first,
-        )
+        loss, mass = looking_loss(layer.attention, layer.attention_norm(x), sight, looks)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         masses.append(mass)
     assert masses[0] < 0.3 and masses[-1] > 0.9
-    rows = min(HEADS, config.kv_heads) * config.head_dim
+    rows = min(TOLD_HEADS, config.kv_heads) * config.head_dim
     for old, new in zip(before, weights, strict=True):
         assert torch.equal(old[rows:], new[rows:]) and not torch.equal(old[:rows], new[:rows])

@@ -12,23 +12,16 @@ from small_network import SIZES
 from synthetic import random_observation
 
 from sphinx_ros.checkpoint import load_checkpoint
+from sphinx_ros.commands import train as train_command
 from sphinx_ros.errors import CheckpointError
 from sphinx_ros.image.letterbox import Letterbox
 from sphinx_ros.model.config import ModelConfig
 from sphinx_ros.prompt.conversation import END_SIGNAL, conversation
 from sphinx_ros.prompt.tokenizer import Tokenizer
 from sphinx_ros.train import loop, recipe
-from sphinx_ros.train.auxiliary import MARKS, PlaceHead, heat, heat_loss, paired_iou, two_hot
+from sphinx_ros.train.auxiliary import PlaceHead, heat, heat_loss, paired_iou, two_hot
 from sphinx_ros.train.data import Packer, batches, coordinates
 from sphinx_ros.train.loop import Run, rate
-from sphinx_ros.train.network import (
-    Trained,
-    in_decoder,
-    initialise,
-    packed_positions,
-    turn_mask,
-    with_image,
-)
 from sphinx_ros.train.stream import MIRRORED, Scenes, cropped, has_people, mirrored
 from sphinx_ros.train.targets import (
     UNCLEAR,
@@ -36,6 +29,14 @@ from sphinx_ros.train.targets import (
     cell_targets,
     patch_owners,
     patch_targets,
+)
+from sphinx_ros.train.trained import (
+    Trained,
+    in_decoder,
+    initialise,
+    packed_positions,
+    turn_mask,
+    with_image,
 )
 from sphinx_ros.types import COCO_KEYPOINTS
 from sphinx_ros.world.demo_tokenizer import train_tokenizer
@@ -138,7 +139,7 @@ def test_mirror_and_crop_keep_joints_on_the_body(seed):
 def test_mirrored_joints_change_sides():
     names = [COCO_KEYPOINTS[i] for i in MIRRORED]
     assert names[0] == "nose" and names[5] == "right shoulder" and names[16] == "left ankle"
-    assert [MIRRORED[i] for i in MIRRORED] == list(range(17))
+    assert [MIRRORED[i] for i in MIRRORED] == list(range(len(COCO_KEYPOINTS)))
 
 
 def test_patches_speak_for_the_object_they_show():
@@ -182,7 +183,7 @@ def test_fine_cells_show_what_is_in_their_middle():
 def test_a_joint_is_shared_by_the_cells_around_it_and_by_people():
     index = torch.tensor([[0, 3], [0, 3], [1, 0]])
     place = torch.tensor([[0.25, 0.5], [0.75, 0.5], [0.999, 0.0]])
-    target, key = heat((index, place), 2, 4)
+    target, key = heat((index, place), 4)
     assert key.tolist() == [3, 17] and torch.allclose(target.sum(-1), torch.ones(2))
     first = target[0].view(4, 4)
     assert first[1:3].tolist() == [[0.125] * 4] * 2, "between four cells each"
@@ -222,7 +223,7 @@ def test_packed_turns_equal_single_questions(place):
     batch = next(batches(config, Scenes(place / "scenes"), 3, packer, rng))
     with torch.no_grad():
         image = net.model.encode_image(batch.pictures)
-        turn = with_image(batch.turn, words, torch.zeros_like)
+        turn = with_image(batch.turn, words)
         hidden = net.model.hidden(
             net.model.embed(batch.tokens, image),
             positions=packed_positions(batch, words),
@@ -247,7 +248,7 @@ def test_packed_rows_hold_the_questions_and_weigh_only_answers(place):
     tokenizer = Tokenizer(place / "tokenizer.model")
     packer, scene = Packer(tokenizer, 300), painted(4)
     owners, rng = patch_owners(scene, 12), np.random.default_rng(7)
-    (tokens, weight, turn, position), *_ = packer.row(scene, owners, rng)
+    tokens, weight, turn, position, *_ = packer.row(scene, owners, rng)
     expected = {
         f"{conversation([(item.question, None)])} {item.answer}{END_SIGNAL}".strip(): item
         for item in turns(scene, np.random.default_rng(7))
@@ -273,8 +274,8 @@ def test_a_pose_finds_room_in_most_rows(place):
 
     def with_pose(share: float) -> int:
         packer.pose_first = share
-        rows = [packer.row(scene, owners, np.random.default_rng(i))[0] for i in range(20)]
-        return sum("key points" in tokenizer.decode(row[0].tolist()) for row in rows)
+        rows = [packer.row(scene, owners, np.random.default_rng(i)) for i in range(20)]
+        return sum("key points" in tokenizer.decode(row.tokens.tolist()) for row in rows)
 
     assert with_pose(1.0) > 16 > with_pose(0.0)
 
@@ -296,9 +297,8 @@ def test_coordinates_are_told_where_they_are_about_to_be_written(place):
     assert coordinates([" 3", "\n###", "0."]) == []
     tokenizer, scene = Tokenizer(place / "tokenizer.model"), painted(4)
     packer = Packer(tokenizer, 300)
-    (tokens, weight, _, _), *_, places = packer.row(
-        scene, patch_owners(scene, 12), np.random.default_rng(7)
-    )
+    row = packer.row(scene, patch_owners(scene, 12), np.random.default_rng(7))
+    tokens, weight, places = row.tokens, row.weight, row.coordinates
     assert len(places) > 16
     for column, value in places:
         assert weight[column + 1] > 0 and packer.pieces[tokens[column + 1]].isdigit()
@@ -337,11 +337,28 @@ def test_rate_warms_up_decays_and_changes_stage():
     assert rate(schedule, 200)[1] == pytest.approx(joint[-1]), "past the end it stays"
 
 
+def test_the_help_says_how_long_the_recipe_takes():
+    assert f"the whole recipe: {recipe.Schedule.minutes / 60:.1f} hours" in train_command.ABOUT
+
+
+def test_every_loss_of_a_head_has_a_weight_and_is_logged(place):
+    tokenizer = Tokenizer(place / "tokenizer.model")
+    config = ModelConfig.from_json(SIZES, recipe.VARIANT, tokenizer.n_words)
+    net, rng = Trained(config), np.random.default_rng(2)
+    source = batches(config, Scenes(place / "scenes"), 8, None, rng)
+    batch = next(b for b in source if len(b.points[0]))
+    loss, scores = net.towers_loss(batch)
+    assert {f"{name}_loss" for name in recipe.PATCH_WEIGHT} <= set(scores)
+    loss.backward()
+    heads = (*net.head.named_parameters(), *net.fine.named_parameters())
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for _, p in heads)
+
+
 def test_two_hot_reads_back():
     places = torch.tensor([0.0, 0.31, 0.5, 0.999, 1.0])
     code = two_hot(places)
-    assert code.shape == (5, MARKS) and torch.allclose(code.sum(-1), torch.ones(5))
-    assert torch.allclose((code * torch.linspace(0, 1, MARKS)).sum(-1), places, atol=1e-6)
+    assert code.shape == (5, recipe.MARKS) and torch.allclose(code.sum(-1), torch.ones(5))
+    assert torch.allclose((code * torch.linspace(0, 1, recipe.MARKS)).sum(-1), places, atol=1e-6)
     boxes = torch.tensor([[0.0, 0.0, 0.5, 0.5], [0.2, 0.2, 0.4, 0.4]])
     assert paired_iou(boxes, boxes).tolist() == pytest.approx([1, 1])
     assert paired_iou(boxes, boxes.flip(0)).tolist() == pytest.approx([0.16, 0.16])

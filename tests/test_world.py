@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import cv2
 import numpy as np
 import pytest
 
 try:
-    from sphinx_ros.world import scenes
+    from sphinx_ros.world import scenes, shapes
     from sphinx_ros.world.render import Canvas
 
     Canvas(16, 16).close()
 except Exception as error:  # any of mujoco, PyOpenGL, EGL
     pytest.skip(f"no OpenGL without a screen here: {error}", allow_module_level=True)
 
+from sphinx_ros import types
+from sphinx_ros.draw import draw
 from sphinx_ros.errors import BadRequest
 from sphinx_ros.types import COCO_KEYPOINTS
 from sphinx_ros.world.clip import read_clip, read_truth
@@ -111,6 +115,39 @@ def test_everything_is_fit_to_be_asked_about(many):
                 assert 0.45 <= item.visible <= 1.0
     hidden = np.mean([any(i.visible < 0.95 for i in seen.objects) for seen in many])
     assert 0.1 < hidden < 0.6, f"{hidden:.2f} of the scenes have real occlusion"
+
+
+def test_what_is_no_kind_of_thing_is_not_built():
+    for make in (
+        shapes.dimensions,
+        lambda kind, span: shapes.build(kind, span, 0, 0, 0, (1, 1, 1)),
+    ):
+        with pytest.raises(BadRequest, match="'plate' is no kind of thing.*cube, ball"):
+            make("plate", 0.1)
+        for kind in KINDS:
+            if kind != "person":
+                make(kind, 0.1)
+
+
+def test_a_thing_stands_on_the_table_within_its_reach_and_height():
+    for kind in shapes.SHAPES:
+        radius, height = shapes.dimensions(kind, 0.1)
+        parts, centre = shapes.build(kind, 0.1, 1.0, 2.0, 0.7, (1, 1, 1))
+        points = np.concatenate([cloud for part in parts for cloud in shapes.hulls(part)])
+        assert -0.001 < points[:, 2].min() < 0.002
+        assert points[:, 2].max() == pytest.approx(height, abs=0.004)
+        assert np.hypot(points[:, 0] - 1, points[:, 1] - 2).max() < 1.05 * radius
+        assert 0 < centre[2] < height and tuple(centre[:2]) == (1.0, 2.0)
+
+
+def test_importing_the_world_loads_no_renderer_and_changes_no_environment():
+    code = (
+        "import os, sys; before = dict(os.environ)\n"
+        "import sphinx_ros.world.live, sphinx_ros.world.scenes\n"
+        "assert dict(os.environ) == before and 'mujoco' not in sys.modules\n"
+    )
+    made = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert made.returncode == 0, made.stderr
 
 
 def test_large_is_at_least_half_as_much_again_as_small():
@@ -290,3 +327,14 @@ def test_preview_draws_on_a_copy(many):
     before = seen.rgb.copy()
     drawn = draw_truth(seen)
     assert np.array_equal(seen.rgb, before) and not np.array_equal(drawn, before)
+    assert drawn.shape == before.shape
+
+
+def test_preview_draws_what_answers_are_drawn_with(many):
+    """Boxes and skeletons look as those of an answer: the two pictures can be compared."""
+    seen, person = next((o, i) for o, i in persons(many) if (i.keypoints[:, 2] == 2).all())
+    joints = zip(COCO_KEYPOINTS, person.keypoints, strict=True)
+    pose = types.Pose(tuple(types.Keypoint(n, float(x), float(y)) for n, (x, y, _) in joints))
+    boxes = [types.Detection(thing.name, thing.box, thing.visible) for thing in seen.objects]
+    if len(persons([seen])) == 1:
+        assert np.array_equal(draw_truth(seen), draw(seen.rgb, boxes, [pose]))

@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from sphinx_ros.evaluate.metrics import score, table
+from sphinx_ros.runtime.files import write_text
+from sphinx_ros.runtime.progress import Progress
 
 SIZES = ((640, 480), (640, 360), (480, 640))
 """Width and height of the pictures, in turn."""
@@ -43,7 +45,7 @@ def _start(checkpoint: str, threads: int, quantise: str | None) -> None:
     import torch
 
     from sphinx_ros.checkpoint import load_checkpoint
-    from sphinx_ros.evaluate.batch import BatchAsker
+    from sphinx_ros.evaluate.asker import BatchAsker
 
     torch.set_num_threads(threads)
     model, tokenizer, config = load_checkpoint(checkpoint, quantise=quantise)
@@ -119,35 +121,36 @@ def evaluate(
     """
     import multiprocessing
 
-    from tqdm import tqdm
-
     from sphinx_ros.checkpoint import load_checkpoint
 
     # a bad one is told here: a pool would start its workers for ever
     load_checkpoint(checkpoint, quantise=quantise)
     processes = processes or os.cpu_count() or 1
     context = multiprocessing.get_context("spawn")
-    rows: list[dict] = []
     with context.Pool(processes, _start, (str(checkpoint), 1, quantise)) as pool:
+        rows: list[dict] = []
         jobs = [(range(i, min(i + batch, scenes)), seed, False) for i in range(0, scenes, batch)]
-        with tqdm(total=scenes, unit="scene", desc="scenes", disable=not progress) as bar:
+        with Progress(scenes, "scenes", "scene", shown=progress) as bar:
             for job, part in zip(jobs, pool.imap(_score_batch, jobs), strict=True):
                 rows += part
-                bar.update(len(job[0]))
-        start = scenes
-        with tqdm(total=scenes, unit="scene", desc="people", disable=not progress) as bar:
-            while (have := len({r["scene"] for r in rows if r["group"] == "pose"})) < scenes:
-                bar.n = have
-                bar.refresh()
-                wide = 2 * batch
-                lots = max(1, min(2 * processes, math.ceil((scenes - have) / (0.3 * wide))))
-                jobs = [
-                    (range(start + k * wide, start + (k + 1) * wide), seed, True)
-                    for k in range(lots)
-                ]
-                rows += [row for part in pool.map(_score_batch, jobs) for row in part]
+                bar.advance(len(job[0]))
+        with Progress(scenes, "people", "scene", with_people(rows), progress) as bar:
+            start, wide = scenes, 2 * batch
+            while (missing := scenes - with_people(rows)) > 0:
+                # about three scenes in ten have people
+                lots = max(1, min(2 * processes, math.ceil(missing / (0.3 * wide))))
+                ends = range(start, start + lots * wide, wide)
+                jobs = [(range(at, at + wide), seed, True) for at in ends]
+                for part in pool.imap(_score_batch, jobs):
+                    rows += part
+                    bar.reach(with_people(rows))
                 start += lots * wide
     return table(rows)
+
+
+def with_people(rows: list[dict]) -> int:
+    """The number of scenes in which a pose was asked for."""
+    return len({row["scene"] for row in rows if row["group"] == "pose"})
 
 
 def report(scores: dict[str, float]) -> str:
@@ -166,4 +169,4 @@ def report(scores: dict[str, float]) -> str:
 def write(scores: dict[str, float], path: str | Path, **about) -> None:
     """Scores as JSON, with what was measured beside them; NaN becomes null."""
     plain = {k: (None if isinstance(v, float) and math.isnan(v) else v) for k, v in scores.items()}
-    Path(path).write_text(json.dumps(about | plain, indent=1) + "\n")
+    write_text(path, json.dumps(about | plain, indent=1) + "\n")

@@ -1,23 +1,27 @@
-"""Scenes to training batches: pictures, patch targets, packed question turns.
+"""Scenes -> training batches: pictures, patch targets, packed question turns.
 
 Several turns share one picture: behind the common prefix (BOS, image, system text) each turn sees
 the prefix and itself only, and its positions go on from the prefix. So a packed turn is exactly a
-single question at inference. Knows the tokenizer and the tasks, not the model.
+single question at inference. Knows the tokenizer and the tasks, no layer of the network.
 """
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from sphinx_ros.engine.prefix import question_prefix
-from sphinx_ros.image.letterbox import pad_to_square
+from sphinx_ros.image.shrink import shrunk_square
+from sphinx_ros.model.config import CLIP_MEAN, CLIP_STD, ModelConfig
 from sphinx_ros.prompt.conversation import END_SIGNAL, conversation
+from sphinx_ros.prompt.tokenizer import Tokenizer
 from sphinx_ros.train import recipe
-from sphinx_ros.train.looking import Gaze, Look
+from sphinx_ros.train.looking import Gaze, Look, Looks
 from sphinx_ros.train.stream import Scenes
 from sphinx_ros.train.targets import (
     anchor_shares,
@@ -28,6 +32,7 @@ from sphinx_ros.train.targets import (
 )
 from sphinx_ros.world.exercises import turns
 from sphinx_ros.world.truth import Observation
+from sphinx_ros.world.turn import Turn
 
 FINER = 2
 """Cells of the fine grid per patch and side: the ConvNeXt's last but one stage has these."""
@@ -45,9 +50,9 @@ class Batch:
     points: (index [M, 2] (picture, joint), place [M, 2]) of all known joints.
     The packed text: tokens [B, T], weight [B, T] (0 = no loss), turn [B, T] (0 = prefix, n = n-th
     turn, -1 = padding), position [B, T] counted in text tokens.
-    words, answers: (looks [M, 5], shares [M]) of :mod:`sphinx_ros.train.looking`; places: (index
-    [M, 2] (row, column), value [M]) of the coordinates that are about to be written. Columns are
-    counted in text tokens.
+    question_looks, answer_looks: attention targets of the questions' words and of the answers.
+    coordinates: (index [M, 2] (row, column), value [M]) of the coordinates that are about to be
+    written. Columns are counted in text tokens.
     """
 
     pictures: torch.Tensor
@@ -65,15 +70,28 @@ class Batch:
     weight: torch.Tensor | None = None
     turn: torch.Tensor | None = None
     position: torch.Tensor | None = None
-    words: tuple[torch.Tensor, torch.Tensor] | None = None
-    answers: tuple[torch.Tensor, torch.Tensor] | None = None
-    places: tuple[torch.Tensor, torch.Tensor] | None = None
+    question_looks: Looks | None = None
+    answer_looks: Looks | None = None
+    coordinates: tuple[torch.Tensor, torch.Tensor] | None = None
+
+
+class Row(NamedTuple):
+    """The turns of one scene, packed: tokens, weight, turn, position as in `Batch`, each [T].
+
+    question_looks, answer_looks: attention targets. coordinates: (column, value) of each.
+    """
+
+    tokens: np.ndarray
+    weight: np.ndarray
+    turn: np.ndarray
+    position: np.ndarray
+    question_looks: list[Look]
+    answer_looks: list[Look]
+    coordinates: list[tuple[int, float]]
 
 
 def picture_tensor(pictures: np.ndarray, rng: np.random.Generator | None = None) -> torch.Tensor:
     """uint8 [B, v, v, 3] to CLIP-normalised [B, 3, v, v]; with rng, exposure varies a little."""
-    from sphinx_ros.model.views import CLIP_MEAN, CLIP_STD
-
     x = torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float().div_(255)
     if rng is not None:
         gain = torch.from_numpy(rng.uniform(0.85, 1.15, (len(x), 1, 1, 1)).astype(np.float32))
@@ -84,9 +102,12 @@ def picture_tensor(pictures: np.ndarray, rng: np.random.Generator | None = None)
 
 
 class Packer:
-    """Turns of a scene to one packed row of tokens."""
+    """Turns of a scene -> one packed row of tokens.
 
-    def __init__(self, tokenizer, text_tokens: int):
+    tokenizer: of the checkpoint. text_tokens: room for turns behind the common prefix.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, text_tokens: int):
         self.tokenizer, self.length = tokenizer, text_tokens
         self.pose_first = recipe.POSE_FIRST_SHARE
         self.prefix = question_prefix(tokenizer)
@@ -95,7 +116,7 @@ class Packer:
         pieces = map(tokenizer.piece, range(tokenizer.n_words))
         self.pieces = [piece.replace("\u2581", " ") for piece in pieces]
 
-    def turn(self, item) -> tuple[list[int], np.ndarray]:
+    def turn(self, item: Turn) -> tuple[list[int], np.ndarray]:
         """Ids after the prefix, and the loss weight of each."""
         open_text = conversation([(item.question, None)])
         prompt = self.tokenizer.encode(open_text, True, False)
@@ -112,51 +133,58 @@ class Packer:
         weight[third & (weight > 0)] *= recipe.LAST_DIGIT_WEIGHT
         return ids, weight
 
-    def row(self, truth: Observation, owners: np.ndarray, rng: np.random.Generator):
-        """((tokens, weight, turn, position), each [T]; looks of the questions' words, of the
-        answers; (column, value) of the answers' coordinates): prefix, then as many turns as fit.
-        """
-        total = len(self.prefix) + self.length
-        tokens = np.zeros(total, np.int64)
-        weight = np.zeros(total, np.float32)
-        turn = np.full(total, -1, np.int64)
-        position = np.zeros(total, np.int64)
-        gaze = Gaze(truth, owners)
-        words: list[Look] = []
-        answers: list[Look] = []
-        places: list[tuple[int, float]] = []
+    def row(self, truth: Observation, owners: np.ndarray, rng: np.random.Generator) -> Row:
+        """The prefix, then as many turns about the scene as fit. owners: its patch owners."""
         at = len(self.prefix)
-        tokens[:at], turn[:at], position[:at] = self.prefix, 0, np.arange(at)
-        asked = turns(truth, rng)
-        # in any order: those that do not fit any more must not always be of the same kinds
+        row, gaze = self._empty(at + self.length), Gaze(truth, owners)
+        row.tokens[:at], row.turn[:at], row.position[:at] = self.prefix, 0, np.arange(at)
+        for number, item in enumerate(self._order(turns(truth, rng), rng), start=1):
+            ids, weight = self.turn(item)
+            if at + len(ids) > len(row.tokens):
+                continue
+            span = slice(at, at + len(ids))
+            row.tokens[span], row.weight[span], row.turn[span] = ids, weight, number
+            row.position[span] = len(self.prefix) + np.arange(len(ids))
+            pieces = [self.pieces[i] for i in ids]
+            begin = int((weight > 0).argmax())
+            asked = gaze.question(item, pieces[:begin])
+            row.question_looks.extend(replace(look, at=at + look.at) for look in asked)
+            # a token is written by the one before it, which therefore has to look
+            before = at + begin - 1
+            seen = gaze.answer(item, pieces[begin:])
+            row.answer_looks.extend(replace(look, at=before + look.at) for look in seen)
+            row.coordinates.extend((before + i, v) for i, v in coordinates(pieces[begin:]))
+            at += len(ids)
+        return row
+
+    def _order(self, asked: list[Turn], rng: np.random.Generator) -> list[Turn]:
+        """The turns in any order: those that do not fit must not always be of the same kinds."""
         asked = [asked[i] for i in rng.permutation(len(asked))]
         if rng.random() < self.pose_first:
             asked.sort(key=lambda item: item.kind != "pose")
-        for number, item in enumerate(asked, start=1):
-            ids, w = self.turn(item)
-            if at + len(ids) > total:
-                continue
-            span = slice(at, at + len(ids))
-            tokens[span], weight[span], turn[span] = ids, w, number
-            position[span] = len(self.prefix) + np.arange(len(ids))
-            pieces = [self.pieces[i] for i in ids]
-            begin = int((w > 0).argmax())
-            words += [replace(k, at=at + k.at) for k in gaze.question(item, pieces[:begin])]
-            # a token is written by the one before it, which therefore has to look
-            seen = gaze.answer(item, pieces[begin:])
-            answers += [replace(k, at=at + begin + k.at - 1) for k in seen]
-            places += [(at + begin + i - 1, v) for i, v in coordinates(pieces[begin:])]
-            at += len(ids)
-        return (tokens, weight, turn, position), words, answers, places
+        return asked
+
+    @staticmethod
+    def _empty(length: int) -> Row:
+        """A row of padding."""
+        zeros = np.zeros(length, np.int64)
+        weight, turn = np.zeros(length, np.float32), np.full(length, -1, np.int64)
+        return Row(zeros, weight, turn, zeros.copy(), [], [], [])
 
 
-def batches(config, scenes: Scenes, size: int, packer: Packer | None, rng: np.random.Generator):
+def batches(
+    config: ModelConfig,
+    scenes: Scenes,
+    size: int,
+    packer: Packer | None,
+    rng: np.random.Generator,
+) -> Iterator[Batch]:
     """Endless batches; without a packer only the pictures and the patch targets."""
     view, grid = config.image_size, config.patch_grid
     source = scenes.stream(rng)
     while True:
         rows = [next(source) for _ in range(size)]
-        pictures = [square_picture(row.rgb, view) for row in rows]
+        pictures = [shrunk_square(row.rgb, view) for row in rows]
         owners = [patch_owners(row, grid) for row in rows]
         targets = [patch_targets(own, row) for own, row in zip(owners, rows, strict=True)]
         shares = [anchor_shares(row, own) for own, row in zip(owners, rows, strict=True)]
@@ -168,13 +196,22 @@ def batches(config, scenes: Scenes, size: int, packer: Packer | None, rng: np.ra
         batch = Batch(picture_tensor(np.stack(pictures), rng), whose, *fields, points)
         if packer is not None:
             packed = [packer.row(row, own, rng) for row, own in zip(rows, owners, strict=True)]
-            text, words, answers, places = zip(*packed, strict=True)
-            batch.tokens, batch.weight, batch.turn, batch.position = (
-                torch.from_numpy(np.stack(p)) for p in zip(*text, strict=True)
-            )
-            batch.words, batch.answers = look_tensors(words), look_tensors(answers)
-            batch.places = place_tensors(places)
+            batch = replace(batch, **packed_fields(packed))
         yield batch
+
+
+def packed_fields(rows: list[Row]) -> dict:
+    """The packed text of a batch, by the names of its fields."""
+    columns = {
+        name: np.stack([getattr(row, name) for row in rows])
+        for name in ("tokens", "weight", "turn", "position")
+    }
+    return {
+        **{name: torch.from_numpy(column) for name, column in columns.items()},
+        "question_looks": Looks.of([row.question_looks for row in rows]),
+        "answer_looks": Looks.of([row.answer_looks for row in rows]),
+        "coordinates": coordinate_tensors([row.coordinates for row in rows]),
+    }
 
 
 def coordinates(pieces: list[str]) -> list[tuple[int, float]]:
@@ -188,7 +225,9 @@ def coordinates(pieces: list[str]) -> list[tuple[int, float]]:
     return out
 
 
-def point_tensors(points) -> tuple[torch.Tensor, torch.Tensor]:
+def point_tensors(
+    points: list[list[tuple[int, float, float]]],
+) -> tuple[torch.Tensor, torch.Tensor]:
     """(joint, x, y) of each picture of a batch to index [M, 2] (picture, joint), place [M, 2]."""
     index = [(b, joint) for b, row in enumerate(points) for joint, _, _ in row]
     places = [(x, y) for row in points for _, x, y in row]
@@ -198,23 +237,10 @@ def point_tensors(points) -> tuple[torch.Tensor, torch.Tensor]:
     )
 
 
-def place_tensors(places) -> tuple[torch.Tensor, torch.Tensor]:
+def coordinate_tensors(
+    rows: list[list[tuple[int, float]]],
+) -> tuple[torch.Tensor, torch.Tensor]:
     """(column, value) of each row of a batch to index [M, 2] (row, column) and values [M]."""
-    index = [(b, column) for b, row in enumerate(places) for column, _ in row]
-    values = [value for row in places for _, value in row]
+    index = [(b, column) for b, row in enumerate(rows) for column, _ in row]
+    values = [value for row in rows for _, value in row]
     return torch.tensor(index, dtype=torch.long).reshape(-1, 2), torch.tensor(values)
-
-
-def look_tensors(looks) -> tuple[torch.Tensor, torch.Tensor]:
-    """Looks of each row of a batch to [M, 5] (row, column, thing, patch, head), shares [M]."""
-    rows = [(b, k.at, k.thing, k.patch, k.head) for b, row in enumerate(looks) for k in row]
-    shares = [k.weight for row in looks for k in row]
-    return torch.tensor(rows, dtype=torch.long).reshape(-1, 5), torch.tensor(shares)
-
-
-def square_picture(rgb: np.ndarray, view: int) -> np.ndarray:
-    """RGB [H, W, 3] to the padded square [view, view, 3] uint8, as at inference."""
-    from PIL import Image
-
-    square = Image.fromarray(pad_to_square(np.ascontiguousarray(rgb)))
-    return np.asarray(square.resize((view, view), Image.Resampling.BICUBIC))

@@ -1,18 +1,20 @@
-"""What in the picture each word of a turn is about: targets for a few attention heads.
+"""What each word of a turn is about -> attention targets for a few heads, and their loss.
 
 A decoder this small finds the step from "the red mug" to the image tokens of the red mug by
-chance, and late. So while it trains, two heads of a few layers are told where to look: at a noun
-of the question, at the things it names; at the end of a region, at the thing in it; where a
-coordinate or an answer word is to be written, at the thing (or joint) that it is about; at the
-first token where there is no such thing (any more). For a count the things share the attention
-equally, and the first token stands for a fixed number of things, so that what comes back tells
-how many there are. Nothing of this exists at inference: the weights are those of the plain
+chance, and late. So two heads of a few layers have targets while it trains. At a noun of the
+question they look at the things it names, and at the end of a region at the thing in it. Where a
+coordinate or an answer word is to be written they look at the thing (or joint) that it is about,
+and at the first token where there is no such thing (any more). For a count the things share the
+attention equally, and the first token stands for a fixed number of things, so that the result
+tells how many there are. Nothing of this exists at inference: the weights are those of the plain
 network.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,19 +22,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sphinx_ros.image.letterbox import Letterbox
-from sphinx_ros.model.decoder import Attention, RMSNorm, rotate
+from sphinx_ros.model.decoder import Attention, rotate
 from sphinx_ros.prompt.english import plural
 from sphinx_ros.train import recipe
+from sphinx_ros.train.recipe import COUNT_REFERENCES, TOLD_HEADS
 from sphinx_ros.train.targets import patch_at
 from sphinx_ros.world.nouns import Noun
 from sphinx_ros.world.truth import COLOURS, KINDS, SIZES, Observation
-
-HEADS = 2
-"""So many heads of a layer, the first ones, are told where to look; the others are free."""
-
-COUNT_REFERENCES = (1.0, 5.0)
-"""For a count the first token is looked at as much as so many things, by the head of that number:
-one thing tells small numbers apart, five tell large ones apart."""
+from sphinx_ros.world.turn import Turn
 
 NOUN_WORDS = {kind: kind for kind in KINDS} | {plural(kind): kind for kind in KINDS}
 NOUN_WORDS |= {"object": "", "objects": ""}
@@ -41,10 +38,12 @@ BETWEEN = ("in", "a", "an", "the")  # may stand between "person" and the colour 
 
 @dataclass(frozen=True)
 class Look:
-    """The token at ``at`` is about ``thing`` (1 + index; 0: about nothing that is there), or, if
-    not -1, about ``patch``, counted row by row. weight: its share of that token's attention,
-    times the loss weight of the look.
-    head: the one that looks there, -1 for all that are told.
+    """An attention target: the token at ``at`` looks at a thing, a patch or the first token.
+
+    at: the token's place. thing: 1 + index of the thing; 0: nothing that is there, and the target
+    is the first token. patch: the patch that is the target in place of the thing's own patches,
+    counted row by row; -1: none. weight: the target's share of the token's attention, times its
+    loss weight. head: the head that looks there; -1: all heads that have targets.
     """
 
     at: int
@@ -54,8 +53,42 @@ class Look:
     head: int = -1
 
 
+class Looks(NamedTuple):
+    """M attention targets of a batch; each is [M]. thing, patch, head, weight: see `Look`.
+
+    row: which row of the batch. column: the token that looks, counted in text tokens.
+    """
+
+    row: Tensor
+    column: Tensor
+    thing: Tensor
+    patch: Tensor
+    head: Tensor
+    weight: Tensor
+
+    @staticmethod
+    def of(rows: Sequence[Sequence[Look]]) -> Looks:
+        """The targets of each row of a batch."""
+        flat = [(b, k.at, k.thing, k.patch, k.head) for b, row in enumerate(rows) for k in row]
+        weights = torch.tensor([look.weight for row in rows for look in row])
+        return Looks(*torch.tensor(flat, dtype=torch.long).reshape(-1, 5).unbind(1), weights)
+
+
+class Sight(NamedTuple):
+    """What the queries and keys of a forward pass were, beside the hidden states.
+
+    rope: the rotary table. mask: [B, 1, L, L] bool, True = may look. owner: [B, P] whose patch it
+    is. first: column of the first patch among the L.
+    """
+
+    rope: tuple[Tensor, Tensor]
+    mask: Tensor
+    owner: Tensor
+    first: int
+
+
 class Gaze:
-    """Where the tokens of the turns about one observation look; owners: its patch owners."""
+    """Attention targets of the turns about one observation; owners: its patch owners."""
 
     def __init__(self, truth: Observation, owners: np.ndarray):
         self.truth, self.grid = truth, owners.shape[0]
@@ -71,13 +104,13 @@ class Gaze:
         """Index of the patch at a pixel."""
         return patch_at(self.place, self.grid, x, y)
 
-    def things(self, at: int, indices) -> list[Look]:
+    def things(self, at: int, indices: Sequence[int]) -> list[Look]:
         """Equal shares for the things, or the first token where there are none."""
         if not len(indices):
             return [Look(at, 0, -1, 1.0)]
         return [Look(at, i + 1, self.patches[i], 1 / len(indices)) for i in indices]
 
-    def question(self, item, pieces: list[str]) -> list[Look]:
+    def question(self, item: Turn, pieces: list[str]) -> list[Look]:
         """At each noun the things it is true of, colour and size before it (or shirt) included;
         at the end of a region the thing in it.
         """
@@ -104,18 +137,17 @@ class Gaze:
     def _named(self, noun: Noun) -> list[int]:
         return [i for i, thing in enumerate(self.truth.objects) if noun.matches(thing)]
 
-    def answer(self, item, pieces: list[str]) -> list[Look]:
+    def answer(self, item: Turn, pieces: list[str]) -> list[Look]:
         """For each piece of a turn's answer what it is about; ``at`` counts from the answer."""
         weight = recipe.LOOK_WEIGHT.get(item.kind, 1.0)
         looks = self._answer(item, pieces)
         return [replace(k, weight=weight * k.weight) for k in looks]
 
-    def _answer(self, item, pieces: list[str]) -> list[Look]:
+    def _answer(self, item: Turn, pieces: list[str]) -> list[Look]:
         things = item.target.get("objects", [])
         if item.kind == "relation_yesno":  # two things at once: a head for each, to be compared
-            return [
-                Look(0, i + 1, self.patches[i], 1.0, head) for head, i in enumerate(things[:HEADS])
-            ]
+            heads = enumerate(things[:TOLD_HEADS])
+            return [Look(0, i + 1, self.patches[i], 1.0, head) for head, i in heads]
         if item.kind == "pose":
             return self._joints(things[0], pieces)
         if item.kind == "count":
@@ -157,39 +189,39 @@ class Gaze:
 
 
 def looking_loss(
-    attention: Attention,
-    norm: RMSNorm,
-    x: Tensor,
-    rope: tuple[Tensor, Tensor],
-    mask: Tensor,
-    looks: Tensor,
-    shares: Tensor,
-    owner: Tensor,
-    first: int,
+    attention: Attention, x: Tensor, sight: Sight, looks: Looks
 ) -> tuple[Tensor, float]:
-    """Cross-entropy of the heads' attention with where it should be, and its mean mass there.
+    """Cross-entropy of the heads' attention with its targets, and its mean mass there.
 
-    x: [B, L, dim] input of the attention's block. rope, mask [B, 1, L, L]: as the block gets
-    them. looks: [M, 5] int (row of the batch, query column, thing, patch or -1, head or -1);
-    shares: [M]. owner: [B, P] whose patch it is. first: column of the first patch.
+    x: [B, L, dim], what the attention is given. looks: columns counted in the L positions.
     """
-    heads, size = min(HEADS, attention.kv_heads), attention.head_dim
-    normal = norm(x)
-    query, key = (
-        rotate(F.linear(normal, w.weight[: heads * size]).unflatten(-1, (heads, size)), *rope)
-        for w in (attention.wq, attention.wk)
-    )  # [B, L, heads, size]
-    row, column, thing, patch, head = looks.unbind(1)
-    score = torch.einsum("bqhd,bkhd->bqhk", query, key)[row, column] / size**0.5
-    score = score.masked_fill(~mask[row, 0, column][:, None], float("-inf")).softmax(-1)
-    cells = torch.arange(owner.shape[1])
-    there = (
-        torch.where(patch[:, None] >= 0, cells == patch[:, None], owner[row] == thing[:, None])
-        & (thing > 0)[:, None]
-    )
-    mass = (score[..., first : first + owner.shape[1]] * there[:, None]).sum(-1)  # [M, heads]
-    mass = torch.where(thing[:, None] > 0, mass, score[..., 0])
-    told = (head[:, None] == -1) | (head[:, None] == torch.arange(heads))  # [M, heads]
-    told = told * shares[:, None]
+    score = _attention(attention, x, sight, looks)  # [M, heads, L]
+    mass = _mass(score, sight, looks)  # [M, heads]
+    heads = torch.arange(score.shape[1])
+    told = ((looks.head[:, None] == -1) | (looks.head[:, None] == heads)) * looks.weight[:, None]
     loss = -(told * (mass + 1e-6).log()).sum() / told.sum()
     return loss, ((told * mass).sum() / told.sum()).item()
+
+
+def _attention(attention: Attention, x: Tensor, sight: Sight, looks: Looks) -> Tensor:
+    """[M, heads, L] attention of the tokens that look, in the heads that have targets."""
+    heads, size = min(TOLD_HEADS, attention.kv_heads), attention.head_dim
+    query, key = (
+        rotate(F.linear(x, w.weight[: heads * size]).unflatten(-1, (heads, size)), *sight.rope)
+        for w in (attention.wq, attention.wk)
+    )  # [B, L, heads, size]
+    score = torch.einsum("bqhd,bkhd->bqhk", query, key)[looks.row, looks.column] / size**0.5
+    hidden = ~sight.mask[looks.row, 0, looks.column]  # [M, L]
+    return score.masked_fill(hidden[:, None], float("-inf")).softmax(-1)
+
+
+def _mass(score: Tensor, sight: Sight, looks: Looks) -> Tensor:
+    """[M, heads] how much of the attention [M, heads, L] lies on the target."""
+    count = sight.owner.shape[1]
+    patch, thing = looks.patch[:, None], looks.thing[:, None]
+    is_target = torch.where(
+        patch >= 0, torch.arange(count) == patch, sight.owner[looks.row] == thing
+    )
+    patches = score[..., sight.first : sight.first + count]
+    on_thing = (patches * (is_target & (thing > 0))[:, None]).sum(-1)
+    return torch.where(thing > 0, on_thing, score[..., 0])

@@ -21,9 +21,14 @@ import torch.distributed as dist
 
 from sphinx_ros.errors import CheckpointError
 from sphinx_ros.model.config import ModelConfig
+from sphinx_ros.runtime.device import request_large_pages
+from sphinx_ros.runtime.files import replaced
+from sphinx_ros.runtime.progress import Progress
 from sphinx_ros.train import recipe
 from sphinx_ros.train.data import Packer, batches
-from sphinx_ros.train.network import (
+from sphinx_ros.train.rendered import read_shard
+from sphinx_ros.train.stream import Scenes
+from sphinx_ros.train.trained import (
     Average,
     Trained,
     groups,
@@ -31,8 +36,6 @@ from sphinx_ros.train.network import (
     initialise,
     take_up,
 )
-from sphinx_ros.train.rendered import read_shard
-from sphinx_ros.train.stream import Scenes
 
 HELD_OUT_SCENES = "held_out.pickle"
 """File in a run's folder: scenes for scores while training; none, no scores."""
@@ -46,8 +49,7 @@ def rate(schedule: recipe.Schedule, elapsed: float) -> tuple[bool, float]:
     peak = schedule.towers_rate if alone else schedule.rate
     warm = min(1.0, share / schedule.warmup_share)
     cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
-    # the towers hand over while still learning: their stage decays to a fifth only
-    floor = 0.2 if alone else schedule.final_factor
+    floor = schedule.towers_final_factor if alone else schedule.final_factor
     return alone, peak * warm * (floor + (1 - floor) * cosine)
 
 
@@ -145,9 +147,8 @@ class Run:
             "seconds": self.seconds,
             "images": self.images,
         }
-        partial = self.folder / "state.part"
-        torch.save(state, partial)
-        partial.replace(self.folder / "state.pt")
+        with replaced(self.folder / "state.pt") as file:
+            torch.save(state, file)
         self.average.swap(self.net)
         target = self.folder / "checkpoint.part"
         shutil.rmtree(target, ignore_errors=True)
@@ -196,7 +197,7 @@ class Run:
 
     def score(self) -> dict[str, float]:
         """Held-out scores of the averaged model by full answers; few scenes, a rough guide."""
-        from sphinx_ros.evaluate.batch import BatchAsker
+        from sphinx_ros.evaluate.asker import BatchAsker
         from sphinx_ros.evaluate.metrics import table
         from sphinx_ros.evaluate.tabletop import BARS, ask_scenes
 
@@ -227,20 +228,13 @@ class Run:
 
 
 class Watcher:
-    """What rank 0 does beside training: progress bar, log, saved states, held-out scores."""
+    """What rank 0 does beside training: progress, log, saved states, held-out scores."""
 
     def __init__(self, run: Run, limit: float):
-        from tqdm import tqdm
-
-        self._run, self._recent = run, []
+        self._run = run
+        self._recent: list[dict[str, float]] = []
         self._log = (run.folder / "log.jsonl").open("a")
-        self._bar = tqdm(
-            total=round(limit),
-            initial=round(run.seconds),
-            unit="s",
-            desc="training",
-            mininterval=10,
-        )
+        self._bar = Progress(round(limit), "training", "s", round(run.seconds))
         self._due = {"save": 0.0, "score": 0.0}
         for job in self._due:
             self._next(job)
@@ -256,9 +250,8 @@ class Watcher:
         if len(self._recent) >= 25:
             mean = average_scores(self._recent)
             self._write(mean | {"scenes": len(run.scenes)})
-            self._bar.n = round(run.seconds)
             shown = {k: f"{mean[k]:.3f}" for k in ("loss", "iou", "token") if k in mean}
-            self._bar.set_postfix(images=run.images, **shown)
+            self._bar.reach(round(run.seconds), images=run.images, **shown)
             self._recent.clear()
         if run.seconds >= self._due["save"]:
             run.save()
@@ -275,6 +268,7 @@ class Watcher:
 
     def close(self) -> None:
         """Save and end the bar."""
+        self._bar.reach(round(self._run.seconds))
         self._bar.close()
         self._run.save()
         self._log.close()
@@ -288,6 +282,7 @@ def average_scores(rows: list[dict]) -> dict[str, float]:
 
 def process(rank: int, world: int, arguments: dict) -> None:
     """Entry point of one training process."""
+    request_large_pages()
     torch.set_num_threads(1)
     if world > 1:
         os.environ.setdefault("MASTER_ADDR", "127.0.0.1")

@@ -1,7 +1,8 @@
-"""The demonstration model's sizes and its training recipe, as plain numbers. Knows no tensors.
+"""The demonstration model's sizes and its training recipe, as plain numbers. Knows no tensor.
 
-Every choice that was made by measuring stands here, so that a change of recipe is a change of
-this file.
+Every size, weight, share and rate of the training is here, so that a change of recipe is a change
+of this file. The start values of the network are in :func:`sphinx_ros.train.trained.initialise`,
+the mixture of questions is :data:`sphinx_ros.world.exercises.TRAINING_MIX`.
 """
 
 from __future__ import annotations
@@ -64,19 +65,58 @@ LOOK_WEIGHT = {
     "exist": 2.0,
     "relation_yesno": 2.0,
 }
-"""Weight of where an answer looks, by kind of question (others 1): a pose looks a hundred times,
-a count once."""
+"""Weight of an answer's attention targets by kind of question (others 1): a pose has a hundred of
+them, a count has one."""
+
+PATCH_WEIGHT = {
+    "kind": 2.0,
+    "empty": 1.0,
+    "colour": 1.0,
+    "anchor": 1.0,
+    "sum": 10.0,
+    "size": 0.5,
+    "box": 1.0,
+    "presence": 0.5,
+    "offset": 2.0,
+    "joint": 1.0,
+}
+"""Weights of the losses of :class:`sphinx_ros.train.auxiliary.PatchHead`, by name."""
+
+FINE_WEIGHT = {"kind": 1.0, "empty": 0.5, "colour": 0.5, "presence": 0.5}
+"""Weights of the losses of :class:`sphinx_ros.train.auxiliary.FineHead`, by name."""
+
+MARKS = 24
+"""Marks of the ruler on which positions are learnt; see :mod:`sphinx_ros.train.auxiliary`."""
+
+RULER_WEIGHT = 10.0
+"""Weight of a position's distance beside the cross-entropy of its marks."""
+
+TOLD_HEADS = 2
+"""The first TOLD_HEADS heads of a layer have attention targets; the others are free."""
+
+COUNT_REFERENCES = (1.0, 5.0)
+"""For a count the first token gets as much attention as 1 thing in the first head, and as much as
+5 things in the second: one thing tells small numbers apart, five tell large ones apart."""
+
+ANCHOR_SPREAD = 0.5
+"""Standard deviation, in patches, of how much a patch stands for its thing by its distance from
+the thing's middle."""
 
 LAST_DIGIT_WEIGHT = 0.15
 """Loss weight of the third decimal: a thousandth of the picture is below what can be seen."""
 
 POSE_FIRST_SHARE = 0.5
-"""A pose takes more than half of a row of text, so drawn at its turn it seldom finds room: in so
-many of the pictures that ask for one it is packed before the rest."""
+"""Share of the pictures that ask for a pose in which it is packed first. A pose takes more than
+half of a row of text, so at a random place in the order it seldom finds room."""
 
 WITHOUT_PEOPLE_SHARE = 0.75
-"""So many of the scenes without people are used: joints are learnt from people only."""
+"""Share of the scenes without people that are used: joints are learnt from people only."""
 
+CROPPED_SHARE = 0.4
+"""Share of the scenes that are cropped. More would leave too few small things, which are hard."""
+
+MIRRORED_SHARE = 0.5
+"""Share of the scenes that are mirrored."""
 
 GOING_ON_TOWERS_SHARE = 0.12
 """``towers_share`` of a run that begins with trained weights of these sizes: long enough for the
@@ -89,9 +129,11 @@ class Schedule:
 
     minutes: wall time of the whole run. towers_share: share of it in which only the towers and
     the projections learn, by an auxiliary head that reads objects off single image tokens;
-    without this stage coordinates are very slow to come. warmup_share: of each stage. Batches are
-    pictures per process: steps are what a short run lacks, so they are small. auxiliary, looking,
-    placing: weights of the three losses beside the text's.
+    without this stage coordinates are learnt very slowly. warmup_share: of each stage. Batches are
+    pictures per process: steps are what a short run lacks, so they are small. towers_final_factor,
+    final_factor: the learning rate at the end of each stage as a share of its peak; the towers go
+    on learning in the second stage. auxiliary, looking, placing: weights of the three losses
+    beside the text's.
     """
 
     minutes: float = 145.0
@@ -103,6 +145,7 @@ class Schedule:
     towers_rate: float = 1.5e-3
     rate: float = 1.5e-3
     vision_factor: float = 0.4
+    towers_final_factor: float = 0.2
     final_factor: float = 0.01
     weight_decay: float = 0.05
     clip: float = 1.0

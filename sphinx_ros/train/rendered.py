@@ -10,6 +10,8 @@ import os
 import pickle
 from pathlib import Path
 
+from sphinx_ros.runtime.files import write_bytes
+from sphinx_ros.runtime.progress import Progress
 from sphinx_ros.world.truth import Observation
 
 SHARD = 256
@@ -29,9 +31,7 @@ def write_shard(folder: Path, number: int, sizes) -> Path:
         if size not in worlds:
             worlds[size] = World(*size)
         scenes.append(worlds[size].observe(seed))
-    partial = target.with_suffix(f".{os.getpid()}.part")
-    partial.write_bytes(pickle.dumps(scenes, protocol=5))
-    partial.rename(target)
+    write_bytes(target, pickle.dumps(scenes, protocol=5))
     return target
 
 
@@ -43,9 +43,7 @@ def render_held_out(path: Path, count: int = 32) -> None:
     worlds = {size: World(*size) for size in SIZES}
     # seeds below HELD_OUT: the final evaluation has its own, from HELD_OUT upwards
     scenes = [worlds[SIZES[i % len(SIZES)]].observe(HELD_OUT - 1 - i) for i in range(count)]
-    partial = path.with_suffix(".part")
-    partial.write_bytes(pickle.dumps(scenes, protocol=5))
-    partial.rename(path)
+    write_bytes(path, pickle.dumps(scenes, protocol=5))
 
 
 def read_shard(path: Path) -> list[Observation]:
@@ -54,13 +52,11 @@ def read_shard(path: Path) -> list[Observation]:
 
 
 def render(folder: str | os.PathLike, shards: range, sizes) -> None:
-    """Render the shards that are not there yet, with a progress bar."""
-    from tqdm import tqdm
-
+    """Render the shards that are not there yet, and show progress."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    with tqdm(total=len(shards) * SHARD, unit="scene", desc="rendering", mininterval=5) as bar:
+    with Progress(len(shards) * SHARD, "rendering", "scene") as bar:
         for number in shards:
             if not (folder / f"scenes_{number:05d}.pickle").exists():
                 write_shard(folder, number, sizes)
-            bar.update(SHARD)
+            bar.advance(SHARD)

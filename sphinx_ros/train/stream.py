@@ -1,6 +1,6 @@
-"""Rendered shards to an endless stream of scenes, cropped and mirrored anew each time.
+"""Rendered shards -> an endless stream of scenes, cropped and mirrored anew each time.
 
-Cropping and mirroring change a picture together with all that is true of it. Knows no tokens.
+Cropping and mirroring change a picture together with all that is true of it. Knows no token.
 """
 
 from __future__ import annotations
@@ -21,10 +21,6 @@ MIRRORED = [
     for n in COCO_KEYPOINTS
 ]
 """Index of each joint's counterpart on the other side of the body."""
-
-CROPPED_SHARE = 0.4
-"""So many of the scenes are cropped; more would leave too few small things, which are the hard
-ones."""
 
 
 class Scenes:
@@ -56,9 +52,9 @@ class Scenes:
                 scene = pool[index]
                 if not has_people(scene) and rng.random() > recipe.WITHOUT_PEOPLE_SHARE:
                     continue
-                if rng.random() < CROPPED_SHARE:
+                if rng.random() < recipe.CROPPED_SHARE:
                     scene = cropped(scene, rng)
-                yield mirrored(scene) if rng.random() < 0.5 else scene
+                yield mirrored(scene) if rng.random() < recipe.MIRRORED_SHARE else scene
 
 
 def has_people(scene: Observation) -> bool:

@@ -1,4 +1,4 @@
-"""What each image patch of a scene should know: its owner, and what is true of that thing.
+"""A scene -> what each image patch should know: its owner, and what is true of that thing.
 
 Patches are the cells of the decoder's grid over the padded square, counted row by row.
 """
@@ -8,10 +8,11 @@ from __future__ import annotations
 import numpy as np
 
 from sphinx_ros.image.letterbox import Letterbox
+from sphinx_ros.train import recipe
+from sphinx_ros.types import COCO_KEYPOINTS
 from sphinx_ros.world.truth import COLOURS, KINDS, SIZES, Observation
 
-ANCHOR_SPREAD = 0.5
-"""Patches: how far from a thing's middle patches still stand for it (standard deviation)."""
+JOINTS = len(COCO_KEYPOINTS)
 
 UNCLEAR = 255
 """Owner of a patch that shows too little of something to say what it is, and is not empty."""
@@ -76,14 +77,17 @@ def joint_points(truth: Observation) -> list[tuple[int, float, float]]:
     ]
 
 
-def patch_targets(owners: np.ndarray, truth: Observation):
-    """Per patch (row by row) what its owner is: kind, colour, size, box, joints."""
+def patch_targets(owners: np.ndarray, truth: Observation) -> tuple[np.ndarray, ...]:
+    """Of each patch's owner, row by row: kind, colour, size [P], box [P, 4], joints [P, 17, 3].
+
+    The values are those of :class:`sphinx_ros.train.data.Batch`.
+    """
     letterbox = Letterbox.of(truth.camera.width, truth.camera.height)
     count = len(truth.objects)
     # row 0: nothing there; the last row: unclear
     kind, colour, size = (np.zeros(count + 2, np.int64) for _ in range(3))
     box = np.zeros((count + 2, 4), np.float32)
-    joints = np.zeros((count + 2, 17, 3), np.float32)
+    joints = np.zeros((count + 2, JOINTS, 3), np.float32)
     kind[-1] = colour[-1] = size[-1] = colour[0] = size[0] = -1
     for i, thing in enumerate(truth.objects, start=1):
         kind[i] = 1 + KINDS.index(thing.kind)
@@ -123,6 +127,6 @@ def anchor_shares(truth: Observation, owners: np.ndarray) -> np.ndarray:
             continue
         u, v = place.to_square(*map(float, thing.centre))
         distance = np.hypot((columns + 0.5) - u * grid, (rows + 0.5) - v * grid)
-        near = np.exp((distance.min() ** 2 - distance**2) / (2 * ANCHOR_SPREAD**2))
+        near = np.exp((distance.min() ** 2 - distance**2) / (2 * recipe.ANCHOR_SPREAD**2))
         shares[rows, columns] = near / near.sum()
     return shares.reshape(-1)

@@ -30,7 +30,7 @@ def read_truth(path: str | Path = CLIP) -> dict:
             f"no ground truth beside the clip: {beside} is missing; "
             "record it again with python -m sphinx_ros.world.record"
         )
-    return json.loads(beside.read_text())
+    return json.loads(beside.read_text(encoding="utf-8"))
 
 
 def read_clip(path: str | Path = CLIP) -> Iterator[tuple[int, bytes, dict]]:

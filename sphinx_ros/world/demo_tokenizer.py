@@ -14,6 +14,7 @@ from pathlib import Path
 
 from sphinx_ros.prompt.conversation import SYSTEM
 from sphinx_ros.prompt.english import plural
+from sphinx_ros.runtime.files import write_bytes
 from sphinx_ros.tasks import Task
 from sphinx_ros.types import COCO_KEYPOINTS
 from sphinx_ros.world import nouns, phrases, questions, regions
@@ -125,5 +126,5 @@ def train_tokenizer(path: str | Path) -> int:
         num_threads=1,
         minloglevel=2,
     )
-    Path(path).write_bytes(model.getvalue())
+    write_bytes(path, model.getvalue())
     return 3 + 256 + len(wanted) + len(characters) + 1

@@ -14,6 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from sphinx_ros.runtime.files import replaced, write_text
 from sphinx_ros.world.clip import CLIP, IMAGE_TOPIC, INFO_TOPIC
 from sphinx_ros.world.live import LiveWorld
 from sphinx_ros.world.truth import Camera, Observation
@@ -113,7 +114,9 @@ def record(
                 for line, message in ((image_line, image), (info_line, info)):
                     writer.write(line, stamp, types.serialize_cdr(message, line.msgtype))
                 frames.append(frame_truth(seen, stamp))
-        shutil.copyfile(next(bag.glob("*.mcap")), path)
+        recorded = next(bag.glob("*.mcap"))
+        with recorded.open("rb") as source, replaced(path) as target:
+            shutil.copyfileobj(source, target)
     world.close()
     truth = {
         "width": width,
@@ -123,7 +126,7 @@ def record(
         "camera": {"fx": camera.fx, "fy": camera.fy, "cx": camera.cx, "cy": camera.cy},
         "frames": frames,
     }
-    path.with_suffix(".json").write_text(json.dumps(truth, separators=(",", ":")) + "\n")
+    write_text(path.with_suffix(".json"), json.dumps(truth, separators=(",", ":")) + "\n")
     return path
 
 

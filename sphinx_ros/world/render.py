@@ -8,44 +8,53 @@ carries a number that comes back in the identity image.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import sys
-
-os.environ.setdefault("MUJOCO_GL", "egl")
-os.environ.setdefault("LP_NUM_THREADS", "1")
+from functools import cache
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 
 from sphinx_ros.errors import SphinxError
-
-# Mesa's software renderer and triton (torch loads it late) each bring an LLVM; with Mesa's first,
-# loading triton's ends the process. The other way round both live.
-with contextlib.suppress(ImportError):
-    import triton  # noqa: F401
-
-try:
-    import mujoco
-    from mujoco.egl import GLContext
-except ImportError as error:
-    raise SphinxError(
-        f"the simulated tabletop needs mujoco and EGL ({error}); "
-        "pip install 'sphinx_ros[world]', and on Debian or Ubuntu "
-        "apt install libegl1 libgl1-mesa-dri libopengl0"
-    ) from error
-
 from sphinx_ros.world.shapes import PROFILES, Part
 from sphinx_ros.world.textures import library
 from sphinx_ros.world.view import View
 
 NEAR, FAR = 0.05, 12.0
 BACKGROUND = 255
-_SHAPES = {
-    "box": mujoco.mjtGeom.mjGEOM_BOX,
-    "sphere": mujoco.mjtGeom.mjGEOM_SPHERE,
-    "ellipsoid": mujoco.mjtGeom.mjGEOM_ELLIPSOID,
-    "cylinder": mujoco.mjtGeom.mjGEOM_CYLINDER,
-    "capsule": mujoco.mjtGeom.mjGEOM_CAPSULE,
+_GEOMS = {
+    "box": "mjGEOM_BOX",
+    "sphere": "mjGEOM_SPHERE",
+    "ellipsoid": "mjGEOM_ELLIPSOID",
+    "cylinder": "mjGEOM_CYLINDER",
+    "capsule": "mjGEOM_CAPSULE",
 }
+"""A part's shape -> MuJoCo's name for it; the shapes of PROFILES are meshes."""
+
+
+@cache
+def _mujoco() -> ModuleType:
+    """MuJoCo with its EGL part, loaded by the first canvas.
+
+    Raises SphinxError where it is not installed.
+    """
+    os.environ.setdefault("MUJOCO_GL", "egl")
+    os.environ.setdefault("LP_NUM_THREADS", "1")  # threads of Mesa's software renderer
+    # Mesa's software renderer and triton (torch loads it late) each bring an LLVM; with Mesa's
+    # first, loading triton's ends the process. The other way round both live.
+    with contextlib.suppress(ImportError):
+        importlib.import_module("triton")
+    try:
+        importlib.import_module("mujoco.egl")
+    except ImportError as error:
+        raise SphinxError(
+            f"the simulated tabletop needs mujoco and EGL ({error}); "
+            "pip install 'sphinx_ros[world]', and on Debian or Ubuntu "
+            "apt install libegl1 libgl1-mesa-dri libopengl0"
+        ) from error
+    return importlib.import_module("mujoco")
 
 
 def _revolve(profile, slices: int = 28) -> tuple[np.ndarray, np.ndarray]:
@@ -73,7 +82,7 @@ def _revolve(profile, slices: int = 28) -> tuple[np.ndarray, np.ndarray]:
     return vertices, np.array(faces)
 
 
-def _model(width: int, height: int, textures: list[np.ndarray]) -> mujoco.MjModel:
+def _model(mujoco: Any, width: int, height: int, textures: list[np.ndarray]) -> Any:
     """Compile the one model: materials "m0".. and the meshes of PROFILES."""
     spec = mujoco.MjSpec()
     spec.stat.extent = 1.0
@@ -116,9 +125,11 @@ class Canvas:
 
     def __init__(self, width: int, height: int):
         self.width, self.height = width, height
-        self.model = _model(width, height, library())
+        self._mujoco: Any = _mujoco()
+        mujoco = self._mujoco
+        self.model = _model(mujoco, width, height, library())
         try:
-            self._gl = GLContext(width, height)
+            self._gl = mujoco.egl.GLContext(width, height)
         except Exception as error:  # PyOpenGL raises many kinds
             raise SphinxError(
                 f"no OpenGL context without a screen (EGL): {error}; on Debian or "
@@ -131,7 +142,7 @@ class Canvas:
         self._rect = mujoco.MjrRect(0, 0, width, height)
         self._rgb = np.zeros((height, width, 3), np.uint8)
         self._depth = np.zeros((height, width), np.float32)
-        self._meshes = {}
+        self._meshes: dict[str, tuple[int, np.ndarray, np.ndarray]] = {}
         for name in PROFILES:
             i = self.model.mesh(name).id
             turn = np.zeros(9)
@@ -154,33 +165,30 @@ class Canvas:
             camera.frustum_center, camera.frustum_width = 0.0, NEAR * tangent * view.aspect
             camera.orthographic = 0
 
-    def _place(self, geom, part: Part, number: int) -> None:
-        shape = _SHAPES.get(part.shape, mujoco.mjtGeom.mjGEOM_MESH)
-        at, turn = part.at, part.turn
-        if part.shape in self._meshes:
+    def _place(self, geom: Any, part: Part, number: int) -> None:
+        mujoco = self._mujoco
+        at, turn, size = part.at, part.turn, np.array(part.size, float)
+        if part.shape in _GEOMS:
+            shape = getattr(mujoco.mjtGeom, _GEOMS[part.shape])
+            if part.shape in ("capsule", "cylinder"):
+                size = np.array([part.size[0], part.size[2], 0.0])
+        else:
             # The renderer keeps a mesh about its own centre and axes, and draws it unscaled.
-            i, centre, axes = self._meshes[part.shape]
+            mesh, centre, axes = self._meshes[part.shape]
+            shape = mujoco.mjtGeom.mjGEOM_MESH
             at, turn = at + turn @ (centre * part.size), (turn * part.size) @ axes
+        place, frame = np.asarray(at, float), np.ascontiguousarray(turn, float).ravel()
         colour = np.array([*part.colour, 1.0], np.float32)
-        size = np.array(part.size, float)
-        if part.shape in ("capsule", "cylinder"):
-            size = np.array([part.size[0], part.size[2], 0.0])
-        mujoco.mjv_initGeom(
-            geom,
-            shape,
-            size,
-            np.asarray(at, float),
-            np.ascontiguousarray(turn, float).ravel(),
-            colour,
-        )
+        mujoco.mjv_initGeom(geom, shape, size, place, frame, colour)
         if part.shape in self._meshes:
-            geom.dataid = 2 * i
+            geom.dataid = 2 * mesh
         geom.matid, geom.segid = part.material, number
         geom.specular, geom.shininess = part.shine, 0.5
         geom.emission, geom.reflectance = 0.0, 0.0
         geom.category = mujoco.mjtCatBit.mjCAT_DYNAMIC
 
     def _light(self, lights: list[dict]) -> None:
+        mujoco = self._mujoco
         self._scene.nlight = len(lights)
         for slot, light in zip(self._scene.lights, lights, strict=False):
             slot.type = mujoco.mjtLightType.mjLIGHT_DIRECTIONAL
@@ -196,26 +204,24 @@ class Canvas:
 
     def colours(self) -> np.ndarray:
         """[H, W, 3] uint8 RGB of the loaded scene."""
-        self._gl.make_current()
-        self._flag(False)
-        mujoco.mjr_render(self._rect, self._scene, self._context)
-        mujoco.mjr_readPixels(self._rgb, None, self._rect, self._context)
+        self._draw(None, identities=False)
         return self._rgb[::-1].copy()
 
     def identities(self) -> tuple[np.ndarray, np.ndarray]:
         """([H, W] uint8 number of the nearest part, BACKGROUND where none; [H, W] depth m)."""
-        self._gl.make_current()
-        self._flag(True)
-        mujoco.mjr_render(self._rect, self._scene, self._context)
-        mujoco.mjr_readPixels(self._rgb, self._depth, self._rect, self._context)
-        self._flag(False)
+        self._draw(self._depth, identities=True)
         numbers = self._rgb[::-1, :, 0] - np.uint8(1)
         z = self._depth[::-1]
         return numbers, (NEAR * FAR / (FAR - z * (FAR - NEAR))).astype(np.float32)
 
-    def _flag(self, on: bool) -> None:
-        self._scene.flags[mujoco.mjtRndFlag.mjRND_SEGMENT] = on
-        self._scene.flags[mujoco.mjtRndFlag.mjRND_IDCOLOR] = on
+    def _draw(self, depth: np.ndarray | None, identities: bool) -> None:
+        """Colours, or the parts' numbers as colours, into self._rgb, and the depth."""
+        mujoco = self._mujoco
+        self._gl.make_current()
+        for flag in (mujoco.mjtRndFlag.mjRND_SEGMENT, mujoco.mjtRndFlag.mjRND_IDCOLOR):
+            self._scene.flags[flag] = identities
+        mujoco.mjr_render(self._rect, self._scene, self._context)
+        mujoco.mjr_readPixels(self._rgb, depth, self._rect, self._context)
 
     def close(self) -> None:
         """Give the OpenGL objects back. May be called twice."""

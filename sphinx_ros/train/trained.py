@@ -1,4 +1,4 @@
-"""The miniature network as it is trained: initial weights, packed forward pass, loss, average."""
+"""A batch -> losses of the miniature network, its start values and its average. Knows no file."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sphinx_ros.model.config import ModelConfig
+from sphinx_ros.model.decoder import rotary_table
 from sphinx_ros.model.sphinx import SphinxModel
 from sphinx_ros.train import recipe
 from sphinx_ros.train.auxiliary import FineHead, PatchHead, PlaceHead
 from sphinx_ros.train.data import Batch
-from sphinx_ros.train.looking import looking_loss
+from sphinx_ros.train.looking import Sight, looking_loss
 
 
 def sin_cos_table(grid: int, width: int) -> Tensor:
@@ -93,7 +94,7 @@ def take_up(model: SphinxModel, weights: dict[str, Tensor], smaller: ModelConfig
 
 
 class Trained(nn.Module):
-    """The network and the auxiliary head, with the two losses."""
+    """The network with the auxiliary heads, and the losses of both stages."""
 
     def __init__(self, config: ModelConfig):
         super().__init__()
@@ -103,15 +104,20 @@ class Trained(nn.Module):
         self.head = PatchHead(config.dim)
         self.fine = FineHead(config.towers.convnext.dims[-2])
         self.place = PlaceHead(config.dim)
-        self._fine_map: list[Tensor] = []
-        self.model.openclip_convnext_xxl.stages[-2].register_forward_hook(
-            lambda _, _given, made: self._fine_map.append(made) if self.training else None
-        )
-        self._inputs: dict[int, tuple] = {}
+        self._taken: dict[str, Tensor] = {}
+        self._take("fine", self.model.openclip_convnext_xxl.stages[-2])
         for number, layer in enumerate(self.model.layers):
-            layer.register_forward_pre_hook(
-                lambda _, given, number=number: self._inputs.__setitem__(number, given)
-            )
+            self._take(f"normed {number}", layer.attention_norm)
+        self._take("last", self.model.layers[-2])
+
+    def _take(self, name: str, module: nn.Module) -> None:
+        """Keep what a module makes of the batch that is learnt from, until `_taken` is cleared."""
+
+        def keep(_: nn.Module, given: tuple, made: Tensor) -> None:
+            if self.training:
+                self._taken[name] = made
+
+        module.register_forward_hook(keep)
 
     def learning(self, alone: bool) -> list[nn.Parameter]:
         """The parameters that learn: all, or without the decoder while the towers are alone."""
@@ -128,46 +134,39 @@ class Trained(nn.Module):
     def seeing(self, image: Tensor, batch: Batch) -> tuple[Tensor, dict[str, float]]:
         """Loss of what can be read off the image tokens just made, and the map before them."""
         loss, scores = self.head(self.patches(image), batch)
-        fine, more = self.fine(self._fine_map.pop(), batch)
-        self._fine_map.clear()
+        fine, more = self.fine(self._taken.pop("fine"), batch)
         return loss + fine, scores | more
 
-    def looking(self, batch: Batch) -> tuple[Tensor, dict[str, float]]:
-        """Loss of where the decoder looked in the forward pass just made: with the words of
-        questions in the second layer, for answers in the last two.
+    def looking(self, batch: Batch, sight: Sight) -> tuple[Tensor, dict[str, float]]:
+        """Loss of where the decoder looked in the forward pass just made.
+
+        The second layer has the targets of the questions, the last two those of the answers.
         """
-        words, patches = self.model.config.image_words, self.model.config.patch_grid**2
         last = len(self.model.layers) - 1
+        targets = {
+            1: ("words", batch.question_looks),
+            last - 1: ("answers", batch.answer_looks),
+            last: ("answers", batch.answer_looks),
+        }
         total, scores = torch.zeros(()), {}
-        for number, name in ((1, "words"), (last - 1, "answers"), (last, "answers")):
-            looks, shares = getattr(batch, name)
-            if not len(looks):
+        for number, (name, looks) in targets.items():
+            if looks is None or not len(looks.row):
                 continue
-            looks = looks + torch.tensor([0, words, 0, 0, 0])
-            x, rope, mask = self._inputs[number][:3]
-            layer = self.model.layers[number]
-            loss, mass = looking_loss(
-                layer.attention,
-                layer.attention_norm,
-                x,
-                rope,
-                mask,
-                looks,
-                shares,
-                batch.owner,
-                words - patches,
-            )
-            total, scores[f"{name}{number}"] = total + loss, mass
+            looks = looks._replace(column=looks.column + self.model.config.image_words)
+            attention, given = self.model.layers[number].attention, self._taken[f"normed {number}"]
+            loss, scores[f"{name}{number}"] = looking_loss(attention, given, sight, looks)
+            total = total + loss
         return total, scores
 
     def placing(self, batch: Batch) -> tuple[Tensor, dict[str, float]]:
         """Loss of what the last layer is given where a coordinate is about to be written."""
-        index, value = batch.places
+        assert batch.coordinates is not None
+        index, value = batch.coordinates
         if not len(index):
             return torch.zeros(()), {}
-        given = self._inputs[len(self.model.layers) - 1][0]
         row, column = index.unbind(1)
-        loss, error = self.place(given[row, column + self.model.config.image_words], value)
+        given = self._taken["last"][row, column + self.model.config.image_words]
+        loss, error = self.place(given, value)
         return loss, {"place": error}
 
     def joint_loss(
@@ -176,28 +175,36 @@ class Trained(nn.Module):
         """Stage 2: loss on the answers of the packed turns, plus ``auxiliary`` of stage 1's,
         ``looking`` of where the decoder looks and ``placing`` of which coordinate it has found.
         """
-        model, words = self.model, self.model.config.image_words
+        model, config = self.model, self.model.config
         image = model.encode_image(batch.pictures)
         extra, scores = self.seeing(image, batch)
+        positions = packed_positions(batch, config.image_words)
+        mask = turn_mask(with_image(batch.turn, config.image_words))
         x = model.embed(batch.tokens, image)
-        turn = with_image(batch.turn, words, torch.zeros_like)
-        hidden = model.hidden(x, positions=packed_positions(batch, words), mask=turn_mask(turn))
+        text, read = self.reading(batch, model.hidden(x, positions=positions, mask=mask))
+        first = config.image_words - config.patch_grid**2
+        sight = Sight(rotary_table(config, positions), mask, batch.owner, first)
+        looked, seen = self.looking(batch, sight)
+        placed, found = self.placing(batch)
+        self._taken.clear()
+        loss = text + auxiliary * extra + looking * looked + placing * placed
+        return loss, scores | read | seen | found
+
+    def reading(self, batch: Batch, hidden: Tensor) -> tuple[Tensor, dict[str, float]]:
+        """Loss of the answers' tokens, from the hidden states [B, L, dim] of the packed turns."""
+        assert batch.tokens is not None and batch.weight is not None
         learnt = batch.weight > 0
         # a token is predicted from the position before it: shift by one, and past the image
         rows, columns = learnt.nonzero(as_tuple=True)
-        logits = model.output(hidden[rows, columns + words - 1]).float()
+        before = columns + self.model.config.image_words - 1
+        logits = self.model.output(hidden[rows, before]).float()
         losses = F.cross_entropy(logits, batch.tokens[learnt], reduction="none")
         weight = batch.weight[learnt]
         text = (losses * weight).sum() / weight.sum()
         with torch.no_grad():
             right = (logits.argmax(-1) == batch.tokens[learnt]).float()
             token = (right * weight).sum() / weight.sum()
-            scores |= {"text": text.item(), "token": token.item()}
-        looked, seen = self.looking(batch)
-        placed, found = self.placing(batch)
-        self._inputs.clear()
-        loss = text + auxiliary * extra + looking * looked + placing * placed
-        return loss, scores | seen | found
+        return text, {"text": text.item(), "token": token.item()}
 
 
 def in_decoder(name: str) -> bool:
@@ -205,17 +212,18 @@ def in_decoder(name: str) -> bool:
     return name.startswith(tuple(f"model.{p}" for p in ("layers", "norm", "output", "tok_emb")))
 
 
-def with_image(text: Tensor, words: int, make) -> Tensor:
-    """[B, T] values of text tokens to [B, T + words], ``make``-filled for the image's places."""
-    filler = make(text[:, :1]).expand(-1, words)
+def with_image(text: Tensor, image_tokens: int) -> Tensor:
+    """[B, T] values of text tokens to [B, T + image_tokens], 0 at the image's places."""
+    filler = torch.zeros_like(text[:, :1]).expand(-1, image_tokens)
     return torch.cat((text[:, :1], filler, text[:, 1:]), dim=1)
 
 
-def packed_positions(batch: Batch, words: int) -> Tensor:
-    """Rotary positions [B, T + words]: BOS 0, the image 1..words, then the text behind it."""
-    b = len(batch.tokens)
-    image = torch.arange(1, words + 1).expand(b, -1)
-    return torch.cat((batch.position[:, :1], image, batch.position[:, 1:] + words), dim=1)
+def packed_positions(batch: Batch, image_tokens: int) -> Tensor:
+    """Rotary positions [B, T + image_tokens]: BOS 0, the image from 1 on, then the text."""
+    assert batch.position is not None
+    text = batch.position
+    image = torch.arange(1, image_tokens + 1).expand(len(text), -1)
+    return torch.cat((text[:, :1], image, text[:, 1:] + image_tokens), dim=1)
 
 
 def turn_mask(turn: Tensor) -> Tensor:
@@ -228,7 +236,7 @@ def turn_mask(turn: Tensor) -> Tensor:
 
 def groups(net: Trained, schedule: recipe.Schedule) -> list[dict]:
     """Parameter groups of AdamW: decoder, vision (slower), each with and without decay."""
-    out: dict[tuple, list] = {}
+    out: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, p in net.named_parameters():
         vision = name.startswith("model.") and not in_decoder(name)
         decay = p.dim() >= 2 and "embed" not in name and "token" not in name
@@ -244,7 +252,7 @@ def groups(net: Trained, schedule: recipe.Schedule) -> list[dict]:
 
 
 class Average:
-    """Exponential moving average of the parameters; short-memoried at the start."""
+    """Exponential moving average of the parameters; it forgets faster at the start."""
 
     def __init__(self, net: nn.Module, decay: float):
         self.decay, self.steps = decay, 0
