@@ -29,7 +29,7 @@ from sphinx_ros.prompt.conversation import END_SIGNAL, conversation
 from sphinx_ros.prompt.queries import Query
 from sphinx_ros.prompt.tokenizer import Tokenizer
 from sphinx_ros.prompt.wording import question
-from sphinx_ros.runtime.device import choose_device, choose_dtype
+from sphinx_ros.runtime.device import choose_device, choose_dtype, request_large_pages
 from sphinx_ros.runtime.memory import memory_named
 from sphinx_ros.seen import Seen
 
@@ -90,6 +90,7 @@ class Sphinx:
         """
         from sphinx_ros.checkpoint import load_checkpoint
 
+        request_large_pages()
         if quantise not in (None, *KINDS):
             raise SphinxError(f"quantise {quantise!r} is unknown; use one of {', '.join(KINDS)}")
         if devices and device is not None:

@@ -12,8 +12,8 @@ from sphinx_ros.errors import SphinxError
 def request_large_pages() -> None:
     """Let torch request large pages where Linux gives them on request only.
 
-    A look's large tensors then cost a page fault per 2 MB, not per 4 kB. torch reads the environment
-    once, at the first allocation of the process: a later call changes nothing.
+    A look's large tensors then cost a page fault per 2 MB, not per 4 kB. torch reads the
+    environment once, at the first allocation of the process: a later call changes nothing.
     """
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
