@@ -9,19 +9,42 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
+
+
+class Apart(RuntimeError):
+    """The processes can't meet any more: one has ended, or did not come in time."""
+
+
+def meet(start: Callable[[], Any]) -> None:
+    """Start an operation of a process group, and wait until it is done.
+
+    Raises:
+        Apart: another process is not there.
+        torch.OutOfMemoryError: this process's device has no memory left.
+    """
+    try:
+        start().wait()
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise Apart(first[:200]) from error
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process among those that share a network. group: a torch.distributed group."""
+    """This process among those that share a network.
+
+    group: a process group of torch.distributed (``ProcessGroupGloo``, ``ProcessGroupNCCL``).
+    """
 
     rank: int = 0
     size: int = 1
-    group: object = None
+    group: Any = None
 
     def part(self, number: int, of: str) -> int:
         """This rank's share of ``number`` equal things.
@@ -34,21 +57,21 @@ class Ranks:
         return number // self.size
 
     def sum(self, x: Tensor) -> Tensor:
-        """The sum of all ranks' tensors."""
+        """The sum of all ranks' tensors. Raises Apart."""
         if self.size == 1:
             return x
         # gloo knows no bfloat16, and on a CPU the wider sum costs nothing that counts
         wide = x.contiguous() if x.is_cuda else x.float().contiguous()
-        dist.all_reduce(wide, group=self.group)
+        meet(lambda: self.group.allreduce([wide]))
         return wide.type_as(x)
 
     def join(self, x: Tensor, dim: int) -> Tensor:
-        """All ranks' tensors side by side, in order of rank."""
+        """All ranks' tensors side by side, in order of rank. Raises Apart."""
         if self.size == 1:
             return x
         wide = x.contiguous() if x.is_cuda else x.float().contiguous()
         parts = [torch.empty_like(wide) for _ in range(self.size)]
-        dist.all_gather(parts, wide, group=self.group)
+        meet(lambda: self.group.allgather([parts], [wide]))
         return torch.cat(parts, dim).type_as(x)
 
     def spread(self, function: Callable[..., Tensor], *rows: Tensor) -> Tensor:

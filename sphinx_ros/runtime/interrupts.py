@@ -1,7 +1,8 @@
-"""Ctrl-C while C++ libraries load: held back for a moment. Knows no command and no node.
+"""Ctrl-C at a wrong moment: held back until that is over. Knows no command and no node.
 
-Some libraries call Python while they register themselves; an exception that arises there, such as
-KeyboardInterrupt, ends the process with an abort instead of an exit code.
+Some C++ libraries call Python while they register themselves; an exception that arises there, such
+as KeyboardInterrupt, ends the process with an abort instead of an exit code. Processes that share
+a network lose each other when one of them leaves a call halfway.
 """
 
 from __future__ import annotations
@@ -13,18 +14,26 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def held_back() -> Iterator[None]:
+def held_back(once: bool = False) -> Iterator[None]:
     """Ctrl-C inside the block takes effect when the block ends, as KeyboardInterrupt.
 
     Only in the main thread, which is the one that Ctrl-C reaches, and only where it is heeded: a
     shell starts background jobs with it ignored.
+
+    once: hold back the first only; who presses again does not want to wait.
     """
     main = threading.current_thread() is threading.main_thread()
     if not main or not callable(signal.getsignal(signal.SIGINT)):
         yield
         return
     pressed = []
-    before = signal.signal(signal.SIGINT, lambda *_: pressed.append(True))
+
+    def press(*_: object) -> None:
+        pressed.append(True)
+        if once and len(pressed) > 1:
+            raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, press)
     try:
         yield
     finally:

@@ -11,7 +11,7 @@ from types import TracebackType
 from sphinx_ros.errors import SphinxError, Status
 
 _WORDS = ("out of memory", "can't allocate memory", "not enough memory")
-"""How torch's errors on a CPU, of drivers and of libraries say it; they are plain RuntimeErrors."""
+"""How torch on a CPU, drivers and libraries say it, in plain RuntimeErrors."""
 
 REMEDY = "use a smaller checkpoint, dtype bfloat16, or a device with more memory"
 
@@ -41,7 +41,7 @@ def memory_error(doing: str, error: BaseException) -> SphinxError:
     )
 
 
-class memory_named:  # noqa: N801, used as a statement
+class memory_named:
     """A block in which each out-of-memory error becomes one :class:`SphinxError` with a remedy."""
 
     def __init__(self, doing: str):

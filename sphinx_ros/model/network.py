@@ -1,0 +1,91 @@
+"""What its users may ask of a network, whether one process has it or several share it.
+
+:class:`~sphinx_ros.model.sphinx.SphinxModel` is the first, the ``Leader`` of
+:mod:`sphinx_ros.runtime.leader` the second. Knows neither.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from sphinx_ros.model.config import ModelConfig
+
+
+class KeyValues(Protocol):
+    """Room for the keys and values of every layer; made and written by its network only."""
+
+    @property
+    def batch(self) -> int:
+        """Sequences there is room for."""
+
+    @property
+    def length(self) -> int:
+        """Positions there is room for."""
+
+
+class Network(Protocol):
+    """Pictures and token ids to logits. B batch, T tokens of this call.
+
+    A cache is what :meth:`new_cache` of the same network returned.
+    """
+
+    @property
+    def config(self) -> ModelConfig:
+        """Sizes of the whole network."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where tensors are taken and given."""
+
+    def new_cache(self, batch: int, length: int) -> KeyValues:
+        """An empty cache for ``batch`` sequences of up to ``length`` positions."""
+
+    def encode_image(self, picture: Tensor) -> Tensor:
+        """Pictures [B, 3, S, S], CLIP-normalised, to image tokens [B, image_words, dim].
+
+        Raises:
+            ValueError: another size than S = config.image_size.
+        """
+
+    def embed(self, tokens: Tensor, image: Tensor | None = None) -> Tensor:
+        """Ids [B, T] to embeddings [B, T (+ image_words), dim]; the image follows the first id."""
+
+    def hidden(
+        self,
+        x: Tensor,
+        *,
+        cache: Any = None,
+        start: int = 0,
+        positions: Tensor | None = None,
+        mask: Tensor | None = None,
+    ) -> Tensor:
+        """Embeddings [B, T, dim] to normalised hidden states [B, T, dim].
+
+        Without a cache the T positions see each other causally, or as ``mask`` [B, 1, T, T] says
+        (True = may look). With one they are written from ``start`` on and see everything before.
+        ``positions`` ([T] or [B, T], default start..start+T-1) are the rotary positions.
+
+        Raises:
+            ValueError: the positions do not fit into the cache.
+        """
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Hidden states [..., dim] to float32 logits [..., vocabulary]."""
+
+    def __call__(
+        self,
+        tokens: Tensor,
+        image: Tensor | None = None,
+        *,
+        cache: Any = None,
+        start: int = 0,
+        last_only: bool = False,
+    ) -> Tensor:
+        """Ids [B, T] to float32 logits [B, T, vocabulary]; [B, 1, vocabulary] with ``last_only``.
+
+        image: image tokens, only with ``start`` 0. start: the position of the first token in the
+        cache, image positions counted.
+        """

@@ -1,0 +1,206 @@
+"""The leader's network: what a ``SphinxModel`` is to its users, done by all ranks.
+
+Knows neither how the processes were started nor where the parts come from.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import threading
+import weakref
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sphinx_ros.errors import BadRequest, SphinxError, Status
+from sphinx_ros.model.config import ModelConfig
+from sphinx_ros.model.ranks import Apart
+from sphinx_ros.runtime.crew import REMEDY, Crew, Loss
+from sphinx_ros.runtime.interrupts import held_back
+from sphinx_ros.runtime.memory import memory_error, out_of_memory
+from sphinx_ros.runtime.orders import END, REFUSALS, Channel, Kept, Order, Part
+
+VERDICT = 2.0
+"""Seconds in which the thread that watches the processes has found out which one is lost."""
+
+
+class SharedCache:
+    """A cache of which every rank has a part. Only the network that made it can use it.
+
+    batch: sequences. length: positions.
+    """
+
+    def __init__(self, leader: Leader, number: int, batch: int, length: int):
+        self.batch, self.length = batch, length
+        self.owner, self.kept = weakref.ref(leader), Kept(number)
+
+
+class Leader:
+    """A :class:`~sphinx_ros.model.network.Network` that several processes share.
+
+    Threads may call it, one after another. Besides what follows it has no attribute of the
+    network: anything else would run in this process alone, and wait for the others in vain.
+    """
+
+    def __init__(self, part: Part, channel: Channel, crew: Crew):
+        """part: this process's. channel: to the others. crew: those that this one started."""
+        self._part, self._channel, self._crew = part, channel, crew
+        self._numbers, self._forgotten = itertools.count(), []
+        self._lock, self._process = threading.RLock(), os.getpid()
+        self._dismissal = weakref.finalize(self, _dismiss, channel, crew, self._lock)
+
+    def __getattr__(self, name: str):
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise AttributeError(
+            f"a network that several processes share has no {name!r}: it would run in one of them"
+            " alone; use what sphinx_ros.model.network lists, or load the checkpoint on one device"
+        )
+
+    @property
+    def config(self) -> ModelConfig:
+        """Sizes of the whole network."""
+        return self._part.model.config
+
+    @property
+    def device(self) -> torch.device:
+        """Where this process has its part, and tensors are taken and given."""
+        return self._part.device
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """Those of this process's part."""
+        return self._part.model.parameters()
+
+    def new_cache(self, batch: int, length: int) -> SharedCache:
+        """An empty cache, a part of it in every rank."""
+        with self._lock:
+            cache = SharedCache(self, next(self._numbers), batch, length)
+            number = cache.kept.number
+            self._do("new_cache", kept_as=number, batch=batch, length=length)
+            weakref.finalize(cache, _forget, self._part, self._forgotten, number)
+            return cache
+
+    def encode_image(self, picture: Tensor) -> Tensor:
+        """See ``Network.encode_image``."""
+        return self._do("encode_image", picture=picture)
+
+    def embed(self, tokens: Tensor, image: Tensor | None = None) -> Tensor:
+        """See ``Network.embed``."""
+        return self._do("embed", tokens=tokens, image=image)
+
+    def hidden(
+        self,
+        x: Tensor,
+        *,
+        cache: SharedCache | None = None,
+        start: int = 0,
+        positions: Tensor | None = None,
+        mask: Tensor | None = None,
+    ) -> Tensor:
+        """See ``Network.hidden``."""
+        return self._do("hidden", cache, x=x, start=start, positions=positions, mask=mask)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """See ``Network.logits``."""
+        return self._do("logits", hidden=hidden)
+
+    def __call__(
+        self,
+        tokens: Tensor,
+        image: Tensor | None = None,
+        *,
+        cache: SharedCache | None = None,
+        start: int = 0,
+        last_only: bool = False,
+    ) -> Tensor:
+        """See ``Network.__call__``."""
+        return self._do(
+            "forward", cache, tokens=tokens, image=image, start=start, last_only=last_only
+        )
+
+    def trouble(self) -> str:
+        """Why nothing can be asked any more; "" while all processes are there."""
+        return "" if self._crew.loss is None else self._crew.loss.text
+
+    def close(self) -> None:
+        """End the other processes. Any number of times; later calls raise SphinxError."""
+        self._dismissal()
+
+    def _do(self, name: str, cache: SharedCache | None = None, **given: Any) -> Any:
+        """Let all ranks make one call of the network; what it returns here.
+
+        Raises:
+            REFUSALS: the call can't be made so; the next one can.
+            SphinxError: a process is lost, now or before, or this one is a forked child.
+        """
+        if os.getpid() != self._process:
+            raise SphinxError(
+                f"process {self._process} shares this network with others, and this is its forked"
+                f" child {os.getpid()}: ask there, or load the checkpoint here",
+                status=Status.NOT_ACTIVE,
+            )
+        with self._lock, self._in_step():
+            if cache is not None:
+                if cache.owner() is not self:
+                    raise BadRequest("the cache is another network's: look at the picture again")
+                given["cache"] = cache.kept
+            forget = tuple(self._forgotten.pop() for _ in range(len(self._forgotten)))
+            order = Order(name, given, forget)
+            self._channel.tell(order)
+            made = self._part.do(order)
+            if self.device.type == "cuda":  # a kernel that waits for a lost process is ended
+                torch.cuda.current_stream(self.device).synchronize()
+            self._check()
+            return made
+
+    @contextlib.contextmanager
+    def _in_step(self) -> Iterator[None]:
+        """A block that all ranks go through together. One that ends halfway ends them all."""
+        self._check()
+        with held_back(once=True):
+            try:
+                yield
+            except REFUSALS:
+                raise
+            except Apart as error:
+                if self._crew.verdict(VERDICT if len(self._crew) else 0) is None:
+                    self._crew.end(
+                        Loss(f"the processes of the network lost each other ({error}); {REMEDY}")
+                    )
+                self._check(error)
+            except BaseException as error:
+                self._crew.end(_halfway(error))
+                if isinstance(error, Exception) and not out_of_memory(error):
+                    self._check(error)
+                raise
+
+    def _check(self, cause: BaseException | None = None) -> None:
+        if self._crew.loss is not None:
+            raise self._crew.loss.error() from cause
+
+
+def _halfway(error: BaseException) -> Loss:
+    """What is said after a call that this process did not finish."""
+    if out_of_memory(error):
+        made = memory_error("sharing a network", error)
+        return Loss(f"{made}; {REMEDY}", made.status)
+    return Loss(f"a call of the shared network ended halfway ({type(error).__name__}); {REMEDY}")
+
+
+def _forget(part: Part, forgotten: list[int], number: int) -> None:
+    """A cache is not used any more: free it here, and elsewhere with the next order."""
+    part.forget(number)
+    forgotten.append(number)
+
+
+def _dismiss(channel: Channel, crew: Crew, lock: threading.RLock) -> None:
+    """Let the others end: torchrun's are told, those that this process started are ended."""
+    if crew.is_own and crew.loss is None and not len(crew) and lock.acquire(timeout=1):
+        with contextlib.suppress(Apart):
+            channel.tell(Order(END, {}))
+        lock.release()
+    crew.end()

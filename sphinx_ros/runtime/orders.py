@@ -1,0 +1,109 @@
+"""A call of a shared network, from the leader to the followers, and each process's part of it.
+
+Leader -> Order -> Channel -> Order -> Part, in every process
+"""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from sphinx_ros.model.ranks import meet
+
+END = "end"
+"""The name of the order after which there is none."""
+
+REFUSALS = (ValueError, TypeError, IndexError)
+"""What a network raises before its ranks meet, when it can't be asked so: all of them alike."""
+
+
+class Kept(NamedTuple):
+    """A cache, by its number: each process has its own part of it."""
+
+    number: int
+
+
+class Order(NamedTuple):
+    """One call. given: its keyword arguments. forget: numbers of caches that nobody uses now."""
+
+    name: str
+    given: dict[str, Any]
+    forget: tuple[int, ...] = ()
+
+    def to_send(self) -> Order:
+        """The same with its tensors in main memory, each without the one that it is a view of."""
+        given = {
+            key: value.detach().to("cpu", copy=True) if torch.is_tensor(value) else value
+            for key, value in self.given.items()
+        }
+        return self._replace(given=given)
+
+
+class Channel:
+    """From rank 0 to all others. group: a gloo group. keep: what must live as long as that."""
+
+    def __init__(self, group: Any, keep: Any = None):
+        self._group, self._keep = group, keep
+
+    def tell(self, order: Order) -> None:
+        """Send an order. Raises Apart."""
+        data = torch.frombuffer(bytearray(pickle.dumps(order.to_send())), dtype=torch.uint8)
+        self._broadcast(torch.tensor([len(data)]))
+        self._broadcast(data)
+
+    def told(self) -> Order:
+        """Wait for the next order. Raises Apart, also when the leader has ended."""
+        size = torch.zeros(1, dtype=torch.long)
+        self._broadcast(size)
+        data = torch.empty(int(size), dtype=torch.uint8)
+        self._broadcast(data)
+        return pickle.loads(data.numpy().tobytes())
+
+    def _broadcast(self, tensor: Tensor) -> None:
+        meet(lambda: self._group.broadcast([tensor]))
+
+
+class Part:
+    """One process's part of a network, with its parts of the caches."""
+
+    def __init__(self, model: Any, device: torch.device):
+        self.model, self.device = model, device
+        self._caches: dict[int, Any] = {}
+
+    def do(self, order: Order) -> Any:
+        """Do one order; what the call returns.
+
+        Raises:
+            REFUSALS: it can't be done, in any process; the next order can.
+            Apart: another process is not there.
+            RuntimeError: out of memory, or a failure of the device.
+        """
+        for number in order.forget:
+            self.forget(number)
+        given = {key: self._here(value) for key, value in order.given.items()}
+        with torch.inference_mode():
+            if order.name == "new_cache":
+                kept = given.pop("kept_as")
+                self._caches[kept] = self.model.new_cache(**given)
+                return None
+            return getattr(self.model, order.name)(**given)
+
+    def follow(self, channel: Channel) -> None:
+        """Do what the leader says, until it says END. Raises what :meth:`do` does."""
+        while (order := channel.told()).name != END:
+            try:
+                self.do(order)
+            except REFUSALS:
+                continue  # the leader is refused in the same way, and tells its caller
+
+    def forget(self, number: int) -> None:
+        """Free this process's part of a cache."""
+        self._caches.pop(number, None)
+
+    def _here(self, value: Any) -> Any:
+        if isinstance(value, Kept):
+            return self._caches[value.number]
+        return value.to(self.device) if torch.is_tensor(value) else value
