@@ -6,6 +6,19 @@ import os
 import sys
 from pathlib import Path
 
+SHARED_MEMORY = Path("/dev/shm")
+ROOMY = 256 << 20
+"""Free bytes of shared memory from which a camera, the node, rviz and one more process get the
+segment of 64 MiB that config/fastdds.xml gives each."""
+NARROW = 48 << 20
+"""The same for the 8 MiB of config/fastdds_small.xml."""
+TRANSPORT_VARIABLES = (
+    "FASTDDS_DEFAULT_PROFILES_FILE",
+    "FASTRTPS_DEFAULT_PROFILES_FILE",
+    "FASTDDS_BUILTIN_TRANSPORTS",
+)
+"""Where one of these is set, the user has chosen a transport, and it stays."""
+
 
 def prepare() -> None:
     """Name this Python environment as an ament prefix where it is one and nobody said so.
@@ -23,3 +36,61 @@ def profile_variable() -> str:
     """The variable in which Fast DDS looks for its settings; the name changed with version 3."""
     old = os.environ.get("ROS_DISTRO", "") in ("humble", "iron", "jazzy")
     return "FASTRTPS_DEFAULT_PROFILES_FILE" if old else "FASTDDS_DEFAULT_PROFILES_FILE"
+
+
+def transport(folder: Path) -> tuple[str, str, str]:
+    """(variable, value, what to tell the user or "") that lets pictures through in Fast DDS.
+
+    All are "" where nothing is to be set: the user has chosen, or the middleware is another one.
+    A segment that does not fit into the shared memory costs red lines at every start and the
+    speed of shared memory, so a container with the usual 64 MB gets smaller ones.
+
+    folder: where fastdds.xml and fastdds_small.xml lie.
+    """
+    other = "fastrtps" not in os.environ.get("RMW_IMPLEMENTATION", "rmw_fastrtps_cpp")
+    if other or any(os.environ.get(name) for name in TRANSPORT_VARIABLES):
+        return "", "", ""
+    free = free_shared_memory()
+    if free is None or free >= ROOMY:
+        return profile_variable(), str(folder / "fastdds.xml"), ""
+    said = (
+        f"{SHARED_MEMORY} has {free >> 20} MB free, {ROOMY >> 20} are wanted: {{}}. In a "
+        "container: docker run --shm-size=512m"
+    )
+    if free >= NARROW:
+        words = said.format("pictures above 7 MB travel in pieces and may be lost")
+        return profile_variable(), str(folder / "fastdds_small.xml"), words
+    return "FASTDDS_BUILTIN_TRANSPORTS", "UDPv4", said.format("pictures travel over UDP, slowly")
+
+
+def free_shared_memory() -> int | None:
+    """Bytes, None where the system has no such folder."""
+    try:
+        found = os.statvfs(SHARED_MEMORY)
+    except (OSError, AttributeError):
+        return None
+    return found.f_bavail * found.f_frsize
+
+
+def widen_transport(name: str) -> None:
+    """Set what :func:`transport` says for this process and its children, and say it in a line.
+
+    name: the command, for that line.
+    """
+    variable, value, said = transport(config_folder())
+    if variable.endswith("_FILE") and not Path(value).exists():
+        return
+    if variable:
+        os.environ[variable] = value
+    if said:
+        print(f"{name}: {said}", file=sys.stderr, flush=True)
+
+
+def config_folder() -> Path:
+    """Where config/ of this package lies: beside the sources, or in the share folder."""
+    beside = Path(__file__).resolve().parents[2] / "config"
+    if (beside / "fastdds.xml").exists():
+        return beside
+    from ament_index_python.packages import get_package_share_directory
+
+    return Path(get_package_share_directory("sphinx_ros")) / "config"

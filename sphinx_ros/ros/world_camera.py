@@ -9,24 +9,22 @@ from __future__ import annotations
 import array
 import itertools
 import json
-import signal
 import sys
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import rclpy
-from rcl_interfaces.msg import IntegerRange, ParameterDescriptor
+from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.node import Node
-from rclpy.signals import SignalHandlerOptions
 
 from sphinx_ros.errors import SphinxError
 from sphinx_ros.image.decode import decode_compressed
 from sphinx_ros.ros import messages as m
-from sphinx_ros.ros.environment import prepare
+from sphinx_ros.ros.camera_params import TABLE
+from sphinx_ros.ros.running import run
+from sphinx_ros.ros.usage import limits
 from sphinx_ros.world.clip import read_clip, read_truth
 
 FRAME_ID = "camera_optical_frame"
@@ -74,14 +72,9 @@ class WorldCamera(Node):
 
     def __init__(self, **options):
         super().__init__("world_camera", **options)
-        source = self._declare("source", "auto", "auto, world (simulated) or clip (recorded)")
-        seed = self._declare("seed", 1, "which tabletop the simulated camera shows", 0, 2**31)
-        size = [
-            self._declare(name, pixels, f"{name} of the simulated picture, pixels", 64, 4096)
-            for name, pixels in (("width", 640), ("height", 480))
-        ]
-        rate = self._declare("rate", 10, "pictures per second", 1, 120)
-        self._shots = self._open(source, seed, *size)
+        values = {row.name: self._declare(row) for row in TABLE}
+        rate = values.pop("rate")
+        self._shots = self._open(**values)
         # Reliable, as rviz asks for it; a reader that wants best effort is served as well.
         self._image = self.create_publisher(m.Image, "image_raw", 1)
         self._jpeg = self.create_publisher(m.CompressedImage, "image_raw/compressed", 1)
@@ -90,14 +83,24 @@ class WorldCamera(Node):
         self._truth = self.create_publisher(m.String, "~/truth", 100)
         self.create_timer(1 / rate, self.publish)
 
-    def _declare(self, name: str, default, about: str, low: int = 0, high: int = 0):
-        limits = [IntegerRange(from_value=low, to_value=high, step=1)] if high else []
-        descriptor = ParameterDescriptor(description=about, read_only=True, integer_range=limits)
-        return self.declare_parameter(name, default, descriptor).value
+    def _declare(self, row):
+        """The checked value of a parameter. A whole number stands for a float as well."""
+        about = ParameterDescriptor(
+            description=row.description,
+            additional_constraints=limits(row),
+            read_only=True,
+            dynamic_typing=True,
+        )
+        value = self.declare_parameter(row.name, row.default, about).value
+        number = isinstance(row.default, float) and type(value) is int
+        value = float(value) if number else value
+        if type(value) is not type(row.default):
+            raise ValueError(f"{row.name} is {value!r}; write it like {row.default!r}")
+        if reason := row.check(value):
+            raise ValueError(reason)
+        return value
 
     def _open(self, source: str, seed: int, width: int, height: int) -> Iterator[Shot]:
-        if source not in ("auto", "world", "clip"):
-            raise ValueError(f"source is {source!r}; it must be auto, world or clip")
         if source != "clip":
             try:
                 shots = live_shots(seed, width, height)
@@ -164,23 +167,8 @@ def depth_message(depth: np.ndarray, header) -> m.Image:
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Publish until SIGINT or SIGTERM."""
-    prepare()
-    over = threading.Event()
-    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: over.set())
-    try:
-        node = WorldCamera()
-    except (ValueError, SphinxError, rclpy.exceptions.ParameterException) as error:
-        print(f"world_camera: {error}", file=sys.stderr)
-        rclpy.try_shutdown()
-        return 2
-    while not over.is_set():
-        rclpy.spin_once(node, timeout_sec=0.1)
-    node.destroy_node()
-    rclpy.try_shutdown()
-    return 0
+    """Publish until SIGINT or SIGTERM. args: words after the command; see `running.run`."""
+    return run("world_camera", WorldCamera, args)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,129 @@
+"""The life of a ROS process: start, spin until SIGINT or SIGTERM, let go of everything, end.
+
+Knows no node of ours: what one does at its start and at its end is handed in.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import rclpy
+from rclpy.executors import MultiThreadedExecutor, SingleThreadedExecutor
+from rclpy.signals import SignalHandlerOptions
+
+from sphinx_ros.errors import SphinxError
+from sphinx_ros.ros.environment import prepare, widen_transport
+from sphinx_ros.ros.usage import answer_words
+
+REFUSED = (ValueError, SphinxError, rclpy.exceptions.ParameterException)
+"""What a node raises that can't use its parameters: one line and exit status 2, no trace."""
+
+LAST_WORDS = 5  # spins of 50 ms in which answers to cancelled requests leave
+GRACE = 8.0  # seconds for the end; after them the process ends whatever still hangs
+
+
+def run(
+    name: str,
+    make: Callable[[], Any],
+    args: Sequence[str] | None = None,
+    *,
+    threads: Callable[[Any], int] = lambda node: 1,
+    begin: Callable[[Any], None] = lambda node: None,
+    end: Callable[[Any], None] = lambda node: None,
+) -> int:
+    """Run one node until SIGINT or SIGTERM, then end the process with status 0.
+
+    The handlers are our own, so that `end` can answer waiting clients while the context still
+    lives; those of rclpy would have taken it down first.
+
+    Args:
+        name: the command, for what is printed.
+        make: makes the node.
+        args: words of the command line after the command; None: those of this process.
+        threads: how many callbacks may run at once.
+        begin: called with the node before the first callback.
+        end: called with the node after the last signal, before clients are let go.
+
+    Returns:
+        0 where only help was asked for, 2 for words or parameters that can't be used.
+    """
+    words = list(sys.argv[1:] if args is None else args)
+    if (status := answer_words(name, words)) is not None:
+        return status
+    prepare()
+    widen_transport(name)
+    over = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: over.set())
+    try:
+        rclpy.init(args=[name, *words], signal_handler_options=SignalHandlerOptions.NO)
+    except RuntimeError as error:  # what rcl can't read after --ros-args
+        print(f"{name}: {error}", file=sys.stderr)
+        return 2
+    status = 0
+    try:
+        _live(make(), threads, begin, end, over)
+    except REFUSED as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        status = 2
+    _leave(status)
+    return status
+
+
+def _live(node, threads, begin, end, over: threading.Event) -> None:
+    """From the first callback to the last; the node is destroyed afterwards."""
+    count = threads(node)
+    executor = MultiThreadedExecutor(count) if count > 1 else SingleThreadedExecutor()
+    executor.add_node(node)
+    begin(node)
+    while not over.is_set() and rclpy.ok():
+        _spin(executor, node, 0.1)
+    impatient = threading.Timer(GRACE, os._exit, (1,))
+    impatient.daemon = True
+    impatient.start()
+    end(node)
+    for _ in range(LAST_WORDS):
+        _spin(executor, node, 0.05)
+    time.sleep(0.1)  # callbacks that run now still need what the next lines take away
+    executor.shutdown(timeout_sec=0.3)
+    release(node)
+
+
+def _spin(executor, node, seconds: float) -> None:
+    try:
+        executor.spin_once(timeout_sec=seconds)
+    except Exception as error:  # one bad callback is no reason to leave the robot blind
+        text = f"a callback failed: {type(error).__name__}: {error}"
+        node.get_logger().error(text, throttle_duration_sec=10.0)
+
+
+def release(node) -> None:
+    """Destroy a node and all that hangs on it, action servers and clients included.
+
+    `destroy_node` leaves those alone, and one handle that is still held keeps the participant of
+    the middleware alive: its shared memory then outlives the process.
+    """
+    for part in list(node.waitables):
+        if hasattr(part, "destroy"):
+            part.destroy()
+    node.destroy_node()
+
+
+def _leave(status: int) -> None:
+    """End the process without what the interpreter would do now.
+
+    It would take torch apart, which on a busy machine lasts longer than launch waits, or wait for
+    a picture that is just being encoded. What the middleware holds has to be let go of before.
+    """
+    rclpy.try_shutdown()
+    gc.collect()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
