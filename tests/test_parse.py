@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sphinx_ros.image.letterbox import Letterbox
-from sphinx_ros.prompt.parse import denies, parse
-from sphinx_ros.prompt.results import joint_index, to_detections, to_poses
-from sphinx_ros.types import COCO_KEYPOINTS, ScoreSource, Visibility
+from sphinx_ros.prompt.parse import parse
+from sphinx_ros.prompt.results import to_detections, to_poses
+from sphinx_ros.types import COCO_KEYPOINTS, ScoreSource, iou
 
 OFFICIAL = json.loads((Path(__file__).parent / "data" / "coords.json").read_text())
 
@@ -111,14 +111,6 @@ def test_all_the_official_results_are_compared():
     assert set(DELIBERATE) <= {case["text"] for case in OFFICIAL["cases"]}
 
 
-def iou(one, other):
-    wide = min(one[2], other[2]) - max(one[0], other[0])
-    high = min(one[3], other[3]) - max(one[1], other[1])
-    common = max(wide, 0) * max(high, 0)
-    areas = [(b[2] - b[0]) * (b[3] - b[1]) for b in (one, other)]
-    return common / (sum(areas) - common)
-
-
 @pytest.mark.parametrize("case", OFFICIAL["rec_eval"], ids=lambda case: repr(case["answer"][:30]))
 def test_as_the_official_rec_evaluation(case):
     place = Letterbox.of(case["width"], case["height"])
@@ -208,6 +200,8 @@ FRAGMENTS = st.lists(
             "\u00b2",
             "9" * 400,
             "nan",
+            "[0.5,0.6]",
+            "left eye",
             "\0",
         ]
     ),
@@ -232,8 +226,12 @@ def test_any_text_can_be_read(text):
         assert 0 <= x0 <= x1 <= 640 and 0 <= y0 <= y1 <= 480
     for point in keypoints:
         assert 0 <= point.x <= 640 and 0 <= point.y <= 480
-    for pose in to_poses(parsed, place)[0]:
+    poses, unread = to_poses(parsed, place)
+    for pose in poses:
         assert [joint.name for joint in pose.keypoints] == list(COCO_KEYPOINTS)
+    joints = sum(not math.isnan(joint.x) for pose in poses for joint in pose.keypoints)
+    boxes = sum(pose.box is not None for pose in poses)
+    assert joints + boxes + len(unread) == parsed.n_boxes + parsed.n_points + len(parsed.unread)
 
 
 @pytest.mark.parametrize(
@@ -294,88 +292,64 @@ def test_scores_come_from_the_characters_of_a_box():
     assert [d.score_source for d in detections] == [1, 1, ScoreSource.NONE]
 
 
-def poses(text, place=None, **options):
-    return to_poses(parse(text), place or Letterbox.of(100, 100), **options)
-
-
-def test_named_joints():
-    (pose,), unread = poses(
-        "<p>nose</p>[0.5,0.1]<p>Left_Shoulder</p>[0.6, 0.3]<p>right ankle</p>[0.4,0.9]",
-        region=(1, 2, 3, 4),
-        score=lambda span: 0.25,
-    )
-    assert unread == () and pose.box == (1, 2, 3, 4)
-    there = {joint.name: (joint.x, joint.y) for joint in pose.keypoints if not math.isnan(joint.x)}
-    expected = {"nose": (50, 10), "left shoulder": (60, 30), "right ankle": (40, 90)}
-    assert there == {name: pytest.approx(xy) for name, xy in expected.items()}
-    kinds = [joint.visibility for joint in pose.keypoints]
-    assert kinds.count(Visibility.UNKNOWN) == 3 and kinds.count(Visibility.ABSENT) == 14
-    assert pose.score == pytest.approx(0.25)
-
-
-def test_a_joint_that_comes_again_is_the_next_person():
-    found, unread = poses(
-        "<p>person</p>[0.1,0.1,0.4,0.9]<p>nose</p>[0.2,0.2]<p>left hip</p>[0.3,0.5]"
-        "<p>nose</p>[0.7,0.2]"
-    )
-    assert [sum(not math.isnan(joint.x) for joint in pose.keypoints) for pose in found] == [2, 1]
-    assert found[0].box == pytest.approx((10, 10, 40, 90)) and found[1].box is None
-    assert unread == ()
-
-
-def test_several_points_in_a_bracket_are_several_people():
-    found, _ = poses("<p>nose</p>[0.2,0.2;0.7,0.2]<p>left eye</p>[0.3,0.1;0.8,0.1]")
-    assert [pose.keypoints[1].x for pose in found] == pytest.approx([30, 80])
-
-
-NUMBERS = [round(0.1 + 0.02 * i, 2) for i in range(34)]
-
-
 @pytest.mark.parametrize(
     "text",
     [
-        "human keypoints [" + ", ".join(map(str, NUMBERS)) + "]",
-        "[" + ";".join(f"{x},{y}" for x, y in zip(NUMBERS[::2], NUMBERS[1::2], strict=True)) + "]",
-        "".join(f"[{x},{y}]" for x, y in zip(NUMBERS[::2], NUMBERS[1::2], strict=True)),
+        "<p>mug</p>[0.26,0.23,0.52,0.82]" * 12,
+        "<p>mug</p>[" + ";".join(["0.26,0.23,0.52,0.82"] * 12) + "]",
+        "mug[0.26,0.23,0.52,0.82]<p>mug</p>[0.52,0.82,0.26,0.23]",
+        "mug[0.26,0.23,0.52,0.82]<p>mug</p>[0.261,0.23,0.52,0.82]",
+        "<p>mug</p>[0.2,0.2]" * 3,
     ],
-    ids=["flat", "one bracket", "seventeen brackets"],
+    ids=["brackets", "one bracket", "corners", "a thousandth", "points"],
 )
-def test_seventeen_points_without_names(text):
-    (pose,), unread = poses(text)
-    assert unread == ()
-    assert [joint.x for joint in pose.keypoints] == pytest.approx([100 * x for x in NUMBERS[::2]])
+def test_what_is_said_again_is_one_thing_and_reported(text):
+    detections, keypoints, unread = detect(text)
+    assert len(detections) + len(keypoints) == 1
+    assert len(unread) == parse(text).n_boxes + parse(text).n_points - 1
+    assert all(part.startswith("<p>mug</p>[0.") or "mug" in part for part in unread)
+    assert all(part.endswith(" (repeated)") for part in unread)
 
 
-def test_a_list_marks_missing_joints_with_zeros():
-    values = [0.0, 0.0, *NUMBERS[2:]]
-    (pose,), unread = poses("[" + ",".join(map(str, values)) + "]")
-    assert pose.keypoints[0].visibility is Visibility.ABSENT and unread == ()
+def test_boxes_of_other_names_or_places_are_other_things():
+    detections, _, unread = detect(
+        "<p>mug</p>[0.26,0.23,0.52,0.82]<p>cup</p>[0.26,0.23,0.52,0.82]"
+        "<p>mug</p>[0.36,0.23,0.62,0.82]<p>dot</p>[0.5,0.5,0.5,0.5]<p>dot</p>[0.5,0.6,0.5,0.6]"
+    )
+    assert len(detections) == 5 and unread == ()
 
 
-def test_what_is_no_joint_is_reported():
-    found, unread = poses("<p>tail</p>[0.2,0.2] <p>nose</p>[0.5,0.5] [0.3,0.3]")
-    assert len(found) == 1
-    assert unread == ("<p>tail</p>[0.2,0.2]", "[0.3,0.3]")
+@pytest.mark.parametrize(
+    "text, label",
+    [
+        ("[0.1,0.3,0.3,0.4]", "unicorn"),
+        ("It is at [0.1,0.3,0.3,0.4].", "unicorn"),
+        ("The bounding box is [0.1,0.3,0.3,0.4]", "unicorn"),
+        ("The box of the unicorn: [0.1,0.3,0.3,0.4]", "unicorn"),
+        ("<p> [0.1,0.3,0.3,0.4]", "unicorn"),
+        ("This is what you asked for, as far as I can see it [0.1,0.3,0.3,0.4]", "unicorn"),
+        ("x" * 200 + " mug [0.1,0.3,0.3,0.4]", "unicorn"),
+        ("white mug</p>[0.1,0.3,0.3,0.4]", "white mug"),
+        (" white mug</p> [0.1,0.3,0.3,0.4]", "white mug"),
+        ("<p>white mug[0.1,0.3,0.3,0.4]", "white mug"),
+        ("<p>white mug [0.1,0.3,0.3,0.4]", "white mug"),
+        ("<p>white mug</p> at [0.1,0.3,0.3,0.4]", "white mug"),
+        ("white mug [0.1,0.3,0.3,0.4]", "white mug"),
+        ("A white mug: [0.1,0.3,0.3,0.4]", "white mug"),
+        ("**white mug** [0.1,0.3,0.3,0.4]", "white mug"),
+        ("There is a white mug at [0.1,0.3,0.3,0.4].", "white mug"),
+        ("I can see two white mugs [0.1,0.3,0.3,0.4]", "white mugs"),
+    ],
+)
+def test_the_label_is_the_models_own_words_where_it_wrote_some(text, label):
+    (detection,), _, _ = detect(text, default_label="unicorn")
+    assert detection.label == label
 
 
-def test_the_official_example_of_joints():
-    text = next(c["text"] for c in OFFICIAL["cases"] if c["text"].count("<p>") == 11)
-    (pose,), unread = poses(text)
-    absent = [joint.name for joint in pose.keypoints if math.isnan(joint.x)]
-    assert unread == () and len(absent) == 6 and "left elbow" in absent
-
-
-def test_joint_names():
-    assert [joint_index(name) for name in COCO_KEYPOINTS] == list(range(17))
-    assert joint_index("LEFT_EYE") == 1 and joint_index("left  shoulder") == 5
-    assert joint_index("tail") is None
-
-
-@pytest.mark.parametrize("text", ["There is no mug in the image.", "None", "There are no people."])
-def test_denials(text):
-    assert denies(text)
-
-
-@pytest.mark.parametrize("text", ["", "<p>mug</p>[0.1,0.2,0.3,0.4]", "a white mug", "no"])
-def test_other_answers_deny_nothing(text):
-    assert not denies(text)
+def test_lost_tags_in_a_row_keep_their_own_words():
+    text = (
+        "white mug</p>[0.1,0.3,0.3,0.4]black can</p>[0.6,0.6,0.7,0.7] and a cone [0.2,0.3,0.3,0.5]"
+    )
+    assert [d.label for d in detect(text)[0]] == ["white mug", "black can", "cone"]
+    (one,), _, _ = detect("the mug [0.1,0.3,0.3,0.4]", default_label="the red mug")
+    assert one.label == "the red mug"

@@ -116,3 +116,83 @@ def test_numbers_have_fixed_digits():
 def test_number_of_nouns(one, many):
     assert plural(one) == many and plural(many) == many
     assert singular(many) == one and singular(one) == one
+
+
+@pytest.mark.parametrize(
+    "one, many",
+    [
+        ("lens", "lenses"),
+        ("bus", "buses"),
+        ("gas", "gases"),
+        ("canvas", "canvases"),
+        ("policeman", "policemen"),
+        ("bookshelf", "bookshelves"),
+        ("minibus", "minibuses"),
+        ("human", "humans"),
+        ("mongoose", "mongooses"),
+        ("thief", "thieves"),
+        ("roof", "roofs"),
+        ("stomach", "stomachs"),
+        ("church", "churches"),
+        ("photo", "photos"),
+        ("city", "cities"),
+        ("ox", "oxen"),
+        ("building", "buildings"),
+        ("painted mug", "painted mugs"),
+        ("USB stick", "USB sticks"),
+    ],
+)
+def test_plurals_by_spelling_and_by_heart(one, many):
+    assert plural(one) == many and plural(many) == many and singular(one) == one
+
+
+@pytest.mark.parametrize(
+    "words",
+    """
+    news|scissors|species|series|goldfish|sheep|luggage|clothing|grass|dice|cattle|policemen|women
+    two mugs|sizes|cookies|glasses|cup on the table|person wearing red|red mug left of the can
+    mug painted blue|a lot of mugs|mug and can|something blue|\u676f\u5b50|Tassen|TV|caf\u00e9
+    running|mug (white)|mug's|t-shirt|x
+    """.strip()
+    .replace("\n    ", "|")
+    .split("|"),
+)
+def test_words_that_are_no_sure_singular_stay_as_they_were_asked(words):
+    assert plural(words) == words
+
+
+@pytest.mark.parametrize(
+    "words", ["lens", "news", "scissors", "series", "two mugs", "mugs on the table", "Mug", "TV"]
+)
+def test_the_label_is_what_was_asked_where_its_singular_is_not_sure(words):
+    assert singular(words) == words
+
+
+@pytest.mark.parametrize(
+    "words",
+    """
+    mug|mugs|a mug|all mugs|all mug|all the mugs|all of the mugs|ALL mugs|each mug|every mug
+    any mugs|some mugs|some of the mugs|the mugs|Mug|Mugs|MUGS|mugs.|mug?|  a   mug
+    """.strip()
+    .replace("\n    ", "|")
+    .split("|"),
+)
+def test_all_of_a_kind_in_any_words_is_one_question(words):
+    assert question(Task.DETECT, words) == "Detect all mugs shown in the image."
+    assert singular(words).lower() == "mug"
+
+
+def test_everything_is_all_objects():
+    for words in ("everything", "all", "Anything", "all objects", "objects"):
+        assert question(Task.DETECT, words) == question(Task.DETECT)
+        assert singular(words) == "object"
+    assert question(Task.DETECT, "everyone") == question(Task.DETECT, "people")
+
+
+def test_one_certain_thing_and_names_keep_their_words():
+    for words in ("the tallest building", "the mug", "the mug on the table"):
+        assert question(Task.DETECT, words) == f"Detect {words} in the image."
+    for words in ("Coca Cola bottle", "allen key", "anvil", "A4 paper"):
+        assert question(Task.DETECT, words) == f"Detect all {words}s shown in the image."
+    braces = "{kinds} {0}"
+    assert question(Task.DETECT, braces) == f"Detect all {braces} shown in the image."

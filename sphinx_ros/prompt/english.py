@@ -18,34 +18,66 @@ IRREGULAR = {
     "tooth": "teeth",
     "goose": "geese",
     "mouse": "mice",
-    "knife": "knives",
-    "shelf": "shelves",
-    "leaf": "leaves",
-    "loaf": "loaves",
-    "wolf": "wolves",
-    "scarf": "scarves",
-    "half": "halves",
-    "tomato": "tomatoes",
-    "potato": "potatoes",
-    "hero": "heroes",
+    "ox": "oxen",
     "cactus": "cacti",
-    **{same: same for same in ("sheep", "fish", "deer", "aircraft", "furniture", "luggage")},
-    **{one: one + "es" for one in ("bus", "lens", "gas", "virus", "walrus", "octopus", "cross")},
-    **{one: one + "es" for one in ("canvas", "atlas", "iris", "crocus", "compass")},
+    "quiz": "quizzes",
+    **{
+        one: one[:-1] + "ves" for one in ("shelf", "leaf", "loaf", "wolf", "scarf", "half", "calf")
+    },
+    **{one: one[:-1] + "ves" for one in ("elf", "thief")},
+    **{one: one[:-2] + "ves" for one in ("knife", "wife", "life")},
+    **{one: one + "es" for one in ("tomato", "potato", "hero", "echo", "mosquito", "volcano")},
+    **{one: one + "es" for one in ("bus", "lens", "gas", "virus", "walrus", "octopus", "canvas")},
+    **{one: one + "es" for one in ("atlas", "iris", "crocus", "campus", "circus")},
+    **{one: one + "s" for one in ("stomach", "monarch")},
 }
 """Singular -> plural, beside the rules of spelling."""
+
+AS_ONE = frozenset(
+    """
+    sheep fish deer moose bison shrimp salmon squid aircraft spacecraft hovercraft furniture
+    luggage baggage equipment clothing food water grass moss sand snow ice rice bread money cash
+    hair jewelry jewellery cutlery silverware trash garbage rubbish dust dirt smoke traffic
+    broccoli spaghetti graffiti software hardware lighting wiring piping
+    """.split()
+)
+"""Words of which both numbers are spelt alike, or that have no plural."""
+
+AS_MANY = frozenset(
+    """
+    cattle police folk dice data media bacteria fungi criteria larvae antennae alumni
+    """.split()
+)
+"""Plurals that do not end in s."""
+
+ENDINGS = (
+    "person man woman child foot tooth goose knife shelf leaf loaf wolf scarf tomato potato hero "
+    "bus lens"
+).split()
+"""Irregular words that end longer ones, too: "bookshelf", "policeman", "minibus"."""
+
+REGULAR_ALL_THE_SAME = frozenset("human german roman ottoman caiman shaman mongoose".split())
+"""Words that only look like one of the endings."""
 
 KNOWN = """
     object thing item cube ball can cone mug bottle mannequin bicycle car motorcycle airplane
     train truck boat light hydrant sign meter bench bird cat dog horse cow elephant bear zebra
     giraffe backpack umbrella handbag tie suitcase frisbee ski snowboard kite bat glove
-    skateboard surfboard racket glass cup fork spoon bowl banana apple sandwich orange broccoli
+    skateboard surfboard racket glass cup fork spoon bowl banana apple sandwich orange
     carrot pizza donut cake chair couch plant bed table toilet laptop remote keyboard phone
     microwave oven toaster sink refrigerator book clock vase dryer toothbrush box face hand
-    building painting ring string ceiling wing shed sled seed weed key door window wheel tool
-    part pallet cart robot helmet shoe shirt bag battery brush
+    building painting drawing ring earring string spring railing swing ceiling wing shed sled
+    seed weed moped key door window wheel tool part pallet cart robot helmet shoe shirt bag
+    battery brush screwdriver hammer wrench drill cable plug socket button switch camera screen
+    monitor lamp pen pencil eraser ruler marker notebook paper plate pan pot lid jar basket bin
+    crate cross compass
 """.split()
 """Nouns whose plural the rules spell right; they are singular again where the plural is said."""
+
+_EVERYTHING = {
+    **dict.fromkeys(("all", "all of them", "everything", "anything", "something"), "objects"),
+    **dict.fromkeys(("everyone", "everybody", "anyone", "anybody", "someone"), "people"),
+}
 
 _APART = frozenset(
     """
@@ -54,22 +86,34 @@ _APART = frozenset(
     among and around as at before behind below beneath beside besides between beyond but by down
     for from in inside into like near of off on onto or out outside over past per than through
     to toward towards under until up upon which who whose with within without is are has have being
+    something anything everything someone anyone everyone
     """.split()
 )
 """Words that make a phrase of which the last word need not be the noun."""
 
-_ARTICLE = re.compile(r"(?:the|a|an)\s", re.IGNORECASE)
-_ALL = re.compile(r"all\s+(?:of\s+)?(?:the\s+)?(?=\S)", re.IGNORECASE)
+_ALL = re.compile(
+    r"^(?:(?:all|any|some)(?: of)?(?: the)?|each|every|an?) (?!(?:of|in|on)\b)", re.IGNORECASE
+)
+_THE = re.compile("^the ", re.IGNORECASE)
+_STOPS = " .,;:!?"
 
 
-def without_all(words: str) -> str:
-    """ "all mugs", "all the mugs" -> "mugs": the wording says "all" by itself."""
-    return _ALL.sub("", words, count=1) if _ALL.match(words) else words
+def asked_kind(words: str) -> str:
+    """What is asked for, without words that say "all": "all the mugs", "a mug" -> "mugs", "mug".
+
+    The wording says "all" by itself, and a thing of a kind is found among all of them. A noun that
+    is sure is spelt in lower case, as the models know it: "Red Mug" -> "red mug".
+    """
+    bare = _without_all(words)
+    last = bare.rpartition(" ")[2].lower()
+    sure = last in _PLURAL or last in _SINGULAR
+    capitals = bare in (bare.title(), bare.upper(), bare.capitalize())
+    return bare.lower() if sure and capitals and bare.replace(" ", "").isalpha() else bare
 
 
 def is_one(words: str) -> bool:
-    """Whether one thing is asked for: an article stands in front."""
-    return _ARTICLE.match(words) is not None
+    """Whether one certain thing is asked for: "the" stands in front."""
+    return _THE.match(words) is not None
 
 
 def plural(noun: str) -> str:
@@ -78,27 +122,40 @@ def plural(noun: str) -> str:
     What is or may be plural, and whatever is no plain noun phrase, stays as it is.
     """
     head, space, last = noun.rpartition(" ")
-    if not _plain(head.lower().split(), last):
+    if not _is_plain(head.lower().split(), last):
         return noun
     return head + space + _plural_word(last)
 
 
 def singular(noun: str) -> str:
-    """The singular of a plural whose singular is sure: "red mugs" -> "red mug"; else unchanged."""
+    """One of what is asked for, where that is sure: "all red mugs" -> "red mug"; else as asked."""
+    noun = _without_all(noun)
+    if noun.rpartition(" ")[2].lower() in _SINGULAR:
+        noun = asked_kind(noun)
     head, space, last = noun.rpartition(" ")
+    if not _is_plain(head.lower().split(), last):
+        return noun
     return head + space + _SINGULAR.get(last, last)
 
 
-def _plain(before: list[str], last: str) -> bool:
+def _without_all(words: str) -> str:
+    words = " ".join(words.split())
+    words = _EVERYTHING.get(words.lower(), words.rstrip(_STOPS) or words)
+    bare = _ALL.sub("", words)
+    if _THE.match(bare) and bare.rpartition(" ")[2].lower() in _SINGULAR:  # "the mugs"
+        bare = _THE.sub("", bare)
+    return bare
+
+
+def _is_plain(before: list[str], last: str) -> bool:
     """Whether the last word is the noun of the phrase, in English and spelt in lower case."""
-    if not re.fullmatch(r"[a-z]+", last) or any(word in _APART for word in before):
+    if not re.fullmatch(r"[a-z]{2,}", last) or any(word in _APART for word in before):
         return False
-    if any(_participle(word) for word in before[1:]):  # "mug painted blue", but "painted mug"
-        return False
-    return not before or not _participle(last)
+    # "mug painted blue" and "person wearing red", but "painted mug"
+    return not _is_participle(last) and not any(_is_participle(word) for word in before[1:])
 
 
-def _participle(word: str) -> bool:
+def _is_participle(word: str) -> bool:
     """Whether a word may be one: "wearing", "painted"."""
     return word not in KNOWN and (
         (word.endswith("ing") and len(word) > 5) or (word.endswith("ed") and len(word) > 4)
@@ -108,16 +165,23 @@ def _participle(word: str) -> bool:
 def _plural_word(word: str) -> str:
     if word in IRREGULAR:
         return IRREGULAR[word]
-    if word in _SINGULAR or word in _APART or word.endswith(("men", "people")):
+    if word in _SINGULAR or word in _APART or word in AS_ONE or word in AS_MANY:
         return word
+    if word.endswith(("men", "people", "fish", "children", "feet", "teeth")):
+        return word
+    if word not in REGULAR_ALL_THE_SAME:
+        for ending in ENDINGS:
+            if word.endswith(ending):
+                return word.removesuffix(ending) + IRREGULAR[ending]
     if word.endswith(("ss", "x", "z", "ch", "sh")):
         return word + "es"
     if word.endswith("s"):  # plural already, or a word such as "scissors"
         return word
-    if word.endswith("y") and word[-2:-1] not in tuple("aeiou"):
+    if word.endswith("y") and word[-2] not in "aeiou":
         return word[:-1] + "ies"
     return word + "s"
 
 
 _SINGULAR: dict[str, str] = {many: one for one, many in IRREGULAR.items()}
 _SINGULAR.update({_plural_word(one): one for one in KNOWN})
+_PLURAL: dict[str, str] = {one: many for many, one in _SINGULAR.items()}

@@ -11,29 +11,34 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from sphinx_ros.prompt.denials import is_denial
+from sphinx_ros.prompt.labels import Tag, label_before, lost_tag
+from sphinx_ros.types import COCO_KEYPOINTS
+
 Span = tuple[int, int]
 
-JOINTS_IN_A_LIST = 17  # SPHINX-X writes a person as a flat list of 2 x 17 numbers
+JOINTS = len(COCO_KEYPOINTS)
+"""SPHINX-X (arXiv 2402.05935) writes a person as a flat list of two numbers for each joint."""
+
+LOWEST, HIGHEST = -1.0, 2.0
+"""Numbers outside can't be fractions of the square."""
 
 _TOKEN = re.compile(r"<p>|</p>|\[[\[\s]*(?P<inside>[^\[\]]*)(?P<end>\]?)|\]")
 _NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)%?")
 _ROUND = re.compile(r"\([-+\d.,;\s%]*\)")
 _NUMERIC = "0123456789.,;+-% \t\n\r"
-_LEAD_IN = re.compile(r"^(?:and\s+)?(?:there\s+(?:is|are)\s+\w+\s+)?(?:and\s+)?", re.IGNORECASE)
-_NONE = re.compile(
-    r"\b(?:there\s+(?:is|are)\s+(?:no|not\s+any)|none\b|nothing\b|not\s+(?:visible|present|found))",
-    re.IGNORECASE,
-)
-LOWEST, HIGHEST = -1.0, 2.0  # numbers outside can't be fractions of the square
-LOOK_BACK = 80  # characters before a bracket that may hold its label
 
 
 @dataclass(frozen=True)
 class Item:
-    """One bracket: its label ("" if it has none), and its boxes and points as written.
+    """One bracket: what the model calls it, and its boxes and points as written.
 
-    boxes: (x1, y1, x2, y2), points: (x, y), in fractions of the padded square, corners in the
-    order written. span: the bracket's characters. box_spans, point_spans: those of each one.
+    Attributes:
+        label: its label, "" if it has none.
+        boxes, points: (x1, y1, x2, y2) and (x, y), in fractions of the padded square, corners in
+            the order written.
+        span: the bracket's characters. box_spans, point_spans: those of each one.
+        words: the model's words before a bracket that has no label, "" if there are none.
     """
 
     label: str
@@ -42,6 +47,7 @@ class Item:
     span: Span
     box_spans: tuple[Span, ...] = ()
     point_spans: tuple[Span, ...] = ()
+    words: str = ""
 
 
 @dataclass(frozen=True)
@@ -64,57 +70,73 @@ class Parsed:
 
 def parse(text: str) -> Parsed:
     """Any text -> its boxes and points. Never raises, linear in the length of the text."""
-    items: list[Item] = []
-    unread: list[tuple[int, str]] = []
-    label_start = label_span = None  # after the last "<p>"; of the last closed <p>..</p>
-    done = 0  # everything before is used up
+    reader = _Reader(text)
     for token in _TOKEN.finditer(text):
-        start, end = token.span()
         kind = token.group()
         if kind == "<p>":
-            label_start = end
+            reader.opened = token.end()
         elif kind == "</p>":
-            label_span = None if label_start is None else (label_start, start, end)
-            label_start = None
-        elif kind == "]":  # of an outer bracket, or its "[" is missing
-            lost = text[done:start]
-            tail = lost[len(lost.rstrip(_NUMERIC)) :].strip()
-            if _NUMBER.search(tail):
-                unread.append((start, tail + "]"))
-            done = end
+            reader.close_tag(*token.span())
+        elif kind == "]":
+            reader.close_outer(*token.span())
         else:
-            label = _label(text, label_span, start, done)
-            if not token.group("end"):
-                unread.append((start, text[start:end].rstrip()))
-            else:
-                item, bad = _read(token, label)
-                if item:
-                    items.append(item)
-                unread += [(start, part) for part in bad]
-            label_span, done = None, end
+            reader.bracket(token)
     for match in _ROUND.finditer(text):  # "(0.1,0.2,0.3,0.4)": not a form the model was taught
         if "." in match.group() and "," in match.group():
-            unread.append((match.start(), match.group()))
-    return Parsed(tuple(items), tuple(part for _, part in sorted(unread, key=lambda u: u[0])))
+            reader.unread.append((match.start(), match.group()))
+    unread = sorted(reader.unread, key=lambda part: part[0])
+    return Parsed(tuple(reader.items), tuple(part for _, part in unread))
 
 
-def _label(text: str, tagged: tuple[int, int, int] | None, start: int, done: int) -> str:
-    """The words in <p>..</p> right before a bracket, or the words the bracket is attached to."""
-    if tagged is not None and not text[tagged[2] : start].strip():
-        return " ".join(text[tagged[0] : tagged[1]].split())
-    before = text[max(done, start - LOOK_BACK) : start]
-    if tagged is not None or not before or not (before[-1].isalnum() or before[-1] in "\"'"):
-        return ""
-    phrase = re.split(r"[\",.:;!?\n>\]\[]", before.rstrip("\"'"))[-1].strip(" '")
-    return _LEAD_IN.sub("", phrase, count=1)
+class _Reader:
+    """What was read so far of a text whose tags and brackets come in order.
+
+    opened: position behind the last "<p>" that is still open. tag: the last closed one that no
+    bracket has used. used: everything before this position belongs to earlier brackets.
+    """
+
+    def __init__(self, text: str):
+        self.text = text
+        self.items: list[Item] = []
+        self.unread: list[tuple[int, str]] = []
+        self.opened: int | None = None
+        self.tag: Tag | None = None
+        self.used = 0
+
+    def close_tag(self, start: int, end: int) -> None:
+        if self.opened is None:
+            words = lost_tag(self.text, start, self.used)
+        else:
+            words = " ".join(self.text[self.opened : start].split())
+        self.tag, self.opened = Tag(words, end), None
+
+    def close_outer(self, start: int, end: int) -> None:
+        """A "]" of an outer bracket, or one whose "[" is missing."""
+        lost = self.text[self.used : start]
+        tail = lost[len(lost.rstrip(_NUMERIC)) :].strip()
+        if _NUMBER.search(tail):
+            self.unread.append((start, tail + "]"))
+        self.used = end
+
+    def bracket(self, token: re.Match) -> None:
+        start, end = token.span()
+        if token.group("end"):
+            label, words = label_before(self.text, start, self.used, self.tag)
+            item, bad = _read(token, label, words)
+            if item:
+                self.items.append(item)
+                self.opened = None  # a label holds no box
+            self.unread += [(start, part) for part in bad]
+        else:  # cut off
+            self.unread.append((start, token.group().rstrip()))
+        self.tag, self.used = None, end
 
 
-def _read(bracket: re.Match, label: str) -> tuple[Item | None, list[str]]:
+def _read(bracket: re.Match, label: str, words: str) -> tuple[Item | None, list[str]]:
     """A closed bracket -> its item (None if nothing can be read) and its unreadable parts."""
     boxes, box_spans, points, point_spans, bad = [], [], [], [], []
     at = bracket.start("inside")
-    parts = bracket.group("inside").split(";")
-    for part in parts:
+    for part in bracket.group("inside").split(";"):
         span = (at, at + len(part))
         at += len(part) + 1
         if not part.strip():
@@ -123,7 +145,7 @@ def _read(bracket: re.Match, label: str) -> tuple[Item | None, list[str]]:
         if len(values) == 4:
             boxes.append(tuple(values))
             box_spans.append(span)
-        elif len(values) in (2, 2 * JOINTS_IN_A_LIST):
+        elif len(values) in (2, 2 * JOINTS):
             pairs = list(zip(values[::2], values[1::2], strict=True))
             points += pairs
             point_spans += _pair_spans(bracket.string, span, len(pairs))
@@ -131,10 +153,8 @@ def _read(bracket: re.Match, label: str) -> tuple[Item | None, list[str]]:
             bad.append(f"[{part.strip()}]")
     if not boxes and not points:
         return None, bad or [bracket.group().strip()]
-    item = Item(
-        label, tuple(boxes), tuple(points), bracket.span(), tuple(box_spans), tuple(point_spans)
-    )
-    return item, bad
+    spans = (bracket.span(), tuple(box_spans), tuple(point_spans))
+    return Item(label, tuple(boxes), tuple(points), *spans, words), bad
 
 
 def _pair_spans(text: str, span: Span, pairs: int) -> list[Span]:
@@ -166,5 +186,11 @@ def _numbers(part: str) -> list[float]:
 
 
 def denies(text: str) -> bool:
-    """Does the model say that there is no such thing ("There is no mug in the image.")?"""
-    return _NONE.search(text) is not None
+    """Does the model say that there is no such thing ("There is no mug in the image.")?
+
+    A text with boxes, points or anything that looks like them denies nothing, whatever its words.
+    """
+    parsed = parse(text)
+    if parsed.items or any(_NUMBER.search(part) for part in parsed.unread):
+        return False
+    return is_denial(text)

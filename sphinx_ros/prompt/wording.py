@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 
 from sphinx_ros.errors import BadRequest
-from sphinx_ros.prompt.english import is_one, plural, without_all
+from sphinx_ros.prompt.english import asked_kind, is_one, plural
 from sphinx_ros.tasks import Takes, Task
 
 EVERYTHING = "objects"
@@ -23,9 +23,9 @@ def question(
 
     Args:
         task: what is asked for, also by its name.
-        text: GROUND: the expression; DETECT: what to look for, singular or plural ("" means
-            "objects"; with an article, "the" or "a", one thing is asked for); ASK: the question,
-            as it is.
+        text: GROUND: the expression; DETECT: what to look for ("" means "objects"): "mug", "mugs",
+            "a mug" and "all mugs" are all mugs, "the tallest building" is one thing; ASK: the
+            question, as it is.
         box: DESCRIBE and POSE: the region as (x0, y0, x1, y1) in fractions of the padded square.
         decimals: digits of the region's numbers. The published models read two as well as three.
 
@@ -38,10 +38,10 @@ def question(
         raise BadRequest(f"task {task.value} got an empty text: say what to look for or to answer")
     if row.takes is Takes.BOX and box is None:
         raise BadRequest(f"task {task.value} got no region: pass box=(x0, y0, x1, y1)")
-    if "{text}." in row.wording or row.takes is Takes.KIND:  # the wording brings its own stop
+    if "{text}." in row.wording:  # the wording brings its own stop
         text = text.rstrip(". ") or text
     if row.takes is Takes.KIND:
-        text = without_all(text or EVERYTHING)
+        text = asked_kind(text or EVERYTHING)
         wording = row.other_wording if is_one(text) else row.wording
         return wording.format(text=text, kinds=plural(text))
     if row.takes is Takes.MAYBE_BOX and box is None:
