@@ -56,7 +56,7 @@ def test_true_answers_score_full_marks():
     assert all(table[f"{group}.n"] > 10 for group in ("refer", "detect", "pose", "qa"))
 
 
-@pytest.mark.parametrize("answer", ["", "no", "[0.1,0.1,0.1]", "<p>mug</p>", "[", "\x00"])
+@pytest.mark.parametrize("answer", ["", "maybe", "[0.1,0.1,0.1]", "<p>mug</p>", "[", "\x00"])
 def test_useless_answers_score_nothing(answer):
     rows = [s.score(turn, answer, seen) for turn, seen in asked(10) if turn.answer != answer]
     table = s.table(rows)

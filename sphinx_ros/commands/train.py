@@ -10,12 +10,13 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from sphinx_ros.commands.arguments import OK, Parser, number
 from sphinx_ros.errors import BadRequest
 from sphinx_ros.runtime.interrupts import load_torch
-from sphinx_ros.train.recipe import RENDER_SIZES, Schedule
+from sphinx_ros.train.recipe import RENDER_SIZES, Schedule, Sizes
 
 ABOUT = """Train the demonstration model from scratch, on the CPU, on simulated scenes.
 
@@ -80,7 +81,7 @@ def run(argv: Sequence[str]) -> int:
     return OK
 
 
-def start_renderer(folder: Path, shards: range, sizes):
+def start_renderer(folder: Path, shards: range, sizes: Sizes) -> BaseProcess | None:
     """A background process that renders what is missing; None where nothing is."""
     import multiprocessing
 
@@ -96,7 +97,7 @@ def start_renderer(folder: Path, shards: range, sizes):
     return process
 
 
-def keep_rendering(folder: Path, numbers: list[int], sizes, parent: int) -> None:
+def keep_rendering(folder: Path, numbers: list[int], sizes: Sizes, parent: int) -> None:
     """Render shard after shard, out of the way of training, as long as the parent lives."""
     from sphinx_ros.train.rendered import write_shard
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from sphinx_ros.commands.arguments import OK, Parser, number, size
 from sphinx_ros.commands.pictures import SUFFIXES, write_picture
 from sphinx_ros.errors import BadRequest
+from sphinx_ros.world.truth import SceneObject
 
 ABOUT = """Draw one scene of the simulated tabletop, the world of the demonstration model.
 
@@ -43,13 +44,13 @@ def run(argv: Sequence[str]) -> int:
     return OK
 
 
-def as_line(thing) -> str:
+def as_line(thing: SceneObject) -> str:
     """One object for people."""
     box = ",".join(f"{v:.0f}" for v in thing.box)
     return f"{thing.name}: box {box}, {thing.visible:.0%} visible, {thing.depth:.2f} m away"
 
 
-def as_json(thing) -> dict:
+def as_json(thing: SceneObject) -> dict:
     """One object for programs; the fields are those of ``sphinx_ros.world.truth.SceneObject``."""
     joints = thing.keypoints
     return {

@@ -11,8 +11,7 @@ import torch
 from sphinx_ros.engine.ending import Ending
 from sphinx_ros.engine.prefix import question_prefix
 from sphinx_ros.engine.rows import answer_rows
-from sphinx_ros.model.decoder import Cache
-from sphinx_ros.model.network import Network
+from sphinx_ros.model.network import KeyValues, Network
 from sphinx_ros.prompt.conversation import conversation
 from sphinx_ros.prompt.tokenizer import Tokenizer
 
@@ -29,7 +28,7 @@ class BatchAsker:
         self.prefix = question_prefix(tokenizer)
         self.start = network.config.image_words + len(self.prefix)
         self.ending = Ending(tokenizer.decode, tokenizer.eos_id)
-        self.cache: Cache | None = None
+        self.cache: KeyValues | None = None
 
     @torch.inference_mode()
     def look(self, pictures: torch.Tensor) -> None:

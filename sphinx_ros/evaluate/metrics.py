@@ -11,13 +11,18 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from sphinx_ros.image.letterbox import Letterbox
-from sphinx_ros.prompt.parse import denies, parse
+from sphinx_ros.prompt.parse import Parsed, denies, parse
 from sphinx_ros.prompt.results import to_detections, to_poses
 from sphinx_ros.tasks import Task
 from sphinx_ros.types import COCO_KEYPOINTS, iou
+from sphinx_ros.world.truth import Observation, SceneObject
+from sphinx_ros.world.turn import Turn
 
 SIZE_CLASSES = ((0.09, "small"), (0.17, "medium"), (np.inf, "large"))
 """Upper limits of a box's longer side as a share of the picture's longer side."""
+
+Labelled = tuple[str, Sequence[float]]
+"""A label and its box (x0, y0, x1, y1)."""
 
 QA_KINDS = ("count", "colour", "exist", "relation_yesno", "what_relation")
 PCK_SHARE = 0.1
@@ -30,7 +35,7 @@ def size_class(box: Sequence[float], width: int, height: int) -> str:
     return next(name for limit, name in SIZE_CLASSES if share < limit)
 
 
-def match(found: list[tuple[str, Sequence[float]]], true: list[tuple[str, Sequence[float]]]):
+def match(found: list[Labelled], true: list[Labelled]) -> tuple[int, int, int]:
     """(hits, false, missed) of labelled boxes: best pairs first, IoU >= 0.5, equal labels."""
     pairs = sorted(
         (
@@ -49,8 +54,8 @@ def match(found: list[tuple[str, Sequence[float]]], true: list[tuple[str, Sequen
     return len(used_t), len(found) - len(used_f), len(true) - len(used_t)
 
 
-def score(turn, text: str, observation) -> dict:
-    """One row for one question (a ``world.tasks.Turn``) and the model's answer."""
+def score(turn: Turn, text: str, observation: Observation) -> dict:
+    """One row for one question and the model's answer."""
     camera = observation.camera
     place = Letterbox.of(camera.width, camera.height)
     parsed = parse(text)
@@ -83,18 +88,20 @@ def score(turn, text: str, observation) -> dict:
     return row | {"group": group, "right": right}
 
 
-def score_pose(parsed, place: Letterbox, thing) -> dict:
-    """Per joint: labelled, labelled visible, and whether found within PCK_SHARE of the box."""
+def score_pose(parsed: Parsed, place: Letterbox, thing: SceneObject) -> dict:
+    """Per joint of a person: labelled, labelled visible, and found within PCK_SHARE of the box."""
+    assert thing.keypoints is not None
+    places, shown = thing.keypoints[:, :2], thing.keypoints[:, 2]
     poses, _ = to_poses(parsed, place, thing.box)
     limit = PCK_SHARE * max(thing.box[2] - thing.box[0], thing.box[3] - thing.box[1])
     near = np.zeros(len(COCO_KEYPOINTS), bool)
     if poses:
         read = np.array([(k.x, k.y) for k in poses[0].keypoints])
-        distance = np.linalg.norm(read - thing.keypoints[:, :2], axis=1)
+        distance = np.linalg.norm(read - places, axis=1)
         near = np.nan_to_num(distance, nan=np.inf) <= limit
     return {
-        "known": (thing.keypoints[:, 2] > 0).tolist(),
-        "visible": (thing.keypoints[:, 2] == 2).tolist(),
+        "known": (shown > 0).tolist(),
+        "visible": (shown == 2).tolist(),
         "near": near.tolist(),
     }
 
@@ -121,7 +128,7 @@ def table(rows: list[dict]) -> dict[str, float]:
 
     refer = [r for r in rows if r["group"] == "refer"]
 
-    def boxes(chosen):
+    def boxes(chosen: list[dict]) -> dict[str, float]:
         return {
             "acc50": mean(r["iou"] >= 0.5 for r in chosen),
             "miou": mean(r["iou"] for r in chosen),

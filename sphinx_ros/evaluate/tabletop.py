@@ -9,13 +9,19 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sphinx_ros.evaluate.metrics import score, table
 from sphinx_ros.runtime.files import write_text
 from sphinx_ros.runtime.progress import Progress
+from sphinx_ros.world.truth import Observation
+
+if TYPE_CHECKING:
+    from sphinx_ros.evaluate.asker import BatchAsker
 
 SIZES = ((640, 480), (640, 360), (480, 640))
 """Width and height of the pictures, in turn."""
@@ -37,7 +43,7 @@ BARS = {
 }  # fmt: skip
 """What the demonstration model is asked to reach."""
 
-_worker: dict = {}
+_worker: dict[str, Any] = {}
 
 
 def _start(checkpoint: str, threads: int, quantise: str | None) -> None:
@@ -52,7 +58,7 @@ def _start(checkpoint: str, threads: int, quantise: str | None) -> None:
     _worker.update(asker=BatchAsker(model, tokenizer), size=config.image_size, worlds={})
 
 
-def _observe(index: int, seed: int, people_only: bool):
+def _observe(index: int, seed: int, people_only: bool) -> Observation | None:
     """The index-th held-out scene, or None where it has nobody and people are wanted."""
     from sphinx_ros.world.scenes import World, compose
 
@@ -66,10 +72,16 @@ def _observe(index: int, seed: int, people_only: bool):
     return worlds[size].observe(number)
 
 
-def ask_scenes(asker, scenes: list, image_size: int, seed: int, per_scene=PER_SCENE) -> list[dict]:
+def ask_scenes(
+    asker: BatchAsker,
+    scenes: list[Observation],
+    image_size: int,
+    seed: int,
+    per_scene: Mapping[str, float] = PER_SCENE,
+) -> list[dict]:
     """Rows (see :mod:`sphinx_ros.evaluate.metrics`) of some scenes, looked at all at once.
 
-    asker: a BatchAsker. image_size: of its model's config. seed: draws the questions.
+    image_size: of its model's config. seed: draws the questions.
     """
     import torch
 
@@ -96,7 +108,7 @@ def ask_scenes(asker, scenes: list, image_size: int, seed: int, per_scene=PER_SC
     return rows
 
 
-def _score_batch(job) -> list[dict]:
+def _score_batch(job: tuple[range, int, bool]) -> list[dict]:
     """Rows of the scenes with some indices: render and ask."""
     indices, seed, people_only = job
     scenes = [s for i in indices if (s := _observe(i, seed, people_only)) is not None]
@@ -166,7 +178,7 @@ def report(scores: dict[str, float]) -> str:
     return "\n".join(lines)
 
 
-def write(scores: dict[str, float], path: str | Path, **about) -> None:
+def write(scores: dict[str, float], path: str | Path, **about: Any) -> None:
     """Scores as JSON, with what was measured beside them; NaN becomes null."""
     plain = {k: (None if isinstance(v, float) and math.isnan(v) else v) for k, v in scores.items()}
     write_text(path, json.dumps(about | plain, indent=1) + "\n")

@@ -37,6 +37,9 @@ from sphinx_ros.world.turn import Turn
 FINER = 2
 """Cells of the fine grid per patch and side: the ConvNeXt's last but one stage has these."""
 
+TARGETS = ("kind", "colour", "size", "box", "joints", "anchor", "fine_kind", "fine_colour")
+"""Fields of a `Batch`, in the order of patch_targets, anchor_shares and cell_targets."""
+
 
 @dataclass
 class Batch:
@@ -190,10 +193,16 @@ def batches(
         shares = [anchor_shares(row, own) for own, row in zip(owners, rows, strict=True)]
         fine = [cell_targets(row, FINER * grid) for row in rows]
         columns = (*zip(*targets, strict=True), shares, *zip(*fine, strict=True))
-        fields = [torch.from_numpy(np.stack(t)) for t in columns]
-        points = point_tensors([joint_points(row) for row in rows])
-        whose = torch.from_numpy(np.stack(owners)).flatten(1).long()
-        batch = Batch(picture_tensor(np.stack(pictures), rng), whose, *fields, points)
+        fields = {
+            name: torch.from_numpy(np.stack(column))
+            for name, column in zip(TARGETS, columns, strict=True)
+        }
+        batch = Batch(
+            pictures=picture_tensor(np.stack(pictures), rng),
+            owner=torch.from_numpy(np.stack(owners)).flatten(1).long(),
+            points=point_tensors([joint_points(row) for row in rows]),
+            **fields,
+        )
         if packer is not None:
             packed = [packer.row(row, own, rng) for row, own in zip(rows, owners, strict=True)]
             batch = replace(batch, **packed_fields(packed))

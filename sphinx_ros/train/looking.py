@@ -70,8 +70,10 @@ class Looks(NamedTuple):
     def of(rows: Sequence[Sequence[Look]]) -> Looks:
         """The targets of each row of a batch."""
         flat = [(b, k.at, k.thing, k.patch, k.head) for b, row in enumerate(rows) for k in row]
-        weights = torch.tensor([look.weight for row in rows for look in row])
-        return Looks(*torch.tensor(flat, dtype=torch.long).reshape(-1, 5).unbind(1), weights)
+        indices = torch.tensor(flat, dtype=torch.long).reshape(-1, 5)
+        row, column, thing, patch, head = indices.unbind(1)
+        weight = torch.tensor([look.weight for looks in rows for look in looks])
+        return Looks(row, column, thing, patch, head, weight)
 
 
 class Sight(NamedTuple):
@@ -178,7 +180,9 @@ class Gaze:
 
     def _joints(self, person: int, pieces: list[str]) -> list[Look]:
         """Coordinates of joints look at the patch with the joint."""
-        points = [(x, y) for x, y, v in self.truth.objects[person].keypoints if v > 0]
+        keypoints = self.truth.objects[person].keypoints
+        assert keypoints is not None
+        points = [(x, y) for x, y, v in keypoints if v > 0]
         out, numbers = [], 0
         for at, piece in enumerate(pieces):
             numbers += "0." in piece

@@ -7,6 +7,7 @@ the mixture of questions is :data:`sphinx_ros.world.exercises.TRAINING_MIX`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 VARIANT = "llama_ens_fine"
@@ -41,7 +42,10 @@ SIZES = {
 a side, the ConvNeXt 384; most of the capacity is in the ConvNeXt, because convolutions learn from
 far fewer pictures than transformers do."""
 
-RENDER_SIZES = ((512, 384), (512, 384), (512, 288), (384, 512))
+Sizes = Sequence[tuple[int, int]]
+"""Widths and heights of pictures, in turn."""
+
+RENDER_SIZES: Sizes = ((512, 384), (512, 384), (512, 288), (384, 512))
 """Width and height of training pictures, drawn with equal chance: 4:3 twice, 16:9, portrait."""
 
 TASK_WEIGHT = {

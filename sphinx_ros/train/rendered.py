@@ -1,4 +1,4 @@
-"""Seeds to shards of rendered scenes on disk. Knows the world, not the model.
+"""Seeds -> shards of rendered scenes on disk. Knows no model.
 
 A shard is a pickled list of observations, made and read on one machine only. Shards are written
 whole or not at all, by any number of processes.
@@ -12,13 +12,14 @@ from pathlib import Path
 
 from sphinx_ros.runtime.files import write_bytes
 from sphinx_ros.runtime.progress import Progress
+from sphinx_ros.train.recipe import Sizes
 from sphinx_ros.world.truth import Observation
 
 SHARD = 256
 """Scenes in a shard."""
 
 
-def write_shard(folder: Path, number: int, sizes) -> Path:
+def write_shard(folder: Path, number: int, sizes: Sizes) -> Path:
     """Render shard ``number`` (seeds number * SHARD ...) into ``folder``; its path comes back."""
     from sphinx_ros.world.scenes import World
 
@@ -51,7 +52,7 @@ def read_shard(path: Path) -> list[Observation]:
     return pickle.loads(path.read_bytes())
 
 
-def render(folder: str | os.PathLike, shards: range, sizes) -> None:
+def render(folder: str | os.PathLike, shards: range, sizes: Sizes) -> None:
     """Render the shards that are not there yet, and show progress."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)

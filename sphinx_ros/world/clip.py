@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from sphinx_ros.errors import BadRequest
 
@@ -49,7 +50,7 @@ def read_clip(path: str | Path = CLIP) -> Iterator[tuple[int, bytes, dict]]:
     with Reader(path) as reader:
         wanted = [c for c in reader.connections if c.topic.lstrip("/") == IMAGE_TOPIC]
         for connection, _, raw in reader.messages(connections=wanted):
-            message = types.deserialize_cdr(raw, connection.msgtype)
+            message: Any = types.deserialize_cdr(raw, connection.msgtype)
             stamp = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
             if stamp not in frames:
                 raise BadRequest(

@@ -16,7 +16,7 @@ from sphinx_ros.world.mannequin import SKIN, TROUSERS, Looks, build_person
 from sphinx_ros.world.poses import Pose
 from sphinx_ros.world.render import Canvas
 from sphinx_ros.world.scenes import SMALL_KINDS, paint
-from sphinx_ros.world.shapes import PALETTE, SPAN, build, dimensions
+from sphinx_ros.world.shapes import PALETTE, SPAN, Colour, build, dimensions
 from sphinx_ros.world.stage import Stage, Thing, measure, unfit
 from sphinx_ros.world.truth import COLOURS, SIZES, Observation
 from sphinx_ros.world.view import View
@@ -39,7 +39,7 @@ class _Mover:
     colour: str
     size: str
     span: float
-    rgb: tuple[float, float, float]
+    rgb: Colour
     x: float
     y: float
     sway: tuple[float, float]

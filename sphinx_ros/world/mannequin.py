@@ -12,7 +12,7 @@ import numpy as np
 
 from sphinx_ros.types import COCO_KEYPOINTS
 from sphinx_ros.world.poses import Pose
-from sphinx_ros.world.shapes import Part, about_z, limb
+from sphinx_ros.world.shapes import Colour, Part, about_z, limb
 
 # How deep a joint lies under the surface, in COCO order, as a share of the height; points of the
 # head lie on it.
@@ -89,10 +89,10 @@ def skeleton(pose: Pose) -> dict[str, np.ndarray]:
 class Looks:
     """Colours as (r, g, b) in 0..1; sleeves: whether the forearms are clothed."""
 
-    shirt: tuple[float, float, float]
-    skin: tuple[float, float, float] = SKIN[0]
-    trousers: tuple[float, float, float] = TROUSERS[0]
-    hair: tuple[float, float, float] = (0.2, 0.14, 0.1)
+    shirt: Colour
+    skin: Colour = SKIN[0]
+    trousers: Colour = TROUSERS[0]
+    hair: Colour = (0.2, 0.14, 0.1)
     sleeves: bool = True
 
 
@@ -174,7 +174,9 @@ def _limbs(w: dict, turn: np.ndarray, h: float, looks: Looks) -> list[Part]:
     return parts
 
 
-def build_person(pose: Pose, height: float, x: float, y: float, yaw: float, looks: Looks):
+def build_person(
+    pose: Pose, height: float, x: float, y: float, yaw: float, looks: Looks
+) -> tuple[list[Part], np.ndarray, np.ndarray, list[Part]]:
     """A mannequin whose lowest foot is on z = 0, above (x, y), turned by yaw radians.
 
     -> (parts, joints [17, 3] world metres in COCO order, centre [3], parts of the seat or []).

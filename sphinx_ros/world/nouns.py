@@ -6,7 +6,7 @@ A :class:`Layout` is an observation with the places and sizes that phrases compa
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -14,13 +14,15 @@ from sphinx_ros.image.letterbox import Letterbox
 from sphinx_ros.prompt.english import plural
 from sphinx_ros.world.truth import COLOURS, KINDS, Observation, SceneObject
 
+T = TypeVar("T")
+
 SHIRTS = ("person in {} shirt", "person in the {} shirt", "person in {}")
 PEOPLE = ("people in {} shirts", "people in {} shirt")
 TRIES = 24  # draws until a maker gives up
 VOWELS = tuple("aeiou")  # a word that begins with one takes "an"
 
 
-def pick(rng: np.random.Generator, items: Sequence):
+def pick(rng: np.random.Generator, items: Sequence[T]) -> T:
     """One of the items, all equally likely."""
     return items[int(rng.integers(len(items)))]
 

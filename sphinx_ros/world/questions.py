@@ -76,16 +76,16 @@ def colour(layout: Layout, rng: np.random.Generator) -> Turn | None:
 
 def exist(layout: Layout, rng: np.random.Generator) -> Turn | None:
     """Is there such a thing? Half yes, half no; a no often shares kind or colour with a thing."""
-    true = rng.random() < 0.5
-    if true and not len(layout):
-        return None
-    if true:
+    if rng.random() < 0.5:
+        if not len(layout):
+            return None
         thing = pick(rng, layout.things)
         noun = Noun(thing.kind, thing.colour if rng.random() < 0.6 else "")
     else:
-        noun = absent(layout, rng)
-        if noun is None:
+        missing = absent(layout, rng)
+        if missing is None:
             return None
+        noun = missing
     found = layout.all_of(noun)
     words = pick(rng, EXIST_WORDINGS).format(article(noun.text(rng)))
     return _ask("exist", words, "yes" if found else "no", target_of(layout, found))

@@ -10,6 +10,7 @@ import json
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -44,7 +45,7 @@ def frame_truth(observation: Observation, stamp: int) -> dict:
     return {"stamp": stamp, "objects": objects}
 
 
-def _messages(types, observation: Observation, stamp: int, quality: int):
+def _messages(types: Any, observation: Observation, stamp: int, quality: int) -> tuple[Any, Any]:
     """(CompressedImage, CameraInfo) for one observation."""
     kinds = types.types
     time = kinds["builtin_interfaces/msg/Time"](sec=stamp // 10**9, nanosec=stamp % 10**9)
@@ -59,7 +60,7 @@ def _messages(types, observation: Observation, stamp: int, quality: int):
     return image, _camera_info(kinds, header, observation.camera)
 
 
-def _camera_info(kinds, header, camera: Camera):
+def _camera_info(kinds: Any, header: Any, camera: Camera) -> Any:
     """CameraInfo; its pixel centres are whole numbers, half a pixel from ours."""
     fx, fy, cx, cy = camera.fx, camera.fy, camera.cx - 0.5, camera.cy - 0.5
     roi = kinds["sensor_msgs/msg/RegionOfInterest"](
@@ -96,7 +97,8 @@ def record(
     path = Path(path)
     types = get_typestore(Stores.LATEST)
     world = LiveWorld(seed, width, height)
-    frames, camera = [], None
+    camera = world.stage(0.0).view.camera
+    frames = []
     with tempfile.TemporaryDirectory() as folder:
         bag = Path(folder) / "bag"
         with Writer(bag, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
@@ -109,7 +111,6 @@ def record(
             for i in range(round(seconds * rate)):
                 stamp = START_NS + round(i * 1e9 / rate)
                 seen = world.observe(i / rate)
-                camera = seen.camera
                 image, info = _messages(types, seen, stamp, quality)
                 for line, message in ((image_line, image), (info_line, info)):
                     writer.write(line, stamp, types.serialize_cdr(message, line.msgtype))

@@ -107,10 +107,10 @@ def pose(layout: Layout, rng: np.random.Generator) -> Turn | None:
     if not people:
         return None
     index = pick(rng, people)
+    keypoints = layout.things[index].keypoints
+    assert keypoints is not None
     joints = []
-    for name, (x, y, visibility) in zip(
-        COCO_KEYPOINTS, layout.things[index].keypoints, strict=True
-    ):
+    for name, (x, y, visibility) in zip(COCO_KEYPOINTS, keypoints, strict=True):
         if visibility > 0:
             u, v = layout.place.to_square(float(x), float(y))
             joints.append(f"<p>{name}</p>[{format_number(u, 2)},{format_number(v, 2)}]")

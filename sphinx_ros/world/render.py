@@ -11,6 +11,7 @@ import contextlib
 import importlib
 import os
 import sys
+from collections.abc import Sequence
 from functools import cache
 from types import ModuleType
 from typing import Any
@@ -57,7 +58,9 @@ def _mujoco() -> ModuleType:
     return importlib.import_module("mujoco")
 
 
-def _revolve(profile, slices: int = 28) -> tuple[np.ndarray, np.ndarray]:
+def _revolve(
+    profile: Sequence[tuple[float, float]], slices: int = 28
+) -> tuple[np.ndarray, np.ndarray]:
     """An outline (radius, height) turned about z -> (vertices [n, 3], triangles [m, 3])."""
     angle = np.arange(slices) * 2 * np.pi / slices
     rings = [
@@ -234,5 +237,5 @@ class Canvas:
         self._gl.free()
         self._gl = None
 
-    def __del__(self):
+    def __del__(self) -> None:
         self.close()

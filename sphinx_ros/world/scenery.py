@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sphinx_ros.world.shapes import Part, about_z
+from sphinx_ros.world.shapes import Colour, Part, about_z
 
 MUTED = np.array(
     [
@@ -37,7 +37,7 @@ CLUTTER = np.array(
 )
 
 
-def _muted(rng: np.random.Generator) -> tuple[float, float, float]:
+def _muted(rng: np.random.Generator) -> Colour:
     colour = MUTED[rng.integers(len(MUTED))] * rng.uniform(0.85, 1.2)
     return tuple(float(c) for c in np.clip(colour, 0.34, 0.88))
 

@@ -13,19 +13,23 @@ from functools import lru_cache
 import numpy as np
 
 from sphinx_ros.errors import SphinxError
+from sphinx_ros.types import Box
 from sphinx_ros.world import scenery
 from sphinx_ros.world.mannequin import HAIR, SKIN, TROUSERS, Looks, build_person
 from sphinx_ros.world.poses import random_pose
 from sphinx_ros.world.render import Canvas
-from sphinx_ros.world.shapes import PALETTE, SPAN, build, dimensions
+from sphinx_ros.world.shapes import PALETTE, SPAN, Colour, build, dimensions
 from sphinx_ros.world.stage import Stage, Thing, measure, unfit, without
 from sphinx_ros.world.truth import COLOURS, KINDS, SIZES, Observation
 from sphinx_ros.world.view import View, bounds
 
+Placed = list[tuple[Thing, Box]]
+"""Things that stand already, each with its bounds in the picture."""
+
 SMALL_KINDS = tuple(k for k in KINDS if k != "person")
 
 
-def paint(rng: np.random.Generator, colour: str) -> tuple[float, float, float]:
+def paint(rng: np.random.Generator, colour: str) -> Colour:
     """A named colour, a little off."""
     return tuple(
         float(c)
@@ -43,7 +47,7 @@ def make_thing(
 
 
 def make_person(
-    rng: np.random.Generator, colour: str, height: float, x: float, y: float, eye
+    rng: np.random.Generator, colour: str, height: float, x: float, y: float, eye: np.ndarray
 ) -> Thing:
     """A mannequin at (x, y) that in three of four cases looks roughly towards `eye`."""
     yaw = float(np.arctan2(eye[1] - y, eye[0] - x))
@@ -84,7 +88,7 @@ def _view(rng: np.random.Generator, width: int, height: int, persons: int, crowd
 
 
 def _plausible(
-    view: View, placed, x: float, y: float, radius: float, height: float, person: bool
+    view: View, placed: Placed, x: float, y: float, radius: float, height: float, person: bool
 ) -> bool:
     """A cheap look before a thing is built: is there room, the right distance, inside?"""
     for other, _ in placed:
@@ -104,7 +108,7 @@ def _plausible(
     return wide * 0.4 < px < view.width - wide * 0.4 and high * 0.4 < py < view.height - high * 0.4
 
 
-def _fits(thing: Thing, placed: list[tuple[Thing, tuple]], view: View, overlap: float):
+def _fits(thing: Thing, placed: Placed, view: View, overlap: float) -> Box | None:
     """The thing's bounds when it may stand there, else None.
 
     overlap: share of the smaller of two bounding boxes that may coincide.
@@ -134,7 +138,9 @@ def _fits(thing: Thing, placed: list[tuple[Thing, tuple]], view: View, overlap: 
     return box
 
 
-def _spot(rng: np.random.Generator, view: View, placed, person: bool, crowded: bool):
+def _spot(
+    rng: np.random.Generator, view: View, placed: Placed, person: bool, crowded: bool
+) -> tuple[float, float]:
     """A pixel where the next thing might stand; in a crowd often beside another thing."""
     if crowded and placed and rng.random() < 0.6:
         x0, y0, x1, y1 = placed[rng.integers(len(placed))][1]
@@ -151,7 +157,7 @@ def _spot(rng: np.random.Generator, view: View, placed, person: bool, crowded: b
 def _place(
     rng: np.random.Generator,
     view: View,
-    placed,
+    placed: Placed,
     kind: str,
     colour: str,
     half: float,
@@ -196,7 +202,7 @@ def compose(seed: int | list[int], width: int, height: int) -> Stage:
     kinds = rng.choice(SMALL_KINDS, 2) if few else SMALL_KINDS
     colours = rng.choice(COLOURS, 3) if few else COLOURS
     wanted = ["person"] * persons + [str(rng.choice(kinds)) for _ in range(count)]
-    placed: list[tuple[Thing, tuple]] = []
+    placed: Placed = []
     for kind in wanted[:8]:
         _place(rng, view, placed, kind, str(rng.choice(colours)), half, crowded)
     background = scenery.table(rng, half, rng.uniform(0, np.pi))

@@ -150,7 +150,13 @@ class Stand:
         return self.foot + np.array([0.0, 0.0, 1.0]) * height
 
     def part(
-        self, shape: str, radius: float, high: float, at: np.ndarray, colour: Colour, shine=0.15
+        self,
+        shape: str,
+        radius: float,
+        high: float,
+        at: np.ndarray,
+        colour: Colour,
+        shine: float = 0.15,
     ) -> Part:
         """A solid as wide as ``radius`` and, as its shape counts, as ``high``."""
         return Part(shape, (radius, radius, high), at, self.turn, colour, shine=shine)

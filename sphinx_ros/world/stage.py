@@ -52,8 +52,10 @@ class Stage:
     view: View
 
 
-def _keypoints(thing: Thing, view: View, depth: np.ndarray) -> np.ndarray:
-    """[17, 3] (x px, y px, v) of a mannequin, v as in COCO (see SceneObject)."""
+def _keypoints(thing: Thing, view: View, depth: np.ndarray) -> np.ndarray | None:
+    """[17, 3] (x px, y px, v) of a mannequin, v as in COCO (see SceneObject); else None."""
+    if thing.joints is None:
+        return None
     flat = view.project(thing.joints)
     out = np.zeros((len(thing.joints), 3), np.float32)
     for i, (x, y, z) in enumerate(flat):
@@ -68,7 +70,7 @@ def _keypoints(thing: Thing, view: View, depth: np.ndarray) -> np.ndarray:
 _NINE = np.ones((3, 3), np.uint8)
 
 
-def _hidden_pixels(polygons, own: np.ndarray, solid: np.ndarray) -> int:
+def _hidden_pixels(polygons: list[np.ndarray], own: np.ndarray, solid: np.ndarray) -> int:
     """Pixels inside the outlines that something else solid covers.
 
     Outline and renderer disagree by up to a pixel at the rim, so a covered patch counts only
@@ -114,6 +116,7 @@ def measure(
             continue
         rows, columns = np.flatnonzero(own.any(1)), np.flatnonzero(own.any(0))
         box = (float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1))
+        x, y, z = (float(v) for v in view.to_optical(thing.centre))
         hidden = _hidden_pixels(thing.seen_outline(view), own, solid)
         objects.append(
             SceneObject(
@@ -123,8 +126,8 @@ def measure(
                 box,
                 count / (count + hidden),
                 float(np.median(distance[own])),
-                tuple(float(v) for v in view.to_optical(thing.centre)),
-                None if thing.joints is None else _keypoints(thing, view, distance),
+                (x, y, z),
+                _keypoints(thing, view, distance),
             )
         )
         kept.append(i)

@@ -30,7 +30,7 @@ def texture(style: str, seed: int) -> np.ndarray:
     y, x = np.mgrid[0:SIDE, 0:SIDE].astype(np.float32) / SIDE
     n = int(rng.integers(2, 5))
     fine = rng.random((SIDE, SIDE), dtype=np.float32)
-    tint = 1.0
+    tint: float | np.ndarray = 1.0
     if style == "plain":
         value = 0.95 + 0.03 * fine
     elif style == "noise":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from sphinx_ros.tasks import Task
 from sphinx_ros.world.nouns import Layout
@@ -27,7 +28,9 @@ class Turn:
     target: dict = field(default_factory=dict)
 
 
-def target_of(layout: Layout, indices: Sequence[int], labels: Sequence[str] = (), **more) -> dict:
+def target_of(
+    layout: Layout, indices: Sequence[int], labels: Sequence[str] = (), **more: Any
+) -> dict:
     """The target of a turn about these things."""
     boxes = [tuple(float(v) for v in layout.things[i].box) for i in indices]
     return {"objects": list(indices), "boxes": boxes, "labels": list(labels), **more}

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numpy.typing import ArrayLike
 
 from sphinx_ros.world.shapes import Part, hulls
 from sphinx_ros.world.truth import Camera
@@ -25,7 +26,14 @@ class View:
     height: int
 
     @staticmethod
-    def looking(eye, target, fovy: float, width: int, height: int, roll: float = 0.0) -> View:
+    def looking(
+        eye: ArrayLike,
+        target: ArrayLike,
+        fovy: float,
+        width: int,
+        height: int,
+        roll: float = 0.0,
+    ) -> View:
         """A camera at eye that looks at target, rolled by `roll` radians about its axis."""
         eye = np.asarray(eye, float)
         forward = np.asarray(target, float) - eye
