@@ -6,7 +6,6 @@ One caller at a time: threads take turns. Knows no task, no box and no ROS.
 from __future__ import annotations
 
 import functools
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -20,10 +19,10 @@ from sphinx_ros.engine.rows import answer_rows
 from sphinx_ros.engine.sampling import Generated
 from sphinx_ros.engine.watch import Watch
 from sphinx_ros.errors import BadRequest
-from sphinx_ros.model.decoder import Cache
-from sphinx_ros.model.network import Network
+from sphinx_ros.model.network import KeyValues, Network
 from sphinx_ros.prompt.conversation import conversation
 from sphinx_ros.prompt.tokenizer import Tokenizer
+from sphinx_ros.runtime.forks import OwnLock
 from sphinx_ros.runtime.memory import memory_named
 
 ROOM = 768
@@ -43,7 +42,7 @@ class Prefix:
 
     ids: list[int]
     image: Tensor
-    cache: Cache
+    cache: KeyValues
     encode_ms: float
     prefill_ms: float
     kept: int = field(init=False)
@@ -57,7 +56,7 @@ class Engine:
 
     def __init__(self, network: Network, tokenizer: Tokenizer):
         self.network, self.tokenizer = network, tokenizer
-        self.lock = threading.RLock()
+        self.lock = OwnLock()
         self.ending = Ending(tokenizer.decode, tokenizer.eos_id)
         self.prefix_ids = question_prefix(tokenizer)
 
@@ -148,7 +147,7 @@ class Engine:
             prefix.kept = len(prefix.ids)
 
     @torch.inference_mode()
-    def _filled(self, ids: Sequence[int], image: Tensor, length: int) -> Cache:
+    def _filled(self, ids: Sequence[int], image: Tensor, length: int) -> KeyValues:
         """A cache of so many positions that holds the ids and the picture."""
         cache = self.network.new_cache(1, length)
         tokens = torch.tensor([list(ids)], device=self.network.device)

@@ -20,8 +20,7 @@ from sphinx_ros.engine.sampling import (
     chosen_probability,
 )
 from sphinx_ros.errors import BadRequest
-from sphinx_ros.model.decoder import Cache
-from sphinx_ros.model.network import Network
+from sphinx_ros.model.network import KeyValues, Network
 
 
 class _Row:
@@ -59,7 +58,7 @@ class _Row:
 @torch.inference_mode()
 def answer_rows(
     network: Network,
-    cache: Cache,
+    cache: KeyValues,
     start: int,
     prompts: Sequence[Sequence[int]],
     ending: Ending,

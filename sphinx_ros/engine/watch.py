@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from contextlib import contextmanager
 from sphinx_ros.engine.ending import Ending
 from sphinx_ros.errors import Cancelled, SphinxError, TimedOut
 from sphinx_ros.prompt.checks import checked_seconds
+from sphinx_ros.runtime.forks import OwnLock
 
 
 class Deadline:
@@ -49,7 +49,7 @@ class Watch:
         self._why: type[SphinxError] | None = None
 
     @contextmanager
-    def turn(self, lock: threading.RLock) -> Iterator[None]:
+    def turn(self, lock: OwnLock) -> Iterator[None]:
         """Hold the lock of a network that others use too; waiting counts towards the limit."""
         left = self._deadline.left()
         if not lock.acquire(timeout=-1 if left is None else left):

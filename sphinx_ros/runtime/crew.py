@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing import Pipe, spawn
 from multiprocessing.connection import Connection, wait
-from typing import Any
+from typing import Any, cast
 
 from sphinx_ros.errors import SphinxError, Status
 
@@ -130,9 +130,10 @@ class Crew:
                 line.send_bytes(payload)
         while self.loss is None:
             for ready in wait(list(lines)):
-                number = lines[ready]  # type: ignore[index]
+                line = cast("Connection", ready)
+                number = lines[line]
                 try:
-                    said = ready.recv()  # type: ignore[union-attr]
+                    said = line.recv()
                 except (EOFError, OSError):
                     self.end(self._why(number))
                     return

@@ -7,19 +7,18 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import os
-import threading
 import weakref
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
 
-from sphinx_ros.errors import BadRequest, SphinxError, Status
+from sphinx_ros.errors import BadRequest
 from sphinx_ros.model.config import ModelConfig
 from sphinx_ros.model.ranks import Apart
 from sphinx_ros.runtime.crew import REMEDY, Crew, Loss
+from sphinx_ros.runtime.forks import OwnLock
 from sphinx_ros.runtime.interrupts import held_back
 from sphinx_ros.runtime.memory import memory_error, out_of_memory
 from sphinx_ros.runtime.orders import END, REFUSALS, Channel, Kept, Order, Part
@@ -49,11 +48,11 @@ class Leader:
     def __init__(self, part: Part, channel: Channel, crew: Crew):
         """part: this process's. channel: to the others. crew: those that this one started."""
         self._part, self._channel, self._crew = part, channel, crew
-        self._numbers, self._forgotten = itertools.count(), []
-        self._lock, self._process = threading.RLock(), os.getpid()
+        self._numbers, self._lock = itertools.count(), OwnLock()
+        self._forgotten: list[int] = []
         self._dismissal = weakref.finalize(self, _dismiss, channel, crew, self._lock)
 
-    def __getattr__(self, name: str):
+    def __getattr__(self, name: str) -> NoReturn:
         if name.startswith("__"):
             raise AttributeError(name)
         raise AttributeError(
@@ -137,12 +136,6 @@ class Leader:
             REFUSALS: the call can't be made so; the next one can.
             SphinxError: a process is lost, now or before, or this one is a forked child.
         """
-        if os.getpid() != self._process:
-            raise SphinxError(
-                f"process {self._process} shares this network with others, and this is its forked"
-                f" child {os.getpid()}: ask there, or load the checkpoint here",
-                status=Status.NOT_ACTIVE,
-            )
         with self._lock, self._in_step():
             if cache is not None:
                 if cache.owner() is not self:
@@ -197,7 +190,7 @@ def _forget(part: Part, forgotten: list[int], number: int) -> None:
     forgotten.append(number)
 
 
-def _dismiss(channel: Channel, crew: Crew, lock: threading.RLock) -> None:
+def _dismiss(channel: Channel, crew: Crew, lock: OwnLock) -> None:
     """Let the others end: torchrun's are told, those that this process started are ended."""
     if crew.is_own and crew.loss is None and not len(crew) and lock.acquire(timeout=1):
         with contextlib.suppress(Apart):

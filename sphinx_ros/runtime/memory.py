@@ -52,8 +52,8 @@ class memory_named:
 
     def __exit__(
         self, kind: type | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool:
+    ) -> None:
         if error is None or isinstance(error, SphinxError) or not out_of_memory(error):
-            return False
+            return
         free_memory()
         raise memory_error(self._doing, error) from error

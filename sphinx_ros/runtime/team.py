@@ -136,22 +136,22 @@ def join_torchrun(checkpoint: str | Path, load: Callable) -> tuple[Leader, Any, 
     store, rank, size = next(dist.rendezvous("env://", timeout=WAIT))
     if device.type == "cpu":
         torch.set_num_threads(share(os.cpu_count() or 1, size))
-    ranks, channel = join(rank, size, device, dist.PrefixStore("sphinx", store), WAIT)
-    made, failure = None, ""
+    store = dist.PrefixStore("sphinx", store)
+    ranks, channel = join(rank, size, device, store, WAIT)
+    said = [f"loaded_{other}" for other in range(size)]  # "" or what went wrong
     try:
-        made = load(checkpoint, device=device, ranks=ranks)
+        model, tokenizer, config = load(checkpoint, device=device, ranks=ranks)
+        store.set(said[rank], "")
     except Exception as error:
         if rank == 0:
             raise
-        failure = f"process {rank}: {type(error).__name__}: {error}"
+        store.set(said[rank], f"process {rank}: {type(error).__name__}: {error}")
+        sys.exit(0)  # the leader says it
     if rank:
-        store.set(f"sphinx_loaded_{rank}", failure)
-        if made is not None:
-            with contextlib.suppress(Apart):  # the leader has ended
-                Part(made[0], device).follow(channel)
+        with contextlib.suppress(Apart):  # the leader has ended
+            Part(model, device).follow(channel)
         sys.exit(0)
-    failures = [store.get(f"sphinx_loaded_{other}").decode() for other in range(1, size)]
+    failures = [store.get(key).decode() for key in said]
     if any(failures):
         raise SphinxError("; ".join(filter(None, failures)))
-    model, tokenizer, config = made
     return Leader(Part(model, device), channel, Crew([], [], lambda: None)), tokenizer, config
