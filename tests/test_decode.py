@@ -2,6 +2,7 @@
 
 import array
 import struct
+import zlib
 
 import cv2
 import numpy as np
@@ -255,15 +256,28 @@ def test_exif_orientation_is_left_alone():
     assert decode_compressed(turned).shape == (48, 64, 3)
 
 
+def chunk(kind, content):
+    """A chunk of a PNG file."""
+    checksum = zlib.crc32(kind + content)
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)
+
+
+def png(width, height, rows, *, colour=2, depth=8, extra=b""):
+    """A PNG file; rows: what is compressed, a filter byte before each row. extra: chunks."""
+    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    parts = chunk(b"IHDR", header), extra, chunk(b"IDAT", zlib.compress(rows)), chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
 @pytest.mark.parametrize(
     "data, format, says",
     [
         (b"", "jpeg", "no data"),
         (b"GIF89a" + bytes(40), "gif", "neither JPEG nor PNG"),
-        (b"\xff\xd8" + bytes(40), "jpeg", "no picture size"),
+        (b"\xff\xd8" + bytes(40), "jpeg", "no marker"),
         (cv2.imencode(".jpg", BGR)[1].tobytes()[:-40], "jpeg", "cut off"),
-        (cv2.imencode(".png", BGR)[1].tobytes()[:60], "png", "not a readable"),
-        (b"\x89PNG\r\n\x1a\n" + bytes(8) + struct.pack(">II", 60000, 60000), "png", "limit"),
+        (cv2.imencode(".png", BGR)[1].tobytes()[:60], "png", "cut off"),
+        (png(60000, 60000, b""), "png", "limit"),
         (b"\0" * 12, "16UC1; compressedDepth png", "colour topic"),
     ],
 )

@@ -1,22 +1,22 @@
 """Camera bytes to RGB: the fields of an image message in, [H, W, 3] uint8 out.
 
-Knows numpy and OpenCV's colour conversions, no ROS type and no model. Every encoding that
-`sensor_msgs/image_encodings` names for colour, grey, Bayer and YUV pictures is read here, so that
-cv_bridge, which breaks with NumPy 2, is not needed.
+Knows no ROS type and no model. Every encoding that `sensor_msgs/image_encodings` names for colour,
+grey, Bayer and YUV pictures is read here, so that cv_bridge, which breaks with NumPy 2, is not
+needed.
 """
 
 from __future__ import annotations
 
 import re
-import struct
 
 import cv2
 import numpy as np
 
 from sphinx_ros.errors import BadImage
-
-MAX_PIXELS = 64_000_000
-"""Largest picture that is decoded unless the caller says otherwise, pixels."""
+from sphinx_ros.image import jpeg, png, yuv
+from sphinx_ros.image.buffers import as_bytes, by_rows, rows
+from sphinx_ros.image.jpeg_damage import check_undamaged
+from sphinx_ros.image.sizes import MAX_PIXELS, checked_size
 
 # name: (channels, numpy dtype of one sample, where red, green and blue stand in a pixel)
 _PACKED = {
@@ -44,25 +44,12 @@ _BAYER = {  # ROS names the upper left 2x2 of the sensor, OpenCV the 2x2 one row
     "bayer_gbrg": cv2.COLOR_BayerGR2RGB,
     "bayer_grbg": cv2.COLOR_BayerGB2RGB,
 }
-_YUV422 = {
-    "yuv422": cv2.COLOR_YUV2RGB_UYVY,
-    "uyvy": cv2.COLOR_YUV2RGB_UYVY,
-    "yuv422_yuy2": cv2.COLOR_YUV2RGB_YUY2,
-    "yuyv": cv2.COLOR_YUV2RGB_YUY2,
-}
-_YUV420 = {
-    "nv12": cv2.COLOR_YUV2RGB_NV12,
-    "nv21": cv2.COLOR_YUV2RGB_NV21,
-    "i420": cv2.COLOR_YUV2RGB_I420,
-}
 
 ENCODINGS = (
     *_PACKED,
     *_STRETCHED,
     *(f"{name}{bits}" for name in _BAYER for bits in (8, 16)),
-    *_YUV422,
-    *_YUV420,
-    "nv24",
+    *yuv.ENCODINGS,
 )
 """All that :func:`decode_image` reads; upper and lower case are the same."""
 
@@ -76,133 +63,135 @@ def decode_image(
     is_bigendian: bool = False,
     *,
     max_pixels: int = MAX_PIXELS,
+    bits: int = 0,
 ) -> np.ndarray:
     """RGB picture [height, width, 3] uint8 from the plain fields of a sensor_msgs/Image.
 
     data: bytes, bytearray, array.array or ndarray, row after row. step: bytes from one row to the
     next, padding included; 0 means no padding. is_bigendian: byte order of 16- and 32-bit samples.
-    YUV is read as BT.601 with video range, as cameras send it. 16-bit colour is scaled from
-    0..65535; 16UC1 and 32FC1 from the smallest to the largest valid value (not 0, not NaN, not
-    infinite) of the picture, the rest black.
+    bits: how many of a 16-bit sample's bits the camera fills, 8 to 16, so that the brightest value
+    is 2**bits - 1; 0 means all 16. It concerns mono16, Bayer and colour of 16 bits; see
+    :func:`filled_bits`. YUV is read as BT.601 with video range, as cameras send it. 16UC1 and
+    32FC1 are scaled from the smallest to the largest valid value (not 0, not NaN, not infinite) of
+    the picture, the rest black.
 
     For rgb8 and bgr8 the result is a view of `data`, padded rows and all: read it, don't write it.
-    Raises BadImage with the value, the limit and a remedy.
+
+    Raises:
+        BadImage: with the value, the limit and a remedy.
     """
-    buffer = _as_bytes(data)
-    _check_size(width, height, max_pixels)
+    buffer = as_bytes(data)
+    checked_size(width, height, max_pixels)
     name = encoding.strip().lower()
-    order = ">" if is_bigendian else "<"
-    if name in _PACKED:
-        channels, dtype, rgb = _PACKED[name]
-        pixels = _rows(buffer, width, height, channels, order + dtype, step, name)
-        return _eight_bits(_pick(pixels, rgb))
     if name in _STRETCHED:
-        pixels = _rows(buffer, width, height, 1, order + _STRETCHED[name], step, name)
-        return _grey(_stretch(pixels[:, :, 0]))
-    if name.startswith("bayer_") and name in ENCODINGS:
-        pattern, bits = name[:10], name[10:]
-        dtype = order + ("u1" if bits == "8" else "u2")
-        return _bayer(_rows(buffer, width, height, 1, dtype, step, name)[:, :, 0], pattern)
-    if name in _YUV422:
-        _check_even(width, 2, name)
-        pixels = _rows(buffer, width, height, 2, "u1", step, name)
-        return cv2.cvtColor(np.ascontiguousarray(pixels), _YUV422[name])
-    if name in _YUV420:
-        return _yuv420(buffer, width, height, step, name)
-    if name == "nv24":
-        return _nv24(buffer, width, height, step)
-    raise BadImage(
-        f"the encoding {encoding!r} is not known; it must be one of {', '.join(ENCODINGS)}: "
-        "set it in the camera's driver or convert the topic"
-    )
+        dtype = (">" if is_bigendian else "<") + _STRETCHED[name]
+        return _grey(_stretch(rows(buffer, width, height, 1, dtype, step, name)[:, :, 0]))
+    if name in yuv.ENCODINGS:
+        return yuv.yuv(buffer, width, height, step, name)
+    samples = _samples(buffer, width, height, name, step, is_bigendian)
+    if samples is None:
+        raise BadImage(
+            f"the encoding {encoding!r} is not known; it must be one of {', '.join(ENCODINGS)}: "
+            "set it in the camera's driver or convert the topic"
+        )
+    if name.startswith("bayer_"):
+        return _bayer(samples[:, :, 0], name[:10], bits)
+    return _pick(_eight_bits(samples, bits), _PACKED[name][2])
 
 
-def decode_compressed(data, format: str = "", *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+def decode_compressed(
+    data, format: str = "", *, max_pixels: int = MAX_PIXELS, bits: int = 0
+) -> np.ndarray:
     """RGB picture [H, W, 3] uint8 from the bytes of a JPEG or PNG file.
 
     format: the field of a sensor_msgs/CompressedImage, such as "jpeg" or
-    "rgb8; jpeg compressed bgr8"; the second half says in which order the writer gave its channels
-    to the compressor, the first what a single channel means (Bayer, 16 bits). An EXIF orientation
-    is not applied, so that pixels stay the camera's own. Raises BadImage.
+    "rgb8; jpeg compressed bgr8"; the first half says what a single channel means (Bayer, 16 bits),
+    the second, of a PNG, in which order its writer gave the channels to the compressor. A JPEG
+    says itself what is red. bits: see :func:`decode_image`. An EXIF orientation is not applied, so
+    that pixels stay the camera's own.
+
+    Raises:
+        BadImage: no JPEG or PNG, too large, cut off or damaged.
     """
-    buffer = _as_bytes(data)
+    buffer = as_bytes(data)
     original, _, stored = format.lower().partition(";")
     if "compresseddepth" in stored.replace(" ", ""):
         raise BadImage(
             f"the format {format!r} is a compressed depth picture; "
             "subscribe to the camera's colour topic"
         )
-    head = buffer[: 1 << 20].tobytes()
-    _check_size(*_stated_size(head, format), max_pixels)
-    if head.startswith(b"\xff\xd8") and buffer.tobytes().rfind(b"\xff\xd9") < 4:
-        raise BadImage(f"the JPEG of {buffer.size} bytes is cut off: it has no end marker")
-    picture = cv2.imdecode(buffer, cv2.IMREAD_UNCHANGED)
-    if picture is None:
-        raise BadImage(f"{buffer.size} bytes of format {format!r} are not a readable picture")
-    height, width = picture.shape[:2]
-    if picture.ndim == 2:
-        name = original.strip()
-        single = name.startswith("bayer_") or name in ("16uc1", "mono16", "mono8", "8uc1")
-        wanted = name if single else ("mono16" if picture.dtype == np.uint16 else "mono8")
-        if (picture.dtype == np.uint16) != wanted.endswith(("16", "16uc1")):
-            wanted = "mono16" if picture.dtype == np.uint16 else "mono8"
-        return decode_image(picture, width, height, wanted, max_pixels=max_pixels)
-    # cv2 gives what a conforming file holds as blue, green, red. A writer that handed its pixels
-    # over in red, green, blue order says "compressed rgb8".
-    rgb = (0, 1, 2) if re.search(r"compressed rgb", stored) else (2, 1, 0)
-    return _eight_bits(_pick(picture, rgb))
-
-
-def _as_bytes(data) -> np.ndarray:
-    """[N] uint8 view of whatever the picture came in. Raises BadImage when it is empty."""
-    if isinstance(data, np.ndarray):
-        buffer = np.ascontiguousarray(data).reshape(-1).view(np.uint8)
+    if buffer[:2].tobytes() == jpeg.START:
+        picture, rgb = _jpeg(buffer.tobytes(), max_pixels), (0, 1, 2)
+    elif buffer[:8].tobytes() == png.START:
+        picture = _png(buffer.tobytes(), max_pixels)
+        # OpenCV gives what a file holds as blue, green, red. ROS 1's image_transport handed PNGs
+        # over in red, green, blue order, and says "compressed rgb8".
+        rgb = (0, 1, 2) if re.search(r"compressed rgb", stored) else (2, 1, 0)
     else:
-        try:
-            buffer = np.frombuffer(data, np.uint8)
-        except (TypeError, ValueError) as error:
-            raise BadImage(f"image data of type {type(data).__name__}: {error}") from error
-    if buffer.size == 0:
-        raise BadImage("the picture has no data: look at the camera with `ros2 topic echo --once`")
-    return buffer
-
-
-def _check_size(width: int, height: int, max_pixels: int) -> None:
-    if width <= 0 or height <= 0:
-        raise BadImage(f"the picture is {width}x{height}; both sides must be at least 1 pixel")
-    if width * height > max_pixels:
         raise BadImage(
-            f"the picture has {width}x{height} = {width * height} pixels; the limit is "
-            f"{max_pixels}: let the camera send smaller ones or raise max_image_pixels"
+            f"compressed data with the format {format!r} is neither JPEG nor PNG: "
+            "set image_transport's format parameter to jpeg or png, or subscribe to the raw topic"
         )
+    if picture.ndim == 3:
+        return _pick(_eight_bits(picture, bits), rgb)
+    height, width = picture.shape
+    name = _single_channel(original.strip(), picture.dtype == np.uint16)
+    return decode_image(picture, width, height, name, max_pixels=max_pixels, bits=bits)
 
 
-def _check_even(value: int, divisor: int, name: str) -> None:
-    if value % divisor:
-        raise BadImage(f"{name} needs sides that are multiples of {divisor}, not {value}")
+def filled_bits(
+    data, width: int, height: int, encoding: str, step: int = 0, is_bigendian: bool = False
+) -> int:
+    """How many bits of its 16-bit samples a picture fills: those of its largest value.
+
+    10, 12 or 14 says that the camera has so many, and that ``bits`` of :func:`decode_image` should
+    be set: the picture is nearly black without. 0 for encodings that ``bits`` does not concern.
+
+    Raises:
+        BadImage: the fields don't fit together.
+    """
+    name = encoding.strip().lower()
+    samples = _samples(as_bytes(data), width, height, name, step, is_bigendian)
+    if samples is None or samples.dtype.itemsize == 1:
+        return 0
+    return int(samples[:, :, :3].max()).bit_length()
 
 
-def _rows(buffer, width, height, channels, dtype, step, name) -> np.ndarray:
-    """[height, width, channels] view of padded rows. Raises BadImage when they don't fit."""
-    sample = np.dtype(dtype).itemsize
-    tight = width * channels * sample
-    step = step or tight
-    if step < tight:
-        raise BadImage(
-            f"step is {step} bytes, but a row of {width} pixels in {name} has {tight}: "
-            "the camera's driver fills the field wrongly"
-        )
-    _check_bytes(buffer, step * (height - 1) + tight, f"{width}x{height} {name} with step {step}")
-    strides = (step, channels * sample, sample)
-    return np.ndarray((height, width, channels), dtype, buffer, 0, strides)
+def _samples(buffer, width, height, name, step, is_bigendian) -> np.ndarray | None:
+    """[height, width, channels] view of a packed or Bayer picture; None for other encodings."""
+    if name in _PACKED:
+        channels, dtype, _ = _PACKED[name]
+    elif name.startswith("bayer_") and name in ENCODINGS:
+        channels, dtype = 1, "u1" if name.endswith("8") else "u2"
+    else:
+        return None
+    order = ">" if is_bigendian else "<"
+    return rows(buffer, width, height, channels, order + dtype, step, name)
 
 
-def _check_bytes(buffer: np.ndarray, needed: int, what: str) -> None:
-    if buffer.size < needed:
-        raise BadImage(
-            f"{what} needs {needed} bytes, but the picture has {buffer.size}: "
-            "size, encoding or step is wrong"
-        )
+def _jpeg(data: bytes, max_pixels: int) -> np.ndarray:
+    """[H, W, 3] RGB or [H, W], uint8."""
+    file = jpeg.read_jpeg(data, max_pixels)
+    pixels = file.pixels()
+    check_undamaged(file, pixels)
+    return pixels
+
+
+def _png(data: bytes, max_pixels: int) -> np.ndarray:
+    """[H, W, 3 or 4] blue, green, red or [H, W], uint8 or uint16."""
+    file = png.read_png(data, max_pixels)
+    picture = cv2.imdecode(np.frombuffer(file.content, np.uint8), cv2.IMREAD_UNCHANGED)
+    if picture is None or picture.shape[:2] != (file.height, file.width):
+        raise BadImage(f"the PNG of {len(data)} bytes is not a readable picture: it is damaged")
+    return picture
+
+
+def _single_channel(original: str, deep: bool) -> str:
+    """The encoding of a file of one channel; the file's own depth decides."""
+    usual = "mono16" if deep else "mono8"
+    known = original.startswith("bayer_") or original in ("16uc1", "mono16", "mono8", "8uc1")
+    fits = original in ENCODINGS and deep == original.endswith(("16", "16uc1"))
+    return original if known and fits else usual
 
 
 def _pick(pixels: np.ndarray, rgb: tuple[int, int, int]) -> np.ndarray:
@@ -214,11 +203,19 @@ def _pick(pixels: np.ndarray, rgb: tuple[int, int, int]) -> np.ndarray:
     return np.repeat(pixels, 3, axis=2)
 
 
-def _eight_bits(pixels: np.ndarray) -> np.ndarray:
-    """0..65535 to 0..255, rounded; 8-bit pixels pass unchanged."""
+def _eight_bits(pixels: np.ndarray, bits: int) -> np.ndarray:
+    """0..2**bits - 1 to 0..255, rounded; 8-bit pixels pass unchanged."""
     if pixels.dtype.itemsize == 1:
         return pixels
-    return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    if bits != 0 and not 8 <= bits <= 16:
+        raise BadImage(f"{bits} bits of a sample; give 8 to 16, or 0 for all")
+    brightest = 2 ** (bits or 16) - 1
+
+    def scaled(part: np.ndarray) -> np.ndarray:
+        level = np.minimum(part.astype(np.uint32), brightest)
+        return (level * 255 + brightest // 2) // brightest
+
+    return by_rows(pixels, scaled)
 
 
 def _grey(grey: np.ndarray) -> np.ndarray:
@@ -232,69 +229,17 @@ def _stretch(values: np.ndarray) -> np.ndarray:
     if not valid.any():
         return np.zeros(values.shape, np.uint8)
     low, high = float(values[valid].min()), float(values[valid].max())
-    scaled = (np.where(valid, values, low) - low) / max(high - low, 1e-12) * 254 + 1
-    return np.where(valid, np.rint(scaled), 0).astype(np.uint8)
+
+    def scaled(part: np.ndarray) -> np.ndarray:
+        seen = np.isfinite(part) & (part != 0)
+        level = (np.where(seen, part, low) - low) / max(high - low, 1e-12) * 254 + 1
+        return np.where(seen, np.rint(level), 0)
+
+    return by_rows(values, scaled)
 
 
-def _bayer(mosaic: np.ndarray, pattern: str) -> np.ndarray:
+def _bayer(mosaic: np.ndarray, pattern: str, bits: int) -> np.ndarray:
     if min(mosaic.shape) < 2:
         raise BadImage(f"a Bayer picture of {mosaic.shape[1]}x{mosaic.shape[0]} has no 2x2 cell")
     native = np.ascontiguousarray(mosaic, mosaic.dtype.newbyteorder("="))
-    return _eight_bits(cv2.cvtColor(native, _BAYER[pattern]))
-
-
-def _yuv420(buffer, width, height, step, name) -> np.ndarray:
-    """A plane of brightness, then colour at half the resolution in both directions."""
-    _check_even(width, 2, name)
-    _check_even(height, 2, name)
-    step = step or width
-    if name != "i420":
-        # One more half of rows of the same length holds the colour pairs.
-        planes = _rows(buffer, width, height * 3 // 2, 1, "u1", step, name)
-        return cv2.cvtColor(np.ascontiguousarray(planes), _YUV420[name])
-    half_w, half_h, half_step = width // 2, height // 2, step // 2
-    needed = step * height + half_step * (2 * half_h - 1) + half_w
-    _check_bytes(buffer, needed, f"{width}x{height} {name} with step {step}")
-    luma = _rows(buffer, width, height, 1, "u1", step, name)
-    rest = buffer[step * height :]
-    blue = _rows(rest, half_w, half_h, 1, "u1", half_step, name)
-    red = _rows(rest[half_step * half_h :], half_w, half_h, 1, "u1", half_step, name)
-    packed = np.concatenate([np.ascontiguousarray(p).reshape(-1) for p in (luma, blue, red)])
-    return cv2.cvtColor(packed.reshape(height * 3 // 2, width), _YUV420[name])
-
-
-def _nv24(buffer, width, height, step) -> np.ndarray:
-    """A plane of brightness, then colour pairs at full resolution (rows of twice the step)."""
-    step = step or width
-    needed = step * (height + 2 * (height - 1)) + 2 * width
-    _check_bytes(buffer, needed, f"{width}x{height} nv24 with step {step}")
-    luma = _rows(buffer, width, height, 1, "u1", step, "nv24")[:, :, 0]
-    chroma = _rows(buffer[step * height :], width, height, 2, "u1", 2 * step, "nv24")
-    y = 1.164383 * np.maximum(luma.astype(np.float32) - 16, 0)
-    u, v = (chroma[:, :, i].astype(np.float32) - 128 for i in (0, 1))
-    rgb = np.stack([y + 1.596027 * v, y - 0.391762 * u - 0.812968 * v, y + 2.017232 * u], axis=2)
-    return np.clip(np.rint(rgb), 0, 255).astype(np.uint8)
-
-
-def _stated_size(head: bytes, format: str) -> tuple[int, int]:
-    """(width, height) from a JPEG's or PNG's header, read before anything is decompressed."""
-    if head.startswith(b"\x89PNG\r\n\x1a\n") and len(head) >= 24:
-        return struct.unpack(">II", head[16:24])
-    if head.startswith(b"\xff\xd8"):
-        at = 2
-        while at + 9 <= len(head):
-            if head[at] != 0xFF:
-                break
-            marker = head[at + 1]
-            if marker == 0xFF:  # fill byte
-                at += 1
-            elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # start of frame
-                height, width = struct.unpack(">HH", head[at + 5 : at + 9])
-                return width, height
-            else:
-                at += 2 + struct.unpack(">H", head[at + 2 : at + 4])[0]
-        raise BadImage("the JPEG's header holds no picture size: it is cut off or damaged")
-    raise BadImage(
-        f"compressed data with the format {format!r} is neither JPEG nor PNG: "
-        "set image_transport's format parameter to jpeg or png, or subscribe to the raw topic"
-    )
+    return _eight_bits(cv2.cvtColor(native, _BAYER[pattern]), bits)

@@ -65,11 +65,11 @@ class Letterbox:
         return (*self.to_source(x0, y0), *self.to_source(x1, y1))
 
 
-def pad_to_square(rgb: np.ndarray) -> np.ndarray:
-    """[H, W, 3] uint8 RGB -> [S, S, 3] uint8 RGB, S = max(H, W), border in :data:`PADDING`.
+def checked_picture(rgb: np.ndarray) -> np.ndarray:
+    """The array itself, if it is a picture.
 
     Raises:
-        BadImage: the array is not [H, W, 3] uint8 or holds no pixel.
+        BadImage: it is not [H, W, 3] uint8 or holds no pixel.
     """
     if not isinstance(rgb, np.ndarray):  # None is what OpenCV's imread gives for a missing file
         raise BadImage(f"the picture is {type(rgb).__name__}, need an array [H, W, 3] uint8 RGB")
@@ -78,7 +78,20 @@ def pad_to_square(rgb: np.ndarray) -> np.ndarray:
             f"picture array of shape {rgb.shape} and type {rgb.dtype}: need [H, W, 3] uint8 RGB; "
             "convert it first"
         )
-    height, width = rgb.shape[:2]
+    Letterbox.of(rgb.shape[1], rgb.shape[0])
+    return rgb
+
+
+def pad_to_square(rgb: np.ndarray) -> np.ndarray:
+    """[H, W, 3] uint8 RGB -> [S, S, 3] uint8 RGB, S = max(H, W), border in :data:`PADDING`.
+
+    Memory grows with S * S; :func:`sphinx_ros.image.shrink.shrunk_square` gives the square at the
+    model's size without that.
+
+    Raises:
+        BadImage: the array is not [H, W, 3] uint8 or holds no pixel.
+    """
+    height, width = checked_picture(rgb).shape[:2]
     place = Letterbox.of(width, height)
     if width == height:
         return np.ascontiguousarray(rgb)

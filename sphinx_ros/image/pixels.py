@@ -8,9 +8,8 @@ resize must be Pillow's: a bicubic resize of tensors moves the logits by 7e-2.
 from __future__ import annotations
 
 import numpy as np
-from PIL import Image
 
-from sphinx_ros.image.letterbox import pad_to_square
+from sphinx_ros.image.shrink import shrunk_square
 from sphinx_ros.model.config import CLIP_MEAN, CLIP_STD
 
 
@@ -27,8 +26,6 @@ def preprocess(rgb: np.ndarray, size: int) -> np.ndarray:
     Raises:
         BadImage: ``rgb`` is not a non-empty [H, W, 3] uint8 array.
     """
-    square = Image.fromarray(np.ascontiguousarray(pad_to_square(rgb)))
-    small = np.asarray(square.resize((size, size), Image.Resampling.BICUBIC))
-    scaled = small.astype(np.float32) / np.float32(255)
+    scaled = shrunk_square(rgb, size).astype(np.float32) / np.float32(255)
     mean, std = np.asarray(CLIP_MEAN, np.float32), np.asarray(CLIP_STD, np.float32)
     return np.ascontiguousarray(((scaled - mean) / std).transpose(2, 0, 1))

@@ -1,0 +1,24 @@
+"""How large a picture may be, for every door. Knows no format and no pixel."""
+
+from __future__ import annotations
+
+from sphinx_ros.errors import BadImage
+
+MAX_PIXELS = 64_000_000
+"""Largest picture that is decoded unless the caller says otherwise, pixels."""
+
+
+def checked_size(width: int, height: int, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+    """(width, height) in pixels, before anything is allocated for them.
+
+    Raises:
+        BadImage: a side is below one pixel, or there are more pixels than the limit.
+    """
+    if width <= 0 or height <= 0:
+        raise BadImage(f"the picture is {width}x{height}; both sides must be at least 1 pixel")
+    if width * height > max_pixels:
+        raise BadImage(
+            f"the picture has {width}x{height} = {width * height} pixels; the limit is "
+            f"{max_pixels}: let the camera send smaller ones or raise max_image_pixels"
+        )
+    return width, height
