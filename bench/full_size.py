@@ -64,8 +64,11 @@ def write_checkpoint(folder: Path, seed: int, params: dict, variant: str, pieces
 
     params: its ``config.json``; variant: ``llama_type``; pieces: size of the vocabulary.
     """
-    from sphinx_ros.checkpoint.layout import PREFIX, expected_keys
-    from sphinx_ros.checkpoint.writing import Entry, ReleasedShards, staged
+    from sphinx_ros.checkpoint.expected import expected_keys
+    from sphinx_ros.checkpoint.layout import PREFIX
+    from sphinx_ros.checkpoint.pth import Entry
+    from sphinx_ros.checkpoint.staging import staged
+    from sphinx_ros.checkpoint.writing import ReleasedShards
     from sphinx_ros.model.config import ModelConfig
 
     config = ModelConfig.from_json(params, variant, pieces)
@@ -77,10 +80,9 @@ def write_checkpoint(folder: Path, seed: int, params: dict, variant: str, pieces
     draw = torch.Generator().manual_seed(seed)
     with staged(folder) as partial:
         sink = ReleasedShards(partial, entries, 1, config.num_experts)
-        with Progress(sink.bytes, "writing", "B") as bar:
+        with sink, Progress(sink.bytes, "writing", "B") as bar:
             for entry in sink.order:
                 bar.advance(sink.write(entry.key, numbers(entry, draw)))
-        sink.close()
         write_tokenizer(partial / "tokenizer.model", pieces)
         (partial / "config.json").write_text(json.dumps(params, indent=2))
         (partial / "meta.json").write_text(json.dumps({"llama_type": variant}))

@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from goldens import TOKENIZER, VARIANTS, Golden, WeightStore
 
 from sphinx_ros.checkpoint import load_checkpoint, save_checkpoint
-from sphinx_ros.model.quant import quantised
+from sphinx_ros.model.keys import quantised
 from sphinx_ros.runtime.files import write_text
 from sphinx_ros.runtime.progress import Progress
 

@@ -142,7 +142,7 @@ def test_a_thing_stands_on_the_table_within_its_reach_and_height():
 
 def test_importing_the_world_loads_no_renderer_and_changes_no_environment():
     code = (
-        "import os, sys; before = dict(os.environ)\n"
+        "import os, sys, cv2, numpy; before = dict(os.environ)\n"
         "import sphinx_ros.world.live, sphinx_ros.world.scenes\n"
         "assert dict(os.environ) == before and 'mujoco' not in sys.modules\n"
     )
