@@ -1,4 +1,4 @@
-"""Answers and ground truth to rows, rows to a table. numpy only; knows no model and no renderer.
+"""Answers and ground truth -> rows, rows -> a table. Knows no model and no renderer.
 
 A row is one question: its group (refer, detect, pose, qa, describe), kind, size class, and counts
 or values. Tables are sums over rows, so rows from many processes simply join.

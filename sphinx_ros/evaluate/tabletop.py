@@ -1,7 +1,7 @@
 """Score a checkpoint on held-out scenes of the simulated tabletop, by several processes.
 
 Held-out means other seeds than training draws, full-size pictures of three shapes, and only the
-questions whose answers the scene determines. Knows the model only through its batched questions.
+questions whose answers the scene determines. The model is asked through an asker only.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Several turns share one picture: behind the common prefix (BOS, image, system text) each turn sees
 the prefix and itself only, and its positions go on from the prefix. So a packed turn is exactly a
-single question at inference. Knows the tokenizer and the tasks, no layer of the network.
+single question at inference. Knows no network.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The recorded clip (MCAP and its JSON) -> pictures with what is true in them. No OpenGL.
+"""The recorded clip (MCAP and its JSON) -> pictures with what is true in them. Knows no renderer.
 
 The MCAP holds `camera/image_raw/compressed` and `camera/camera_info` as any ROS 2 recording
 does; the JSON holds one entry per picture, found by its stamp.

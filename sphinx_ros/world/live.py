@@ -1,7 +1,7 @@
 """A seed and a time -> what a slowly orbiting camera sees of a tabletop where things move.
 
 Every motion repeats after `PERIOD` seconds, so looking once around the clock at the start proves
-that no object is ever hidden, cut off or inside another. Knows no ROS and no wall clock.
+that no object is ever hidden, cut off or inside another. Knows no ROS and no clock.
 """
 
 from __future__ import annotations

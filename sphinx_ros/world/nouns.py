@@ -1,4 +1,4 @@
-"""Names of things: nouns, and which things of an observation they are true of. No phrases here.
+"""Names of things: nouns, and which things of an observation they are true of. Knows no prompt.
 
 A :class:`Layout` is an observation with the places and sizes that phrases compare worked out once.
 """

@@ -1,4 +1,4 @@
-"""Objects -> words that mean exactly one of them (or exactly a group). Knows no prompt, no pixels.
+"""Objects -> words that mean exactly one of them (or exactly a group). Knows no prompt and no picture.
 
 "Left of", "above" and the like are meant in the picture and compare the middles of boxes. Every
 expression here is unambiguous by construction and by a margin: a reader with a ruler agrees.

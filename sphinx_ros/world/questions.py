@@ -1,4 +1,4 @@
-"""Questions that a word or two answer: counts, colours, existence, relations. No boxes here."""
+"""Questions that a word or two answer: counts, colours, existence, relations."""
 
 from __future__ import annotations
 

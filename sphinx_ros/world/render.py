@@ -1,8 +1,8 @@
 """Parts, lights and a camera -> pixels, through MuJoCo's renderer without a screen (EGL).
 
 There is no simulation: the renderer's list of solids is filled directly, so one compiled model
-(textures and three turned meshes) serves every scene. Knows nothing of objects' meaning: a part
-carries a number that comes back in the identity image.
+(textures and three turned meshes) serves every scene. A part carries a
+number, which comes back in the identity image; what the part belongs to is not known here.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A random number generator -> table, walls, lights, clutter. Knows no objects, no renderer.
+"""A random number generator -> table, walls, lights, clutter. Knows no renderer.
 
 Everything here is of muted colour and of no named kind, so that nothing here is ever an answer.
 """

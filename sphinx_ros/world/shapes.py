@@ -1,7 +1,7 @@
 """Kind, colour, size, place -> the solid parts a renderer draws, and the points that bound them.
 
 A `Part` is one convex-or-mesh solid with a pose; `hulls` gives point clouds whose projected
-convex hulls, put together, are its silhouette. Knows neither cameras nor OpenGL.
+convex hulls, put together, are its silhouette. Knows no camera and no renderer.
 Frames: world, z up, table top at z = 0, metres.
 """
 

@@ -1,7 +1,7 @@
 """A stage (things, scenery, lights, one view) plus a canvas -> an Observation that is true.
 
 What is visible comes from the identity and depth images; how much is hidden, from the outlines.
-Knows nothing of how a stage was thought up.
+How a stage was thought up is not known here.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One question with its exact answer, as training and evaluation use it. Knows no makers."""
+"""One question with its exact answer, as training and evaluation use it. Knows no maker."""
 
 from __future__ import annotations
 

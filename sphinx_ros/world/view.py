@@ -1,4 +1,4 @@
-"""A camera's pose -> where world points fall in the picture, and silhouettes. numpy and cv2 only.
+"""A camera's pose -> where world points fall in the picture, and silhouettes. Knows no renderer.
 
 Optical frame: x right, y down, z forward. Pixels: continuous, pixel i covers [i, i + 1).
 """
