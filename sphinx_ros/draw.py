@@ -1,4 +1,4 @@
-"""Boxes, labels, skeletons and answers onto an RGB picture. OpenCV only; no model, no ROS.
+"""Boxes, labels, skeletons and answers onto an RGB picture. Knows no model and no ROS.
 
 The same label always has the same colour, and labels stay inside the picture.
 """
@@ -13,16 +13,16 @@ from collections.abc import Iterable, Sequence
 import cv2
 import numpy as np
 
-from sphinx_ros.types import COCO_EDGES, Box, Detection, Pose
+from sphinx_ros.image import letters
+from sphinx_ros.types import COCO_EDGES, COCO_KEYPOINTS, Box, Detection, Pose
 
-FONT = cv2.FONT_HERSHEY_SIMPLEX
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
 LEFT, RIGHT, MIDDLE = (80, 200, 255), (255, 160, 60), (240, 240, 90)  # sides of a skeleton
 
 
 def label_colour(label: str) -> tuple[int, int, int]:
     """A bright RGB colour that depends on the words alone."""
-    turn = hashlib.sha256(label.encode()).digest()
+    turn = hashlib.sha256(label.encode("utf-8", "backslashreplace")).digest()
     hue, saturation = turn[0] / 256, 0.65 + 0.3 * turn[1] / 255
     return tuple(int(255 * c) for c in colorsys.hsv_to_rgb(hue, saturation, 1.0))
 
@@ -83,8 +83,8 @@ def draw_label(
     """
     height, width = picture.shape[:2]
     words = fit(words, width - 8, scale)
-    (wide, high), below = cv2.getTextSize(words, FONT, scale, 1)
-    wide, high = wide + 6, high + below + 4
+    above, below = letters.height(_pixels(scale))
+    wide, high = math.ceil(letters.length(words, _pixels(scale))) + 6, above + below + 2
     x = int(min(max(box[0], 0), max(width - wide, 0)))
     places = [box[1] - high, box[1], box[3] - high, box[3], 0]
     y = next((p for p in places if _free(x, p, wide, high, height, taken)), places[1])
@@ -93,7 +93,7 @@ def draw_label(
     cv2.rectangle(picture, (x, y), (x + wide - 1, y + high - 1), colour, cv2.FILLED)
     bright = 0.3 * colour[0] + 0.59 * colour[1] + 0.11 * colour[2]
     ink = BLACK if bright > 120 else WHITE
-    cv2.putText(picture, words, (x + 3, y + high - below - 2), FONT, scale, ink, 1, cv2.LINE_AA)
+    letters.write(picture, words, x + 3, y + 1 + above, _pixels(scale), ink)
 
 
 def draw_pose(picture: np.ndarray, pose: Pose) -> None:
@@ -103,7 +103,7 @@ def draw_pose(picture: np.ndarray, pose: Pose) -> None:
         (round(k.x), round(k.y)) if math.isfinite(k.x) and math.isfinite(k.y) else None
         for k in pose.keypoints
     ]
-    if len(points) == 17:
+    if len(points) == len(COCO_KEYPOINTS):
         for one, other in COCO_EDGES:
             if points[one] and points[other]:
                 colour = _side(one) if _side(one) == _side(other) else MIDDLE
@@ -117,12 +117,12 @@ def draw_pose(picture: np.ndarray, pose: Pose) -> None:
 
 def caption_bar(width: int, lines: Sequence[str], scale: float) -> np.ndarray:
     """[H, width, 3] uint8: dark bar with one line of white text each, cut to the width."""
-    (_, high), below = cv2.getTextSize("Ag", FONT, scale, 1)
-    pitch = high + below + 6
+    above, below = letters.height(_pixels(scale))
+    pitch = above + below + 2
     bar = np.full((pitch * len(lines) + 6, width, 3), 28, np.uint8)
     for row, line in enumerate(lines):
-        at = (6, 3 + pitch * row + high + 3)
-        cv2.putText(bar, fit(line, width - 12, scale), at, FONT, scale, WHITE, 1, cv2.LINE_AA)
+        words, place = fit(line, width - 12, scale), 3 + pitch * row + above
+        letters.write(bar, words, 6, place, _pixels(scale), WHITE)
     return bar
 
 
@@ -143,13 +143,13 @@ def side_by_side(pictures: Sequence[np.ndarray], columns: int, gap: int = 8) -> 
 
 
 def fit(words: str, width: float, scale: float) -> str:
-    """The words, or as many of them with an ellipsis as fit into `width` pixels; ASCII only."""
-    words = words.encode("ascii", "replace").decode().replace("\n", " ")
-    if cv2.getTextSize(words, FONT, scale, 1)[0][0] <= width:
-        return words
-    while words and cv2.getTextSize(words + "...", FONT, scale, 1)[0][0] > width:
-        words = words[:-1]
-    return words + "..."
+    """The words on one line, or as many of them with an ellipsis as fit into `width` pixels."""
+    return letters.cut(words, width, _pixels(scale))
+
+
+def _pixels(scale: float) -> int:
+    """Size of letters: at scale 1 a capital is about 22 pixels high."""
+    return max(9, round(30 * scale))
 
 
 def _with_score(item: Detection) -> str:
