@@ -1,69 +1,96 @@
 """The whole path without a robot: a simulated camera and the node on the demonstration model."""
 
-import os
+from pathlib import Path
 
-from ament_index_python.packages import get_package_share_directory
+from ament_index_python.packages import PackageNotFoundError, get_package_prefix
 from launch import LaunchDescription
-from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription
-from launch.conditions import IfCondition
+from launch.actions import (
+    DeclareLaunchArgument,
+    IncludeLaunchDescription,
+    LogInfo,
+    OpaqueFunction,
+)
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
-SHARE = get_package_share_directory("sphinx_ros")
-QUERIES = "['detect: objects', 'pose', 'ask: how many objects are there?']"
+from sphinx_ros.ros import launch_arguments as words
+from sphinx_ros.ros.camera_params import TABLE as CAMERA
+from sphinx_ros.ros.params import TABLE
 
-ARGUMENTS = (
-    ("source", "auto", "camera: world (simulated, needs OpenGL), clip (recorded) or auto"),
-    ("seed", "1", "which simulated tabletop"),
-    ("rate", "10", "pictures per second, a whole number"),
-    ("rviz", "false", "start rviz2 with config/sphinx.rviz, where it is installed"),
-    # Declared again here, because the demonstration has other defaults than a robot.
-    ("queries", QUERIES, "standing queries as a YAML list"),
-    ("image_transport", "raw", "raw or compressed pictures between camera and node"),
-)
-CHOICES = {
-    "source": ["auto", "world", "clip"],
-    "rviz": ["true", "false"],
-    "image_transport": ["raw", "compressed"],
+SHARE = Path(__file__).resolve().parent.parent  # launch/ and config/ lie there
+OWN = {"queries": "['detect: objects', 'pose', 'ask: how many objects are there?']"}
+"""Parameters of the node that have another default here than on a robot."""
+
+FIXED = {
+    "image": "/camera/image_raw",
+    "camera_info": "",
+    "namespace": "",
+    "name": "sphinx",
+    "use_sim_time": "false",
 }
+"""Arguments of sphinx.launch.py that the camera and config/sphinx.rviz leave no choice of."""
+
+NODE = {
+    **{name: ("info" if name == "log_level" else "", s) for name, s in words.COMMON.items()},
+    **{row.name: (OWN.get(row.name, ""), words.described(row)) for row in TABLE},
+}
+ARGUMENTS = {
+    **{row.name: ("", "camera: " + words.described(row, "the default")) for row in CAMERA},
+    "rviz": ("false", "start rviz2 with config/sphinx.rviz, where it is installed"),
+    **NODE,
+}
+"""Name -> default, description."""
+
+
+def rviz():
+    """rviz2 on our configuration, or a message where it is not installed."""
+    try:
+        get_package_prefix("rviz2")
+    except PackageNotFoundError:
+        return LogInfo(
+            msg="rviz2 is not installed (apt install ros-$ROS_DISTRO-rviz2): starting without it"
+        )
+    return Node(
+        package="rviz2",
+        executable="rviz2",
+        arguments=["-d", str(SHARE / "config" / "sphinx.rviz")],
+    )
+
+
+def start(context):
+    """Node, camera and rviz, after every argument was checked. Raises BadRequest."""
+    said = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
+    words.given(said)  # the node's own launch file reads them again
+    camera = {
+        name: ParameterValue(value, value_type=str) if isinstance(value, str) else value
+        for name, value in words.given(said, CAMERA).items()
+    }
+    shown = [rviz()] if words.flag("rviz", said["rviz"]) else []
+    # The node first, because its launch file also sets the transport that the camera needs.
+    sphinx = IncludeLaunchDescription(
+        PythonLaunchDescriptionSource(str(SHARE / "launch" / "sphinx.launch.py")),
+        launch_arguments={**FIXED, **{name: said[name] for name in NODE}}.items(),
+    )
+    return [
+        sphinx,
+        Node(
+            package="sphinx_ros",
+            executable="world_camera",
+            namespace="camera",
+            parameters=[camera],
+            output="screen",
+            emulate_tty=True,
+        ),
+        *shown,
+    ]
 
 
 def generate_launch_description():
+    """For launch."""
     declared = [
-        DeclareLaunchArgument(
-            name, default_value=default, description=description, choices=CHOICES.get(name)
-        )
-        for name, default, description in ARGUMENTS
+        DeclareLaunchArgument(name, default_value=default, description=description)
+        for name, (default, description) in ARGUMENTS.items()
     ]
-    # First, because it also sets the transport that the camera needs.
-    sphinx = IncludeLaunchDescription(
-        PythonLaunchDescriptionSource(os.path.join(SHARE, "launch", "sphinx.launch.py")),
-        launch_arguments={
-            "image": "/camera/image_raw",
-            "image_transport": LaunchConfiguration("image_transport"),
-            "queries": LaunchConfiguration("queries"),
-        }.items(),
-    )
-    camera = Node(
-        package="sphinx_ros",
-        executable="world_camera",
-        namespace="camera",
-        parameters=[
-            {
-                "source": LaunchConfiguration("source"),
-                "seed": ParameterValue(LaunchConfiguration("seed"), value_type=int),
-                "rate": ParameterValue(LaunchConfiguration("rate"), value_type=int),
-            }
-        ],
-        output="screen",
-        emulate_tty=True,
-    )
-    rviz = Node(
-        package="rviz2",
-        executable="rviz2",
-        arguments=["-d", os.path.join(SHARE, "config", "sphinx.rviz")],
-        condition=IfCondition(LaunchConfiguration("rviz")),
-    )
-    return LaunchDescription([*declared, sphinx, camera, rviz])
+    return LaunchDescription([*declared, OpaqueFunction(function=start)])

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from sphinx_ros.errors import Status
 from sphinx_ros.tasks import Task
-from sphinx_ros.types import COCO_KEYPOINTS, Detection, Pose
+from sphinx_ros.types import COCO_KEYPOINTS, Detection, Pose, iou
 
 KINDS = ("cube", "ball", "can", "cone", "mug", "bottle")
 ENOUGH = 0.5  # IoU from which a box counts as found, as usual
@@ -72,7 +72,7 @@ def questions(objects: Sequence[dict]) -> list[Question]:
 
 def judge(question: Question, reply: Reply, objects: Sequence[dict]) -> tuple[str, str, bool]:
     """(the answer in words, how right it is, whether it is right), against one picture's truth."""
-    if reply.status not in (Status.OK, Status.NOT_FOUND):
+    if not reply.status.answered:
         return reply.status.name, "no answer", False
     if question.task is Task.GROUND:
         return _judge_box(question, reply, objects)
@@ -92,14 +92,6 @@ def judge(question: Question, reply: Reply, objects: Sequence[dict]) -> tuple[st
     return _judge_boxes(reply, wanted)
 
 
-def overlap(a: Sequence[float], b: Sequence[float]) -> float:
-    """Intersection over union of two boxes x0, y0, x1, y1."""
-    wide = max(min(a[2], b[2]) - max(a[0], b[0]), 0)
-    high = max(min(a[3], b[3]) - max(a[1], b[1]), 0)
-    whole = sum((box[2] - box[0]) * (box[3] - box[1]) for box in (a, b)) - wide * high
-    return wide * high / whole if whole > 0 else 0.0
-
-
 def _key(thing: dict) -> tuple[str, str]:
     return thing["colour"], thing["kind"]
 
@@ -113,7 +105,7 @@ def _judge_box(question, reply, objects) -> tuple[str, str, bool]:
         return reply.status.name, "wrong: it is there", False
     box = reply.boxes[0].box
     true = next(o["box"] for o in objects if _key(o) == question.about)
-    value = overlap(box, true)
+    value = iou(box, true)
     words = "[" + " ".join(f"{v:.0f}" for v in box) + "]"
     return words, f"IoU {value:.2f}", value >= ENOUGH
 
@@ -121,7 +113,7 @@ def _judge_box(question, reply, objects) -> tuple[str, str, bool]:
 def _judge_boxes(reply, wanted) -> tuple[str, str, bool]:
     """Every wanted object takes its best box that names its kind."""
     best = [
-        max((overlap(b.box, o["box"]) for b in reply.boxes if o["kind"] in b.label), default=0.0)
+        max((iou(b.box, o["box"]) for b in reply.boxes if o["kind"] in b.label), default=0.0)
         for o in wanted
     ]
     found = [value for value in best if value >= ENOUGH]

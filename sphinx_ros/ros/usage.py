@@ -90,14 +90,17 @@ def help_text(name: str) -> str:
     return "\n".join(lines)
 
 
-def limits(row: params.Parameter) -> str:
-    """Default and limits of a parameter in words, as "default 0, 0..1024"."""
+def limits(row: params.Parameter, mark: bool = True) -> str:
+    """Default and limits of a parameter in words, as "default 0, 0..1024".
+
+    mark: add a star where the value is set at the start.
+    """
     parts = [f"default {spelled(row.default)}"]
     if row.choices:
         parts.append(" | ".join(row.choices))
     elif row.low is not None and row.high is not None:
         parts.append(f"{row.low:.10g}..{row.high:.10g}")
-    return ", ".join(parts) + (", *" if row.read_only else "")
+    return ", ".join(parts) + (", *" if row.read_only and mark else "")
 
 
 def spelled(value) -> str:

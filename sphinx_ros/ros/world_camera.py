@@ -91,14 +91,7 @@ class WorldCamera(Node):
             read_only=True,
             dynamic_typing=True,
         )
-        value = self.declare_parameter(row.name, row.default, about).value
-        number = isinstance(row.default, float) and type(value) is int
-        value = float(value) if number else value
-        if type(value) is not type(row.default):
-            raise ValueError(f"{row.name} is {value!r}; write it like {row.default!r}")
-        if reason := row.check(value):
-            raise ValueError(reason)
-        return value
+        return row.read(self.declare_parameter(row.name, row.default, about).value)
 
     def _open(self, source: str, seed: int, width: int, height: int) -> Iterator[Shot]:
         if source != "clip":

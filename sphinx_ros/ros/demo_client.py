@@ -1,0 +1,191 @@
+"""Questions of the demonstration to the node and back, over services, an action and topics.
+
+Knows neither how the processes were started nor how the table looks.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import rclpy
+from rclpy.action import ActionClient
+from rclpy.qos import QoSProfile
+
+from sphinx_ros.errors import Status
+from sphinx_ros.image.decode import decode_compressed
+from sphinx_ros.ros import messages as m
+from sphinx_ros.ros.demo_questions import Question, Reply, judge
+from sphinx_ros.ros.running import release
+from sphinx_ros.ros.services import PORTS
+
+KEPT = 2000  # pictures, as JPEG: minutes, should an answer come late
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """One line of the table.
+
+    Attributes:
+        reply: None when nothing came, not even a status.
+        jpeg: the picture that the answer is about, b"" if it was missed.
+    """
+
+    question: Question
+    answer: str
+    verdict: str
+    right: bool
+    milliseconds: float
+    reply: Reply | None = None
+    jpeg: bytes = b""
+
+    @property
+    def came(self) -> bool:
+        """Whether it is an answer."""
+        return self.reply is not None and self.reply.status.answered
+
+    @property
+    def slow(self) -> bool:
+        """Whether there is none because the machine was too slow for it, which is no defect."""
+        return self.reply is not None and self.reply.status is Status.TIMEOUT
+
+    @property
+    def rgb(self) -> np.ndarray | None:
+        """The picture [H, W, 3] uint8, None if it was missed."""
+        return decode_compressed(self.jpeg) if self.jpeg else None
+
+
+class Client:
+    """A ROS node that asks, and keeps the camera's pictures and truths by stamp.
+
+    patience: seconds that one answer may take; set it once the speed of the machine is known.
+    """
+
+    def __init__(self, patience: float):
+        self.patience = patience
+        self.node = rclpy.create_node("sphinx_demo")
+        self.truths: dict[int, list[dict]] = {}
+        self.pictures: dict[int, bytes] = {}
+        self.standing: dict[str, tuple[Any, float]] = {}
+        listen, many = self.node.create_subscription, QoSProfile(depth=100)
+        listen(m.String, "/camera/world_camera/truth", self._on_truth, many)
+        listen(m.CompressedImage, "/camera/image_raw/compressed", self._on_picture, many)
+        for topic, kind in (
+            ("detections", m.DetectionArray),
+            ("keypoints", m.PersonPoseArray),
+            ("answers", m.Answer),
+        ):
+            listen(kind, f"/sphinx/{topic}", self._on_standing, many)
+        self.services = {
+            task: self.node.create_client(kind, f"/sphinx/{name}")
+            for task, (name, kind, _) in PORTS.items()
+        }
+        self.set_queries = self.node.create_client(m.SetQueries, "/sphinx/set_queries")
+        self.action = ActionClient(self.node, m.QueryAction, "/sphinx/query")
+
+    def close(self) -> None:
+        """Let go of all that the middleware holds."""
+        release(self.node)
+
+    def _on_truth(self, message) -> None:
+        truth = json.loads(message.data)
+        self.truths[truth["stamp"]] = truth["objects"]
+
+    def _on_picture(self, message) -> None:
+        self.pictures[stamp_of(message)] = bytes(message.data)
+        while len(self.pictures) > KEPT:
+            del self.pictures[min(self.pictures)]
+
+    def _on_standing(self, message) -> None:
+        # The first answer to each; it was not there before, so it came for the new queries. One
+        # that is no answer gives way to the next pass.
+        before = self.standing.get(message.query.id)
+        if before is None or not Status(before[0].status.code).answered:
+            self.standing[message.query.id] = (message, time.time())
+
+    def spin_until(self, done: Callable[[], Any], seconds: float) -> bool:
+        """Handle messages until done() or the time is over; whether it was done."""
+        end = time.monotonic() + seconds
+        while not done() and time.monotonic() < end:
+            rclpy.spin_once(self.node, timeout_sec=0.05)
+        return bool(done())
+
+    def wait(self, future):
+        """The future's result, None if it did not come.
+
+        The node itself answers TIMEOUT after `patience`; who hears nothing for twice as long has
+        found a defect and not a slow machine.
+        """
+        self.spin_until(future.done, 2 * self.patience)
+        return future.result() if future.done() else None
+
+    def ask(self, question: Question):
+        """(message or None, people, milliseconds) of a service or action question."""
+        begun = time.perf_counter()
+        if question.how == "service":
+            client, field = self.services[question.task], PORTS[question.task][2]
+            words = {field: question.text} if question.text else {}
+            request = client.srv_type.Request(timeout=self.patience, **words)
+            response = self.wait(client.call_async(request))
+            message = response.result if response else None
+            people = getattr(message, "poses", ())
+        else:
+            query = m.QueryMessage(task=question.task.row.number, text=question.text)
+            goal = m.QueryAction.Goal(query=query, timeout=self.patience)
+            accepted = self.wait(self.action.send_goal_async(goal))
+            done = self.wait(accepted.get_result_async()) if accepted else None
+            message = done.result.answer if done else None
+            people = done.result.poses if done else ()
+        return message, people, 1e3 * (time.perf_counter() - begun)
+
+    def ask_standing(self, asked: Sequence[Question]) -> list[Row]:
+        """Standing queries, all at once; milliseconds count from the picture's stamp."""
+        lines = [question.line for question in asked]
+        ids = [f"standing/{number}" for number in range(len(asked))]
+        self.wait(self.set_queries.call_async(m.SetQueries.Request(queries=lines)))
+        self.spin_until(
+            lambda: all(
+                i in self.standing and Status(self.standing[i][0].status.code).answered
+                for i in ids
+            ),
+            2 * self.patience,
+        )
+        self.wait(self.set_queries.call_async(m.SetQueries.Request()))
+        rows = []
+        for name, question in zip(ids, asked, strict=True):
+            message, arrived = self.standing.get(name, (None, 0.0))
+            age = 1e3 * arrived - 1e-6 * stamp_of(message) if message else math.nan
+            rows.append(self.row(question, message, getattr(message, "poses", ()), age))
+        return rows
+
+    def row(self, question: Question, message, people, milliseconds: float) -> Row:
+        """Judge an answer by the truth of its own picture."""
+        if message is None:
+            words = f"none in {2 * self.patience:.0f} s"
+            return Row(question, words, "no answer", False, milliseconds)
+        reply = Reply(
+            Status(message.status.code),
+            m.detections_of(message) if hasattr(message, "detections") else (),
+            m.poses_of(people),
+            getattr(message, "text", ""),
+        )
+        if not reply.status.answered:
+            words = f"{reply.status.name}: {message.status.text}"
+            return Row(question, words, "no answer", False, milliseconds, reply)
+        stamp = stamp_of(message)
+        self.spin_until(lambda: stamp in self.truths and stamp in self.pictures, 2.0)
+        jpeg = self.pictures.get(stamp, b"")
+        if stamp not in self.truths:
+            return Row(question, "?", "no truth came", False, milliseconds, reply, jpeg)
+        answer, verdict, right = judge(question, reply, self.truths[stamp])
+        return Row(question, answer, verdict, right, milliseconds, reply, jpeg)
+
+
+def stamp_of(message) -> int:
+    """Nanoseconds of the picture's stamp."""
+    return message.header.stamp.sec * 10**9 + message.header.stamp.nanosec

@@ -1,0 +1,86 @@
+"""Words given to launch files -> values of parameters, all checked before a process starts.
+
+A launch that fails after its first process leaves that process running, so nothing is left to be
+found out later. Knows no launch and no rclpy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sphinx_ros.errors import BadRequest
+from sphinx_ros.ros.params import TABLE, Parameter
+from sphinx_ros.ros.usage import limits
+
+LEVELS = ("debug", "info", "warn", "error", "fatal")
+EXAMPLES = {"queries": "['detect: mug', 'pose']", "devices": "['cuda:0', 'cuda:1']"}
+
+COMMON = {
+    "params_file": "file with parameters, as config/sphinx.yaml has them; empty: that file itself",
+    "log_level": f"of the node: {', '.join(LEVELS)}",
+    "fastdds_profile": "transport settings of Fast DDS; empty: those for large pictures, by the "
+    "size of /dev/shm. What the environment sets stays. A camera that is started elsewhere needs "
+    "them too: export FASTDDS_DEFAULT_PROFILES_FILE there",
+}
+"""Arguments of the node in every launch file, beside its parameters."""
+
+
+def described(row: Parameter, empty: str = "as params_file says") -> str:
+    """A parameter's description for --show-args. empty: what is used where none is given."""
+    example = f'; as "{EXAMPLES[row.name]}"' if row.name in EXAMPLES else ""
+    return f"{row.description} ({limits(row, mark=False)}{example}; empty: {empty})"
+
+
+def value_of(row: Parameter, text: str) -> Any:
+    """The value that a word means for a parameter; True, TRUE and 2 for 2.0 are as good.
+
+    Raises:
+        BadRequest: it can't be used, with the word and what is allowed.
+    """
+    if row.kind is str:
+        return row.read(text)
+    try:
+        value = yaml.safe_load(text.lower() if row.kind is bool else text)
+    except yaml.YAMLError:
+        value = text
+    try:
+        return row.read(value)
+    except BadRequest as error:
+        if row.name in EXAMPLES and not isinstance(value, list):
+            text = f'{row.name} is {text!r}; it must be a list, as "{EXAMPLES[row.name]}"'
+            raise BadRequest(text) from error
+        raise
+
+
+def given(words: Mapping[str, str], table: Iterable[Parameter] = TABLE) -> dict[str, Any]:
+    """The checked values of those parameters that words were given for. Raises BadRequest."""
+    return {
+        row.name: value_of(row, words[row.name])
+        for row in table
+        if words.get(row.name, "").strip()
+    }
+
+
+def flag(name: str, text: str) -> bool:
+    """True or false, whatever the case. Raises BadRequest."""
+    return value_of(Parameter(name, False, ""), text)
+
+
+def level(text: str) -> str:
+    """A name of :data:`LEVELS`, whatever the case. Raises BadRequest."""
+    return value_of(Parameter("log_level", "info", "", choices=LEVELS), text)
+
+
+def parameter_file(text: str, usual: Path) -> str:
+    """The path of a readable parameter file; `usual` for "". Raises BadRequest."""
+    path = Path(text).expanduser() if text.strip() else usual
+    try:
+        yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise BadRequest(f"params_file {str(path)!r} can't be read: {reason}") from error
+    return str(path)
