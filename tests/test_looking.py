@@ -10,7 +10,7 @@ from sphinx_ros.model.config import ModelConfig
 from sphinx_ros.prompt.tokenizer import Tokenizer
 from sphinx_ros.train import recipe
 from sphinx_ros.train.data import Packer
-from sphinx_ros.train.looking import Gaze, Look, Looks, Sight, looking_loss
+from sphinx_ros.train.looking import Gaze, Sight, Target, Targets, looking_loss
 from sphinx_ros.train.recipe import COUNT_REFERENCES, TOLD_HEADS
 from sphinx_ros.train.targets import patch_owners
 from sphinx_ros.train.trained import Trained, initialise
@@ -39,21 +39,21 @@ def asked(packer, kinds, seeds=range(40)):
             yield scene, gaze, item, pieces[:begin], pieces[begin:]
 
 
-def shares(looks):
+def shares(targets):
     """{place: {thing: share}}"""
     out = {}
-    for look in looks:
-        out.setdefault(look.at, {})[look.thing] = look.weight
+    for target in targets:
+        out.setdefault(target.at, {})[target.thing] = target.weight
     return out
 
 
 def test_nouns_of_a_question_look_at_all_they_are_true_of(packer):
     checked = 0
     for _, gaze, item, question, _ in asked(packer, ["exist", "detect", "detect_none"]):
-        looks = shares(gaze.question(item, question))
+        targets = shares(gaze.question(item, question))
         # "person in (the) red (shirt)": all people first, then those with the shirt
-        assert len(looks) == 1 or "person in" in item.question or "people in" in item.question
-        seen = looks[max(looks)]
+        assert len(targets) == 1 or "person in" in item.question or "people in" in item.question
+        seen = targets[max(targets)]
         true = {i + 1 for i in item.target["objects"]} or {0}
         assert set(seen) == true and sum(seen.values()) == pytest.approx(1)
         checked += 1
@@ -68,8 +68,8 @@ def test_both_nouns_of_a_relation_look_at_their_own_thing(packer):
         first, second = gaze.answer(item, answer)
         assert (first.at, first.head, second.at, second.head) == (0, 0, 0, 1)
         assert [first.thing, second.thing] == [i + 1 for i in item.target["objects"]]
-        looks = list(shares(gaze.question(item, question)).values())
-        assert looks == [{i + 1: 1.0} for i in item.target["objects"]], item.question
+        targets = list(shares(gaze.question(item, question)).values())
+        assert targets == [{i + 1: 1.0} for i in item.target["objects"]], item.question
         both += 1
     assert both > 10
 
@@ -83,36 +83,36 @@ def test_the_end_of_a_region_looks_at_what_is_in_it(packer):
 def test_coordinates_look_at_their_box_one_after_the_other(packer):
     several = 0
     for _, gaze, item, _, answer in asked(packer, ["attribute", "detect", "detect_all"]):
-        looks, things = shares(gaze.answer(item, answer)), item.target["objects"]
+        targets, things = shares(gaze.answer(item, answer)), item.target["objects"]
         digits = [at for at, piece in enumerate(answer) if piece.isdigit()]
         assert len(digits) == 12 * len(things)
         for order, at in enumerate(digits):
-            assert looks[at] == {things[order // 12] + 1: 1.0}
+            assert targets[at] == {things[order // 12] + 1: 1.0}
         if len(things) > 1:  # the list ends where nothing is left
             several += 1
             end = answer.index("]", digits[-1])
-            assert looks[end] == {0: 1.0}
+            assert targets[end] == {0: 1.0}
     assert several > 10
 
 
 def test_a_count_shares_its_look_with_the_first_token(packer):
     for _, gaze, item, _, answer in asked(packer, ["count"]):
-        looks, things = gaze.answer(item, answer), item.target["objects"]
-        assert {look.at for look in looks} == {0}
+        targets, things = gaze.answer(item, answer), item.target["objects"]
+        assert {target.at for target in targets} == {0}
         for head, first in enumerate(COUNT_REFERENCES):
-            mine = {look.thing: look.weight for look in looks if look.head == head}
+            mine = {target.thing: target.weight for target in targets if target.head == head}
             assert set(mine) == {0, *(i + 1 for i in things)}
-            assert sum(mine.values()) == pytest.approx(recipe.LOOK_WEIGHT["count"])
+            assert sum(mine.values()) == pytest.approx(recipe.TARGET_WEIGHT["count"])
             each = mine.pop(0) / first  # the first token is as much as so many things
             assert all(weight == pytest.approx(each) for weight in mine.values())
 
 
 def test_short_answers_weigh_more_than_one_of_a_hundred_looks(packer):
-    for kind, weight in recipe.LOOK_WEIGHT.items():
+    for kind, weight in recipe.TARGET_WEIGHT.items():
         for _, gaze, item, _, answer in asked(packer, [kind]):
-            looks = gaze.answer(item, answer)
-            one = [look for look in looks if look.at == 0 and look.head in (-1, 0)]
-            assert sum(look.weight for look in one) == pytest.approx(weight)
+            targets = gaze.answer(item, answer)
+            one = [target for target in targets if target.at == 0 and target.head in (-1, 0)]
+            assert sum(target.weight for target in one) == pytest.approx(weight)
 
 
 def test_joints_look_at_their_patch(packer):
@@ -120,12 +120,12 @@ def test_joints_look_at_their_patch(packer):
     for scene, gaze, item, _, answer in asked(packer, ["pose"]):
         person = item.target["person"]
         points = [p for p in scene.objects[person].keypoints if p[2] > 0]
-        looks = {look.at: look for look in gaze.answer(item, answer)}
+        targets = {target.at: target for target in gaze.answer(item, answer)}
         firsts = [at for at, piece in enumerate(answer) if piece.endswith("</p>[0.")]
         assert len(firsts) == len(points)
         for at, (x, y, _) in zip(firsts, points, strict=True):
-            row, column = divmod(looks[at].patch, GRID)
-            assert looks[at].thing == person + 1
+            row, column = divmod(targets[at].patch, GRID)
+            assert targets[at].thing == person + 1
             assert (column, row) == (int(x / 320 * GRID), int((y + 40) / 320 * GRID))
         seen += 1
     assert seen > 3
@@ -140,23 +140,23 @@ def test_the_loss_moves_attention_to_the_thing_and_leaves_the_other_heads_free(p
     x = torch.randn(1, length, config.dim, generator=torch.Generator().manual_seed(1))
     owner = torch.zeros(1, patches, dtype=torch.long)
     owner[0, 4:6] = 1
-    targets = (
-        Look(length - 1, 1, -1, 1.0),
-        Look(length - 2, 0, -1, 1.0),
-        Look(length - 3, 1, 7, 1.0),
-        Look(length - 4, 1, -1, 1.0, head=0),
-        Look(length - 4, 0, -1, 1.0, head=1),
+    told = (
+        Target(length - 1, 1, -1, 1.0),
+        Target(length - 2, 0, -1, 1.0),
+        Target(length - 3, 1, 7, 1.0),
+        Target(length - 4, 1, -1, 1.0, head=0),
+        Target(length - 4, 0, -1, 1.0, head=1),
     )
     mask = torch.ones(length, length, dtype=torch.bool).tril()[None, None]
     half = config.head_dim // 2
     rope = torch.ones(1, length, half), torch.zeros(1, length, half)
-    sight, looks = Sight(rope, mask, owner, first), Looks.of([targets])
+    sight, targets = Sight(rope, mask, owner, first), Targets.of([told])
     weights = [layer.attention.wq.weight, layer.attention.wk.weight]
     before = [w.detach().clone() for w in weights]
     optimizer = torch.optim.Adam(weights, lr=0.02)
     masses = []
     for _ in range(60):
-        loss, mass = looking_loss(layer.attention, layer.attention_norm(x), sight, looks)
+        loss, mass = looking_loss(layer.attention, layer.attention_norm(x), sight, targets)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -25,7 +25,7 @@ from sphinx_ros.types import COCO_KEYPOINTS
 from sphinx_ros.world.clip import read_clip, read_truth
 from sphinx_ros.world.live import PERIOD, LiveWorld
 from sphinx_ros.world.mannequin import Looks, build_person
-from sphinx_ros.world.poses import Pose
+from sphinx_ros.world.postures import Posture
 from sphinx_ros.world.preview import draw_truth
 from sphinx_ros.world.record import record
 from sphinx_ros.world.shapes import PALETTE, SPAN
@@ -208,7 +208,7 @@ def test_depth_is_metres_along_the_optical_axis():
 
 def standing(yaw: float, x: float = 0.0):
     parts, joints, centre, seat = build_person(
-        Pose(lift=(40, 40)), 0.35, x, 0.0, yaw, Looks(PALETTE["red"])
+        Posture(lift=(40, 40)), 0.35, x, 0.0, yaw, Looks(PALETTE["red"])
     )
     return Thing("person", "red", "", parts, centre, (x, 0, 0.1), 0.35, joints, seat)
 

@@ -21,7 +21,7 @@ from sphinx_ros.model.config import CLIP_MEAN, CLIP_STD, ModelConfig
 from sphinx_ros.prompt.conversation import END_SIGNAL, conversation
 from sphinx_ros.prompt.tokenizer import Tokenizer
 from sphinx_ros.train import recipe
-from sphinx_ros.train.looking import Gaze, Look, Looks
+from sphinx_ros.train.looking import Gaze, Target, Targets
 from sphinx_ros.train.stream import Scenes
 from sphinx_ros.train.targets import (
     anchor_shares,
@@ -53,7 +53,7 @@ class Batch:
     points: (index [M, 2] (picture, joint), place [M, 2]) of all known joints.
     The packed text: tokens [B, T], weight [B, T] (0 = no loss), turn [B, T] (0 = prefix, n = n-th
     turn, -1 = padding), position [B, T] counted in text tokens.
-    question_looks, answer_looks: attention targets of the questions' words and of the answers.
+    question_targets, answer_targets: attention targets of the questions' words and of the answers.
     coordinates: (index [M, 2] (row, column), value [M]) of the coordinates that are about to be
     written. Columns are counted in text tokens.
     """
@@ -73,23 +73,23 @@ class Batch:
     weight: torch.Tensor | None = None
     turn: torch.Tensor | None = None
     position: torch.Tensor | None = None
-    question_looks: Looks | None = None
-    answer_looks: Looks | None = None
+    question_targets: Targets | None = None
+    answer_targets: Targets | None = None
     coordinates: tuple[torch.Tensor, torch.Tensor] | None = None
 
 
 class Row(NamedTuple):
     """The turns of one scene, packed: tokens, weight, turn, position as in `Batch`, each [T].
 
-    question_looks, answer_looks: attention targets. coordinates: (column, value) of each.
+    question_targets, answer_targets: attention targets. coordinates: (column, value) of each.
     """
 
     tokens: np.ndarray
     weight: np.ndarray
     turn: np.ndarray
     position: np.ndarray
-    question_looks: list[Look]
-    answer_looks: list[Look]
+    question_targets: list[Target]
+    answer_targets: list[Target]
     coordinates: list[tuple[int, float]]
 
 
@@ -151,11 +151,11 @@ class Packer:
             pieces = [self.pieces[i] for i in ids]
             begin = int((weight > 0).argmax())
             asked = gaze.question(item, pieces[:begin])
-            row.question_looks.extend(replace(look, at=at + look.at) for look in asked)
+            row.question_targets.extend(replace(target, at=at + target.at) for target in asked)
             # a token is written by the one before it, which therefore has to look
             before = at + begin - 1
             seen = gaze.answer(item, pieces[begin:])
-            row.answer_looks.extend(replace(look, at=before + look.at) for look in seen)
+            row.answer_targets.extend(replace(target, at=before + target.at) for target in seen)
             row.coordinates.extend((before + i, v) for i, v in coordinates(pieces[begin:]))
             at += len(ids)
         return row
@@ -217,8 +217,8 @@ def packed_fields(rows: list[Row]) -> dict:
     }
     return {
         **{name: torch.from_numpy(column) for name, column in columns.items()},
-        "question_looks": Looks.of([row.question_looks for row in rows]),
-        "answer_looks": Looks.of([row.answer_looks for row in rows]),
+        "question_targets": Targets.of([row.question_targets for row in rows]),
+        "answer_targets": Targets.of([row.answer_targets for row in rows]),
         "coordinates": coordinate_tensors([row.coordinates for row in rows]),
     }
 

@@ -37,7 +37,7 @@ BETWEEN = ("in", "a", "an", "the")  # may stand between "person" and the colour 
 
 
 @dataclass(frozen=True)
-class Look:
+class Target:
     """An attention target: the token at ``at`` looks at a thing, a patch or the first token.
 
     at: the token's place. thing: 1 + index of the thing; 0: nothing that is there, and the target
@@ -53,8 +53,8 @@ class Look:
     head: int = -1
 
 
-class Looks(NamedTuple):
-    """M attention targets of a batch; each is [M]. thing, patch, head, weight: see `Look`.
+class Targets(NamedTuple):
+    """M attention targets of a batch; each is [M]. thing, patch, head, weight: see `Target`.
 
     row: which row of the batch. column: the token that looks, counted in text tokens.
     """
@@ -67,13 +67,13 @@ class Looks(NamedTuple):
     weight: Tensor
 
     @staticmethod
-    def of(rows: Sequence[Sequence[Look]]) -> Looks:
+    def of(rows: Sequence[Sequence[Target]]) -> Targets:
         """The targets of each row of a batch."""
         flat = [(b, k.at, k.thing, k.patch, k.head) for b, row in enumerate(rows) for k in row]
         indices = torch.tensor(flat, dtype=torch.long).reshape(-1, 5)
         row, column, thing, patch, head = indices.unbind(1)
-        weight = torch.tensor([look.weight for looks in rows for look in looks])
-        return Looks(row, column, thing, patch, head, weight)
+        weight = torch.tensor([target.weight for targets in rows for target in targets])
+        return Targets(row, column, thing, patch, head, weight)
 
 
 class Sight(NamedTuple):
@@ -106,17 +106,17 @@ class Gaze:
         """Index of the patch at a pixel."""
         return patch_at(self.place, self.grid, x, y)
 
-    def things(self, at: int, indices: Sequence[int]) -> list[Look]:
+    def things(self, at: int, indices: Sequence[int]) -> list[Target]:
         """Equal shares for the things, or the first token where there are none."""
         if not len(indices):
-            return [Look(at, 0, -1, 1.0)]
-        return [Look(at, i + 1, self.patches[i], 1 / len(indices)) for i in indices]
+            return [Target(at, 0, -1, 1.0)]
+        return [Target(at, i + 1, self.patches[i], 1 / len(indices)) for i in indices]
 
-    def question(self, item: Turn, pieces: list[str]) -> list[Look]:
+    def question(self, item: Turn, pieces: list[str]) -> list[Target]:
         """At each noun the things it is true of, colour and size before it (or shirt) included;
         at the end of a region the thing in it.
         """
-        out: list[Look] = []
+        out: list[Target] = []
         size = colour = before = ""
         for at, word in enumerate(piece.strip() for piece in pieces):
             if word == "]":
@@ -139,25 +139,25 @@ class Gaze:
     def _named(self, noun: Noun) -> list[int]:
         return [i for i, thing in enumerate(self.truth.objects) if noun.matches(thing)]
 
-    def answer(self, item: Turn, pieces: list[str]) -> list[Look]:
+    def answer(self, item: Turn, pieces: list[str]) -> list[Target]:
         """For each piece of a turn's answer what it is about; ``at`` counts from the answer."""
-        weight = recipe.LOOK_WEIGHT.get(item.kind, 1.0)
-        looks = self._answer(item, pieces)
-        return [replace(k, weight=weight * k.weight) for k in looks]
+        weight = recipe.TARGET_WEIGHT.get(item.kind, 1.0)
+        targets = self._answer(item, pieces)
+        return [replace(k, weight=weight * k.weight) for k in targets]
 
-    def _answer(self, item: Turn, pieces: list[str]) -> list[Look]:
+    def _answer(self, item: Turn, pieces: list[str]) -> list[Target]:
         things = item.target.get("objects", [])
         if item.kind == "relation_yesno":  # two things at once: a head for each, to be compared
             heads = enumerate(things[:TOLD_HEADS])
-            return [Look(0, i + 1, self.patches[i], 1.0, head) for head, i in heads]
+            return [Target(0, i + 1, self.patches[i], 1.0, head) for head, i in heads]
         if item.kind == "pose":
             return self._joints(things[0], pieces)
         if item.kind == "count":
             return self._count(things)
         if "0." not in item.answer:
             about = things[:1] if item.kind == "what_relation" else things
-            return [look for at in range(len(pieces) - 1) for look in self.things(at, about)]
-        out: list[Look] = []
+            return [target for at in range(len(pieces) - 1) for target in self.things(at, about)]
+        out: list[Target] = []
         numbers = 0
         for at, piece in enumerate(pieces):
             coordinate = "0." in piece or piece.strip().isdigit()
@@ -169,16 +169,16 @@ class Gaze:
                 out += self.things(at, [])  # no more of them: the list ends here
         return out
 
-    def _count(self, things: list[int]) -> list[Look]:
+    def _count(self, things: list[int]) -> list[Target]:
         """Equal shares for the things, and the first token's, for each head its own."""
         out = []
         for head, first in enumerate(COUNT_REFERENCES):
             share = 1 / (len(things) + first)
-            out.append(Look(0, 0, -1, first * share, head))
-            out += [Look(0, i + 1, self.patches[i], share, head) for i in things]
+            out.append(Target(0, 0, -1, first * share, head))
+            out += [Target(0, i + 1, self.patches[i], share, head) for i in things]
         return out
 
-    def _joints(self, person: int, pieces: list[str]) -> list[Look]:
+    def _joints(self, person: int, pieces: list[str]) -> list[Target]:
         """Coordinates of joints look at the patch with the joint."""
         keypoints = self.truth.objects[person].keypoints
         assert keypoints is not None
@@ -188,43 +188,44 @@ class Gaze:
             numbers += "0." in piece
             joint = (numbers - 1) // 2
             if ("0." in piece or piece.isdigit()) and 0 <= joint < len(points):
-                out.append(Look(at, person + 1, self.patch(*points[joint]), 1.0))
+                out.append(Target(at, person + 1, self.patch(*points[joint]), 1.0))
         return out
 
 
 def looking_loss(
-    attention: Attention, x: Tensor, sight: Sight, looks: Looks
+    attention: Attention, x: Tensor, sight: Sight, targets: Targets
 ) -> tuple[Tensor, float]:
     """Cross-entropy of the heads' attention with its targets, and its mean mass there.
 
-    x: [B, L, dim], what the attention is given. looks: columns counted in the L positions.
+    x: [B, L, dim], what the attention is given. targets: columns counted in the L positions.
     """
-    score = _attention(attention, x, sight, looks)  # [M, heads, L]
-    mass = _mass(score, sight, looks)  # [M, heads]
+    score = _attention(attention, x, sight, targets)  # [M, heads, L]
+    mass = _mass(score, sight, targets)  # [M, heads]
     heads = torch.arange(score.shape[1])
-    told = ((looks.head[:, None] == -1) | (looks.head[:, None] == heads)) * looks.weight[:, None]
+    head, weight = targets.head[:, None], targets.weight[:, None]
+    told = ((head == -1) | (head == heads)) * weight
     loss = -(told * (mass + 1e-6).log()).sum() / told.sum()
     return loss, ((told * mass).sum() / told.sum()).item()
 
 
-def _attention(attention: Attention, x: Tensor, sight: Sight, looks: Looks) -> Tensor:
+def _attention(attention: Attention, x: Tensor, sight: Sight, targets: Targets) -> Tensor:
     """[M, heads, L] attention of the tokens that look, in the heads that have targets."""
     heads, size = min(TOLD_HEADS, attention.kv_heads), attention.head_dim
     query, key = (
         rotate(F.linear(x, w.weight[: heads * size]).unflatten(-1, (heads, size)), *sight.rope)
         for w in (attention.wq, attention.wk)
     )  # [B, L, heads, size]
-    score = torch.einsum("bqhd,bkhd->bqhk", query, key)[looks.row, looks.column] / size**0.5
-    hidden = ~sight.mask[looks.row, 0, looks.column]  # [M, L]
+    score = torch.einsum("bqhd,bkhd->bqhk", query, key)[targets.row, targets.column] / size**0.5
+    hidden = ~sight.mask[targets.row, 0, targets.column]  # [M, L]
     return score.masked_fill(hidden[:, None], float("-inf")).softmax(-1)
 
 
-def _mass(score: Tensor, sight: Sight, looks: Looks) -> Tensor:
+def _mass(score: Tensor, sight: Sight, targets: Targets) -> Tensor:
     """[M, heads] how much of the attention [M, heads, L] lies on the target."""
     count = sight.owner.shape[1]
-    patch, thing = looks.patch[:, None], looks.thing[:, None]
+    patch, thing = targets.patch[:, None], targets.thing[:, None]
     is_target = torch.where(
-        patch >= 0, torch.arange(count) == patch, sight.owner[looks.row] == thing
+        patch >= 0, torch.arange(count) == patch, sight.owner[targets.row] == thing
     )
     patches = score[..., sight.first : sight.first + count]
     on_thing = (patches * (is_target & (thing > 0))[:, None]).sum(-1)

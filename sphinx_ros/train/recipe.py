@@ -62,7 +62,7 @@ TASK_WEIGHT = {
 """Loss weight of an answer's tokens by kind of question (others 1): one-word answers would
 otherwise drown among the digits of boxes and poses."""
 
-LOOK_WEIGHT = {
+TARGET_WEIGHT = {
     "count": 20.0,
     "what_relation": 4.0,
     "colour": 2.0,

@@ -143,18 +143,18 @@ class Trained(nn.Module):
         The second layer has the targets of the questions, the last two those of the answers.
         """
         last = len(self.model.layers) - 1
-        targets = {
-            1: ("words", batch.question_looks),
-            last - 1: ("answers", batch.answer_looks),
-            last: ("answers", batch.answer_looks),
+        told = {
+            1: ("words", batch.question_targets),
+            last - 1: ("answers", batch.answer_targets),
+            last: ("answers", batch.answer_targets),
         }
         total, scores = torch.zeros(()), {}
-        for number, (name, looks) in targets.items():
-            if looks is None or not len(looks.row):
+        for number, (name, targets) in told.items():
+            if targets is None or not len(targets.row):
                 continue
-            looks = looks._replace(column=looks.column + self.model.config.image_words)
+            targets = targets._replace(column=targets.column + self.model.config.image_words)
             attention, given = self.model.layers[number].attention, self._taken[f"normed {number}"]
-            loss, scores[f"{name}{number}"] = looking_loss(attention, given, sight, looks)
+            loss, scores[f"{name}{number}"] = looking_loss(attention, given, sight, targets)
             total = total + loss
         return total, scores
 

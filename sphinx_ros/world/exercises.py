@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from sphinx_ros.world import questions, regions
-from sphinx_ros.world.nouns import Layout
+from sphinx_ros.world.nouns import Tabletop
 from sphinx_ros.world.phrases import EXPRESSION_KINDS
 from sphinx_ros.world.truth import Observation
 from sphinx_ros.world.turn import Turn
@@ -21,13 +21,13 @@ DETECTION_SHARES = {"detect": 0.45, "detect_none": 0.3, "detect_all": 0.25}
 def _mixed(shares: Mapping[str, float]) -> Callable:
     """A maker that draws one of several makers; another, where that one finds nothing to ask."""
 
-    def make(layout: Layout, rng: np.random.Generator) -> Turn | None:
+    def make(table: Tabletop, rng: np.random.Generator) -> Turn | None:
         """A turn of the first kind, in the drawn order, that finds something."""
         # Weighted sampling without replacement: ordered by random() ** (1 / weight), a kind comes
         # first with a probability in proportion to its weight (Efraimidis and Spirakis, 2006).
         draws = {kind: rng.random() ** (1 / share) for kind, share in shares.items()}
         for kind in sorted(shares, key=lambda kind: -draws[kind]):
-            turn = MAKERS[kind](layout, rng)
+            turn = MAKERS[kind](table, rng)
             if turn is not None:
                 return turn
         return None
@@ -35,7 +35,7 @@ def _mixed(shares: Mapping[str, float]) -> Callable:
     return make
 
 
-MAKERS: dict[str, Callable[[Layout, np.random.Generator], Turn | None]] = {
+MAKERS: dict[str, Callable[[Tabletop, np.random.Generator], Turn | None]] = {
     **{kind: regions.ground(kind) for kind in EXPRESSION_KINDS},
     "detect": regions.detect,
     "detect_none": regions.detect_none,
@@ -72,13 +72,13 @@ def turns(
             a bit fewer. Fewer come where the picture holds nothing (new) of the kind to ask for.
             Default :data:`TRAINING_MIX`.
     """
-    layout = Layout(observation)
+    table = Tabletop(observation)
     made: dict[str, Turn] = {}
     for kind, number in (TRAINING_MIX if per_task is None else per_task).items():
         whole = int(number)
         for _ in range(whole + (rng.random() < number - whole)):
             for _attempt in range(3):
-                turn = MAKERS[kind](layout, rng)
+                turn = MAKERS[kind](table, rng)
                 if turn is None:
                     break
                 if turn.question not in made:

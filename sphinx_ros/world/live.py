@@ -13,7 +13,7 @@ import numpy as np
 from sphinx_ros.errors import SphinxError
 from sphinx_ros.world import scenery
 from sphinx_ros.world.mannequin import SKIN, TROUSERS, Looks, build_person
-from sphinx_ros.world.poses import Pose
+from sphinx_ros.world.postures import Posture
 from sphinx_ros.world.render import Canvas
 from sphinx_ros.world.scenes import SMALL_KINDS, paint
 from sphinx_ros.world.shapes import PALETTE, SPAN, Colour, build, dimensions
@@ -146,7 +146,7 @@ class LiveWorld:
         return View.looking(eye, target, fovy, self.width, self.height, 0.02 * _wave(t, 2))
 
     def _person(self, t: float) -> Thing:
-        pose = Pose(
+        pose = Posture(
             lift=(14 + 4 * _wave(t, 6), 128 + 18 * _wave(t, 12)),
             flex=(8, 0),
             twist=(0, 180),

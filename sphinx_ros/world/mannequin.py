@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sphinx_ros.types import COCO_KEYPOINTS
-from sphinx_ros.world.poses import Pose
+from sphinx_ros.world.postures import Posture
 from sphinx_ros.world.shapes import Colour, Part, about_z, limb
 
 # How deep a joint lies under the surface, in COCO order, as a share of the height; points of the
@@ -46,7 +46,7 @@ def _ry(degrees: float) -> np.ndarray:
 DOWN = np.array([0.0, 0.0, -1.0])
 
 
-def skeleton(pose: Pose) -> dict[str, np.ndarray]:
+def skeleton(pose: Posture) -> dict[str, np.ndarray]:
     """Body-frame points by joint name, plus pelvis, chest, neck, head, and "turn" of the head."""
     spine = _ry(pose.lean)
     p = {"pelvis": np.zeros(3)}
@@ -175,7 +175,7 @@ def _limbs(w: dict, turn: np.ndarray, h: float, looks: Looks) -> list[Part]:
 
 
 def build_person(
-    pose: Pose, height: float, x: float, y: float, yaw: float, looks: Looks
+    pose: Posture, height: float, x: float, y: float, yaw: float, looks: Looks
 ) -> tuple[list[Part], np.ndarray, np.ndarray, list[Part]]:
     """A mannequin whose lowest foot is on z = 0, above (x, y), turned by yaw radians.
 

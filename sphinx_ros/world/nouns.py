@@ -1,6 +1,6 @@
 """Names of things: nouns, and which things of an observation they are true of. Knows no prompt.
 
-A :class:`Layout` is an observation with the places and sizes that phrases compare worked out once.
+A :class:`Tabletop` is an observation with the places and sizes that phrases compare.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def article(words: str) -> str:
     return ("an " if words.startswith(VOWELS) else "a ") + words
 
 
-class Layout:
+class Tabletop:
     """An observation with what the language needs of it worked out once.
 
     things: the objects. x, y: middles of their boxes as shares of the picture's WIDTH (both, so
@@ -115,16 +115,16 @@ def nouns(thing: SceneObject) -> list[Noun]:
     return found
 
 
-def absent(layout: Layout, rng: np.random.Generator) -> Noun | None:
+def absent(table: Tabletop, rng: np.random.Generator) -> Noun | None:
     """Something the picture does not show: a kind, or a colour and kind that share a half."""
     for _ in range(TRIES):
         way = rng.random()
-        if way < 0.4 or not len(layout):
+        if way < 0.4 or not len(table):
             noun = Noun(pick(rng, KINDS))
         elif way < 0.75:
-            noun = Noun(pick(rng, layout.things).kind, pick(rng, COLOURS))
+            noun = Noun(pick(rng, table.things).kind, pick(rng, COLOURS))
         else:
-            noun = Noun(pick(rng, KINDS), pick(rng, layout.things).colour)
-        if not layout.all_of(noun):
+            noun = Noun(pick(rng, KINDS), pick(rng, table.things).colour)
+        if not table.all_of(noun):
             return noun
     return None

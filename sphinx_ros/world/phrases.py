@@ -1,4 +1,4 @@
-"""Objects -> words that mean exactly one of them (or exactly a group). Knows no prompt and no picture.
+"""Objects -> words that mean exactly one of them, or exactly a group. Knows no prompt, no picture.
 
 "Left of", "above" and the like are meant in the picture and compare the middles of boxes. Every
 expression here is unambiguous by construction and by a margin: a reader with a ruler agrees.
@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from sphinx_ros.world.nouns import TRIES, Layout, Noun, name_of, nouns, pick
+from sphinx_ros.world.nouns import TRIES, Noun, Tabletop, name_of, nouns, pick
 
 RELATION_MARGIN = 0.06  # middles of "left of" differ by more, as a share of the picture's width
 OTHERS_MARGIN = 0.02  # and those it is not true of lie on the other side by at least this
@@ -41,52 +41,52 @@ PAIR_SIDES = ("left {}", "right {}", "{} on the left", "{} on the right")
 EXPRESSION_KINDS = ("attribute", "size", "ordinal", "relation", "superlative")
 
 
-def attribute(layout: Layout, rng: np.random.Generator) -> tuple[int, str] | None:
+def attribute(table: Tabletop, rng: np.random.Generator) -> tuple[int, str] | None:
     """A thing by kind, colour and kind, or colour alone: "mug", "red mug", "red object"."""
     for _ in range(TRIES):
-        index = int(rng.integers(len(layout)))
-        thing = layout.things[index]
+        index = int(rng.integers(len(table)))
+        thing = table.things[index]
         noun = pick(rng, (Noun(thing.kind), name_of(thing, False), name_of(thing, False)))
         if thing.kind != "person" and rng.random() < 0.2:
             noun = Noun("", thing.colour)
-        if len(layout.all_of(noun)) == 1:
+        if len(table.all_of(noun)) == 1:
             return index, noun.text(rng)
     return None
 
 
-def size(layout: Layout, rng: np.random.Generator) -> tuple[int, str] | None:
+def size(table: Tabletop, rng: np.random.Generator) -> tuple[int, str] | None:
     """A thing told from its like by being small or large: "small ball", "large red can"."""
     for _ in range(TRIES):
-        index = int(rng.integers(len(layout)))
-        thing = layout.things[index]
+        index = int(rng.integers(len(table)))
+        thing = table.things[index]
         if not thing.size:
             continue
         without = Noun(thing.kind, thing.colour if rng.random() < 0.5 else "")
         noun = without._replace(size=thing.size)
-        if len(layout.all_of(noun)) == 1 < len(layout.all_of(without)):
+        if len(table.all_of(noun)) == 1 < len(table.all_of(without)):
             return index, noun.text()
     return None
 
 
-def _group(layout: Layout, rng: np.random.Generator, colour: bool) -> tuple[Noun, list[int]]:
+def _group(table: Tabletop, rng: np.random.Generator, colour: bool) -> tuple[Noun, list[int]]:
     """A name several things share (one thing, where none is shared) and their indices."""
-    thing = pick(rng, layout.things)
+    thing = pick(rng, table.things)
     noun = Noun(thing.kind, thing.colour if colour and rng.random() < 0.3 else "")
     if noun.kind != "person" and rng.random() < 0.1:
         noun = Noun("")
-    return noun, layout.all_of(noun)
+    return noun, table.all_of(noun)
 
 
 def ordinal(
-    layout: Layout, rng: np.random.Generator, colour: bool = True
+    table: Tabletop, rng: np.random.Generator, colour: bool = True
 ) -> tuple[int, str] | None:
     """A thing by its place in a row: "second cube from the left", of two also "left cube"."""
     for _ in range(TRIES):
-        noun, group = _group(layout, rng, colour)
+        noun, group = _group(table, rng, colour)
         if not 2 <= len(group) <= len(ORDINALS):
             continue
-        row = sorted(group, key=lambda i: layout.x[i])
-        gaps = [layout.x[b] - layout.x[a] for a, b in itertools.pairwise(row)]
+        row = sorted(group, key=lambda i: table.x[i])
+        gaps = [table.x[b] - table.x[a] for a, b in itertools.pairwise(row)]
         if min(gaps) <= ORDER_MARGIN:
             continue
         nth = int(rng.integers(len(row)))
@@ -99,33 +99,33 @@ def ordinal(
     return None
 
 
-def _is_only(layout: Layout, relation: str, one: int, mark: int, group: Sequence[int]) -> bool:
+def _is_only(table: Tabletop, relation: str, one: int, mark: int, group: Sequence[int]) -> bool:
     """Does the relation to the mark hold clearly of one, and clearly of no other of the group?"""
-    return layout.offset(relation, one, mark) > RELATION_MARGIN and all(
-        layout.offset(relation, other, mark) < -OTHERS_MARGIN
+    return table.offset(relation, one, mark) > RELATION_MARGIN and all(
+        table.offset(relation, other, mark) < -OTHERS_MARGIN
         for other in group
         if other not in (one, mark)
     )
 
 
 def relation(
-    layout: Layout, rng: np.random.Generator, colour: bool = True
+    table: Tabletop, rng: np.random.Generator, colour: bool = True
 ) -> tuple[int, str] | None:
     """A thing by where it lies: "ball left of the green can". Prefers names of several things."""
-    if len(layout) < 2:
+    if len(table) < 2:
         return None
     for attempt in range(2 * TRIES):
-        index, mark = int(rng.integers(len(layout))), int(rng.integers(len(layout)))
-        marks = layout.names(mark) if mark != index else []
+        index, mark = int(rng.integers(len(table))), int(rng.integers(len(table)))
+        marks = table.names(mark) if mark != index else []
         if not marks:
             continue
-        thing = layout.things[index]
+        thing = table.things[index]
         noun = pick(rng, nouns(thing) if colour else [Noun(thing.kind)])
-        group = layout.all_of(noun)
+        group = table.all_of(noun)
         if len(group) == 1 and attempt < TRIES:
             continue  # the name alone would do, and the relation could be ignored
         wanted = pick(rng, RELATIONS)
-        if not _is_only(layout, wanted, index, mark, group):
+        if not _is_only(table, wanted, index, mark, group):
             continue
         link = pick(rng, RELATION_WORDS[wanted])
         return index, f"{noun.text(rng)} {link} the {pick(rng, marks).text(rng)}"
@@ -133,35 +133,35 @@ def relation(
 
 
 def superlative(
-    layout: Layout, rng: np.random.Generator, colour: bool = True
+    table: Tabletop, rng: np.random.Generator, colour: bool = True
 ) -> tuple[int, str] | None:
     """The one that is most so: "leftmost ball", "largest can", "nearest mug"."""
     for _ in range(TRIES):
-        noun, group = _group(layout, rng, colour)
+        noun, group = _group(table, rng, colour)
         if len(group) < 2:
             continue
         most = pick(rng, tuple(EXTREMES))
-        best = _extreme(layout, most, group)
+        best = _extreme(table, most, group)
         if best is not None:
             return best, pick(rng, EXTREMES[most]).format(noun.text(rng))
     return None
 
 
-def _extreme(layout: Layout, most: str, group: list[int]) -> int | None:
+def _extreme(table: Tabletop, most: str, group: list[int]) -> int | None:
     """The leftmost (nearest, ...) of the group, or None where the lead is small."""
     if most in ("near", "far"):
-        order = sorted(group, key=lambda i: layout.depth[i], reverse=most == "far")
-        first, second = layout.depth[order[0]], layout.depth[order[1]]
+        order = sorted(group, key=lambda i: table.depth[i], reverse=most == "far")
+        first, second = table.depth[order[0]], table.depth[order[1]]
         clear = max(first, second) > DEPTH_RATIO * min(first, second)
     elif most == "big":
-        order = sorted(group, key=lambda i: -layout.area[i])
-        clear = layout.area[order[0]] > AREA_RATIO * layout.area[order[1]]
+        order = sorted(group, key=lambda i: -table.area[i])
+        clear = table.area[order[0]] > AREA_RATIO * table.area[order[1]]
         # A small thing close by may cover more than a large one far off: not called the largest.
-        clear &= layout.things[order[0]].size != "small" or all(
-            layout.things[i].size == "small" for i in order
+        clear &= table.things[order[0]].size != "small" or all(
+            table.things[i].size == "small" for i in order
         )
     else:
-        axis = layout.x if most in ("left", "right") else layout.y
+        axis = table.x if most in ("left", "right") else table.y
         order = sorted(group, key=lambda i: axis[i], reverse=most in ("right", "below"))
         clear = abs(axis[order[0]] - axis[order[1]]) > ORDER_MARGIN
     return order[0] if clear else None
@@ -174,22 +174,22 @@ EXPRESSIONS: dict[str, Callable] = {
     "relation": relation,
     "superlative": superlative,
 }
-"""Expression kind -> function (layout, rng) -> (index of the thing, words without "the")."""
+"""Expression kind -> function (table, rng) -> (index of the thing, words without "the")."""
 
 
-def colourless(layout: Layout, rng: np.random.Generator) -> tuple[int, str] | None:
+def colourless(table: Tabletop, rng: np.random.Generator) -> tuple[int, str] | None:
     """A thing named without its own colour, to ask for the colour."""
     for _ in range(TRIES):
         way = int(rng.integers(5))
         if way < 2:
-            index = int(rng.integers(len(layout)))
-            thing = layout.things[index]
+            index = int(rng.integers(len(table)))
+            thing = table.things[index]
             noun = Noun(thing.kind, "", thing.size if way else "")
-            if len(layout.all_of(noun)) == 1:
+            if len(table.all_of(noun)) == 1:
                 return index, noun.text()
             continue
-        found = (ordinal, superlative, relation)[way - 2](layout, rng, colour=False)
+        found = (ordinal, superlative, relation)[way - 2](table, rng, colour=False)
         # Of a person the shirt is asked for, which "the shirt of the leftmost object" says badly.
-        if found and not ("object" in found[1] and layout.things[found[0]].kind == "person"):
+        if found and not ("object" in found[1] and table.things[found[0]].kind == "person"):
             return found
     return None

@@ -8,7 +8,7 @@ import numpy as np
 
 from sphinx_ros.prompt.wording import question
 from sphinx_ros.tasks import Task
-from sphinx_ros.world.nouns import TRIES, Layout, Noun, absent, article, name_of, pick
+from sphinx_ros.world.nouns import TRIES, Noun, Tabletop, absent, article, name_of, pick
 from sphinx_ros.world.phrases import (
     OPPOSITE,
     OTHERS_MARGIN,
@@ -39,19 +39,19 @@ def _ask(kind: str, words: str, answer: str, target: dict) -> Turn:
     return Turn(Task.ASK, question(Task.ASK, words), answer, kind, target)
 
 
-def count(layout: Layout, rng: np.random.Generator) -> Turn | None:
+def count(table: Tabletop, rng: np.random.Generator) -> Turn | None:
     """How many of a kind, of a colour and kind, of a colour, or of all. Answers 0..4+ balanced."""
     choices: dict[int, list[tuple[Noun, list[int]]]] = {}
-    asked = {Noun(thing.kind) for thing in layout.things}
-    asked |= {Noun(thing.kind, thing.colour) for thing in layout.things}
-    shirts = {thing.colour for thing in layout.things if thing.kind == "person"}
+    asked = {Noun(thing.kind) for thing in table.things}
+    asked |= {Noun(thing.kind, thing.colour) for thing in table.things}
+    shirts = {thing.colour for thing in table.things if thing.kind == "person"}
     # "red objects" would leave open whether a red shirt makes a person one.
-    asked |= {Noun("", thing.colour) for thing in layout.things if thing.colour not in shirts}
+    asked |= {Noun("", thing.colour) for thing in table.things if thing.colour not in shirts}
     asked.add(Noun())
     for noun in sorted(asked):
-        found = layout.all_of(noun)
+        found = table.all_of(noun)
         choices.setdefault(min(len(found), 4), []).append((noun, found))
-    missing = absent(layout, rng)
+    missing = absent(table, rng)
     if missing is not None:
         choices.setdefault(0, []).append((missing, []))
     keys = sorted(choices)
@@ -59,49 +59,49 @@ def count(layout: Layout, rng: np.random.Generator) -> Turn | None:
     level = int(np.searchsorted(weights, rng.random() * weights[-1], side="right"))
     noun, found = pick(rng, choices[keys[level]])
     words = pick(rng, COUNT_WORDINGS).format(noun.plural(rng))
-    return _ask("count", words, str(len(found)), target_of(layout, found))
+    return _ask("count", words, str(len(found)), target_of(table, found))
 
 
-def colour(layout: Layout, rng: np.random.Generator) -> Turn | None:
+def colour(table: Tabletop, rng: np.random.Generator) -> Turn | None:
     """The colour of a thing named without it."""
-    found = colourless(layout, rng) if len(layout) else None
+    found = colourless(table, rng) if len(table) else None
     if found is None:
         return None
     index, words = found
-    thing = layout.things[index]
+    thing = table.things[index]
     wordings = SHIRT_WORDINGS if thing.kind == "person" else COLOUR_WORDINGS
     words = pick(rng, wordings).format(words)
-    return _ask("colour", words, thing.colour, target_of(layout, [index]))
+    return _ask("colour", words, thing.colour, target_of(table, [index]))
 
 
-def exist(layout: Layout, rng: np.random.Generator) -> Turn | None:
+def exist(table: Tabletop, rng: np.random.Generator) -> Turn | None:
     """Is there such a thing? Half yes, half no; a no often shares kind or colour with a thing."""
     if rng.random() < 0.5:
-        if not len(layout):
+        if not len(table):
             return None
-        thing = pick(rng, layout.things)
+        thing = pick(rng, table.things)
         noun = Noun(thing.kind, thing.colour if rng.random() < 0.6 else "")
     else:
-        missing = absent(layout, rng)
+        missing = absent(table, rng)
         if missing is None:
             return None
         noun = missing
-    found = layout.all_of(noun)
+    found = table.all_of(noun)
     words = pick(rng, EXIST_WORDINGS).format(article(noun.text(rng)))
-    return _ask("exist", words, "yes" if found else "no", target_of(layout, found))
+    return _ask("exist", words, "yes" if found else "no", target_of(table, found))
 
 
-def relation_yesno(layout: Layout, rng: np.random.Generator) -> Turn | None:
+def relation_yesno(table: Tabletop, rng: np.random.Generator) -> Turn | None:
     """Is one thing left of (right of, above, below) another? Half yes, half no."""
-    if len(layout) < 2:
+    if len(table) < 2:
         return None
     true = rng.random() < 0.5
     for _ in range(TRIES):
-        one, other = int(rng.integers(len(layout))), int(rng.integers(len(layout)))
+        one, other = int(rng.integers(len(table))), int(rng.integers(len(table)))
         relation = pick(rng, RELATIONS)
-        if one == other or layout.offset(relation, one, other) <= RELATION_MARGIN:
+        if one == other or table.offset(relation, one, other) <= RELATION_MARGIN:
             continue
-        names, marks = layout.names(one), layout.names(other)
+        names, marks = table.names(one), table.names(other)
         if not names or not marks:
             continue
         link = pick(rng, RELATION_WORDS[relation if true else OPPOSITE[relation]])
@@ -109,34 +109,34 @@ def relation_yesno(layout: Layout, rng: np.random.Generator) -> Turn | None:
             pick(rng, names).text(rng), link, pick(rng, marks).text(rng)
         )
         answer = "yes" if true else "no"
-        return _ask("relation_yesno", words, answer, target_of(layout, [one, other]))
+        return _ask("relation_yesno", words, answer, target_of(table, [one, other]))
     return None
 
 
-def what_relation(layout: Layout, rng: np.random.Generator) -> Turn | None:
+def what_relation(table: Tabletop, rng: np.random.Generator) -> Turn | None:
     """The thing next to another on one side, where one is clearly the nearest there."""
-    if len(layout) < 2:
+    if len(table) < 2:
         return None
     for _ in range(TRIES):
-        mark, relation = int(rng.integers(len(layout))), pick(rng, RELATIONS)
-        marks = layout.names(mark)
-        index = _nearest(layout, relation, mark) if marks else None
+        mark, relation = int(rng.integers(len(table))), pick(rng, RELATIONS)
+        marks = table.names(mark)
+        index = _nearest(table, relation, mark) if marks else None
         if index is None:
             continue
         link = pick(rng, RELATION_WORDS[relation])
         words = pick(rng, WHAT_WORDINGS).format(link, pick(rng, marks).text(rng))
-        answer = name_of(layout.things[index], size=False).text()
-        return _ask("what_relation", words, answer, target_of(layout, [index, mark]))
+        answer = name_of(table.things[index], size=False).text()
+        return _ask("what_relation", words, answer, target_of(table, [index, mark]))
     return None
 
 
-def _nearest(layout: Layout, relation: str, mark: int) -> int | None:
+def _nearest(table: Tabletop, relation: str, mark: int) -> int | None:
     """The thing on that side of the mark, the nearest by far, or None."""
     near = []
-    for i in range(len(layout)):
-        ahead = layout.offset(relation, i, mark) if i != mark else -1.0
+    for i in range(len(table)):
+        ahead = table.offset(relation, i, mark) if i != mark else -1.0
         if ahead > -OTHERS_MARGIN:  # those barely on the other side may be meant too
-            distance = math.hypot(layout.x[i] - layout.x[mark], layout.y[i] - layout.y[mark])
+            distance = math.hypot(table.x[i] - table.x[mark], table.y[i] - table.y[mark])
             near.append((distance, ahead, i))
     near.sort()
     if not near or (len(near) > 1 and near[1][0] < NEAREST_RATIO * near[0][0]):

@@ -13,7 +13,7 @@ import numpy as np
 from sphinx_ros.prompt.wording import format_box, format_number, question
 from sphinx_ros.tasks import Task
 from sphinx_ros.types import COCO_KEYPOINTS, iou
-from sphinx_ros.world.nouns import TRIES, Layout, Noun, absent, article, name_of, pick
+from sphinx_ros.world.nouns import TRIES, Noun, Tabletop, absent, article, name_of, pick
 from sphinx_ros.world.phrases import EXPRESSIONS
 from sphinx_ros.world.turn import Turn, target_of
 
@@ -24,33 +24,33 @@ CAPTION_ANSWERS = ("There is 1 object: {}.", "There are {} objects: {}.")
 REGION_OVERLAP = 0.6  # two boxes with more overlap than this are no two regions
 
 
-def _box(layout: Layout, index: int) -> str:
-    return format_box(layout.place.box_to_square(layout.things[index].box))
+def _box(table: Tabletop, index: int) -> str:
+    return format_box(table.place.box_to_square(table.things[index].box))
 
 
-def _left_to_right(layout: Layout, indices: Sequence[int]) -> list[int]:
-    return sorted(indices, key=lambda i: (layout.things[i].box[0], layout.things[i].box[1]))
+def _left_to_right(table: Tabletop, indices: Sequence[int]) -> list[int]:
+    return sorted(indices, key=lambda i: (table.things[i].box[0], table.things[i].box[1]))
 
 
 def ground(kind: str) -> Callable:
     """The maker of one kind of referring expression."""
 
-    def make(layout: Layout, rng: np.random.Generator) -> Turn | None:
+    def make(table: Tabletop, rng: np.random.Generator) -> Turn | None:
         """A turn about one thing, or None where no such expression fits."""
-        found = EXPRESSIONS[kind](layout, rng) if len(layout) else None
+        found = EXPRESSIONS[kind](table, rng) if len(table) else None
         if found is None:
             return None
         index, words = found
         said = "the " + words if rng.random() < 0.5 else words
-        target = target_of(layout, [index], [words])
-        return Turn(Task.GROUND, question(Task.GROUND, said), _box(layout, index), kind, target)
+        target = target_of(table, [index], [words])
+        return Turn(Task.GROUND, question(Task.GROUND, said), _box(table, index), kind, target)
 
     return make
 
 
-def _region(layout: Layout, index: int, rng: np.random.Generator) -> list[float]:
+def _region(table: Tabletop, index: int, rng: np.random.Generator) -> list[float]:
     """A thing's box in fractions of the square, half of the time drawn a little carelessly."""
-    x0, y0, x1, y1 = layout.place.box_to_square(layout.things[index].box)
+    x0, y0, x1, y1 = table.place.box_to_square(table.things[index].box)
     if rng.random() < 0.5:
         dx, dy = 0.025 * (x1 - x0), 0.025 * (y1 - y0)
         noise = np.clip(rng.standard_normal(4), -2, 2) * (dx, dy, dx, dy)
@@ -58,98 +58,98 @@ def _region(layout: Layout, index: int, rng: np.random.Generator) -> list[float]
     return [x0, y0, x1, y1]
 
 
-def _boxes(layout: Layout, indices: Sequence[int]) -> str:
+def _boxes(table: Tabletop, indices: Sequence[int]) -> str:
     """Several boxes in one bracket: "[x1,y1,x2,y2;x1,y1,x2,y2]"."""
-    return "[" + ";".join(_box(layout, i)[1:-1] for i in indices) + "]"
+    return "[" + ";".join(_box(table, i)[1:-1] for i in indices) + "]"
 
 
-def detect(layout: Layout, rng: np.random.Generator) -> Turn | None:
+def detect(table: Tabletop, rng: np.random.Generator) -> Turn | None:
     """All of a kind, or of a colour and kind, that is there."""
-    if not len(layout):
+    if not len(table):
         return None
-    thing = pick(rng, layout.things)
+    thing = pick(rng, table.things)
     noun = Noun(thing.kind, thing.colour if rng.random() < 0.4 else "")
-    found = _left_to_right(layout, layout.all_of(noun))
-    answer = f"<p>{noun.text()}</p>{_boxes(layout, found)}"
-    target = target_of(layout, found, [noun.text()] * len(found))
+    found = _left_to_right(table, table.all_of(noun))
+    answer = f"<p>{noun.text()}</p>{_boxes(table, found)}"
+    target = target_of(table, found, [noun.text()] * len(found))
     return Turn(Task.DETECT, question(Task.DETECT, noun.plural(rng)), answer, "detect", target)
 
 
-def detect_none(layout: Layout, rng: np.random.Generator) -> Turn | None:
+def detect_none(table: Tabletop, rng: np.random.Generator) -> Turn | None:
     """All of something that is not there; often its kind or its colour is."""
-    noun = absent(layout, rng)
+    noun = absent(table, rng)
     if noun is None:
         return None
     asked = question(Task.DETECT, noun.plural(rng))
     answer = NONE_ANSWER.format(noun.text())
-    return Turn(Task.DETECT, asked, answer, "detect_none", target_of(layout, []))
+    return Turn(Task.DETECT, asked, answer, "detect_none", target_of(table, []))
 
 
-def detect_all(layout: Layout, rng: np.random.Generator) -> Turn:
+def detect_all(table: Tabletop, rng: np.random.Generator) -> Turn:
     """Every object, each with its own label."""
-    found = _left_to_right(layout, range(len(layout)))
-    labels = [name_of(layout.things[i], size=False).text() for i in found]
-    parts = [f"<p>{label}</p>{_box(layout, i)}" for label, i in zip(labels, found, strict=True)]
+    found = _left_to_right(table, range(len(table)))
+    labels = [name_of(table.things[i], size=False).text() for i in found]
+    parts = [f"<p>{label}</p>{_box(table, i)}" for label, i in zip(labels, found, strict=True)]
     answer = "".join(parts) or NONE_ANSWER.format("object")
-    target = target_of(layout, found, labels)
+    target = target_of(table, found, labels)
     return Turn(Task.DETECT, question(Task.DETECT, "objects"), answer, "detect_all", target)
 
 
-def pose(layout: Layout, rng: np.random.Generator) -> Turn | None:
+def pose(table: Tabletop, rng: np.random.Generator) -> Turn | None:
     """The joints of the person in a region; of a lone person sometimes without the region."""
     people = [
         i
-        for i, thing in enumerate(layout.things)
+        for i, thing in enumerate(table.things)
         if thing.keypoints is not None
         and (thing.keypoints[:, 2] > 0).sum() >= 4
-        and _own_region(layout, i)
+        and _own_region(table, i)
     ]
     if not people:
         return None
     index = pick(rng, people)
-    keypoints = layout.things[index].keypoints
+    keypoints = table.things[index].keypoints
     assert keypoints is not None
     joints = []
     for name, (x, y, visibility) in zip(COCO_KEYPOINTS, keypoints, strict=True):
         if visibility > 0:
-            u, v = layout.place.to_square(float(x), float(y))
+            u, v = table.place.to_square(float(x), float(y))
             joints.append(f"<p>{name}</p>[{format_number(u, 2)},{format_number(v, 2)}]")
-    alone = len(layout.all_of(Noun("person"))) == 1
-    box = None if alone and rng.random() < 0.15 else _region(layout, index, rng)
-    target = target_of(layout, [index], ["person"], person=index)
+    alone = len(table.all_of(Noun("person"))) == 1
+    box = None if alone and rng.random() < 0.15 else _region(table, index, rng)
+    target = target_of(table, [index], ["person"], person=index)
     return Turn(Task.POSE, question(Task.POSE, box=box), "".join(joints), "pose", target)
 
 
-def _own_region(layout: Layout, index: int) -> bool:
+def _own_region(table: Tabletop, index: int) -> bool:
     """No other thing has nearly the same box."""
     return all(
-        other == index or iou(layout.things[index].box, layout.things[other].box) < REGION_OVERLAP
-        for other in range(len(layout))
+        other == index or iou(table.things[index].box, table.things[other].box) < REGION_OVERLAP
+        for other in range(len(table))
     )
 
 
-def describe(layout: Layout, rng: np.random.Generator) -> Turn | None:
+def describe(table: Tabletop, rng: np.random.Generator) -> Turn | None:
     """What is in a region: "a small red mug", "a person in a red shirt"."""
-    for _ in range(TRIES if len(layout) else 0):
-        index = int(rng.integers(len(layout)))
-        if not _own_region(layout, index):
+    for _ in range(TRIES if len(table) else 0):
+        index = int(rng.integers(len(table)))
+        if not _own_region(table, index):
             continue
-        answer = article(name_of(layout.things[index]).text())
-        asked = question(Task.DESCRIBE, box=_region(layout, index, rng))
-        target = target_of(layout, [index], answers=[answer])
+        answer = article(name_of(table.things[index]).text())
+        asked = question(Task.DESCRIBE, box=_region(table, index, rng))
+        target = target_of(table, [index], answers=[answer])
         return Turn(Task.DESCRIBE, asked, answer, "describe", target)
     return None
 
 
-def caption(layout: Layout, rng: np.random.Generator) -> Turn:
+def caption(table: Tabletop, rng: np.random.Generator) -> Turn:
     """Everything there is, with boxes, from left to right."""
-    found = _left_to_right(layout, range(len(layout)))
-    labels = [name_of(layout.things[i]).text() for i in found]
-    parts = [f"<p>{label}</p>{_box(layout, i)}" for label, i in zip(labels, found, strict=True)]
+    found = _left_to_right(table, range(len(table)))
+    labels = [name_of(table.things[i]).text() for i in found]
+    parts = [f"<p>{label}</p>{_box(table, i)}" for label, i in zip(labels, found, strict=True)]
     answer = EMPTY_CAPTION
     if len(parts) == 1:
         answer = CAPTION_ANSWERS[0].format(parts[0])
     elif parts:
         answer = CAPTION_ANSWERS[1].format(len(parts), ", ".join(parts))
-    target = target_of(layout, found, labels)
+    target = target_of(table, found, labels)
     return Turn(Task.CAPTION, question(Task.CAPTION), answer, "caption", target)

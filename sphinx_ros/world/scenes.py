@@ -16,7 +16,7 @@ from sphinx_ros.errors import SphinxError
 from sphinx_ros.types import Box
 from sphinx_ros.world import scenery
 from sphinx_ros.world.mannequin import HAIR, SKIN, TROUSERS, Looks, build_person
-from sphinx_ros.world.poses import random_pose
+from sphinx_ros.world.postures import random_posture
 from sphinx_ros.world.render import Canvas
 from sphinx_ros.world.shapes import PALETTE, SPAN, Colour, build, dimensions
 from sphinx_ros.world.stage import Stage, Thing, measure, unfit, without
@@ -52,7 +52,7 @@ def make_person(
     """A mannequin at (x, y) that in three of four cases looks roughly towards `eye`."""
     yaw = float(np.arctan2(eye[1] - y, eye[0] - x))
     yaw += float(rng.normal(0, 0.45)) if rng.random() < 0.75 else float(rng.uniform(-np.pi, np.pi))
-    pose = random_pose(rng)
+    pose = random_posture(rng)
     hair = HAIR[rng.integers(len(HAIR))]
     looks = Looks(
         paint(rng, colour),

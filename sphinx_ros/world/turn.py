@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sphinx_ros.tasks import Task
-from sphinx_ros.world.nouns import Layout
+from sphinx_ros.world.nouns import Tabletop
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ class Turn:
 
 
 def target_of(
-    layout: Layout, indices: Sequence[int], labels: Sequence[str] = (), **more: Any
+    table: Tabletop, indices: Sequence[int], labels: Sequence[str] = (), **more: Any
 ) -> dict:
     """The target of a turn about these things."""
-    boxes = [tuple(float(v) for v in layout.things[i].box) for i in indices]
+    boxes = [tuple(float(v) for v in table.things[i].box) for i in indices]
     return {"objects": list(indices), "boxes": boxes, "labels": list(labels), **more}

@@ -12,7 +12,7 @@ Pair = tuple[float, float]
 
 
 @dataclass
-class Pose:
+class Posture:
     """Joint angles in degrees; pairs are (left, right).
 
     flex: arm forward. lift: arm sideways. twist: turn of the arm about itself, inward.
@@ -55,52 +55,52 @@ class _Draws:
 # The order of the draws is part of what a seed means: a picture changes with it.
 
 
-def _stand(pose: Pose, draw: _Draws) -> None:
+def _stand(pose: Posture, draw: _Draws) -> None:
     """As the first draws left it."""
 
 
-def _walk(pose: Pose, draw: _Draws) -> None:
+def _walk(pose: Posture, draw: _Draws) -> None:
     swing = draw.one(18, 36)
     pose.hip = draw.sided(swing, -swing * 0.7)
     pose.knee = draw.sided(draw.one(5, 25), draw.one(15, 40))
     pose.flex = draw.sided(-swing, swing)
 
 
-def _raise(pose: Pose, draw: _Draws) -> None:
+def _raise(pose: Posture, draw: _Draws) -> None:
     pose.lift, pose.elbow = draw.two(130, 172), draw.two(0, 30)
     pose.flex = (0.0, 0.0)
 
 
-def _wave(pose: Pose, draw: _Draws) -> None:
+def _wave(pose: Posture, draw: _Draws) -> None:
     pose.lift = draw.sided(draw.one(95, 165), pose.lift[1])
     pose.elbow = draw.sided(draw.one(10, 75), pose.elbow[1])
     pose.flex = draw.sided(0.0, pose.flex[1])
     pose.twist = draw.sided(draw.one(150, 200), 0.0)
 
 
-def _sit(pose: Pose, draw: _Draws) -> None:
+def _sit(pose: Posture, draw: _Draws) -> None:
     pose.hip, pose.knee = draw.two(78, 92), draw.two(75, 95)
     pose.splay, pose.seat, pose.lean = draw.two(4, 16), True, draw.one(-4, 8)
     pose.flex = draw.two(5, 50)
 
 
-def _point(pose: Pose, draw: _Draws) -> None:
+def _point(pose: Posture, draw: _Draws) -> None:
     pose.flex = draw.sided(draw.one(55, 95), pose.flex[1])
     pose.lift = draw.sided(draw.one(10, 60), pose.lift[1])
     pose.elbow = draw.sided(draw.one(0, 15), pose.elbow[1])
 
 
-def _hips(pose: Pose, draw: _Draws) -> None:
+def _hips(pose: Posture, draw: _Draws) -> None:
     pose.lift, pose.elbow = draw.two(38, 55), draw.two(75, 100)
     pose.twist, pose.flex = draw.two(70, 95), draw.two(-15, 5)
 
 
-def _spread(pose: Pose, draw: _Draws) -> None:
+def _spread(pose: Posture, draw: _Draws) -> None:
     pose.lift, pose.elbow = draw.two(60, 100), draw.two(0, 35)
     pose.splay = draw.two(8, 20)
 
 
-ACTIONS: dict[str, Callable[[Pose, _Draws], None]] = {
+ACTIONS: dict[str, Callable[[Posture, _Draws], None]] = {
     "stand": _stand,
     "walk": _walk,
     "raise": _raise,
@@ -113,11 +113,11 @@ ACTIONS: dict[str, Callable[[Pose, _Draws], None]] = {
 """What a mannequin may do -> how that changes the angles of somebody who stands."""
 
 
-def random_pose(rng: np.random.Generator) -> Pose:
+def random_posture(rng: np.random.Generator) -> Posture:
     """One of ACTIONS with the angles varied inside what a body can do."""
     action = tuple(ACTIONS)[int(rng.integers(len(ACTIONS)))]
     draw = _Draws(rng)
-    pose = Pose(
+    pose = Posture(
         flex=draw.two(-15, 25),
         lift=draw.two(6, 28),
         elbow=draw.two(3, 45),
