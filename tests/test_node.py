@@ -19,7 +19,7 @@ from ros_support import CHECKPOINT, Client, clip_pictures, process
 
 from sphinx_ros.errors import Status
 from sphinx_ros.ros import messages as m
-from sphinx_ros.ros.demo_questions import overlap
+from sphinx_ros.types import iou
 
 pytestmark = pytest.mark.ros
 
@@ -129,7 +129,7 @@ def test_ground_on_a_picture_of_the_request(running, client, pictures, sphinx):
             box = detection.box
             assert np.allclose((box.x0, box.y0, box.x1, box.y1), own.box)
             assert detection.score == pytest.approx(own.score, abs=1e-3)
-        overlaps.append(max((overlap(d.box, item["box"]) for d in expected), default=0.0))
+        overlaps.append(max((iou(d.box, item["box"]) for d in expected), default=0.0))
     assert np.median(overlaps) > 0.5, f"IoU with the truth {overlaps}"
 
 
@@ -401,7 +401,7 @@ def test_compressed_pictures_and_the_recorded_camera(client, tmp_path):
         known = {t["stamp"]: t for t in map(ros_support.truth_of, truths)}
         assert result.status.code == Status.OK and stamp in known
         found = m.detections_of(result)
-        hits = [max(overlap(d.box, o["box"]) for d in found) for o in known[stamp]["objects"]]
+        hits = [max(iou(d.box, o["box"]) for d in found) for o in known[stamp]["objects"]]
         assert np.mean(np.array(hits) > 0.5) >= 0.5, hits  # in that very picture's own pixels
 
 
