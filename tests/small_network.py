@@ -22,7 +22,7 @@ from sphinx_ros.prompt.conversation import END_SIGNAL, conversation
 from sphinx_ros.prompt.tokenizer import Tokenizer
 from sphinx_ros.prompt.wording import question
 from sphinx_ros.tasks import Task
-from sphinx_ros.train.trained import initialise
+from sphinx_ros.train.initial import initialise
 from sphinx_ros.types import COCO_KEYPOINTS
 from sphinx_ros.world.demo_tokenizer import train_tokenizer
 

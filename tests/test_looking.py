@@ -10,10 +10,11 @@ from sphinx_ros.model.config import ModelConfig
 from sphinx_ros.prompt.tokenizer import Tokenizer
 from sphinx_ros.train import recipe
 from sphinx_ros.train.data import Packer
+from sphinx_ros.train.initial import initialise
 from sphinx_ros.train.looking import Gaze, Sight, Target, Targets, looking_loss
 from sphinx_ros.train.recipe import COUNT_REFERENCES, TOLD_HEADS
 from sphinx_ros.train.targets import patch_owners
-from sphinx_ros.train.trained import Trained, initialise
+from sphinx_ros.train.trained import Trained
 from sphinx_ros.world.demo_tokenizer import train_tokenizer
 from sphinx_ros.world.exercises import turns
 

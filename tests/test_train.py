@@ -21,7 +21,8 @@ from sphinx_ros.prompt.tokenizer import Tokenizer
 from sphinx_ros.train import loop, recipe
 from sphinx_ros.train.auxiliary import PlaceHead, heat, heat_loss, paired_iou, two_hot
 from sphinx_ros.train.data import Packer, batches, coordinates
-from sphinx_ros.train.loop import Run, rate
+from sphinx_ros.train.initial import initialise
+from sphinx_ros.train.run import Run, rate
 from sphinx_ros.train.stream import MIRRORED, Scenes, cropped, has_people, mirrored
 from sphinx_ros.train.targets import (
     UNCLEAR,
@@ -33,7 +34,6 @@ from sphinx_ros.train.targets import (
 from sphinx_ros.train.trained import (
     Trained,
     in_decoder,
-    initialise,
     packed_positions,
     turn_mask,
     with_image,
@@ -425,7 +425,7 @@ def test_train_writes_log_and_state_and_stops_when_asked(place, tmp_path, monkey
         return step()
 
     monkeypatch.setattr(run, "step", counted)
-    run.train()
+    loop.work(run)
     assert len(steps) == 26 and run.seconds < 200
     (line,) = (folder / "log.jsonl").read_text().splitlines()
     assert json.loads(line)["images"] == 50 and json.loads(line)["alone"] == 1.0

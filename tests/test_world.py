@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 try:
-    from sphinx_ros.world import scenes, shapes
+    from sphinx_ros.world import kinds, scenes, shapes
     from sphinx_ros.world.render import Canvas
 
     Canvas(16, 16).close()
@@ -23,12 +23,12 @@ from sphinx_ros.draw import draw
 from sphinx_ros.errors import BadRequest
 from sphinx_ros.types import COCO_KEYPOINTS
 from sphinx_ros.world.clip import read_clip, read_truth
+from sphinx_ros.world.kinds import PALETTE, SPAN
 from sphinx_ros.world.live import PERIOD, LiveWorld
 from sphinx_ros.world.mannequin import Looks, build_person
 from sphinx_ros.world.postures import Posture
 from sphinx_ros.world.preview import draw_truth
 from sphinx_ros.world.record import record
-from sphinx_ros.world.shapes import PALETTE, SPAN
 from sphinx_ros.world.stage import Stage, Thing, measure
 from sphinx_ros.world.truth import COLOURS, KINDS, SIZES
 from sphinx_ros.world.view import View
@@ -119,8 +119,8 @@ def test_everything_is_fit_to_be_asked_about(many):
 
 def test_what_is_no_kind_of_thing_is_not_built():
     for make in (
-        shapes.dimensions,
-        lambda kind, span: shapes.build(kind, span, 0, 0, 0, (1, 1, 1)),
+        kinds.dimensions,
+        lambda kind, span: kinds.build(kind, span, 0, 0, 0, (1, 1, 1)),
     ):
         with pytest.raises(BadRequest, match="'plate' is no kind of thing.*cube, ball"):
             make("plate", 0.1)
@@ -130,9 +130,9 @@ def test_what_is_no_kind_of_thing_is_not_built():
 
 
 def test_a_thing_stands_on_the_table_within_its_reach_and_height():
-    for kind in shapes.SHAPES:
-        radius, height = shapes.dimensions(kind, 0.1)
-        parts, centre = shapes.build(kind, 0.1, 1.0, 2.0, 0.7, (1, 1, 1))
+    for kind in kinds.SHAPES:
+        radius, height = kinds.dimensions(kind, 0.1)
+        parts, centre = kinds.build(kind, 0.1, 1.0, 2.0, 0.7, (1, 1, 1))
         points = np.concatenate([cloud for part in parts for cloud in shapes.hulls(part)])
         assert -0.001 < points[:, 2].min() < 0.002
         assert points[:, 2].max() == pytest.approx(height, abs=0.004)

@@ -45,8 +45,9 @@ def run(argv: Sequence[str]) -> int:
     except OSError as error:
         raise BadRequest(f"--folder {folder} can't be made: {error.strerror}") from error
     load_torch()
-    from sphinx_ros.train.loop import HELD_OUT_SCENES, train
+    from sphinx_ros.train.loop import train
     from sphinx_ros.train.rendered import SHARD, render, render_held_out
+    from sphinx_ros.train.run import HELD_OUT_SCENES
     from sphinx_ros.world.demo_tokenizer import train_tokenizer
 
     for partial in (folder / "scenes").glob("*.tmp"):  # of a renderer that was stopped

@@ -12,11 +12,12 @@ import numpy as np
 
 from sphinx_ros.errors import SphinxError
 from sphinx_ros.world import scenery
+from sphinx_ros.world.kinds import PALETTE, SPAN, build, dimensions
 from sphinx_ros.world.mannequin import SKIN, TROUSERS, Looks, build_person
 from sphinx_ros.world.postures import Posture
 from sphinx_ros.world.render import Canvas
 from sphinx_ros.world.scenes import SMALL_KINDS, paint
-from sphinx_ros.world.shapes import PALETTE, SPAN, Colour, build, dimensions
+from sphinx_ros.world.shapes import Colour
 from sphinx_ros.world.stage import Stage, Thing, measure, unfit
 from sphinx_ros.world.truth import COLOURS, SIZES, Observation
 from sphinx_ros.world.view import View
