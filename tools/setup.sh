@@ -1,12 +1,59 @@
 #!/bin/sh
-# Two steps of the Makefile, each of which does only what is missing:
+# Two parts of the Makefile, each of which does only what is missing:
 #   setup.sh requirements   system packages, the environment $VENV, Python packages, ROS 2 wheels
 #   setup.sh package        this package into $VENV: interfaces, executables, an editable install
+# One line per step with its time; all that apt, pip and the build say is in $LOG. Interrupted, the
+# next call goes on where this one stopped.
+#
+#   PYTHON=python3.12   the interpreter of a new environment, 3.10 to 3.13
+#   TORCH=cpu           PyTorch without CUDA, for a machine without a GPU (a smaller download)
 set -eu
 
 VENV="${VENV:-.venv}"
 PYTHON="${PYTHON:-python3}"
+TORCH="${TORCH:-}"
+LOG="${LOG:-build/setup.log}"
 PIP="$VENV/bin/python -m pip --disable-pip-version-check"
+CPU_WHEELS="https://download.pytorch.org/whl/cpu"
+
+die() {
+    echo "$*" >&2
+    exit 1
+}
+
+# step NUMBER TITLE COMMAND...: runs it into the log and says how long it took, or shows the end.
+step() {
+    number=$1 title=$2
+    shift 2
+    begun=$(date +%s)
+    printf '[%s/4] %s ...' "$number" "$title"
+    printf '\n=== [%s/4] %s, %s\n' "$number" "$title" "$(date)" >>"$LOG"
+    if ! "$@" >>"$LOG" 2>&1; then
+        printf ' failed after %s s; the end of %s:\n' "$(($(date +%s) - begun))" "$LOG"
+        tail -n 20 "$LOG" >&2
+        exit 1
+    fi
+    printf ' %s s\n' "$(($(date +%s) - begun))"
+}
+
+# The interpreter that the environment has or will get; one line where there is none to take.
+interpreter() {
+    if [ -x "$VENV/bin/python" ]; then
+        base="$VENV/bin/python"
+    else
+        base=$(command -v "$PYTHON") || die "no $PYTHON here: sudo apt install python3 python3-venv" \
+            "python3-dev, or name one that is there: make PYTHON=/path/to/python3.12"
+    fi
+    version=$("$base" -c 'import sys; print("%d.%d" % sys.version_info[:2])') ||
+        die "$base does not run; make distclean removes an environment whose Python is gone"
+    case "$version" in
+        3.10 | 3.11 | 3.12 | 3.13) ;;
+        *) die "$base is Python $version; 3.10 to 3.13 have ROS 2 wheels: make PYTHON=python3.12" ;;
+    esac
+    if [ "$PYTHON" != python3 ] && [ "$base" = "$VENV/bin/python" ]; then
+        echo "$VENV stays with its Python $version; make distclean first to change it"
+    fi
+}
 
 # Debian's name of each thing that is missing and that no Python package brings.
 missing_system_packages() {
@@ -17,70 +64,115 @@ missing_system_packages() {
     done
     find /usr/lib -path '*/dri/swrast_dri.so' 2>/dev/null | grep -q . ||
         find /usr/lib -name 'libgallium*' 2>/dev/null | grep -q . || echo libgl1-mesa-dri
-    version=$("$PYTHON" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
-    "$PYTHON" -c 'import ensurepip, venv' 2>/dev/null || echo "python$version-venv"
-    "$PYTHON" - <<'CHECK' || echo "python$version-dev"
+    "$base" -c 'import ensurepip, venv' 2>/dev/null || echo "python$version-venv"
+    "$base" - <<'CHECK' || echo "python$version-dev"
 import os, sys, sysconfig
 sys.exit(not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")))
 CHECK
 }
 
-install_system_packages() {
+apt_install() {
+    $root apt-get update -qq || true
+    DEBIAN_FRONTEND=noninteractive $root apt-get install -y "$@"
+}
+
+system_packages() {
     packages=$(missing_system_packages | tr '\n' ' ')
+    packages=${packages% }
     [ -n "$packages" ] || return 0
     root=""
     if [ "$(id -u)" != 0 ]; then root="sudo -n"; fi
     if command -v apt-get >/dev/null && $root true 2>/dev/null; then
-        echo "installing $packages"
-        $root apt-get update -qq || true
         # shellcheck disable=SC2086
-        DEBIAN_FRONTEND=noninteractive $root apt-get install -y -qq $packages >/dev/null && return 0
+        step 1 "system packages: $packages" apt_install $packages
+        return 0
     fi
     echo "please install what is missing, then run make again: sudo apt install $packages" >&2
     # Without OpenGL the demonstration shows its recorded clip; without a compiler nothing works.
     case "$packages" in *g++* | *cmake* | *python*) exit 1 ;; esac
 }
 
-# Whether $VENV can import all that the package, its tests and its build need.
+environment() {
+    [ -x "$VENV/bin/python" ] && $PIP --version && return 0
+    "$base" -m venv "$VENV"
+}
+
+# Whether $VENV holds all that pyproject.toml asks for. What an interrupted pip left half there has
+# no RECORD, which it writes last: forgotten, so that pip installs it anew.
 complete() {
-    [ -x "$VENV/bin/python" ] && "$VENV/bin/python" - 2>/dev/null <<'CHECK'
-import importlib.util, sys
-names = """torch torchvision timm open_clip transformers sentencepiece huggingface_hub cv2 numpy yaml
-tqdm mujoco rosbags pytest hypothesis ruff rclpy sensor_msgs std_msgs visualization_msgs
-diagnostic_msgs rosidl_generator_py rosidl_generator_cpp ament_package catkin_pkg setuptools"""
-sys.exit(any(importlib.util.find_spec(name) is None for name in names.split()))
+    "$VENV/bin/python" - <<'CHECK'
+import shutil, sys
+from importlib.metadata import PackageNotFoundError, distribution, distributions
+from pip._vendor.packaging.requirements import Requirement
+try:
+    import tomllib
+except ImportError:  # Python 3.10
+    from pip._vendor import tomli as tomllib
+
+for half in [d for d in distributions() if d.read_text("RECORD") is None]:
+    folder = getattr(half, "_path", None)
+    if folder is not None and folder.suffix == ".dist-info":
+        shutil.rmtree(folder, ignore_errors=True)
+with open("pyproject.toml", "rb") as file:
+    project = tomllib.load(file)["project"]
+wanted = project["dependencies"] + [
+    line for extra in ("world", "ros", "test") for line in project["optional-dependencies"][extra]
+]
+for line in map(Requirement, wanted + ["setuptools>=77"]):
+    try:
+        if not line.specifier.contains(distribution(line.name).version, prereleases=True):
+            sys.exit(1)
+    except PackageNotFoundError:
+        sys.exit(1)
 CHECK
 }
 
-requirements() {
-    install_system_packages
-    if complete; then
-        echo "$VENV has all that is needed"
-        return 0
-    fi
-    [ -x "$VENV/bin/python" ] || "$PYTHON" -m venv "$VENV"
-    $PIP install -q --upgrade pip "setuptools>=77" wheel
+cpu_torch() {
+    # No other source that pip is configured with: it may have the one with CUDA.
+    PIP_CONFIG_FILE=/dev/null $PIP install --retries 1 --timeout 20 --index-url "$CPU_WHEELS" \
+        -c requirements/tested.txt torch torchvision && return 0
+    echo "TORCH=cpu takes PyTorch from $CPU_WHEELS, which gave nothing (above); make setup without"
+    echo "TORCH=cpu takes the larger one with CUDA from PyPI, which runs on a CPU as well"
+    return 1
+}
+
+python_packages() {
+    $PIP install --upgrade pip "setuptools>=77" wheel
+    if [ "$TORCH" = cpu ]; then cpu_torch || return 1; fi
     # The Python part alone, for its requirements; the tested versions, or else any in range.
     export SPHINX_ROS_INTERFACES=off
     $PIP install --no-build-isolation -c requirements/tested.txt -e '.[world,ros,test]' || {
-        echo "the tested versions do not all exist here; taking what the ranges allow" >&2
+        echo "the tested versions do not all exist here; taking what the ranges allow"
         $PIP install --no-build-isolation -e '.[world,ros,test]'
     }
 }
 
-package() {
-    echo "building the ROS interfaces (a minute or two, the first time)"
-    log="$VENV/.sphinx-build.log"
-    if ! SPHINX_ROS_INTERFACES=on $PIP install -v --no-build-isolation --no-deps -e . >"$log" 2>&1
-    then
-        tail -n 40 "$log" >&2
-        echo "the build failed; the whole log is $log" >&2
-        exit 1
+requirements() {
+    case "$TORCH" in "" | cpu) ;; *) die "TORCH is '$TORCH'; it must be cpu, or not be given" ;; esac
+    interpreter
+    system_packages
+    if [ -x "$VENV/bin/python" ] && complete 2>/dev/null; then
+        echo "$VENV has all Python packages"
+        return 0
     fi
+    echo "setting up $VENV with Python $version; what pip and apt say is in $LOG"
+    step 2 "environment $VENV" environment
+    complete >>"$LOG" 2>&1 || true
+    size="3.2 GB download, 6 GB on the disk"
+    if [ "$TORCH" = cpu ]; then size="without CUDA"; fi
+    step 3 "Python packages ($size)" python_packages
 }
 
+build_package() {
+    SPHINX_ROS_INTERFACES=on $PIP install -v --no-build-isolation --no-deps -e .
+}
+
+mkdir -p "$(dirname "$LOG")"
 case "${1:-}" in
     requirements) requirements ;;
-    package) package ;;
-    *) echo "usage: setup.sh requirements|package" >&2; exit 2 ;;
+    package) step 4 "ROS interfaces of this package (a minute or two, the first time)" build_package ;;
+    *)
+        echo "usage: setup.sh requirements|package" >&2
+        exit 2
+        ;;
 esac

@@ -119,7 +119,7 @@ def picture(rows: Sequence[Row]) -> np.ndarray:
 
     by_task: dict[Task, list[Row]] = {}
     for row in rows:
-        if row.jpeg and row.reply is not None:
+        if row.jpeg:
             by_task.setdefault(row.question.task, []).append(row)
     for found in by_task.values():  # those with most to show first
         found.sort(key=lambda row: -len(row.reply.boxes) - len(row.reply.people))

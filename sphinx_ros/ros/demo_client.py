@@ -23,7 +23,9 @@ from sphinx_ros.ros import messages as m
 from sphinx_ros.ros.demo_questions import Question, Reply, judge
 from sphinx_ros.ros.running import release
 from sphinx_ros.ros.services import PORTS
+from sphinx_ros.tasks import Task
 
+SILENCE = Reply(Status.INTERNAL)
 KEPT = 2000  # pictures, as JPEG: minutes, should an answer come late
 
 
@@ -32,7 +34,7 @@ class Row:
     """One line of the table.
 
     Attributes:
-        reply: None when nothing came, not even a status.
+        reply: its status is INTERNAL when nothing came, not even a status.
         jpeg: the picture that the answer is about, b"" if it was missed.
     """
 
@@ -41,23 +43,23 @@ class Row:
     verdict: str
     right: bool
     milliseconds: float
-    reply: Reply | None = None
+    reply: Reply = SILENCE
     jpeg: bytes = b""
 
     @property
     def came(self) -> bool:
         """Whether it is an answer."""
-        return self.reply is not None and self.reply.status.answered
+        return self.reply.status.answered
 
     @property
     def slow(self) -> bool:
         """Whether there is none because the machine was too slow for it, which is no defect."""
-        return self.reply is not None and self.reply.status is Status.TIMEOUT
+        return self.reply.status is Status.TIMEOUT
 
     @property
-    def rgb(self) -> np.ndarray | None:
-        """The picture [H, W, 3] uint8, None if it was missed."""
-        return decode_compressed(self.jpeg) if self.jpeg else None
+    def rgb(self) -> np.ndarray:
+        """The picture [H, W, 3] uint8; BadImage where it was missed."""
+        return decode_compressed(self.jpeg)
 
 
 class Client:
@@ -81,27 +83,27 @@ class Client:
             ("answers", m.Answer),
         ):
             listen(kind, f"/sphinx/{topic}", self._on_standing, many)
-        self.services = {
+        self.services: dict[Task, Any] = {
             task: self.node.create_client(kind, f"/sphinx/{name}")
             for task, (name, kind, _) in PORTS.items()
         }
-        self.set_queries = self.node.create_client(m.SetQueries, "/sphinx/set_queries")
-        self.action = ActionClient(self.node, m.QueryAction, "/sphinx/query")
+        self.set_queries: Any = self.node.create_client(m.SetQueries, "/sphinx/set_queries")
+        self.action: Any = ActionClient(self.node, m.QueryAction, "/sphinx/query")
 
     def close(self) -> None:
         """Let go of all that the middleware holds."""
         release(self.node)
 
-    def _on_truth(self, message) -> None:
+    def _on_truth(self, message: m.String) -> None:
         truth = json.loads(message.data)
         self.truths[truth["stamp"]] = truth["objects"]
 
-    def _on_picture(self, message) -> None:
+    def _on_picture(self, message: m.CompressedImage) -> None:
         self.pictures[stamp_of(message)] = bytes(message.data)
         while len(self.pictures) > KEPT:
             del self.pictures[min(self.pictures)]
 
-    def _on_standing(self, message) -> None:
+    def _on_standing(self, message: Any) -> None:
         # The first answer to each; it was not there before, so it came for the new queries. One
         # that is no answer gives way to the next pass.
         before = self.standing.get(message.query.id)
@@ -115,7 +117,7 @@ class Client:
             rclpy.spin_once(self.node, timeout_sec=0.05)
         return bool(done())
 
-    def wait(self, future):
+    def wait(self, future: Any) -> Any:
         """The future's result, None if it did not come.
 
         The node itself answers TIMEOUT after `patience`; who hears nothing for twice as long has
@@ -124,7 +126,7 @@ class Client:
         self.spin_until(future.done, 2 * self.patience)
         return future.result() if future.done() else None
 
-    def ask(self, question: Question):
+    def ask(self, question: Question) -> tuple[Any, Sequence[Any], float]:
         """(message or None, people, milliseconds) of a service or action question."""
         begun = time.perf_counter()
         if question.how == "service":
@@ -163,7 +165,9 @@ class Client:
             rows.append(self.row(question, message, getattr(message, "poses", ()), age))
         return rows
 
-    def row(self, question: Question, message, people, milliseconds: float) -> Row:
+    def row(
+        self, question: Question, message: Any, people: Sequence[Any], milliseconds: float
+    ) -> Row:
         """Judge an answer by the truth of its own picture."""
         if message is None:
             words = f"none in {2 * self.patience:.0f} s"
@@ -186,6 +190,6 @@ class Client:
         return Row(question, answer, verdict, right, milliseconds, reply, jpeg)
 
 
-def stamp_of(message) -> int:
+def stamp_of(message: Any) -> int:
     """Nanoseconds of the picture's stamp."""
     return message.header.stamp.sec * 10**9 + message.header.stamp.nanosec

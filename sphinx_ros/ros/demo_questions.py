@@ -100,7 +100,7 @@ def _count(reply: Reply) -> str:
     return f"{len(reply.boxes)} box" + "es" * (len(reply.boxes) != 1)
 
 
-def _judge_box(question, reply, objects) -> tuple[str, str, bool]:
+def _judge_box(question: Question, reply: Reply, objects: Sequence[dict]) -> tuple[str, str, bool]:
     if not reply.boxes:
         return reply.status.name, "wrong: it is there", False
     box = reply.boxes[0].box
@@ -110,7 +110,7 @@ def _judge_box(question, reply, objects) -> tuple[str, str, bool]:
     return words, f"IoU {value:.2f}", value >= ENOUGH
 
 
-def _judge_boxes(reply, wanted) -> tuple[str, str, bool]:
+def _judge_boxes(reply: Reply, wanted: Sequence[dict]) -> tuple[str, str, bool]:
     """Every wanted object takes its best box that names its kind."""
     best = [
         max((iou(b.box, o["box"]) for b in reply.boxes if o["kind"] in b.label), default=0.0)
@@ -122,7 +122,7 @@ def _judge_boxes(reply, wanted) -> tuple[str, str, bool]:
     return _count(reply), f"{len(found)} of {len(wanted)}{mean}", right
 
 
-def _judge_pose(reply, objects) -> tuple[str, str, bool]:
+def _judge_pose(reply: Reply, objects: Sequence[dict]) -> tuple[str, str, bool]:
     person = next(o for o in objects if o["kind"] == "person")
     x0, y0, x1, y1 = person["box"]
     limit = NEAR * max(x1 - x0, y1 - y0)

@@ -77,7 +77,13 @@ def run(
     return status
 
 
-def _live(node, threads, begin, end, over: threading.Event) -> None:
+def _live(
+    node: Any,
+    threads: Callable[[Any], int],
+    begin: Callable[[Any], None],
+    end: Callable[[Any], None],
+    over: threading.Event,
+) -> None:
     """From the first callback to the last; the node is destroyed afterwards."""
     count = threads(node)
     executor = MultiThreadedExecutor(count) if count > 1 else SingleThreadedExecutor()
@@ -96,7 +102,7 @@ def _live(node, threads, begin, end, over: threading.Event) -> None:
     release(node)
 
 
-def _spin(executor, node, seconds: float) -> None:
+def _spin(executor: Any, node: Any, seconds: float) -> None:
     try:
         executor.spin_once(timeout_sec=seconds)
     except Exception as error:  # one bad callback is no reason to leave the robot blind
@@ -104,7 +110,7 @@ def _spin(executor, node, seconds: float) -> None:
         node.get_logger().error(text, throttle_duration_sec=10.0)
 
 
-def release(node) -> None:
+def release(node: Any) -> None:
     """Destroy a node and all that hangs on it, action servers and clients included.
 
     `destroy_node` leaves those alone, and one handle that is still held keeps the participant of

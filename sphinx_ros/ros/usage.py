@@ -10,6 +10,7 @@ import sys
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sphinx_ros.ros import camera_params, params
 
@@ -103,7 +104,7 @@ def limits(row: params.Parameter, mark: bool = True) -> str:
     return ", ".join(parts) + (", *" if row.read_only and mark else "")
 
 
-def spelled(value) -> str:
+def spelled(value: Any) -> str:
     """A value as YAML and the command line write it; the empty list is a list of one ""."""
     if isinstance(value, str):
         return value or '""'

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -23,6 +24,7 @@ from sphinx_ros.errors import SphinxError
 from sphinx_ros.image.decode import decode_compressed
 from sphinx_ros.ros import messages as m
 from sphinx_ros.ros.camera_params import TABLE
+from sphinx_ros.ros.params import Parameter
 from sphinx_ros.ros.running import run
 from sphinx_ros.ros.usage import limits
 from sphinx_ros.world.clip import read_clip, read_truth
@@ -70,7 +72,7 @@ def clip_shots() -> Iterator[Shot]:
 class WorldCamera(Node):
     """Node `world_camera`: image_raw (and compressed), camera_info, depth/image_raw, ~/truth."""
 
-    def __init__(self, **options):
+    def __init__(self, **options: Any):
         super().__init__("world_camera", **options)
         values = {row.name: self._declare(row) for row in TABLE}
         rate = values.pop("rate")
@@ -83,7 +85,7 @@ class WorldCamera(Node):
         self._truth = self.create_publisher(m.String, "~/truth", 100)
         self.create_timer(1 / rate, self.publish)
 
-    def _declare(self, row):
+    def _declare(self, row: Parameter) -> Any:
         """The checked value of a parameter. A whole number stands for a float as well."""
         about = ParameterDescriptor(
             description=row.description,
@@ -124,7 +126,9 @@ class WorldCamera(Node):
             self._depth.publish(depth_message(shot.depth, header))
 
 
-def camera_info(header, width: int, height: int, pinhole) -> m.CameraInfo:
+def camera_info(
+    header: m.Header, width: int, height: int, pinhole: tuple[float, float, float, float]
+) -> m.CameraInfo:
     """Calibration of a camera without distortion. Its pixel centres are whole numbers."""
     fx, fy, cx, cy = pinhole[0], pinhole[1], pinhole[2] - 0.5, pinhole[3] - 0.5
     return m.CameraInfo(
@@ -139,7 +143,7 @@ def camera_info(header, width: int, height: int, pinhole) -> m.CameraInfo:
     )
 
 
-def jpeg_message(shot: Shot, header) -> m.CompressedImage:
+def jpeg_message(shot: Shot, header: m.Header) -> m.CompressedImage:
     """The recorded bytes, or the picture compressed now."""
     data = shot.jpeg
     if data is None:
@@ -150,7 +154,7 @@ def jpeg_message(shot: Shot, header) -> m.CompressedImage:
     )
 
 
-def depth_message(depth: np.ndarray, header) -> m.Image:
+def depth_message(depth: np.ndarray, header: m.Header) -> m.Image:
     """32FC1, metres along the optical axis (REP 118)."""
     height, width = depth.shape
     data = array.array("B", np.ascontiguousarray(depth, "<f4").tobytes())

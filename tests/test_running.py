@@ -1,0 +1,200 @@
+"""The life of a ROS process: its words, its transport, and what it leaves behind: nothing."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import ros_support
+
+from sphinx_ros.ros import camera_params, environment, params
+from sphinx_ros.ros.usage import COMMANDS, answer_words, help_text
+
+ROOT = ros_support.ROOT
+TABLES = {"sphinx_node": params.TABLE, "world_camera": camera_params.TABLE}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_teaches_every_parameter(name, capsys):
+    assert answer_words(name, ["--help"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith(f"usage: {name}") and "--ros-args" in said
+    for row in TABLES[name]:
+        assert f"\n  {row.name} (default " in said
+        assert all(choice in said for choice in row.choices)
+    assert max(map(len, said.splitlines())) < 100
+
+
+def test_help_needs_neither_ros_nor_torch():
+    code = (
+        "import sys\n"
+        "for name in ('rclpy', 'torch', 'cv2'): sys.modules[name] = None\n"
+        "sys.argv = ['sphinx_node', '-h']\n"
+        "from sphinx_ros.ros.start import node\n"
+        "sys.exit(node())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("usage: sphinx_node")
+
+
+@pytest.mark.parametrize(
+    "words, refused",
+    [
+        (["checkpoint:=demo"], "checkpoint:=demo"),
+        (["--ros-args", "-p", "rate:=2", "--", "--verbose"], "--verbose"),
+        (["-p", "rate:=2"], "-p"),
+    ],
+)
+def test_words_that_nobody_reads_are_refused(words, refused, capsys):
+    assert answer_words("world_camera", words) == 2
+    said = capsys.readouterr().err
+    assert repr(refused) in said and "--ros-args" in said and "--help" in said
+
+
+@pytest.mark.parametrize("words", [[], ["--ros-args", "-p", "help:=1"], ["--ros-args", "--help"]])
+def test_words_of_ros_are_left_to_it(words):
+    assert answer_words("sphinx_node", words) is None
+
+
+@pytest.fixture
+def untouched(monkeypatch):
+    for name in (*environment.TRANSPORT_VARIABLES, "RMW_IMPLEMENTATION", "ROS_DISTRO"):
+        monkeypatch.delenv(name, raising=False)
+    return monkeypatch
+
+
+@pytest.mark.parametrize(
+    "free, variable, value",
+    [
+        (None, "FASTDDS_DEFAULT_PROFILES_FILE", "fastdds.xml"),
+        (8 << 30, "FASTDDS_DEFAULT_PROFILES_FILE", "fastdds.xml"),
+        (64 << 20, "FASTDDS_DEFAULT_PROFILES_FILE", "fastdds_small.xml"),
+        (1 << 20, "FASTDDS_BUILTIN_TRANSPORTS", "UDPv4"),
+    ],
+)
+def test_the_transport_fits_into_the_shared_memory(untouched, capsys, free, variable, value):
+    untouched.setattr(environment, "free_shared_memory", lambda: free)
+    untouched.setenv(variable, "")  # so that what is set here is taken away again
+    environment.widen_transport("sphinx_node")
+    assert Path(os.environ[variable]).name == value
+    said = capsys.readouterr().err
+    if free is None or free > 1 << 30:
+        assert said == ""
+    else:
+        assert "--shm-size" in said and said.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", [*environment.TRANSPORT_VARIABLES, "RMW_IMPLEMENTATION"])
+def test_a_transport_that_the_user_chose_stays(untouched, capsys, name):
+    untouched.setattr(environment, "free_shared_memory", lambda: 1 << 20)
+    untouched.setenv(name, "rmw_cyclonedds_cpp")
+    before = dict(os.environ)
+    environment.widen_transport("sphinx_node")
+    assert dict(os.environ) == before and capsys.readouterr().err == ""
+
+
+def test_the_profiles_lie_where_they_are_looked_for():
+    for name in ("fastdds.xml", "fastdds_small.xml"):
+        assert (environment.config_folder() / name).is_file()
+
+
+def test_help_text_marks_what_is_set_at_the_start():
+    said = help_text("sphinx_node")
+    for row in params.TABLE:
+        line = next(text for text in said.splitlines() if text.startswith(f"  {row.name} ("))
+        assert line.endswith("*)") == row.read_only
+
+
+def segments(pid: int) -> set[str]:
+    """The files in shared memory that a process has open by way of Fast DDS."""
+    maps = Path(f"/proc/{pid}/maps").read_text()
+    return {line.split()[-1] for line in maps.splitlines() if "/dev/shm/fastdds_" in line}
+
+
+def wait_for_segments(process: subprocess.Popen, seconds: float = 60) -> set[str]:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and process.poll() is None:
+        found = segments(process.pid)
+        if any("port" not in name for name in found):
+            return found
+        time.sleep(0.05)
+    raise AssertionError("no shared memory: it ended, or uses another middleware")
+
+
+CLIENT = """
+import signal, sys
+def ended(*_): raise KeyboardInterrupt
+for number in (signal.SIGINT, signal.SIGTERM): signal.signal(number, ended)
+import rclpy
+from sphinx_ros.ros.environment import prepare
+prepare()
+rclpy.init(args=[], signal_handler_options=rclpy.signals.SignalHandlerOptions.NO)
+from sphinx_ros.ros.demo_client import Client
+client = Client(60.0)
+try: client.spin_until(lambda: False, 60)
+except KeyboardInterrupt: pass
+finally:
+    client.close()
+    rclpy.try_shutdown()
+"""
+COMMANDS_RUN = {
+    "node": ["-m", "sphinx_ros.ros.node", "--ros-args", "-p", "checkpoint:=/no/such"],
+    "camera": ["-m", "sphinx_ros.ros.world_camera", "--ros-args", "-p", "source:=clip"],
+    "client": ["-c", CLIENT],
+}
+
+
+@pytest.mark.ros
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="this system has no /dev/shm")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("name", COMMANDS_RUN)
+def test_no_shared_memory_is_left_behind(name, number):
+    """Files that outlive their process fill /dev/shm, 70 MB with each end."""
+    pytest.importorskip("rclpy", reason="ROS 2 is not installed")
+    pytest.importorskip("sphinx_ros.msg", reason="the ROS interfaces are not built")
+    started = subprocess.Popen(
+        [sys.executable, *COMMANDS_RUN[name]],
+        env=ros_support.environment(),
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        wait_for_segments(started)
+        time.sleep(0.5)  # until it has found the ports of the domain as well
+        held = segments(started.pid)
+        started.send_signal(number)
+        assert started.wait(30) == 0
+    finally:
+        started.kill()
+    assert [path for path in held if "port" not in path and Path(path).exists()] == []
+
+
+@pytest.mark.ros
+@pytest.mark.parametrize(
+    "words, says",
+    [
+        (["-p", "source:=nowhere"], "source"),
+        (["-p", "rate:=500"], "0.1..120"),
+        (["-p", "seed"], "seed"),
+    ],
+)
+def test_parameters_that_cannot_be_used_are_one_line(words, says):
+    pytest.importorskip("rclpy", reason="ROS 2 is not installed")
+    pytest.importorskip("sphinx_ros.msg", reason="the ROS interfaces are not built")
+    done = subprocess.run(
+        [sys.executable, "-m", "sphinx_ros.ros.world_camera", "--ros-args", *words],
+        env=ros_support.environment(),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    last = done.stderr.splitlines()[-1]
+    assert done.returncode == 2
+    assert last.startswith("world_camera: ") and says in last
+    assert "Traceback" not in done.stderr
