@@ -77,7 +77,7 @@ KNOWS_NO = {
     "command": ("sphinx_ros.commands",),
     "device": ("sphinx_ros.runtime.device",),
     "drawing": ("sphinx_ros.draw", "cv2"),
-    "file": ("pathlib", "sphinx_ros.runtime.files", "sphinx_ros.checkpoint"),
+    "file": ("sphinx_ros.runtime.files", "tempfile", "shutil"),  # and no call of FILE_CALLS
     "format": ("json", "pickle", "safetensors", "struct", "yaml", "zipfile"),
     "hub": ("huggingface_hub", "sphinx_ros.checkpoint.hub"),
     "job": ("sphinx_ros.checkpoint", "sphinx_ros.evaluate", "sphinx_ros.train"),
@@ -112,9 +112,12 @@ KNOWS_NO = {
     "tower": ("open_clip", "sphinx_ros.model.vision", "timm", "transformers"),
     "verb": ("sphinx_ros.commands",),
 }
-"""X of a docstring's "Knows no X" -> the imports that would belie it.
+"""X of a docstring's "Knows no X" or "Imports no X" -> the imports that would belie it.
 
 Such a sentence holds only words of this table. That of a package counts for all its modules."""
+
+FILE_CALLS = {"open", "read_bytes", "read_text", "write_bytes", "write_text", "fopen", "imread"}
+"""Calls that would belie "Knows no file" and "Opens no file"."""
 
 
 @cache
@@ -302,12 +305,31 @@ def test_every_module_has_a_first_line_that_is_a_sentence(name):
 
 
 def knows_no(said: str) -> list[str]:
-    """The words X, Y, Z of "Knows no X, no Y and no Z." in a docstring, in the singular."""
+    """The words X, Y, Z of "Knows no X, no Y and no Z." in a docstring, in the singular.
+
+    "Imports no X", "Opens no X" and "Reads no X" say the same.
+    """
     found: list[str] = []
-    for sentence in re.findall(r"\b[Kk]nows (no(?:body|\b)[^.;:]*)", " ".join(said.split())):
-        words = (part.strip() for part in re.split(r",|\band\b|\bor\b", sentence))
-        found += [word.removeprefix("no ") for word in words if word]
+    plain = " ".join(said.split())
+    for sentence in re.findall(
+        r"\b(?:[Kk]now|[Ii]mport|[Oo]pen|[Rr]ead)s (no(?:body|\b)[^.;:]*)", plain
+    ):
+        parts = re.split(
+            r",|\band\b|\bor\b|\bso that\b.*|\b(?:know|open|read|import)s\b", sentence
+        )
+        words = (part.strip().removeprefix("no ").strip() for part in parts if part)
+        found += [word for word in words if word]
     return [word if word in KNOWS_NO else word.removesuffix("s") for word in found]
+
+
+def file_calls(name: str) -> set[str]:
+    """The calls of a module that read or write files."""
+    return {
+        said
+        for node in ast.walk(tree(name))
+        if isinstance(node, ast.Call)
+        and (said := ast.unparse(node.func).rpartition(".")[2]) in FILE_CALLS
+    }
 
 
 def spoken_for(name: str) -> list[str]:
@@ -322,6 +344,7 @@ def test_what_a_module_says_it_does_not_know_it_does_not_import(name):
     for word in knows_no(ast.get_docstring(tree(name)) or ""):
         assert word in KNOWS_NO, f"{name}: nobody can check that it knows no {word!r}"
         for one in spoken_for(name):
+            assert word != "file" or not file_calls(one), f"{one} knows no file"
             for other in imports(one):
                 found = [above for above in KNOWS_NO[word] if is_under(other, above)]
                 assert not found, f"{name} knows no {word}, but {one} imports {other}"
@@ -339,3 +362,36 @@ def test_the_sentences_are_read_as_meant():
     assert knows_no("X. Knows no model, no ROS. And") == ["model", "ROS"]
     assert knows_no("Knows no device and no\narithmetics.") == ["device", "arithmetic"]
     assert knows_no("knows nobody.") == ["nobody"]
+    assert knows_no("Reads no file, knows no hub.") == ["file", "hub"]
+    assert knows_no("Imports no torch and reads no file.") == ["torch", "file"]
+    assert knows_no("Knows no rclpy, so that help is there where ROS 2 is not.") == ["rclpy"]
+
+
+# where is what
+
+
+def test_contributing_has_a_line_for_each_module_and_no_other():
+    said = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    listed, folder = [], ""
+    for line in said.splitlines():
+        if line.startswith("### ") and (named := re.search(r"`(sphinx_ros/[\w/]*)`", line)):
+            folder = named[1]
+        elif module := re.match(r"    (\w+\.py) +\S", line):
+            listed.append(folder + module[1])
+    there = {
+        path.relative_to(ROOT).as_posix()
+        for path in modules().values()
+        if path.name != "__init__.py"
+    }
+    assert len(listed) == len(set(listed))
+    assert there - set(listed) == set(), 'give each a line under "Where is what"'
+    assert set(listed) - there == set(), "these are gone"
+
+
+@pytest.mark.parametrize("document", ["CONTRIBUTING.md", "docs/world.md", "docs/training.md"])
+def test_documents_name_files_that_are_there(document):
+    said = (ROOT / document).read_text(encoding="utf-8")
+    for name in re.findall(
+        r"`((?:sphinx_ros|tests|docs|config|launch|bench|msg)/[\w./-]+)`", said
+    ):
+        assert (ROOT / name).exists(), f"{document} names {name}"
