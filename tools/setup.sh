@@ -158,9 +158,10 @@ requirements() {
     echo "setting up $VENV with Python $version; what pip and apt say is in $LOG"
     step 2 "environment $VENV" environment
     complete >>"$LOG" 2>&1 || true
-    size="3.2 GB download, 6 GB on the disk"
-    if [ "$TORCH" = cpu ]; then size="without CUDA"; fi
-    step 3 "Python packages ($size)" python_packages
+    size=" (3.2 GB download, 6 GB on the disk)"
+    if [ "$TORCH" = cpu ]; then size=" (PyTorch without CUDA)"; fi
+    if $PIP show torch >/dev/null 2>&1; then size=""; fi
+    step 3 "Python packages$size" python_packages
 }
 
 build_package() {
