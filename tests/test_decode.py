@@ -1,15 +1,19 @@
 """Every camera encoding against a reference written pixel by pixel, and the bytes that lie."""
 
 import array
+import io
 import struct
+import tracemalloc
 import zlib
 
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from sphinx_ros.errors import BadImage, Status
-from sphinx_ros.image.decode import ENCODINGS, decode_compressed, decode_image
+from sphinx_ros.image.decode import ENCODINGS, decode_compressed, decode_image, filled_bits
+from sphinx_ros.image.yuv import PLANAR
 
 RNG = np.random.default_rng(7)
 RGB = RNG.integers(0, 256, (6, 8, 3), dtype=np.uint8)
@@ -73,6 +77,27 @@ def test_mono16_is_scaled_from_the_full_range(bigendian):
     out = decode_image(data, 8, 6, "mono16", step, bigendian)
     expected = np.vectorize(to8)(GREY16)
     assert np.abs(out[:, :, 1].astype(int) - expected).max() == 0
+
+
+@pytest.mark.parametrize("encoding", ["mono16", "bayer_rggb16", "rgb16", "bgra16"])
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+def test_cameras_of_fewer_bits(encoding, bits):
+    """The brightest value of the camera is white, and what it fills can be told."""
+    channels = 3 if "rgb1" in encoding else 4 if "bgra" in encoding else 1
+    brightest = np.full((6, 8, channels), 2**bits - 1, np.uint16)
+    data = brightest.tobytes()
+    assert (decode_image(data, 8, 6, encoding, bits=bits) == 255).all()
+    assert filled_bits(data, 8, 6, encoding) == bits
+    half = (brightest // 2).tobytes()
+    assert (np.abs(decode_image(half, 8, 6, encoding, bits=bits).astype(int) - 127) <= 1).all()
+    assert filled_bits(brightest.byteswap().tobytes(), 8, 6, encoding, 0, True) == bits
+
+
+def test_bits_concern_pictures_of_16_bits_only():
+    assert np.array_equal(decode_image(RGB.tobytes(), 8, 6, "rgb8", bits=10), RGB)
+    assert filled_bits(RGB.tobytes(), 8, 6, "rgb8") == filled_bits(b"1" * 96, 8, 6, "16UC1") == 0
+    deep = cv2.imencode(".png", np.full((6, 8), 4095, np.uint16))[1].tobytes()
+    assert (decode_compressed(deep, "mono16; png compressed mono16", bits=12) == 255).all()
 
 
 @pytest.mark.parametrize("encoding, dtype", [("16UC1", np.uint16), ("32FC1", np.float32)])
@@ -144,8 +169,16 @@ def test_yuv422(encoding, extra):
     assert np.abs(out - expected_yuv(HALF_U, HALF_V)).max() <= 2
 
 
+def test_every_planar_encoding_is_tried():
+    """Rows without padding read right by luck; those with padding are below."""
+    assert set(PLANAR) == set(PLANAR_TRIED)
+
+
+PLANAR_TRIED = ["nv12", "nv21", "i420", "nv24"]
+
+
 @pytest.mark.parametrize("extra", [0, 4])
-@pytest.mark.parametrize("encoding", ["nv12", "nv21", "i420", "nv24"])
+@pytest.mark.parametrize("encoding", PLANAR_TRIED)
 def test_planar_yuv(encoding, extra):
     u, v = (FULL_U, FULL_V) if encoding == "nv24" else (QUARTER_U, QUARTER_V)
     data, step = padded(LUMA, extra)
@@ -211,7 +244,15 @@ BGR = np.ascontiguousarray(SMOOTH[:, :, ::-1])
 
 
 @pytest.mark.parametrize(
-    "format", ["jpeg", "jpg", "", "rgb8; jpeg compressed bgr8", "bgr8; jpeg compressed bgr8"]
+    "format",
+    [
+        "jpeg",
+        "jpg",
+        "",
+        "rgb8; jpeg compressed bgr8",
+        "bgr8; jpeg compressed bgr8",
+        "rgb8; jpeg compressed rgb8",
+    ],
 )
 def test_jpeg(format):
     data = cv2.imencode(".jpg", BGR, [cv2.IMWRITE_JPEG_QUALITY, 98])[1].tobytes()
@@ -284,3 +325,172 @@ def png(width, height, rows, *, colour=2, depth=8, extra=b""):
 def test_bad_files_are_named(data, format, says):
     with pytest.raises(BadImage, match=says):
         decode_compressed(data, format)
+
+
+# JPEG files: healthy ones of all kinds, and what is wrong with the others
+
+NOISY = np.clip(
+    cv2.resize(RNG.integers(0, 256, (12, 16, 3)).astype(np.uint8), (320, 240)).astype(int)
+    + RNG.integers(-9, 10, (240, 320, 3)),
+    0,
+    255,
+).astype(np.uint8)
+FLAT = np.full((50, 70, 3), 128, np.uint8)
+GREY_PAGE = np.repeat(np.where(NOISY[:, :, :1] > 128, 255, NOISY[:, :, :1]), 3, axis=2)
+
+
+def jpeg(rgb=NOISY, mode="RGB", **options):
+    """A JPEG file by Pillow."""
+    file = io.BytesIO()
+    Image.fromarray(rgb).convert(mode).save(file, "JPEG", **options)
+    return file.getvalue()
+
+
+def segment(code, content):
+    return bytes((0xFF, code)) + struct.pack(">H", len(content) + 2) + content
+
+
+def without_tables(data):
+    """As webcams send it: without the usual Huffman tables, which they leave to the reader."""
+    at, kept = 2, [data[:2]]
+    while data[at + 1] != 0xDA:
+        end = at + 2 + struct.unpack(">H", data[at + 2 : at + 4])[0]
+        kept += [] if data[at + 1] == 0xC4 else [data[at:end]]
+        at = end
+    return b"".join([*kept, data[at:]])
+
+
+@pytest.mark.parametrize("rgb", [NOISY, FLAT, GREY_PAGE, RGB, RGB[:1, :1]])
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("options", [
+    {}, {"quality": 5}, {"quality": 100, "subsampling": 0}, {"optimize": True},
+    {"progressive": True}, {"restart_marker_rows": 1}, {"restart_marker_blocks": 3},
+    {"progressive": True, "restart_marker_blocks": 2, "quality": 90},
+])  # fmt: skip
+def test_healthy_jpegs(rgb, mode, options):
+    data = jpeg(rgb, mode, **options)
+    expected = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+    fillers = data[:2] + b"\xff\xff\xff" + data[3:]  # before a marker; and rubbish at the end
+    for file in (data, data + bytes(64), data + b"\xff" * 7 + data[:50], fillers):
+        assert np.array_equal(decode_compressed(file), expected)
+
+
+def test_jpegs_of_webcams_bring_no_tables():
+    data = jpeg()
+    assert np.array_equal(decode_compressed(without_tables(data)), decode_compressed(data))
+
+
+def test_a_preview_inside_a_jpeg_is_not_its_picture():
+    thumb = segment(0xE1, b"Exif\0\0II*\0\x08\0\0\0\0\0\0\0\0\0" + jpeg(RGB))
+    data = jpeg()
+    phone = data[:2] + thumb + data[2:]
+    assert np.array_equal(decode_compressed(phone), decode_compressed(data))
+    with pytest.raises(BadImage, match="no end marker"):
+        decode_compressed(phone[: len(phone) // 2])
+
+
+@pytest.mark.parametrize("options", [{}, {"restart_marker_rows": 1}, {"quality": 95}])
+@pytest.mark.parametrize("place", [0.3, 0.5, 0.8])
+def test_damaged_jpegs(options, place):
+    """Where a decoder only warns, the rest of the picture would be shifted or grey."""
+    data = jpeg(**options)
+    at = data.index(b"\xff\xda") + 14
+    at += int((len(data) - at) * place)
+    for broken in (data[:at] + b"\xff\xd9", data[:at], data[:at] + data[at + 2500 :]):
+        with pytest.raises(BadImage) as caught:
+            decode_compressed(broken)
+        assert "damaged" in str(caught.value) or "no end marker" in str(caught.value)
+
+
+def test_too_much_data_is_damage_too():
+    data = jpeg()
+    with pytest.raises(BadImage, match="picture ends before"):
+        decode_compressed(data[:-2] + b"\x12\x34" * 50 + b"\xff\xd9")
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}])
+def test_a_jpeg_that_claims_more_than_it_holds(options):
+    """The size that is checked is the one that is decoded, and so much must be there."""
+    data = jpeg(RGB, **options)
+    at = next(data.index(m) for m in (b"\xff\xc0", b"\xff\xc2") if m in data)
+    for side, says in ((7000, "can't hold"), (20000, "limit")):
+        claimed = data[: at + 5] + struct.pack(">HH", side, side) + data[at + 9 :]
+        with pytest.raises(BadImage, match=says):
+            decode_compressed(claimed)
+
+
+@pytest.mark.parametrize("code", [0x01, *range(0xD0, 0xD8)])
+def test_markers_without_a_length_hide_no_size(code):
+    """What looks like a segment behind such a marker is none, and a second size is refused."""
+    data = jpeg(RGB)
+    small = segment(0xC0, b"\x08" + struct.pack(">HH", 16, 16) + b"\x01\x01\x11\0")
+    alone = bytes((0xFF, code))
+    assert decode_compressed(data[:2] + alone + data[2:]).shape == RGB.shape
+    comment = segment(0xFE, small * 20)
+    assert decode_compressed(data[:2] + alone + comment + data[2:]).shape == RGB.shape
+    with pytest.raises(BadImage, match="two sizes"):
+        decode_compressed(data[:2] + alone + small + data[2:])
+
+
+def test_a_jpeg_of_endless_scans_is_refused():
+    data = jpeg(RGB, progressive=True)
+    last = data.rindex(b"\xff\xda")
+    with pytest.raises(BadImage, match="100"):
+        decode_compressed(data[:-2] + data[last:-2] * 200 + b"\xff\xd9")
+
+
+@pytest.mark.parametrize("cut", range(0, 700, 9))
+def test_no_piece_of_a_jpeg_or_png_is_a_defect(cut):
+    for whole in (jpeg(RGB), png(8, 6, b"\0" * 150)):
+        with pytest.raises(BadImage):
+            decode_compressed(whole[: min(cut, len(whole) - 1)])
+        broken = bytearray(whole)
+        broken[cut % len(whole)] ^= 0x5A
+        try:
+            decode_compressed(bytes(broken))
+        except BadImage:
+            pass
+
+
+# PNG files
+
+
+def test_png_of_every_kind_of_pixel():
+    for mode in ("1", "L", "LA", "P", "RGB", "RGBA"):
+        kept, file = Image.fromarray(RGB).convert(mode), io.BytesIO()
+        kept.save(file, "PNG")
+        expected = np.asarray(kept.convert("RGB"))
+        assert np.array_equal(decode_compressed(file.getvalue()), expected), mode
+
+
+@pytest.mark.parametrize("colour, depth", [(0, 8), (0, 16), (2, 8), (2, 16), (6, 16)])
+def test_a_small_png_that_claims_much_costs_little(colour, depth):
+    data = png(7000, 7000, bytes(10_000), colour=colour, depth=depth)
+    tracemalloc.start()
+    with pytest.raises(BadImage, match="cut off"):
+        decode_compressed(data, "16UC1; png compressed")
+    assert tracemalloc.get_traced_memory()[1] < 5_000_000
+    tracemalloc.stop()
+
+
+def test_texts_and_profiles_are_not_unpacked():
+    bomb = zlib.compress(bytes(50_000_000))
+    extra = chunk(b"zTXt", b"a\0\0" + bomb) + chunk(b"iCCP", b"a\0\0" + bomb)
+    rows = b"".join(b"\0" + row.tobytes() for row in RGB)
+    animated = chunk(b"acTL", struct.pack(">II", 1000, 0)) + chunk(b"fcTL", bytes(26))
+    assert np.array_equal(decode_compressed(png(8, 6, rows, extra=extra + animated)), RGB)
+
+
+def test_damaged_pngs_are_named():
+    rows = b"".join(b"\0" + row.tobytes() for row in RGB)
+    data = bytearray(png(8, 6, rows))
+    data[60] ^= 1
+    with pytest.raises(BadImage, match="checksum"):
+        decode_compressed(bytes(data))
+    with pytest.raises(BadImage, match="cut off"):
+        decode_compressed(png(8, 6, rows[:-1]))
+    twice = chunk(b"IHDR", struct.pack(">IIBBBBB", 9, 9, 8, 2, 0, 0, 0))
+    with pytest.raises(BadImage, match="two sizes"):
+        decode_compressed(png(8, 6, rows, extra=twice))
+    with pytest.raises(BadImage, match="inconsistent|damaged|not a readable"):
+        decode_compressed(png(8, 6, b"\x09" * len(rows)))

@@ -62,6 +62,34 @@ def test_a_skeleton_is_drawn_where_the_joints_are():
     assert all(ink[round(k.y), round(k.x)] for k in joints)
 
 
+def plate(label):
+    """Pixels of a label's letters and plate, on a wide picture."""
+    ground = np.full((120, 900, 3), 90, np.uint8)
+    return draw(ground, [Detection(label, (5, 60, 20, 100))])[:60]
+
+
+@pytest.mark.parametrize(
+    "words", ["größer", "кружка", "カップ", "מים", "a\u0301", "🍵", "tab\tbell\x07", "\udcff"]
+)
+def test_letters_of_any_script_are_shown_and_never_as_question_marks(words):
+    assert (plate(words) != 90).any(), "a label is drawn"
+    ink = [(plate(w) != label_colour(w)).any(axis=2) for w in (words, "?" * len(words))]
+    assert not np.array_equal(*ink)
+
+
+def test_a_character_that_no_font_has_is_written_as_its_code():
+    assert fit("\U000f0000", 500, 0.5) == "\U000f0000".encode("unicode_escape").decode()
+    assert fit("line\nbreak", 500, 0.5) == "line break"
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 1), (5, 5)])
+def test_pictures_without_room_for_words(size):
+    picture = draw(
+        np.zeros((*size, 3), np.uint8), [Detection("mug", (0, 0, 1, 1), 0.5)], captions=["a"]
+    )
+    assert picture.shape[1] == size[1] and picture.shape[0] > size[0]
+
+
 def test_text_is_cut_to_the_width():
     assert fit("short", 500, 0.5) == "short"
     assert fit("x" * 300, 100, 0.5).endswith("...") and len(fit("x" * 300, 100, 0.5)) < 30

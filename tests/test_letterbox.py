@@ -5,11 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from sphinx_ros.errors import BadImage
 from sphinx_ros.image.letterbox import PADDING, Letterbox, pad_to_square
+from sphinx_ros.image.shrink import shrunk_square
 
 CASES = json.loads((Path(__file__).parent / "data" / "coords.json").read_text())
 
@@ -92,3 +94,50 @@ def test_not_a_picture(array):
 def test_empty_picture():
     with pytest.raises(BadImage):
         pad_to_square(np.zeros((0, 4, 3), np.uint8))
+
+
+def padded_first(rgb, size):
+    """The official order: the whole square, then Pillow's bicubic."""
+    square = Image.fromarray(pad_to_square(rgb))
+    return np.asarray(square.resize((size, size), Image.Resampling.BICUBIC))
+
+
+def noise(width, height, seed, hard):
+    """Random pixels; hard: black and white alone, where a bicubic overshoots."""
+    rgb = np.random.default_rng(seed).integers(0, 2 if hard else 256, (height, width, 3), np.uint8)
+    return rgb * 255 if hard else rgb
+
+
+short, long = st.integers(1, 40), st.integers(1, 900)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.one_of(st.tuples(short, long), st.tuples(long, short), st.tuples(short, short)),
+       st.sampled_from([1, 7, 56, 168, 224]), st.integers(0, 99), st.booleans())  # fmt: skip
+def test_shrinking_without_the_square_gives_the_same_bits(sides, size, seed, hard):
+    rgb = noise(*sides, seed, hard)
+    assert np.array_equal(shrunk_square(rgb, size), padded_first(rgb, size))
+
+
+@pytest.mark.parametrize(
+    "sides", [(641, 479), (479, 641), (2048, 1), (1, 2047), (1920, 1080), (2, 3001), (3000, 1000)]
+)
+@pytest.mark.parametrize("size", [168, 518])
+def test_camera_sizes_and_strips_give_the_same_bits(sides, size):
+    rgb = noise(*sides, 3, False)
+    assert np.array_equal(shrunk_square(rgb, size), padded_first(rgb, size))
+
+
+@pytest.mark.parametrize("sides", [(1_000_000, 1), (1, 400_000), (60_000, 20)])
+def test_memory_follows_the_pixels(sides):
+    """Their squares would take terabytes."""
+    rgb = np.zeros((sides[1], sides[0], 3), np.uint8)
+    assert shrunk_square(rgb, 56).shape == (56, 56, 3)
+
+
+def test_sides_beyond_what_the_table_of_weights_is_made_for(monkeypatch):
+    """Weights made line by line are the same numbers."""
+    wide, tall = noise(3000, 11, 1, False), noise(11, 3000, 2, True)
+    expected = [shrunk_square(rgb, 56) for rgb in (wide, tall)]
+    monkeypatch.setattr("sphinx_ros.image.shrink.PILLOW_SIDE", 500)
+    assert all(map(np.array_equal, expected, [shrunk_square(rgb, 56) for rgb in (wide, tall)]))

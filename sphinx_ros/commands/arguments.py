@@ -1,16 +1,22 @@
-"""Words of a command line -> checked values; what all verbs share. Knows no verb and no model."""
+"""Words of a command line -> checked values; what all verbs share. Knows no verb and no tensor."""
 
 from __future__ import annotations
 
 import argparse
 import math
+import re
+from collections.abc import Sequence
 
 from sphinx_ros.checkpoint.released import RELEASED
 from sphinx_ros.errors import BadRequest
 from sphinx_ros.model.quantities import KINDS
+from sphinx_ros.model.recipes import RECIPES
 
 OK, NOT_FOUND, BAD_INPUT, NO_ANSWER, INTERRUPTED = 0, 1, 2, 3, 130
 """Exit codes."""
+
+_NEGATIVE_LIST = re.compile(r"-[\d.]+[,;]")
+"""How a box begins whose left side lies outside the picture."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -24,14 +30,14 @@ class Parser(argparse.ArgumentParser):
             **settings,
         )
 
+    def parse_intermixed_args(self, args: Sequence[str], namespace=None):
+        """As argparse does it, but a box such as -10,20,200,300 is no option."""
+        words = [f" {word}" if _NEGATIVE_LIST.match(word) else word for word in args]
+        return super().parse_intermixed_args(words, namespace)
+
     def error(self, message: str):
         """Raise instead of printing and leaving."""
         raise BadRequest(f"{message} (see {self.prog} --help)")
-
-
-def one_line(error: BaseException | str) -> str:
-    """A message without line breaks."""
-    return " ".join(str(error).split())
 
 
 def number(low: float, high: float, kind: type = float):
@@ -51,25 +57,8 @@ def number(low: float, high: float, kind: type = float):
     return read
 
 
-def read_box(text: str) -> tuple[float, float, float, float]:
-    """ "x0,y0,x1,y1" in pixels -> four numbers; commas or spaces.
-
-    Raises:
-        BadRequest: anything else.
-    """
-    try:
-        values = tuple(float(word) for word in text.replace(",", " ").split())
-    except ValueError:
-        values = ()
-    if len(values) != 4 or not all(map(math.isfinite, values)):
-        raise BadRequest(
-            f"the box {text[:60]!r} is not four numbers x0,y0,x1,y1 in pixels, as 10,20,110,220"
-        )
-    return values
-
-
 def add_model_options(parser: argparse.ArgumentParser) -> None:
-    """--checkpoint, --device, --dtype."""
+    """--checkpoint, --variant, --tokenizer, --device, --devices, --dtype, --quantise."""
     parser.add_argument(
         "--checkpoint",
         default="demo",
@@ -77,6 +66,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         help='"demo" (the bundled demonstration model, for the simulated tabletop), a published '
         f"name ({', '.join(RELEASED)}), hf://owner/repo/folder or a folder (default: demo)",
     )
+    add_missing_files(parser)
     parser.add_argument(
         "--device", help="cpu, cuda, cuda:1 ... (default: the first CUDA device, else cpu)"
     )
@@ -96,6 +86,25 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         choices=KINDS,
         help="store the decoder in 8 or 4 bits: int8 hardly changes answers, int4 does; nf4 needs "
         "bitsandbytes (default: no)",
+    )
+
+
+def model_options(options: argparse.Namespace) -> dict:
+    """What :meth:`Sphinx.from_pretrained` takes of :func:`add_model_options`, as far as given."""
+    names = ("device", "devices", "dtype", "quantise", "variant", "tokenizer")
+    given = {name: getattr(options, name) for name in names}
+    return {name: value for name, value in given.items() if value}
+
+
+def add_missing_files(parser: argparse.ArgumentParser) -> None:
+    """--variant and --tokenizer, for a folder that holds tensors alone."""
+    parser.add_argument(
+        "--variant",
+        metavar="V",
+        help=f"in place of meta.json: {', '.join(RECIPES)}",
+    )
+    parser.add_argument(
+        "--tokenizer", metavar="FILE", help="in place of the folder's tokenizer.model"
     )
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 
+from sphinx_ros.checkpoint.hub import find, resolve
 from sphinx_ros.checkpoint.released import RELEASED
-from sphinx_ros.commands.arguments import OK, Parser, number
+from sphinx_ros.commands.arguments import OK, Parser, add_missing_files, number
 from sphinx_ros.errors import BadRequest
 from sphinx_ros.runtime.interrupts import load_torch
 
@@ -27,6 +28,7 @@ CONVERT = """Write a checkpoint in the other layout, bit for bit.
 
   sphinx-ros convert sphinx-1k /models/sphinx-1k-st             safetensors, each tensor once
   sphinx-ros convert /models/sphinx-1k-st /models/two --shards 2    the released layout, 2 files
+  sphinx-ros convert /models/two-pth OUT --variant llama_ens5 --tokenizer T   adds missing files
 
 The released layout repeats the vision towers in every file: SPHINX-1k falls from 40 to 33 GB. Both
 layouts load the same everywhere in this package. The conversion streams tensor by tensor, so it
@@ -51,9 +53,6 @@ def fetch(argv: Sequence[str]) -> int:
     parser.add_argument("checkpoint", metavar="X", help="a name, or hf://owner/repo/folder")
     parser.add_argument("--update", action="store_true", help="ask the hub for a newer one")
     options = parser.parse_intermixed_args(argv)
-    load_torch()
-    from sphinx_ros.checkpoint.hub import resolve
-
     print(resolve(options.checkpoint, update=options.update))
     return OK
 
@@ -63,8 +62,10 @@ def convert(argv: Sequence[str]) -> int:
     parser = Parser("convert", description=CONVERT)
     parser.add_argument("checkpoint", metavar="X", help="a name or a checkpoint folder")
     parser.add_argument("target", metavar="OUT", help="the folder to make")
+    add_missing_files(parser)
     _add_layout(parser)
     options = parser.parse_intermixed_args(argv)
+    find(options.checkpoint)  # before torch is loaded
     load_torch()
     from sphinx_ros.checkpoint.convert import convert
 
@@ -75,6 +76,8 @@ def convert(argv: Sequence[str]) -> int:
             options.shards,
             largest=_largest(options),
             progress=bar,
+            variant=options.variant,
+            tokenizer=options.tokenizer,
         )
     print(done)
     return OK
@@ -110,6 +113,8 @@ def mix(argv: Sequence[str]) -> int:
     options = parser.parse_intermixed_args(argv)
     *checkpoints, target = options.checkpoints
     parts = dict(_part(words) for words in options.part)
+    for one in checkpoints:
+        find(one)  # before torch is loaded
     load_torch()
     from sphinx_ros.checkpoint.mix import mix
 
@@ -171,6 +176,7 @@ class Bar:
         return self
 
     def __call__(self, written: int, total: int) -> None:
+        """So many bytes more are written, of so many in all."""
         from tqdm import tqdm
 
         if self._bar is None:

@@ -1,7 +1,7 @@
 """`sphinx-ros <verb> ...`: finds the verb, and turns every outcome into an exit code.
 
 A verb is a function from its words to an exit code; each has its own parser and loads what is
-heavy when it runs. Knows no model and no picture.
+heavy when it runs. Knows no tensor and no picture.
 """
 
 from __future__ import annotations
@@ -12,8 +12,11 @@ from collections.abc import Callable, Sequence
 
 from sphinx_ros import __version__
 from sphinx_ros.commands import checkpoints, eval, inspect, look, train, world
-from sphinx_ros.commands.arguments import BAD_INPUT, INTERRUPTED, OK, one_line
-from sphinx_ros.errors import SphinxError
+from sphinx_ros.commands.arguments import BAD_INPUT, INTERRUPTED, NO_ANSWER, OK
+from sphinx_ros.errors import SphinxError, Status
+from sphinx_ros.runtime.memory import memory_error, out_of_memory
+from sphinx_ros.runtime.printable import file_name, one_line
+from sphinx_ros.tasks import ROWS
 
 VERBS: dict[str, Callable[[Sequence[str]], int]] = {
     **{name: verb.run for name, verb in look.VERBS.items()},
@@ -28,15 +31,16 @@ VERBS: dict[str, Callable[[Sequence[str]], int]] = {
 DEFECT = 70
 """Exit code of a defect of this package, as sysexits.h numbers it."""
 
+LOOKING = "\n".join(
+    f"  {f'{task.value} IMAGE {look.PLACES[row.takes]}':22} {row.about}"
+    for task, row in ROWS.items()
+)
+
 OVERVIEW = f"""usage: sphinx-ros VERB ... | sphinx-ros VERB --help | sphinx-ros --version
 
-Ask a picture. IMAGE is a file, a folder, or the number of a webcam.
-  ground IMAGE TEXT      the box of what a sentence describes: "the red mug"
-  detect IMAGE [KIND]    a box for each thing of a kind: "mug", "red mugs"; default "objects"
-  pose IMAGE [BOX]       the 17 joints of everybody, or of the person in x0,y0,x1,y1
-  describe IMAGE BOX     words for what is in the box x0,y0,x1,y1
-  caption IMAGE          a sentence on the picture, with boxes
-  ask IMAGE QUESTION     any question, answered in a word or phrase
+Ask a picture. IMAGE is a file, a folder, - for standard input, or the number of a webcam; several
+may follow each other.
+{LOOKING}
 
 Checkpoints.
   inspect X              what a checkpoint is, whether it is whole, what memory it needs
@@ -67,22 +71,51 @@ def main(argv: Sequence[str] | None = None) -> int:
     line too, unless SPHINX_ROS_TRACEBACK is set in the environment.
     """
     words = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a terminal that lacks a letter gets its code
+            stream.reconfigure(errors="backslashreplace")
     try:
-        return dispatch(words)
+        code = dispatch(words)
+        sys.stdout.flush()  # a full disk shows here, not when the interpreter ends
+        return code
     except SystemExit as stop:  # argparse, after printing a help text
         return int(stop.code or 0)
     except KeyboardInterrupt:
         return fail("interrupted", INTERRUPTED)
-    except BrokenPipeError:  # the reader of our output has gone, as `| head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return OK
-    except SphinxError as error:
-        return fail(one_line(error), BAD_INPUT)
     except Exception as error:
-        if os.environ.get("SPHINX_ROS_TRACEBACK"):
-            raise
-        what = f"{type(error).__name__}: {one_line(error)}"
-        return fail(f"a defect: {what}; SPHINX_ROS_TRACEBACK=1 shows where", DEFECT)
+        return explained(error, words)
+
+
+def explained(error: Exception, words: list[str]) -> int:
+    """The line and the exit code of an error."""
+    if isinstance(error, SphinxError):
+        nothing = error.status in (Status.OUT_OF_MEMORY, Status.TIMEOUT, Status.CANCELLED)
+        return fail(one_line(error), NO_ANSWER if nothing else BAD_INPUT)
+    if isinstance(error, BrokenPipeError):  # the reader of our output has gone, as `| head` does
+        _drop_output()
+        return OK
+    if out_of_memory(error):
+        return fail(one_line(memory_error(f"running {words[0]}", error)), NO_ANSWER)
+    if isinstance(error, OSError) and error.strerror and not os.environ.get(TRACEBACK):
+        _drop_output()
+        where = "" if error.filename is None else f"{file_name(error.filename)}: "
+        return fail(f"{where}{error.strerror}", BAD_INPUT)
+    if os.environ.get(TRACEBACK):
+        raise error
+    what = f"{type(error).__name__}: {one_line(error)}"
+    return fail(f"a defect: {what}; {TRACEBACK}=1 shows where", DEFECT)
+
+
+TRACEBACK = "SPHINX_ROS_TRACEBACK"
+"""Environment variable: set, defects end with Python's own traceback."""
+
+
+def _drop_output() -> None:
+    """Let nothing more be written to standard output, also not when the interpreter ends."""
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, ValueError, AttributeError):  # it is no file
+        return
 
 
 def dispatch(words: list[str]) -> int:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+from sphinx_ros.checkpoint.hub import find
 from sphinx_ros.checkpoint.released import COORDINATES, RELEASED, REPOSITORY
-from sphinx_ros.commands.arguments import BAD_INPUT, OK, Parser
+from sphinx_ros.commands.arguments import BAD_INPUT, OK, Parser, add_missing_files
 from sphinx_ros.runtime.interrupts import load_torch
 
 ABOUT = f"""Say what a checkpoint is and what memory it needs, without loading it.
@@ -16,10 +17,13 @@ ABOUT = f"""Say what a checkpoint is and what memory it needs, without loading i
   sphinx-ros inspect /models/SPHINX-1k                  variant, parts, files, memory
   sphinx-ros inspect /models/SPHINX-1k --deep           read every number: damage, unequal copies
   sphinx-ros inspect --list                             the published checkpoints
+  sphinx-ros inspect X --variant llama_ens5 --tokenizer T    a folder of tensor files alone
 
 Memory is told for each number type and quantisation, on one device and on each of several that
 share the network. Files, keys and shapes are checked; what is missing or does not belong together
-is named (exit code 2). The published checkpoints are at huggingface.co/{REPOSITORY}.
+is named (exit code 2). Of a folder without config.json, meta.json or tokenizer.model the report
+says what was read from the tensors and what still has to be given. The published checkpoints are
+at huggingface.co/{REPOSITORY}.
 """
 
 
@@ -33,17 +37,19 @@ def run(argv: Sequence[str]) -> int:
     if options.list:
         print("\n".join(released_table()))
         return OK
+    find(options.checkpoint)  # before torch is loaded
     load_torch()
     from sphinx_ros.checkpoint.inspection import inspect, memory_here
 
-    found, free = inspect(options.checkpoint), memory_here()
+    found = inspect(options.checkpoint, variant=options.variant, tokenizer=options.tokenizer)
+    free = memory_here()
     deep_too = options.deep and found.folder is not None
     problems = deep(options.checkpoint, len(found.files)) if deep_too else None
     if options.json:
         print(json.dumps(as_json(found, free, problems)))
     else:
         print("\n".join(as_lines(found, free, problems)))
-    return BAD_INPUT if problems else OK
+    return BAD_INPUT if problems or found.missing else OK
 
 
 def released_table() -> list[str]:
@@ -81,23 +87,24 @@ def deep(checkpoint: str, files: int) -> list[str]:
 
 def as_lines(found, free: dict[str, int], problems: list[str] | None) -> list[str]:
     """The report for people."""
-    config = found.config
-    views, files = len(config.view_tokens), len(found.files)
+    files = len(found.files)
     names = " or ".join(found.released) or "none of the published ones"
     kinds = ", ".join(f"{share:.0%} {k}" for k, share in found.stored.items())
     folder = found.folder or "not here: `sphinx-ros fetch` downloads it, as does the first use"
     lines = [
         f"folder      {folder}",
-        f"variant     {config.variant}, {names}",
+        f"variant     {' or '.join(found.variants)}; {names}",
         f"licence     {'; '.join(found.licences) or 'see where the files came from'}",
-        f"picture     {config.image_size} x {config.image_size} pixels in {views} "
-        f"view{'s' * (views > 1)}: {config.image_words} of {config.max_seq_len} positions",
+        picture_line(found),
     ]
     if files:
         lines.append(
             f"files       {files} file{'s' * (files > 1)}, {sized(sum(found.file_bytes))}, "
             f"{kinds}; complete, all shapes fit"
         )
+    lines += [f"inferred    {line}" for line in found.inferred]
+    lines += [f"ASSUMED     {line}: no file tells it" for line in found.assumed]
+    lines += [f"MISSING     {line}" for line in found.missing]
     for part, count in (*found.parameters.items(), ("in all", found.total)):
         lines.append(f"parameters  {count / 1e6:10.1f} M  {part}")
     lines += memory_lines(found, free)
@@ -108,11 +115,26 @@ def as_lines(found, free: dict[str, int], problems: list[str] | None) -> list[st
     return lines
 
 
+def picture_line(found) -> str:
+    """What becomes of a picture."""
+    if len(found.variants) > 1:
+        return "picture     its size depends on the variant"
+    config = found.config
+    views, room = len(config.view_tokens), config.max_seq_len
+    line = (
+        f"picture     {config.image_size} x {config.image_size} pixels in {views} "
+        f"view{'s' * (views > 1)}: {config.image_words} of {room} positions"
+    )
+    if config.image_words >= room:
+        line += f"; give a max_seq_len above {config.image_words}, or no question fits"
+    return line
+
+
 def memory_lines(found, free: dict[str, int]) -> list[str]:
     """What the forms need, whether it fits here, and what each of several devices needs."""
     import torch
 
-    from sphinx_ros.model.quant import slow_bfloat16
+    from sphinx_ros.model.kernels import slow_bfloat16
 
     devices = [f"{name} ({sized(size)} free)" for name, size in free.items()]
     shared = [n for n in DEVICES if found.splits(n)]
@@ -151,7 +173,11 @@ def as_json(found, free: dict[str, int], problems: list[str] | None) -> dict:
     config = found.config
     return {
         "folder": str(found.folder) if found.folder else None,
-        "variant": config.variant,
+        "variant": config.variant if len(found.variants) == 1 else None,
+        "variants": list(found.variants),
+        "inferred": list(found.inferred),
+        "assumed": list(found.assumed),
+        "missing": list(found.missing),
         "released": list(found.released),
         "licences": list(found.licences),
         "image_size": config.image_size,
@@ -183,6 +209,7 @@ def parser() -> Parser:
         metavar="X",
         help="a name, hf://owner/repo/folder or a folder (default: demo)",
     )
+    add_missing_files(parser)
     parser.add_argument(
         "--deep", action="store_true", help="read all numbers too: finite? repeated tensors equal?"
     )

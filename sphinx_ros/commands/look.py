@@ -1,199 +1,189 @@
-"""`sphinx-ros ground|detect|pose|describe|caption|ask`: pictures and words -> printed results."""
+"""`sphinx-ros ground|detect|pose|...`: pictures and words -> printed results.
+
+There is a verb for each row of :data:`sphinx_ros.tasks.ROWS`. All that can be checked without a
+model is checked before one is loaded.
+"""
 
 from __future__ import annotations
 
+import argparse
 import math
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sphinx_ros.commands.arguments import Parser, add_model_options, number, read_box
-from sphinx_ros.commands.pictures import Picture, Saver, Source
+from sphinx_ros.checkpoint.hub import find
+from sphinx_ros.commands.arguments import Parser, add_model_options, model_options, number
+from sphinx_ros.commands.pictures import Picture, Saver, Source, is_picture_word
 from sphinx_ros.commands.report import SCHEMA, Report, Tally
-from sphinx_ros.errors import BadRequest, SphinxError
+from sphinx_ros.errors import BadRequest, SphinxError, Status
+from sphinx_ros.prompt.checks import MAX_SECONDS, MAX_TOKENS, checked_text, read_box
+from sphinx_ros.prompt.wording import EVERYTHING
 from sphinx_ros.runtime.interrupts import load_torch
-
-TEXT, KIND, BOX, MAYBE_BOX, NOTHING = "TEXT", "KIND", "BOX", "[BOX]", ""
-
-
-@dataclass(frozen=True)
-class Verb:
-    """One way to look. takes: what follows IMAGE. ask: (Seen, words or box, options) -> result."""
-
-    name: str
-    takes: str
-    about: str
-    example: str
-    ask: Callable
-
-    def parser(self) -> Parser:
-        """The verb's command line."""
-        parser = Parser(
-            self.name,
-            description=self.about + EXAMPLES.format(verb=self.name, words=self.example),
-            epilog=SCHEMA,
-        )
-        parser.add_argument(
-            "image",
-            metavar="IMAGE",
-            help="a picture file, a folder (all pictures in it), or the number of a webcam, as 0",
-        )
-        if self.takes:
-            name = self.takes.strip("[]")
-            parser.add_argument("words", metavar=name, nargs="*", help=HELP[self.takes])
-        parser.add_argument(
-            "--save",
-            metavar="OUT",
-            help="write the picture with the results "
-            "drawn in; a file, or a folder where IMAGE is one",
-        )
-        parser.add_argument("--json", action="store_true", help="one JSON object per picture")
-        parser.add_argument(
-            "--watch", action="store_true", help="with a webcam: frame after frame until Ctrl-C"
-        )
-        parser.add_argument(
-            "--timeout", type=number(0.001, 86400), metavar="S", help="seconds an answer may take"
-        )
-        parser.add_argument(
-            "--max-new-tokens",
-            type=number(1, 4096, int),
-            metavar="N",
-            help="longest answer (default: that of the task)",
-        )
-        add_model_options(parser)
-        return parser
-
-    def run(self, argv: Sequence[str]) -> int:
-        """Parse, look at each picture, print; returns the exit code."""
-        options = self.parser().parse_intermixed_args(argv)
-        text = " ".join(getattr(options, "words", ()))
-        wanted = self.understood(text)
-        source = Source.of(options.image, options.watch)
-        saver = Saver(options.save, source) if options.save else None
-        asking = Asking(self, text, wanted, options)
-        tally = Tally()
-        for picture in progress(source):
-            report = asking.report(picture)
-            tally.add(report.status)
-            print(report.as_json() if options.json else "\n".join(report.as_lines()), flush=True)
-            if report.error:
-                print(f"sphinx-ros: {report.message()}", file=sys.stderr)
-            if saver and picture.rgb is not None:
-                saver.save(picture.name, drawn(picture, report))
-        return tally.exit_code()
-
-    def understood(self, text: str):
-        """The words as ``ask`` takes them: a text, a box or None. Raises BadRequest."""
-        if self.takes in (BOX, MAYBE_BOX):
-            if not text and self.takes == BOX:
-                raise BadRequest("the box is missing: give x0,y0,x1,y1 in pixels behind IMAGE")
-            return read_box(text) if text else None
-        if self.takes == KIND and not text:
-            return "objects"
-        if self.takes in (TEXT, KIND):
-            load_torch()
-            from sphinx_ros.seen import checked
-
-            return checked(text)
-        return None
-
+from sphinx_ros.tasks import Takes, Task
+from sphinx_ros.types import Answer, Box
 
 HELP = {
-    TEXT: "what to look for, or the question",
-    KIND: "what to look for, singular or plural (default: objects)",
-    BOX: "x0,y0,x1,y1 in pixels of the picture",
-    MAYBE_BOX: "x0,y0,x1,y1 in pixels: the joints of the person in there (default: of everybody)",
+    Takes.TEXT: "what to look for, or the question",
+    Takes.KIND: f"what to look for, singular or plural (default: {EVERYTHING})",
+    Takes.BOX: "x0,y0,x1,y1 in pixels of the picture",
+    Takes.MAYBE_BOX: "x0,y0,x1,y1 in pixels: one region (default: the whole picture)",
 }
+
+PLACES = {
+    Takes.TEXT: "TEXT",
+    Takes.KIND: "[KIND]",
+    Takes.BOX: "BOX",
+    Takes.MAYBE_BOX: "[BOX]",
+    Takes.NOTHING: "",
+}
+"""What follows IMAGE, as a usage line shows it."""
 
 EXAMPLES = """
 
 examples:
   sphinx-ros {verb} photo.jpg{words}
   sphinx-ros {verb} photo.jpg{words} --save seen.png
+  sphinx-ros {verb} *.jpg{words} --save seen/
   sphinx-ros {verb} photos/{words} --json > results.jsonl
+  sphinx-ros {verb} -{words} < photo.jpg
   sphinx-ros {verb} 0{words} --watch
   sphinx-ros {verb} photo.jpg{words} --checkpoint path/to/released_weights --device cuda
 """
 
-VERBS = {
-    verb.name: verb
-    for verb in (
-        Verb(
-            "ground",
-            TEXT,
-            "The box of what a sentence describes.",
-            ' "the red mug"',
-            lambda seen, words, options: seen.ground(words, **options),
-        ),
-        Verb(
-            "detect",
-            KIND,
-            "A box for each thing of a kind.",
-            " mug",
-            lambda seen, words, options: seen.detect(words, **options),
-        ),
-        Verb(
-            "pose",
-            MAYBE_BOX,
-            "The 17 COCO joints of the people in a picture.",
-            "",
-            lambda seen, box, options: seen.pose(box, **options),
-        ),
-        Verb(
-            "describe",
-            BOX,
-            "Words for what is in a box.",
-            " 120,80,240,200",
-            lambda seen, box, options: seen.describe(box, **options),
-        ),
-        Verb(
-            "caption",
-            NOTHING,
-            "One sentence on the picture, with boxes.",
-            "",
-            lambda seen, _, options: seen.caption(**options),
-        ),
-        Verb(
-            "ask",
-            TEXT,
-            "Any question, answered in a word or phrase.",
-            ' "how many mugs are there?"',
-            lambda seen, words, options: seen.ask(words, **options),
-        ),
+
+@dataclass(frozen=True)
+class Verb:
+    """One way to look: that of a task."""
+
+    task: Task
+
+    def parser(self) -> Parser:
+        """The verb's command line."""
+        name, row = self.task.value, self.task.row
+        words = row.example and f" {_quoted(row.example)}"
+        parser = Parser(
+            name,
+            usage=f"sphinx-ros {name} IMAGE [IMAGE ...] {PLACES[row.takes]} [options]",
+            description=row.about + EXAMPLES.format(verb=name, words=words),
+            epilog=SCHEMA,
+        )
+        parser.add_argument(
+            "image",
+            metavar="IMAGE",
+            help="a picture file, a folder (all pictures in it), - for standard input, or the "
+            "number of a webcam, as 0; several pictures may follow each other",
+        )
+        what = HELP.get(row.takes)
+        place = PLACES[row.takes].strip("[]") or "IMAGE"
+        parser.add_argument("words", metavar=place, nargs="*", help=what or "more pictures")
+        _add_options(parser)
+        add_model_options(parser)
+        return parser
+
+    def run(self, argv: Sequence[str]) -> int:
+        """Parse, look at each picture, print; returns the exit code."""
+        options = self.parser().parse_intermixed_args(argv)
+        images, words = self.sorted(options.image, options.words)
+        text = " ".join(words).strip()
+        wanted = self.understood(text, bool(words))
+        source = Source.of(images, options.watch)
+        saver = Saver(options.save, source) if options.save is not None else None
+        asking = Asking(self.task, text, wanted, options)
+        tally = Tally()
+        for picture in progress(source):
+            report = asking.report(picture)
+            tally.add(report.status)
+            print(_printed(report, options.json), flush=True)
+            if report.error:
+                print(f"sphinx-ros: {report.message()}", file=sys.stderr)
+            if saver and picture.rgb is not None:
+                saver.save(picture.file, drawn(picture, report))
+        return tally.exit_code()
+
+    def sorted(self, image: str, words: Sequence[str]) -> tuple[list[str], list[str]]:
+        """The words behind the verb -> those for pictures, which come first, and the others."""
+        count = 0
+        while count < len(words) and is_picture_word(words[count]):
+            count += 1
+        rest = [*words[count:]]
+        if rest and self.task.row.takes is Takes.NOTHING:
+            raise BadRequest(
+                f"unrecognized arguments: {' '.join(rest)}; {self.task.value} takes pictures only"
+            )
+        return [image, *words[:count]], rest
+
+    def understood(self, text: str, given: bool) -> str | Box | None:
+        """The words as the task takes them. given: there were some. Raises BadRequest."""
+        takes = self.task.row.takes
+        if takes.region:
+            if not text and takes is Takes.BOX:
+                raise BadRequest("the box is missing: give x0,y0,x1,y1 in pixels behind IMAGE")
+            return read_box(text) if text or given else None
+        if takes is Takes.KIND and not given:
+            return EVERYTHING
+        return checked_text(text) if takes.words else None
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--save",
+        metavar="OUT",
+        help="write the picture with the results drawn in; a file, or a folder for several",
     )
-}
+    parser.add_argument("--json", action="store_true", help="one JSON object per picture")
+    parser.add_argument(
+        "--watch", action="store_true", help="with a webcam: frame after frame until Ctrl-C"
+    )
+    parser.add_argument(
+        "--timeout",
+        type=number(0.001, MAX_SECONDS),
+        metavar="S",
+        help="seconds an answer may take",
+    )
+    parser.add_argument(
+        "--max-new-tokens",
+        type=number(1, MAX_TOKENS, int),
+        metavar="N",
+        help="longest answer (default: that of the task)",
+    )
+
+
+VERBS = {task.value: Verb(task) for task in Task}
 """Name -> verb."""
 
 
 class Asking:
     """One question for any number of pictures; the model loads with the first readable one."""
 
-    def __init__(self, verb: Verb, text: str, wanted, options):
-        self.verb, self.text, self.wanted, self.options = verb, text, wanted, options
+    def __init__(
+        self, task: Task, text: str, wanted: str | Box | None, options: argparse.Namespace
+    ):
+        self.task, self.text, self.wanted, self.options = task, text, wanted, options
         self.sphinx = None
+
+    def load(self) -> None:
+        """The model. Raises SphinxError: the checkpoint or the device can't be used."""
+        find(self.options.checkpoint)  # a wrong name need not wait for torch
+        load_torch()
+        from sphinx_ros.pipeline import Sphinx
+
+        given = model_options(self.options)
+        self.sphinx = Sphinx.from_pretrained(self.options.checkpoint, **given)
 
     def report(self, picture: Picture) -> Report:
         """Look at one picture. Raises only what concerns all of them: checkpoint, device."""
-        about = (picture.name, self.verb.name, self.text)
+        about = (picture.name, self.task.value, self.text)
         if picture.error:
             return Report(*about, error=picture.error)
         if self.sphinx is None:
-            load_torch()
-            from sphinx_ros.pipeline import Sphinx
-
-            given = self.options
-            self.sphinx = Sphinx.from_pretrained(
-                given.checkpoint,
-                device=given.device,
-                devices=given.devices,
-                dtype=given.dtype,
-                quantise=given.quantise,
-            )
+            self.load()
         height, width = picture.rgb.shape[:2]
         limits = {"max_new_tokens": self.options.max_new_tokens, "timeout": self.options.timeout}
+        given = () if self.wanted is None else (self.wanted,)
         try:
             seen = self.sphinx.look(picture.rgb)
-            found = self.verb.ask(seen, self.wanted, limits)
+            found = getattr(seen, self.task.value)(*given, **limits)
         except SphinxError as error:
             return Report(*about, (width, height), error=error)
         spent = sum(t for t in (seen.timing.encode, seen.timing.prefill) if math.isfinite(t))
@@ -203,19 +193,31 @@ class Asking:
 def drawn(picture: Picture, report: Report):
     """The picture with the report's boxes, joints and words drawn in."""
     from sphinx_ros.draw import draw
-    from sphinx_ros.types import Answer
 
     said = report.found.text if isinstance(report.found, Answer) else ""
     asked = f"{report.task} {report.text}".strip()
-    outcome = said or ("" if report.status.name == "OK" else report.status.name)
+    outcome = said or ("" if report.status is Status.OK else report.status.name)
     captions = [f"{asked}: {outcome}" if outcome else asked]
     return draw(picture.rgb, report.detections, report.poses, captions)
 
 
 def progress(source: Source) -> Iterable[Picture]:
-    """The pictures, with a bar on stderr where they are a folder's and somebody watches."""
-    if source.folder is None:
+    """The pictures, with a bar on stderr where they are several and somebody watches."""
+    if not source.many:
         return source
     from tqdm import tqdm
 
     return tqdm(source, unit="picture", file=sys.stderr, disable=None)
+
+
+def _printed(report: Report, as_json: bool) -> str:
+    """What goes to standard output; JSON is UTF-8, or ASCII where the output is not UTF-8."""
+    if not as_json:
+        return "\n".join(report.as_lines())
+    encoding = (getattr(sys.stdout, "encoding", None) or "utf-8").lower().replace("-", "")
+    return report.as_json(ascii_only=encoding != "utf8")
+
+
+def _quoted(example: str) -> str:
+    """An example as it is typed into a shell."""
+    return f'"{example}"' if " " in example else example

@@ -1,18 +1,23 @@
-"""The word IMAGE of a command line -> pictures, one after another; and pictures -> files.
+"""The words IMAGE of a command line -> pictures, one after another; and pictures -> files.
 
-A file, all pictures in a folder, or frames of a webcam. Knows no model.
+A file, standard input, all pictures in a folder, several of these, or frames of a webcam. Knows no
+model.
 """
 
 from __future__ import annotations
 
-import io
 import os
-from collections.abc import Iterator
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from sphinx_ros.errors import BadImage, BadRequest, SphinxError
+from sphinx_ros.image.sizes import MAX_PIXELS
+from sphinx_ros.runtime.files import write_bytes
+from sphinx_ros.runtime.printable import file_name
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,119 +25,144 @@ if TYPE_CHECKING:
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 """What counts as a picture in a folder, and what --save can write."""
 
+STDIN = "-"
+"""The word for standard input."""
+
+MAX_BYTES = 8 * MAX_PIXELS
+"""Largest file that is read: four channels of 16 bits for each pixel."""
+
 WARM_UP = 5  # frames a webcam gets to adjust its exposure
 
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture, or why it can't be used. name: for people, a path or "camera 0"."""
+    """One picture, or why it can't be used.
+
+    name: for people, a path or "camera 0". file: the path itself, which may be no Unicode.
+    """
 
     name: str
+    file: str = ""
     rgb: np.ndarray | None = None  # [H, W, 3] uint8
     error: SphinxError | None = None
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where pictures come from: ``files``, or the webcam of number ``camera``."""
+    """Where pictures come from: ``files``, or the webcam of number ``camera``.
 
-    files: tuple[Path, ...] = ()
-    folder: Path | None = None
+    many: results are saved into a folder, because a folder or several pictures were given.
+    folders: those that were given.
+    """
+
+    files: tuple[str, ...] = ()
+    folders: tuple[str, ...] = ()
+    many: bool = False
     camera: int | None = None
     watch: bool = False
 
     @classmethod
-    def of(cls, word: str, watch: bool = False) -> Source:
-        """Read the word. Raises BadRequest: nothing there, or a folder without pictures."""
-        path = Path(word)
-        if word.isdecimal() and not path.exists():
-            return cls(camera=int(word), watch=watch)
+    def of(cls, words: Sequence[str], watch: bool = False) -> Source:
+        """Read the words. Raises BadRequest: nothing there, or a folder without pictures."""
+        first = words[0]
+        if len(words) == 1 and first.isdecimal() and not os.path.exists(first):
+            return cls(camera=int(first), watch=watch)
         if watch:
-            raise BadRequest(f"--watch needs the number of a webcam, not {word!r}")
-        if path.is_dir():
-            files = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
-            if not files:
-                raise BadRequest(f"the folder {word} holds no picture ({' '.join(SUFFIXES)})")
-            return cls(tuple(files), path)
-        if not path.exists():
-            raise BadRequest(
-                f"there is no file or folder {word!r}; give a picture, a folder of pictures, or "
-                "the number of a webcam as 0"
-            )
-        return cls((path,))
+            raise BadRequest(f"--watch needs the number of a webcam, not '{file_name(first)}'")
+        if words.count(STDIN) > 1:
+            raise BadRequest("'-' stands for standard input, which has one picture: give it once")
+        files = tuple(name for word in words for name in _files(word))
+        folders = tuple(word for word in words if os.path.isdir(word))
+        return cls(files, folders, len(words) > 1 or bool(folders))
 
     def __iter__(self) -> Iterator[Picture]:
         if self.camera is not None:
             yield from webcam(self.camera, self.watch)
-        for path in self.files:
+        for name in self.files:
             try:
-                yield Picture(str(path), read_picture(path))
+                yield Picture(file_name(name), name, read_picture(name))
             except SphinxError as error:
-                yield Picture(str(path), error=error)
+                yield Picture(file_name(name), name, error=error)
 
     def __len__(self) -> int:
         return max(1, len(self.files))
 
 
-def read_picture(path: Path) -> np.ndarray:
-    """[H, W, 3] uint8 RGB, turned upright as its EXIF orientation says, as viewers show it.
+def is_picture_word(word: str) -> bool:
+    """Whether a word behind IMAGE is one more picture, and not text: its form says so."""
+    folder = word.endswith(("/", os.sep)) and os.path.isdir(word)
+    return word == STDIN or folder or word.lower().endswith(SUFFIXES)
+
+
+def _files(word: str) -> list[str]:
+    """The files that a word stands for."""
+    if not word.strip():
+        raise BadRequest("IMAGE is empty (a variable that is not set?): give a picture")
+    if os.path.isdir(word):
+        try:
+            names = sorted(name for name in os.listdir(word) if name.lower().endswith(SUFFIXES))
+        except OSError as error:
+            raise BadRequest(
+                f"the folder {file_name(word)} can't be read: {error.strerror}"
+            ) from None
+        if not names:
+            raise BadRequest(
+                f"the folder {file_name(word)} holds no picture ({' '.join(SUFFIXES)})"
+            )
+        return [os.path.join(word, name) for name in names]
+    if word != STDIN and not os.path.exists(word):
+        raise BadRequest(
+            f"there is no file or folder '{file_name(word)}'; give a picture, a folder of "
+            "pictures, - for standard input, or the number of a webcam as 0"
+        )
+    return [word]
+
+
+def read_picture(name: str | Path) -> np.ndarray:
+    """[H, W, 3] uint8 RGB, turned upright as its orientation says, as viewers show it.
+
+    name: a path, or - for standard input.
 
     Raises:
         BadImage: not readable as a picture; the message names the file.
     """
-    from sphinx_ros.image.decode import decode_compressed
+    from sphinx_ros.image.pictures import decode_file
 
+    what = "standard input" if name == STDIN else file_name(name)
     try:
-        data = path.read_bytes()
-        camera_format = data.startswith((b"\xff\xd8", b"\x89PNG"))
-        return upright(decode_compressed(data) if camera_format else decode_other(data), data)
+        return decode_file(_content(name))
     except OSError as error:
-        raise BadImage(f"{path} can't be read: {error.strerror or error}") from error
+        raise BadImage(f"{what} can't be read: {error.strerror or error}") from error
     except BadImage as error:
-        raise BadImage(f"{path} is no readable picture: {error}") from error
+        raise BadImage(f"{what} is no readable picture: {error}") from error
 
 
-def decode_other(data: bytes) -> np.ndarray:
-    """What cameras do not send: BMP, WebP, TIFF, PNM. Raises BadImage."""
-    import cv2
-    import numpy as np
-    from PIL import Image
-
-    from sphinx_ros.image.decode import MAX_PIXELS
-
-    if not data:
-        raise BadImage("it is empty")
-    try:
-        width, height = Image.open(io.BytesIO(data)).size  # reads the header only
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise BadImage(f"its {len(data)} bytes are of no known format") from error
-    if width * height > MAX_PIXELS:
-        raise BadImage(f"it has {width}x{height} pixels, at most {MAX_PIXELS} are read; shrink it")
-    mode = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    bgr = cv2.imdecode(np.frombuffer(data, np.uint8), mode)
-    if bgr is None:
-        raise BadImage(f"its {len(data)} bytes can't be decoded")
-    return np.ascontiguousarray(bgr[:, :, ::-1])
+def _content(name: str | Path) -> bytes:
+    """All bytes of a file. Raises OSError, or BadImage: there are too many."""
+    if name == STDIN:
+        if sys.stdin is None or sys.stdin.isatty():
+            raise BadImage("it is a terminal; write < photo.jpg behind the command")
+        return _bounded(sys.stdin.buffer)
+    with open(name, "rb") as file:
+        return _bounded(file)
 
 
-def upright(rgb: np.ndarray, data: bytes) -> np.ndarray:
-    """Turn or mirror a picture as the EXIF orientation in its file says."""
-    import numpy as np
-    from PIL import Image
-
-    try:
-        orientation = Image.open(io.BytesIO(data)).getexif().get(0x0112, 1)
-    except (OSError, ValueError, SyntaxError):  # Pillow does not know the format: no EXIF
-        return rgb
-    quarter = {3: 2, 4: 2, 5: 3, 6: 3, 7: 1, 8: 1}.get(orientation, 0)  # counter-clockwise
-    turned = np.rot90(rgb, quarter)
-    return np.ascontiguousarray(turned[:, ::-1] if orientation in (2, 4, 5, 7) else turned)
+def _bounded(file: BinaryIO) -> bytes:
+    """All of a file, piece by piece: some, such as /dev/zero, never end."""
+    pieces: list[bytes] = []
+    while piece := file.read(1 << 20):
+        pieces.append(piece)
+        if len(pieces) > MAX_BYTES >> 20:
+            raise BadImage(f"it has more than {MAX_BYTES} bytes; pictures that are read have less")
+    return b"".join(pieces)
 
 
 def webcam(number: int, watch: bool) -> Iterator[Picture]:
     """One frame of a webcam, or frame after frame. Raises BadImage if there is no such camera."""
     import cv2
 
+    if number > 999:  # OpenCV reads hundreds as the kind of driver, and fails on huge numbers
+        raise BadImage(f"webcam {number} can't be opened; cameras are numbered from 0")
     # OpenCV's own warnings would stand between our lines
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     capture = cv2.VideoCapture(number)
@@ -148,7 +178,7 @@ def webcam(number: int, watch: bool) -> Iterator[Picture]:
             there, bgr = capture.read()
             if not there or bgr is None:
                 raise BadImage(f"webcam {number} gave no frame; is another program using it?")
-            yield Picture(f"camera {number}", cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB))
+            yield Picture(f"camera {number}", rgb=cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB))
             if not watch:
                 return
             capture.grab()  # the frame that was waiting while the last one was looked at
@@ -160,38 +190,58 @@ class Saver:
     """Where --save puts drawn pictures. Everything that can be checked beforehand is.
 
     Raises:
-        BadRequest: the target can't be written, is no picture, or would overwrite the source.
+        BadRequest: the target can't be written, is no picture, or would overwrite a source.
     """
 
     def __init__(self, target: str, source: Source):
-        self.target, self.many = Path(target), source.folder is not None
+        self.target, self.many = Path(target), source.many
+        name = file_name(target)
+        if not target.strip():
+            raise BadRequest("--save is empty: name a file, or a folder for several pictures")
         if self.many:
-            if self.target.resolve() == source.folder.resolve():
-                raise BadRequest(f"--save {target} would overwrite the pictures; name another")
-            try:
-                self.target.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise BadRequest(
-                    f"--save {target} can't be made a folder ({error.strerror}); pictures from a "
-                    "folder are saved into a folder"
-                ) from error
+            self._check_folder(name, source)
         elif self.target.is_dir() or self.target.suffix.lower() not in SUFFIXES:
-            raise BadRequest(f"--save {target} must be a file with one of {' '.join(SUFFIXES)}")
-        elif any(self.target.resolve() == path.resolve() for path in source.files):
-            raise BadRequest(f"--save {target} would overwrite the picture itself; name another")
+            raise BadRequest(f"--save {name} must be a file with one of {' '.join(SUFFIXES)}")
+        elif any(self.target.resolve() == Path(path).resolve() for path in source.files):
+            raise BadRequest(f"--save {name} would overwrite the picture itself; name another")
         folder = self.target if self.many else self.target.parent
         if not folder.is_dir() or not os.access(folder, os.W_OK):
             what = "can't be written to" if folder.is_dir() else "does not exist"
-            raise BadRequest(f"--save {target}: the folder {folder} {what}")
+            raise BadRequest(f"--save {name}: the folder {file_name(folder)} {what}")
 
-    def save(self, name: str, rgb: np.ndarray) -> Path:
-        """Write one drawn picture; from a folder under its own name."""
-        path = self.target / Path(name).name if self.many else self.target
-        return write_picture(path, rgb)
+    def _check_folder(self, name: str, source: Source) -> None:
+        """Make the folder; raises BadRequest where pictures would overwrite something."""
+        there = self.target.resolve()
+        if any(Path(path).parent.resolve() == there for path in source.files if path != STDIN):
+            raise BadRequest(f"--save {name} would overwrite the pictures; name another folder")
+        same = [n for n, count in Counter(map(_saved_name, source.files)).items() if count > 1]
+        if same:
+            raise BadRequest(f"--save {name}: several pictures are named {file_name(same[0])}")
+        try:
+            self.target.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise BadRequest(
+                f"--save {name} can't be made a folder ({error.strerror}); several pictures are "
+                "saved into a folder"
+            ) from error
+
+    def save(self, file: str, rgb: np.ndarray) -> None:
+        """Write one drawn picture; of several under its own name."""
+        write_picture(self.target / _saved_name(file) if self.many else self.target, rgb)
+
+
+def _saved_name(file: str) -> str:
+    """The name of a picture in the folder of results."""
+    name = "stdin.png" if file == STDIN else os.path.basename(file)
+    return name if name.lower().endswith(SUFFIXES) else f"{name}.png"
 
 
 def write_picture(path: Path, rgb: np.ndarray) -> Path:
-    """Write [H, W, 3] uint8 RGB in the format of the suffix. Raises BadRequest."""
+    """Write [H, W, 3] uint8 RGB in the format of the suffix, whole or not at all.
+
+    Raises:
+        BadRequest: the format or the place can't be written; an older file is unharmed.
+    """
     import cv2
 
     try:
@@ -199,9 +249,14 @@ def write_picture(path: Path, rgb: np.ndarray) -> Path:
     except cv2.error:
         done = False
     if not done:
-        raise BadRequest(f"{path}: pictures can't be written as {path.suffix!r}; use .png or .jpg")
+        raise BadRequest(
+            f"{file_name(path)}: {rgb.shape[1]}x{rgb.shape[0]} pixels can't be written as "
+            f"{path.suffix!r}; use .png"
+        )
     try:
-        path.write_bytes(data.tobytes())
+        write_bytes(path, data.tobytes())
     except OSError as error:
-        raise BadRequest(f"{path} can't be written: {error.strerror or error}") from error
+        raise BadRequest(
+            f"{file_name(path)} can't be written: {error.strerror or error}"
+        ) from error
     return path

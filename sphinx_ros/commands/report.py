@@ -6,14 +6,16 @@ import json
 import math
 from dataclasses import dataclass, field
 
-from sphinx_ros.commands.arguments import BAD_INPUT, NO_ANSWER, NOT_FOUND, OK, one_line
+from sphinx_ros.commands.arguments import BAD_INPUT, NO_ANSWER, NOT_FOUND, OK
 from sphinx_ros.errors import SphinxError, Status
-from sphinx_ros.types import Answer, Detection, Keypoint, Pose, Results
+from sphinx_ros.runtime.printable import one_line
+from sphinx_ros.types import Answer, Box, Detection, Keypoint, Pose, Results
 
 SCHEMA = """--json prints one object per picture, one per line:
   image         the file, or "camera N"
   width height  pixels; null where the picture could not be read
-  task text     what was asked ("text" is empty for caption, a box for describe and pose)
+  task text     what was asked ("text" is a box for describe and pose, empty for caption and
+                read_text)
   status        OK NOT_FOUND BAD_IMAGE BAD_REQUEST TIMEOUT PARSE_FAILED OUT_OF_MEMORY ...
   answer        the model's sentence for describe, caption and ask; null for the other verbs
   results       list of {label, box: [x0, y0, x1, y1], score}; from pose with keypoints: 17 of
@@ -48,18 +50,14 @@ class Report:
         return self.error.status if self.error else self.found.status
 
     @property
-    def detections(self) -> list[Detection]:
+    def detections(self) -> tuple[Detection, ...]:
         """All boxes."""
-        if isinstance(self.found, Answer):
-            return list(self.found.detections)
-        return [item for item in self.found or () if isinstance(item, Detection)]
+        return self.found.detections if self.found is not None else ()
 
     @property
-    def poses(self) -> list[Pose]:
+    def poses(self) -> tuple[Pose, ...]:
         """All people."""
-        if isinstance(self.found, Answer):
-            return []
-        return [item for item in self.found or () if isinstance(item, Pose)]
+        return self.found.poses if self.found is not None else ()
 
     def message(self) -> str:
         """One sentence for people; empty where the model answered."""
@@ -72,8 +70,8 @@ class Report:
             return f'the model\'s words hold no readable result: "{said}"'
         return ""
 
-    def as_json(self) -> str:
-        """One line, see :data:`SCHEMA`."""
+    def as_json(self, ascii_only: bool = False) -> str:
+        """One line, see :data:`SCHEMA`. ascii_only: for an output that is not UTF-8."""
         width, height = self.size or (None, None)
         answer = self.found if isinstance(self.found, Answer) else None
         points = [] if answer is None else [point(k) for k in answer.keypoints]
@@ -94,7 +92,7 @@ class Report:
         }
         if self.message():
             content["message"] = self.message()
-        return json.dumps(content, ensure_ascii=False, allow_nan=False)
+        return json.dumps(content, ensure_ascii=ascii_only, allow_nan=False)
 
     def as_lines(self) -> list[str]:
         """One line per result: picture, status, label, box in pixels, score."""
@@ -102,7 +100,8 @@ class Report:
         if self.message():
             return [f"{head} {self.message()}"]
         lines = [
-            f"{head} {d.label} {box_words(d.box)}{score_words(d.score)}" for d in self.detections
+            f"{head} {one_line(d.label)} {box_words(d.box)}{score_words(d.score)}"
+            for d in self.detections
         ]
         for person in self.poses:
             joints = [k for k in person.keypoints if math.isfinite(k.x)]
@@ -149,7 +148,7 @@ def known(value: float, digits: int = 2) -> float | None:
     return round(value, digits) if math.isfinite(value) else None
 
 
-def box_words(box) -> str:
+def box_words(box: Box) -> str:
     """A box as `describe` and `pose` read it."""
     return "box " + ",".join(f"{value:.1f}" for value in box)
 
@@ -173,6 +172,6 @@ class Tally:
         """2 bad input, 3 no usable answer, 0 at least one answer, 1 not found anywhere."""
         if self.seen & {Status.BAD_IMAGE, Status.BAD_REQUEST}:
             return BAD_INPUT
-        if self.seen - {Status.OK, Status.NOT_FOUND}:
+        if not all(status.answered for status in self.seen):
             return NO_ANSWER
         return OK if Status.OK in self.seen else NOT_FOUND

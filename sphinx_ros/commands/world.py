@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sphinx_ros.commands.arguments import OK, Parser, number, size
 from sphinx_ros.commands.pictures import SUFFIXES, write_picture
 from sphinx_ros.errors import BadRequest
-from sphinx_ros.world.truth import SceneObject
+
+if TYPE_CHECKING:
+    from sphinx_ros.world.truth import SceneObject
 
 ABOUT = """Draw one scene of the simulated tabletop, the world of the demonstration model.
 

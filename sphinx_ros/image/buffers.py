@@ -1,13 +1,16 @@
-"""Bytes of a picture -> checked views of them. Knows no encoding and no file format."""
+"""Bytes of a picture -> checked views of them. Knows no format of files."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from sphinx_ros.errors import BadImage
 
 
-def as_bytes(data) -> np.ndarray:
+def as_bytes(data: Any) -> np.ndarray:
     """[N] uint8 view of whatever the picture came in. Raises BadImage when it is empty."""
     if isinstance(data, np.ndarray):
         buffer = np.ascontiguousarray(data).reshape(-1).view(np.uint8)
@@ -59,7 +62,9 @@ def rows(
     return np.ndarray((height, width, channels), dtype, buffer, 0, strides)
 
 
-def by_rows(pixels: np.ndarray, convert, samples: int = 1 << 22) -> np.ndarray:
+def by_rows(
+    pixels: np.ndarray, convert: Callable[[np.ndarray], np.ndarray], samples: int = 1 << 22
+) -> np.ndarray:
     """``convert`` (any dtype -> uint8, the same shape) on some rows at a time, to save memory."""
     made = np.empty(pixels.shape, np.uint8)
     step = max(1, samples // max(1, pixels[0].size))

@@ -1,6 +1,6 @@
 """Camera bytes to RGB: the fields of an image message in, [H, W, 3] uint8 out.
 
-Knows no ROS type and no model. Every encoding that `sensor_msgs/image_encodings` names for colour,
+Knows no ROS and no model. Every encoding that `sensor_msgs/image_encodings` names for colour,
 grey, Bayer and YUV pictures is read here, so that cv_bridge, which breaks with NumPy 2, is not
 needed.
 """
@@ -8,6 +8,7 @@ needed.
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import cv2
 import numpy as np
@@ -55,7 +56,7 @@ ENCODINGS = (
 
 
 def decode_image(
-    data,
+    data: Any,
     width: int,
     height: int,
     encoding: str,
@@ -100,7 +101,7 @@ def decode_image(
 
 
 def decode_compressed(
-    data, format: str = "", *, max_pixels: int = MAX_PIXELS, bits: int = 0
+    data: Any, format: str = "", *, max_pixels: int = MAX_PIXELS, bits: int = 0
 ) -> np.ndarray:
     """RGB picture [H, W, 3] uint8 from the bytes of a JPEG or PNG file.
 
@@ -140,7 +141,12 @@ def decode_compressed(
 
 
 def filled_bits(
-    data, width: int, height: int, encoding: str, step: int = 0, is_bigendian: bool = False
+    data: Any,
+    width: int,
+    height: int,
+    encoding: str,
+    step: int = 0,
+    is_bigendian: bool = False,
 ) -> int:
     """How many bits of its 16-bit samples a picture fills: those of its largest value.
 
@@ -157,7 +163,9 @@ def filled_bits(
     return int(samples[:, :, :3].max()).bit_length()
 
 
-def _samples(buffer, width, height, name, step, is_bigendian) -> np.ndarray | None:
+def _samples(
+    buffer: np.ndarray, width: int, height: int, name: str, step: int, is_bigendian: bool
+) -> np.ndarray | None:
     """[height, width, channels] view of a packed or Bayer picture; None for other encodings."""
     if name in _PACKED:
         channels, dtype, _ = _PACKED[name]

@@ -12,6 +12,7 @@ import re
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from PIL import JpegImagePlugin
@@ -94,7 +95,8 @@ class Jpeg:
 
 def read_jpeg(data: bytes, max_pixels: int) -> Jpeg:
     """The parts of a file. Raises BadImage: too large, cut off, or markers that are damaged."""
-    jpeg, at, tables, restart = Jpeg(), 2, {}, 0
+    jpeg, at, restart = Jpeg(), 2, 0
+    tables: dict[Any, Any] = {}
     while True:
         code, at = _marker(data, at)
         if code == 0xD9:

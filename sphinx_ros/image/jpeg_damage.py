@@ -63,7 +63,9 @@ def _single(jpeg: Jpeg, scan: Scan, pixels: np.ndarray) -> bool:
     for pattern in _PATTERNS if not used.all() else ():
         for odd in (0, 1) if len(starts) > 1 else (0,):  # neighbours may share the pixels between
 
-            def change(of, index, interval, pattern=pattern, odd=odd):
+            def change(
+                of: Scan, index: int, interval: bytes, pattern: bytes = pattern, odd: int = odd
+            ) -> bytes:
                 return _other_end(interval, pattern) if index % 2 == odd else interval
 
             differ = jpeg.pixels(change) != pixels
@@ -75,14 +77,14 @@ def _single(jpeg: Jpeg, scan: Scan, pixels: np.ndarray) -> bool:
                 used |= differ.any()
         if used.all():
             break
-    return used.all()
+    return bool(used.all())
 
 
 def _changes(jpeg: Jpeg, scan: Scan, pixels: np.ndarray) -> bool:
     """Whether the end of one scan among several has a say in the picture."""
     for pattern in _PATTERNS:
 
-        def change(of, index, interval, pattern=pattern):
+        def change(of: Scan, index: int, interval: bytes, pattern: bytes = pattern) -> bytes:
             last = of is scan and index == len(of.intervals) - 1
             return _other_end(interval, pattern) if last else interval
 

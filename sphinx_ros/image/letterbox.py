@@ -7,7 +7,9 @@ square. The picture sits in the middle, half a pixel up or left where the paddin
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -46,20 +48,20 @@ class Letterbox:
         side = max(width, height)
         return cls(width, height, side, (side - width) // 2, (side - height) // 2)
 
-    def to_source(self, x, y):
+    def to_source(self, x: Any, y: Any) -> tuple[Any, Any]:
         """Fractions of the square -> source pixels, not clipped. Numbers or arrays, float out."""
         return x * self.side - self.x_origin, y * self.side - self.y_origin
 
-    def to_square(self, x, y):
+    def to_square(self, x: Any, y: Any) -> tuple[Any, Any]:
         """Source pixels -> fractions of the square, not clipped. Numbers or arrays, float out."""
         return (x + self.x_origin) / self.side, (y + self.y_origin) / self.side
 
-    def box_to_square(self, box) -> tuple[float, float, float, float]:
+    def box_to_square(self, box: Sequence[float]) -> tuple[float, float, float, float]:
         """A box (x0, y0, x1, y1) in source pixels -> the same in fractions of the square."""
         x0, y0, x1, y1 = box
         return (*self.to_square(x0, y0), *self.to_square(x1, y1))
 
-    def box_to_source(self, box) -> tuple[float, float, float, float]:
+    def box_to_source(self, box: Sequence[float]) -> tuple[float, float, float, float]:
         """A box (x0, y0, x1, y1) in fractions of the square -> source pixels, not clipped."""
         x0, y0, x1, y1 = box
         return (*self.to_source(x0, y0), *self.to_source(x1, y1))

@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from sphinx_ros.runtime.printable import one_line
+
 _FILES = (
     "DejaVuSans.ttf",
     "NotoSans-Regular.ttf",
@@ -33,15 +35,9 @@ _NOWHERE = "\U0010ffff"
 """A character that no font has: its picture is that of a missing character."""
 
 
-def clean(words: str) -> str:
-    """One line of what can be seen: other white space is a space, other control codes escapes."""
-    line = " ".join(words.split())
-    return "".join(c if c.isprintable() else _code(c) for c in line)
-
-
 def length(words: str, size: int) -> float:
     """Width in pixels of a line in letters of a size (pixels from top to bottom, about)."""
-    return sum(font.getlength(part) for font, part in _runs(clean(words), size))
+    return sum(font.getlength(part) for font, part in _runs(one_line(words), size))
 
 
 def height(size: int) -> tuple[int, int]:
@@ -52,7 +48,7 @@ def height(size: int) -> tuple[int, int]:
 
 def cut(words: str, width: float, size: int) -> str:
     """The words, or as many of them with three dots as fit into a width in pixels."""
-    words = clean(words)
+    words = one_line(words)
     if length(words, size) <= width:
         return words
     fitting = range(len(words))
@@ -67,7 +63,7 @@ def write(
 
     x: where they begin. y: the line they stand on.
     """
-    words = clean(words)
+    words = one_line(words)
     above, below = height(size)
     wide = max(1, min(round(length(words, size)) + 2, picture.shape[1] - x))
     ink = Image.new("L", (wide, above + below), 0)

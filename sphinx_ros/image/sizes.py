@@ -1,4 +1,4 @@
-"""How large a picture may be, for every door. Knows no format and no pixel."""
+"""How large a picture may be, for every door. Knows no format."""
 
 from __future__ import annotations
 

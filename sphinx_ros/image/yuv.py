@@ -38,7 +38,7 @@ def yuv(buffer: np.ndarray, width: int, height: int, step: int, name: str) -> np
         return cv2.cvtColor(np.ascontiguousarray(pixels), YUV422[name])
     step = step or width
     code, colour = PLANAR[name]
-    if colour == FULL:
+    if colour == FULL or code is None:
         return _full(buffer, width, height, step, name)
     check_even(width, 2, name)
     check_even(height, 2, name)
@@ -48,7 +48,7 @@ def yuv(buffer: np.ndarray, width: int, height: int, step: int, name: str) -> np
     return cv2.cvtColor(_tight_planes(buffer, width, height, step, name), code)
 
 
-def _tight_planes(buffer, width, height, step, name) -> np.ndarray:
+def _tight_planes(buffer: np.ndarray, width: int, height: int, step: int, name: str) -> np.ndarray:
     """[height * 3 / 2, width]: brightness and the two planes of colour, without row padding."""
     half_w, half_h, half_step = width // 2, height // 2, step // 2
     needed = step * height + half_step * (2 * half_h - 1) + half_w
@@ -61,7 +61,7 @@ def _tight_planes(buffer, width, height, step, name) -> np.ndarray:
     return packed.reshape(height * 3 // 2, width)
 
 
-def _full(buffer, width, height, step, name) -> np.ndarray:
+def _full(buffer: np.ndarray, width: int, height: int, step: int, name: str) -> np.ndarray:
     """Colour pairs in rows of twice the step; OpenCV has no conversion for it."""
     needed = step * (height + 2 * (height - 1)) + 2 * width
     check_bytes(buffer, needed, f"{width}x{height} {name} with step {step}")
