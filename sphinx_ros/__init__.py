@@ -23,7 +23,7 @@ _LAZY = {
 __all__ = ["__version__", *_LAZY]
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> object:
     """Load the public names on first use (PEP 562)."""
     if name in _LAZY:
         from importlib import import_module

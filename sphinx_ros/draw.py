@@ -24,7 +24,8 @@ def label_colour(label: str) -> tuple[int, int, int]:
     """A bright RGB colour that depends on the words alone."""
     turn = hashlib.sha256(label.encode("utf-8", "backslashreplace")).digest()
     hue, saturation = turn[0] / 256, 0.65 + 0.3 * turn[1] / 255
-    return tuple(int(255 * c) for c in colorsys.hsv_to_rgb(hue, saturation, 1.0))
+    red, green, blue = (int(255 * c) for c in colorsys.hsv_to_rgb(hue, saturation, 1.0))
+    return red, green, blue
 
 
 def draw(
@@ -105,10 +106,11 @@ def draw_pose(picture: np.ndarray, pose: Pose) -> None:
     ]
     if len(points) == len(COCO_KEYPOINTS):
         for one, other in COCO_EDGES:
-            if points[one] and points[other]:
+            begin, end = points[one], points[other]
+            if begin and end:
                 colour = _side(one) if _side(one) == _side(other) else MIDDLE
-                cv2.line(picture, points[one], points[other], BLACK, thick + 2, cv2.LINE_AA)
-                cv2.line(picture, points[one], points[other], colour, thick, cv2.LINE_AA)
+                cv2.line(picture, begin, end, BLACK, thick + 2, cv2.LINE_AA)
+                cv2.line(picture, begin, end, colour, thick, cv2.LINE_AA)
     for index, point in enumerate(points):
         if point:
             cv2.circle(picture, point, thick + 2, BLACK, cv2.FILLED, cv2.LINE_AA)
@@ -161,7 +163,14 @@ def _side(index: int) -> tuple[int, int, int]:
     return MIDDLE if index == 0 else (LEFT if index % 2 else RIGHT)
 
 
-def _free(x, y, wide, high, picture_height, taken) -> bool:
+def _free(
+    x: float,
+    y: float,
+    wide: int,
+    high: int,
+    picture_height: int,
+    taken: list[tuple[int, int, int, int]],
+) -> bool:
     inside = 0 <= y and y + high <= picture_height
     return inside and not any(
         x < x1 and x0 < x + wide and y < y1 and y0 < y + high for x0, y0, x1, y1 in taken

@@ -61,7 +61,7 @@ class Seen:
         if box is not None:
             return self._pose(box, options)
         deadline = Deadline(options.pop("timeout", None))
-        people = self.detect("person", timeout=deadline.left(), **options)
+        people: Results[Any] = self.detect("person", timeout=deadline.left(), **options)
         if not people:
             return replace(people, items=())
         parts: list[Results[Any]] = [people]
@@ -152,7 +152,7 @@ class Seen:
 
 def _joined(parts: list[Results[Any]], lost: list[str]) -> Results[Pose]:
     """The people, then an answer for each of them, as one result. lost: what could not be read."""
-    poses = [pose for part in parts for pose in part.poses]
+    poses = tuple(pose for part in parts for pose in part.poses)
     return Results(
         poses,
         raw_text="\n".join(part.raw_text for part in parts),

@@ -1,4 +1,4 @@
-"""Results of looking at a picture, as frozen values. Knows nobody.
+"""Results of looking at a picture, as frozen values, and what two boxes share.
 
 Pixels are those of the picture that was passed in: x to the right, y down, the origin at the upper
 left corner of the upper left pixel, not clipped by a resize and with the letterbox undone.

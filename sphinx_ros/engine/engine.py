@@ -1,6 +1,6 @@
 """A network and its tokenizer: pixels -> a prefix, a question -> token ids and probabilities.
 
-One caller at a time: threads take turns. Knows no task, no box and no ROS.
+One caller at a time: threads take turns. Knows no task and no ROS.
 """
 
 from __future__ import annotations

@@ -20,10 +20,11 @@ from sphinx_ros.engine.sampling import (
     stop_length,
 )
 from sphinx_ros.errors import BadRequest
+from sphinx_ros.model.network import Network
 
 
 def text_room(
-    model, image_tokens, max_new_tokens: int, max_seq_len: int | None
+    model: Network, image_tokens: torch.Tensor | None, max_new_tokens: int, max_seq_len: int | None
 ) -> tuple[int, int]:
     """Text positions there are, and image positions; refuses answers that leave no prompt."""
     words = 0 if image_tokens is None else image_tokens.shape[1]
@@ -38,7 +39,7 @@ def text_room(
 
 @torch.inference_mode()
 def generate_official(
-    model,
+    model: Network,
     prompts: Sequence[Sequence[int]],
     image_tokens: torch.Tensor | None = None,
     *,
@@ -78,7 +79,7 @@ def generate_official(
     rows = [list(p)[-(text_len - max_new_tokens) :] for p in prompts]
     lengths = [len(p) for p in prompts]  # before shortening, as the official code has it
     start, total = min(lengths), min(text_len, max_new_tokens + max(lengths))
-    batch, device = _Ragged(rows, total), next(model.parameters()).device
+    batch, device = _Ragged(rows, total), model.device
     cache = model.new_cache(len(rows), total + words)
     done = 0
     for position in range(start, total):
@@ -113,7 +114,13 @@ class _Ragged:
     def all_stopped(self) -> bool:
         return None not in self.ends
 
-    def put(self, position: int, new: torch.Tensor, probability: torch.Tensor, stop) -> None:
+    def put(
+        self,
+        position: int,
+        new: torch.Tensor,
+        probability: torch.Tensor,
+        stop: Sequence[Sequence[int]],
+    ) -> None:
         """Write one column where the prompts are used up, and look for stop sequences there."""
         self.written = position + 1
         longest = max((len(sequence) for sequence in stop), default=0)

@@ -1,4 +1,4 @@
-"""Bytes of a picture -> checked views of them. Knows no format of files."""
+"""Bytes of a picture -> checked views of them. Knows no format."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 r"""Words -> letters on a picture, in whatever script a font of this machine has.
 
 Pillow draws them: OpenCV's own letters are ASCII only. A character that no font has is written as
-its code, such as ``\u6f22``. Knows no box.
+its code, such as ``\u6f22``. Knows no model.
 """
 
 from __future__ import annotations

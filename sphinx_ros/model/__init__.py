@@ -1,1 +1,1 @@
-"""The SPHINX network in PyTorch: tensors in, tensors out. No strings, no files, no ROS."""
+"""The SPHINX network in PyTorch: tensors in, tensors out. Knows no text, no file and no ROS."""

@@ -1,4 +1,4 @@
-"""The decoder of SPHINX: embeddings in, logits out. Knows no pictures, tokens or sampling.
+"""The decoder of SPHINX: embeddings in, logits out. Knows no picture and no sampling.
 
 LLaMA's, or Mixtral's with routed experts: RMSNorm in float32, interleaved rotary positions,
 grouped key/value heads, SwiGLU. Keys and values live in one static cache that is written in place
@@ -21,11 +21,22 @@ from sphinx_ros.model.config import ModelConfig
 from sphinx_ros.model.moe import MixtureOfExperts
 from sphinx_ros.model.ranks import ALONE, Ranks
 
+Rope = tuple[Tensor, Tensor]
+"""Cosines and sines of :func:`rotary_table`."""
+
 
 class Cache:
     """Keys and values of every layer: two tensors [layers, B, K, L, D]; K: this rank's heads."""
 
-    def __init__(self, config: ModelConfig, ranks: Ranks, batch: int, length: int, dtype, device):
+    def __init__(
+        self,
+        config: ModelConfig,
+        ranks: Ranks,
+        batch: int,
+        length: int,
+        dtype: torch.dtype,
+        device: torch.device,
+    ):
         heads = ranks.part(config.kv_heads, "key/value heads")
         shape = (config.n_layers, batch, heads, length, config.head_dim)
         self.keys = torch.empty(shape, dtype=dtype, device=device)
@@ -104,7 +115,15 @@ class Attention(nn.Module):
         self.wv = nn.Linear(config.dim, kv, bias=False)
         self.wo = nn.Linear(width, config.dim, bias=False)
 
-    def forward(self, x, rope, mask=None, cache: Cache | None = None, layer=0, start=0) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        rope: Rope,
+        mask: Tensor | None = None,
+        cache: Cache | None = None,
+        layer: int = 0,
+        start: int = 0,
+    ) -> Tensor:
         """X [B, T, dim]; mask [(B, 1,) T, L] bool, True = may look, or None for plain causal."""
         b, t, _ = x.shape
         q = rotate(self.wq(x).view(b, t, self.heads, self.head_dim), *rope).transpose(1, 2)
@@ -157,7 +176,15 @@ class Block(nn.Module):
         self.attention_norm = RMSNorm(config.dim, config.norm_eps)
         self.ffn_norm = RMSNorm(config.dim, config.norm_eps)
 
-    def forward(self, x: Tensor, rope, mask, cache, layer: int, start: int) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        rope: Rope,
+        mask: Tensor | None,
+        cache: Cache | None,
+        layer: int,
+        start: int,
+    ) -> Tensor:
         """X [B, T, dim] -> [B, T, dim]."""
         x = x + self.attention(self.attention_norm(x), rope, mask, cache, layer, start)
         return x + self.feed_forward(self.ffn_norm(x))

@@ -24,6 +24,7 @@ class MixtureOfExperts(nn.Module):
 
     def __init__(self, config: ModelConfig, ranks: Ranks = ALONE):
         super().__init__()
+        assert config.moe is not None
         self.ranks = ranks
         self.experts, self.chosen = config.moe.num_experts, config.moe.num_experts_per_tok
         rows = self.experts * ranks.part(config.ffn_hidden, "channels of an expert")

@@ -1,7 +1,7 @@
 """What its users may ask of a network, whether one process has it or several share it.
 
 :class:`~sphinx_ros.model.sphinx.SphinxModel` is the first, the ``Leader`` of
-:mod:`sphinx_ros.runtime.leader` the second. Knows neither.
+:mod:`sphinx_ros.runtime.leader` the second. Both are made to fit it.
 """
 
 from __future__ import annotations

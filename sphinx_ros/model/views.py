@@ -66,7 +66,7 @@ def dino_renormalise(x: Tensor, fused: bool) -> Tensor:
     (``fused`` in the light variants) differ as they do there.
     """
 
-    def channels(values) -> Tensor:
+    def channels(values: tuple[float, ...]) -> Tensor:
         return torch.tensor(values, dtype=x.dtype, device=x.device).view(1, 3, 1, 1)
 
     mean, std = channels(CLIP_MEAN), channels(CLIP_STD)

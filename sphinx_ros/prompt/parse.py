@@ -143,7 +143,8 @@ def _read(bracket: re.Match, label: str, words: str) -> tuple[Item | None, list[
             continue
         values = _numbers(part)
         if len(values) == 4:
-            boxes.append(tuple(values))
+            x0, y0, x1, y1 = values
+            boxes.append((x0, y0, x1, y1))
             box_spans.append(span)
         elif len(values) in (2, 2 * JOINTS):
             pairs = list(zip(values[::2], values[1::2], strict=True))

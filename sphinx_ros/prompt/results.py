@@ -56,13 +56,13 @@ def to_detections(
                 value = score(span)
                 detections.append(Detection(label, pixels, value, source_of(value)))
         for point, span in zip(item.points, item.point_spans, strict=True):
-            pixels = to_source_point(point, place)
-            if pixels is None:
+            spot = to_source_point(point, place)
+            if spot is None:
                 unread.append(as_written(item.label, point))
-            elif any((one.name, one.x, one.y) == (label, *pixels) for one in keypoints):
+            elif any((one.name, one.x, one.y) == (label, *spot) for one in keypoints):
                 unread.append(as_written(item.label, point) + REPEATED)
             else:
-                keypoints.append(Keypoint(label, *pixels, score(span)))
+                keypoints.append(Keypoint(label, *spot, score=score(span)))
     return tuple(detections), tuple(keypoints), tuple(unread)
 
 

@@ -1,6 +1,6 @@
 """Questions of the demonstration to the node and back, over services, an action and topics.
 
-Knows neither how the processes were started nor how the table looks.
+How the processes were started, and how the table looks, is not known here.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Camera and node of the demonstration, as processes with their logs. Knows no question."""
+"""Camera and node of the demonstration, as processes with their logs."""
 
 from __future__ import annotations
 

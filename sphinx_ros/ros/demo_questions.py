@@ -1,4 +1,4 @@
-"""What the demonstration asks, and how right an answer is. Knows the truth, but no ROS, no model.
+"""What the demonstration asks, and how right an answer is. Knows no ROS and no model.
 
 Objects are the dicts that the camera publishes on ~/truth: "kind", "colour", "box" in pixels
 [x0, y0, x1, y1] and, of a person, "keypoints" 17 x [x, y, v].

@@ -1,6 +1,6 @@
 """The life of a ROS process: start, spin until SIGINT or SIGTERM, let go of everything, end.
 
-Knows no node of ours: what one does at its start and at its end is handed in.
+What a node does at its start and at its end is handed in.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The leader's network: what a ``SphinxModel`` is to its users, done by all ranks.
 
-Knows neither how the processes were started nor where the parts come from.
+How the processes were started, and where their parts come from, is not known here.
 """
 
 from __future__ import annotations
