@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from sphinx_ros.errors import BadImage, BadRequest, SphinxError
-from sphinx_ros.image.sizes import MAX_PIXELS
+from sphinx_ros.image.picture_size import MAX_PIXELS
 from sphinx_ros.runtime.files import write_bytes
 from sphinx_ros.runtime.printable import file_name
 
@@ -126,7 +126,7 @@ def read_picture(name: str | Path) -> np.ndarray:
     Raises:
         BadImage: not readable as a picture; the message names the file.
     """
-    from sphinx_ros.image.pictures import decode_file
+    from sphinx_ros.image.formats import decode_file
 
     what = "standard input" if name == STDIN else file_name(name)
     try:

@@ -17,7 +17,7 @@ from sphinx_ros.errors import BadImage
 from sphinx_ros.image import jpeg, png, yuv
 from sphinx_ros.image.buffers import as_bytes, by_rows, rows
 from sphinx_ros.image.jpeg_damage import check_undamaged
-from sphinx_ros.image.sizes import MAX_PIXELS, checked_size
+from sphinx_ros.image.picture_size import MAX_PIXELS, checked_size
 
 # name: (channels, numpy dtype of one sample, where red, green and blue stand in a pixel)
 _PACKED = {

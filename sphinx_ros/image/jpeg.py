@@ -18,7 +18,7 @@ import numpy as np
 from PIL import JpegImagePlugin
 
 from sphinx_ros.errors import BadImage
-from sphinx_ros.image.sizes import checked_size
+from sphinx_ros.image.picture_size import checked_size
 
 START, END = b"\xff\xd8", b"\xff\xd9"
 

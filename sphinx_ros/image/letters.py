@@ -73,9 +73,9 @@ def write(
         at += font.getlength(part)
     top, left = max(0, y - above), max(0, x)
     share = np.asarray(ink, np.float32)[top - (y - above) :, left - x :, None] / 255
-    part = picture[top : top + share.shape[0], left : left + share.shape[1]]
-    share = share[: part.shape[0], : part.shape[1]]
-    part[:] = np.rint(part * (1 - share) + np.float32(colour) * share)
+    place = picture[top : top + share.shape[0], left : left + share.shape[1]]
+    share = share[: place.shape[0], : place.shape[1]]
+    place[:] = np.rint(place * (1 - share) + np.array(colour, np.float32) * share)
 
 
 def _runs(words: str, size: int) -> list[tuple[ImageFont.FreeTypeFont, str]]:

@@ -13,7 +13,7 @@ import zlib
 from dataclasses import dataclass
 
 from sphinx_ros.errors import BadImage
-from sphinx_ros.image.sizes import checked_size
+from sphinx_ros.image.picture_size import checked_size
 
 START = b"\x89PNG\r\n\x1a\n"
 

@@ -2,7 +2,7 @@
 
 Each check raises :class:`BadRequest` with the value, the limit and the remedy in one sentence. The
 limit of a text is in tokens, which only a tokenizer can count: see :meth:`Sphinx.check`. Pictures
-have theirs in :mod:`sphinx_ros.image.limits`. Knows no token, no picture and no ROS.
+have theirs in :mod:`sphinx_ros.image.picture_size`. Knows no token, no picture and no ROS.
 """
 
 from __future__ import annotations

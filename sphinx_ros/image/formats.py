@@ -15,7 +15,7 @@ from PIL import BmpImagePlugin, Image, ImageOps, PpmImagePlugin, TiffImagePlugin
 from sphinx_ros.errors import BadImage
 from sphinx_ros.image import jpeg, png
 from sphinx_ros.image.decode import decode_compressed, decode_image
-from sphinx_ros.image.sizes import MAX_PIXELS, checked_size
+from sphinx_ros.image.picture_size import MAX_PIXELS, checked_size
 
 ORIENTATION = 0x0112
 """The EXIF and TIFF tag."""
@@ -76,7 +76,8 @@ def _other(data: bytes, reader: type, max_pixels: int) -> np.ndarray:
     """A file by one of Pillow's readers, which is what states the size that is checked."""
     try:
         picture = reader(io.BytesIO(data))
-        checked_size(*picture.size, max_pixels)
+        width, height = picture.size
+        checked_size(width, height, max_pixels)
         # Newer Pillows turn a TIFF upright while they load it, and then take its tag away.
         picture = ImageOps.exif_transpose(picture)
         if picture.mode not in _WIDE:
