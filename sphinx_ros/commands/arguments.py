@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable
+from typing import Any, NoReturn
 
 from sphinx_ros.checkpoint.released import RELEASED
 from sphinx_ros.errors import BadRequest
@@ -22,7 +23,7 @@ _NEGATIVE_LIST = re.compile(r"-[\d.]+[,;]")
 class Parser(argparse.ArgumentParser):
     """argparse whose complaint is one :class:`BadRequest`, not a page of usage."""
 
-    def __init__(self, verb: str, **settings):
+    def __init__(self, verb: str, **settings: Any):
         super().__init__(
             prog=f"sphinx-ros {verb}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -30,20 +31,22 @@ class Parser(argparse.ArgumentParser):
             **settings,
         )
 
-    def parse_intermixed_args(self, args: Sequence[str], namespace=None):
+    def parse_intermixed_args(
+        self, args: Iterable[str] | None = None, namespace: Any = None
+    ) -> Any:
         """As argparse does it, but a box such as -10,20,200,300 is no option."""
-        words = [f" {word}" if _NEGATIVE_LIST.match(word) else word for word in args]
+        words = [f" {word}" if _NEGATIVE_LIST.match(word) else word for word in args or ()]
         return super().parse_intermixed_args(words, namespace)
 
-    def error(self, message: str):
+    def error(self, message: str) -> NoReturn:
         """Raise instead of printing and leaving."""
         raise BadRequest(f"{message} (see {self.prog} --help)")
 
 
-def number(low: float, high: float, kind: type = float):
+def number(low: float, high: float, kind: type = float) -> Callable[[str], Any]:
     """A type for argparse: a number in low..high, both included."""
 
-    def read(text: str):
+    def read(text: str) -> Any:
         """The number; ArgumentTypeError where it is none, or out of range."""
         try:
             value = kind(text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from sphinx_ros.checkpoint.hub import find, resolve
 from sphinx_ros.checkpoint.released import RELEASED
@@ -151,7 +152,7 @@ def _add_layout(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _largest(options) -> int:
+def _largest(options: argparse.Namespace) -> int:
     return int(options.max_gb * 1e9)
 
 
@@ -170,9 +171,10 @@ class Bar:
     """A progress bar of bytes, made when the first ones come."""
 
     def __init__(self, doing: str):
-        self._doing, self._bar = doing, None
+        self._doing = doing
+        self._bar: Any = None
 
-    def __enter__(self):
+    def __enter__(self) -> Bar:
         return self
 
     def __call__(self, written: int, total: int) -> None:
@@ -185,6 +187,6 @@ class Bar:
             )
         self._bar.update(written)
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._bar is not None:
             self._bar.close()

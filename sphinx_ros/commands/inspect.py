@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from sphinx_ros.checkpoint.hub import find
 from sphinx_ros.checkpoint.released import COORDINATES, RELEASED, REPOSITORY
 from sphinx_ros.commands.arguments import BAD_INPUT, OK, Parser, add_missing_files
 from sphinx_ros.runtime.interrupts import load_torch
+
+if TYPE_CHECKING:
+    from sphinx_ros.checkpoint.inspection import Inspection
 
 ABOUT = f"""Say what a checkpoint is and what memory it needs, without loading it.
 
@@ -85,7 +89,7 @@ def deep(checkpoint: str, files: int) -> list[str]:
     return [f"{key}: {wrong}" for key, wrong in bar if wrong]
 
 
-def as_lines(found, free: dict[str, int], problems: list[str] | None) -> list[str]:
+def as_lines(found: Inspection, free: dict[str, int], problems: list[str] | None) -> list[str]:
     """The report for people."""
     files = len(found.files)
     names = " or ".join(found.released) or "none of the published ones"
@@ -115,7 +119,7 @@ def as_lines(found, free: dict[str, int], problems: list[str] | None) -> list[st
     return lines
 
 
-def picture_line(found) -> str:
+def picture_line(found: Inspection) -> str:
     """What becomes of a picture."""
     if len(found.variants) > 1:
         return "picture     its size depends on the variant"
@@ -130,7 +134,7 @@ def picture_line(found) -> str:
     return line
 
 
-def memory_lines(found, free: dict[str, int]) -> list[str]:
+def memory_lines(found: Inspection, free: dict[str, int]) -> list[str]:
     """What the forms need, whether it fits here, and what each of several devices needs."""
     import torch
 
@@ -168,7 +172,7 @@ def fit(needed: int, free: int) -> str:
     return "fits" if needed < 0.9 * free else "just fits"
 
 
-def as_json(found, free: dict[str, int], problems: list[str] | None) -> dict:
+def as_json(found: Inspection, free: dict[str, int], problems: list[str] | None) -> dict:
     """The report for programs; sizes in bytes."""
     config = found.config
     return {

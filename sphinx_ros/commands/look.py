@@ -11,6 +11,7 @@ import math
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from sphinx_ros.checkpoint.hub import find
 from sphinx_ros.commands.arguments import Parser, add_model_options, model_options, number
@@ -22,6 +23,9 @@ from sphinx_ros.prompt.wording import EVERYTHING
 from sphinx_ros.runtime.interrupts import load_torch
 from sphinx_ros.tasks import Takes, Task
 from sphinx_ros.types import Answer, Box
+
+if TYPE_CHECKING:
+    import numpy as np
 
 HELP = {
     Takes.TEXT: "what to look for, or the question",
@@ -160,7 +164,7 @@ class Asking:
         self, task: Task, text: str, wanted: str | Box | None, options: argparse.Namespace
     ):
         self.task, self.text, self.wanted, self.options = task, text, wanted, options
-        self.sphinx = None
+        self.sphinx: Any = None
 
     def load(self) -> None:
         """The model. Raises SphinxError: the checkpoint or the device can't be used."""
@@ -174,7 +178,7 @@ class Asking:
     def report(self, picture: Picture) -> Report:
         """Look at one picture. Raises only what concerns all of them: checkpoint, device."""
         about = (picture.name, self.task.value, self.text)
-        if picture.error:
+        if picture.error or picture.rgb is None:
             return Report(*about, error=picture.error)
         if self.sphinx is None:
             self.load()
@@ -190,12 +194,13 @@ class Asking:
         return Report(*about, (width, height), found, look_ms=spent)
 
 
-def drawn(picture: Picture, report: Report):
+def drawn(picture: Picture, report: Report) -> np.ndarray:
     """The picture with the report's boxes, joints and words drawn in."""
     from sphinx_ros.draw import draw
 
     said = report.found.text if isinstance(report.found, Answer) else ""
     asked = f"{report.task} {report.text}".strip()
+    assert picture.rgb is not None
     outcome = said or ("" if report.status is Status.OK else report.status.name)
     captions = [f"{asked}: {outcome}" if outcome else asked]
     return draw(picture.rgb, report.detections, report.poses, captions)

@@ -47,7 +47,13 @@ class Report:
     @property
     def status(self) -> Status:
         """The named outcome."""
-        return self.error.status if self.error else self.found.status
+        return self.error.status if self.error else self.answered.status
+
+    @property
+    def answered(self) -> Results | Answer:
+        """What was found; only where there is no error."""
+        assert self.found is not None
+        return self.found
 
     @property
     def detections(self) -> tuple[Detection, ...]:
@@ -65,7 +71,7 @@ class Report:
             written = f' (so far: "{self.error.partial_text}")' if self.error.partial_text else ""
             return one_line(f"{self.error}{written}")
         if self.status is Status.PARSE_FAILED:
-            said = one_line(self.found.raw_text)
+            said = one_line(self.answered.raw_text)
             said = said if len(said) <= QUOTED else said[:QUOTED] + "..."
             return f'the model\'s words hold no readable result: "{said}"'
         return ""
@@ -85,10 +91,12 @@ class Report:
             "answer": None if answer is None else answer.text,
             "results": [*map(detection, self.detections), *map(pose, self.poses), *points],
             "score": None if answer is None else known(answer.score, 4),
-            "raw_text": self.error.partial_text if self.error else self.found.raw_text,
-            "unread": [] if self.error else list(self.found.unread),
-            "milliseconds": None if self.error else known(self.look_ms + self.found.milliseconds),
-            "tokens": None if self.error else self.found.tokens,
+            "raw_text": self.error.partial_text if self.error else self.answered.raw_text,
+            "unread": [] if self.error else list(self.answered.unread),
+            "milliseconds": None
+            if self.error
+            else known(self.look_ms + self.answered.milliseconds),
+            "tokens": None if self.error else self.answered.tokens,
         }
         if self.message():
             content["message"] = self.message()
@@ -111,8 +119,8 @@ class Report:
         if isinstance(self.found, Answer):
             lines.insert(0, f"{head} {one_line(self.found.text)}{score_words(self.found.score)}")
         elif not lines:
-            lines.append(f"{head} {one_line(self.found.raw_text)}")
-        return lines + [f"{self.image}: unread {one_line(part)}" for part in self.found.unread]
+            lines.append(f"{head} {one_line(self.answered.raw_text)}")
+        return lines + [f"{self.image}: unread {one_line(part)}" for part in self.answered.unread]
 
 
 def detection(item: Detection) -> dict:

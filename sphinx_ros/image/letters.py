@@ -10,6 +10,7 @@ import importlib.util
 from bisect import bisect_right
 from functools import cache
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -106,7 +107,7 @@ def _fonts(size: int) -> tuple[ImageFont.FreeTypeFont, ...]:
         except OSError:  # not on this machine
             continue
     try:
-        return (*found, ImageFont.load_default(size))
+        return (*found, cast(ImageFont.FreeTypeFont, ImageFont.load_default(size)))
     except TypeError:  # Pillow before 10.1 brings none of any size
         if not found:
             raise
