@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from sphinx_ros.checkpoint.hub import find
 from sphinx_ros.commands.arguments import Parser, add_model_options, model_options, number
-from sphinx_ros.commands.pictures import Picture, Saver, Source, is_picture_word
+from sphinx_ros.commands.pictures import Picture, Source, is_picture_word
 from sphinx_ros.commands.report import SCHEMA, Report, Tally
+from sphinx_ros.commands.saver import Saver
 from sphinx_ros.errors import BadRequest, SphinxError, Status
 from sphinx_ros.prompt.checks import MAX_SECONDS, MAX_TOKENS, checked_text, read_box
 from sphinx_ros.prompt.wording import EVERYTHING

@@ -22,7 +22,7 @@ from sphinx_ros.image.picture_size import checked_size
 
 START, END = b"\xff\xd8", b"\xff\xd9"
 
-MAX_SCANS = 100
+MAX_SCANS = 30
 """Scans of a file; usual progressive files have 10. Each scan costs time for the whole picture."""
 
 _ALONE = {0x01, *range(0xD0, 0xD8)}  # TEM and RST0..7 have no length
