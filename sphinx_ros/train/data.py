@@ -97,8 +97,10 @@ def picture_tensor(pictures: np.ndarray, rng: np.random.Generator | None = None)
     """uint8 [B, v, v, 3] to CLIP-normalised [B, 3, v, v]; with rng, exposure varies a little."""
     x = torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float().div_(255)
     if rng is not None:
-        gain = torch.from_numpy(rng.uniform(0.85, 1.15, (len(x), 1, 1, 1)).astype(np.float32))
-        tint = torch.from_numpy(rng.uniform(0.96, 1.04, (len(x), 3, 1, 1)).astype(np.float32))
+        gain = torch.from_numpy(
+            rng.uniform(*recipe.EXPOSURE, (len(x), 1, 1, 1)).astype(np.float32)
+        )
+        tint = torch.from_numpy(rng.uniform(*recipe.TINT, (len(x), 3, 1, 1)).astype(np.float32))
         x = (x * gain * tint).clamp_(0, 1)
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (CLIP_MEAN, CLIP_STD))
     return (x - mean) / std

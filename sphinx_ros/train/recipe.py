@@ -122,6 +122,12 @@ CROPPED_SHARE = 0.4
 MIRRORED_SHARE = 0.5
 """Share of the scenes that are mirrored."""
 
+EXPOSURE, TINT = (0.85, 1.15), (0.96, 1.04)
+"""Ranges of the factors on all channels of a picture, and on each of them."""
+
+BETAS = (0.9, 0.98)
+"""Of AdamW."""
+
 GOING_ON_TOWERS_SHARE = 0.12
 """``towers_share`` of a run that begins with trained weights of these sizes: long enough for the
 heads, which are new. Where ConvNeXt blocks are new as well, the share is that of a whole run."""

@@ -83,7 +83,7 @@ class Run:
                 schedule = replace(schedule, towers_share=recipe.GOING_ON_TOWERS_SHARE)
                 self.schedule = schedule
         self.average = Average(self.net, schedule.average)
-        self.optimizer = torch.optim.AdamW(groups(self.net, schedule), lr=1.0, betas=(0.9, 0.98))
+        self.optimizer = torch.optim.AdamW(groups(self.net, schedule), lr=1.0, betas=recipe.BETAS)
         self.seconds, self.images, self.asked_to_stop = 0.0, 0, False
         state = folder / "state.pt"
         if state.exists():
