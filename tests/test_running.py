@@ -1,5 +1,6 @@
 """The life of a ROS process: its words, its transport, and what it leaves behind: nothing."""
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -100,6 +101,20 @@ def test_a_transport_that_the_user_chose_stays(untouched, capsys, name):
 def test_the_profiles_lie_where_they_are_looked_for():
     for name in ("fastdds.xml", "fastdds_small.xml"):
         assert (environment.config_folder() / name).is_file()
+
+
+def test_what_killed_processes_left_is_swept_and_nothing_else(tmp_path):
+    for name in ("fastdds_dead", "fastdds_alive", "fastdds_young", "other"):
+        (tmp_path / name).touch()
+        (tmp_path / f"{name}_el").touch()
+        age = 0 if name == "fastdds_young" else 60
+        os.utime(tmp_path / f"{name}_el", (time.time() - age,) * 2)
+    with (tmp_path / "fastdds_alive_el").open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        environment.sweep_shared_memory(tmp_path)
+    left = {path.name for path in tmp_path.iterdir() if not path.name.endswith("_el")}
+    assert left == {"fastdds_alive", "fastdds_young", "other"}
+    assert (tmp_path / "fastdds_alive_el").exists() and not (tmp_path / "fastdds_dead_el").exists()
 
 
 def test_help_text_marks_what_is_set_at_the_start():

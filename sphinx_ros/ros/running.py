@@ -19,7 +19,7 @@ from rclpy.executors import MultiThreadedExecutor, SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
 
 from sphinx_ros.errors import SphinxError
-from sphinx_ros.ros.environment import prepare, widen_transport
+from sphinx_ros.ros.environment import prepare, sweep_shared_memory, widen_transport
 from sphinx_ros.ros.usage import answer_words
 
 REFUSED = (ValueError, SphinxError, rclpy.exceptions.ParameterException)
@@ -58,6 +58,7 @@ def run(
     if (status := answer_words(name, words)) is not None:
         return status
     prepare()
+    sweep_shared_memory()
     widen_transport(name)
     over = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
