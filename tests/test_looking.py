@@ -9,9 +9,9 @@ from synthetic import random_observation
 from sphinx_ros.model.config import ModelConfig
 from sphinx_ros.prompt.tokenizer import Tokenizer
 from sphinx_ros.train import recipe
-from sphinx_ros.train.data import Packer
 from sphinx_ros.train.initial import initialise
 from sphinx_ros.train.looking import Gaze, Sight, Target, Targets, looking_loss
+from sphinx_ros.train.packing import Packer
 from sphinx_ros.train.recipe import COUNT_REFERENCES, TOLD_HEADS
 from sphinx_ros.train.targets import patch_owners
 from sphinx_ros.train.trained import Trained

@@ -20,8 +20,9 @@ from sphinx_ros.prompt.conversation import END_SIGNAL, conversation
 from sphinx_ros.prompt.tokenizer import Tokenizer
 from sphinx_ros.train import loop, recipe
 from sphinx_ros.train.auxiliary import PlaceHead, heat, heat_loss, paired_iou, two_hot
-from sphinx_ros.train.data import Packer, batches, coordinates
+from sphinx_ros.train.data import batches
 from sphinx_ros.train.initial import initialise
+from sphinx_ros.train.packing import Packer, coordinates
 from sphinx_ros.train.run import Run, rate
 from sphinx_ros.train.stream import MIRRORED, Scenes, cropped, has_people, mirrored
 from sphinx_ros.train.targets import (
@@ -213,7 +214,7 @@ def test_the_patches_of_a_thing_share_standing_for_it():
 
 
 def test_packed_turns_equal_single_questions(place):
-    """The promise of train/data.py: nothing leaks between turns, positions are inference's."""
+    """The promise of train/packing.py: nothing leaks between turns, positions are inference's."""
     tokenizer = Tokenizer(place / "tokenizer.model")
     config = ModelConfig.from_json(SIZES, recipe.VARIANT, tokenizer.n_words)
     net = Trained(config).eval()

@@ -19,8 +19,9 @@ from sphinx_ros.errors import CheckpointError
 from sphinx_ros.model.config import ModelConfig
 from sphinx_ros.runtime.files import replaced
 from sphinx_ros.train import recipe
-from sphinx_ros.train.data import Packer, batches
+from sphinx_ros.train.data import batches
 from sphinx_ros.train.initial import grows_into, initialise, take_up
+from sphinx_ros.train.packing import Packer
 from sphinx_ros.train.rendered import read_shard
 from sphinx_ros.train.stream import Scenes
 from sphinx_ros.train.trained import Average, Trained, groups
