@@ -89,8 +89,8 @@ def test_what_failed_is_named_with_its_status():
     failed = Row(QUESTION, "INTERNAL: a defect", "no answer", False, 1.0, Reply(Status.INTERNAL))
     silent = Row(QUESTION, "none in 120 s", "no answer", False, 1.0)
     assert not (failed.came or failed.slow or silent.came or silent.slow)
-    said = demo.summary([row(), failed, silent], 1.0)
-    assert "ask: How many?: INTERNAL: a defect" in said and "none in 120 s" in said
+    said = demo.summary([row(), failed, silent, silent], 1.0)
+    assert "3 failed (INTERNAL: a defect; none in 120 s)" in said
 
 
 def test_the_lines_of_the_table_are_as_long_as_its_head():

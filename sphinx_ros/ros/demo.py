@@ -208,7 +208,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     client = None
     try:
         rclpy.init(args=[], signal_handler_options=rclpy.signals.SignalHandlerOptions.NO)
-        client = Client(LEAST_PATIENCE)
+        client = Client(LEAST_PATIENCE, processes.died)
         rows = demonstrate(client, processes)
     except KeyboardInterrupt:
         return 130

@@ -66,10 +66,11 @@ class Client:
     """A ROS node that asks, and keeps the camera's pictures and truths by stamp.
 
     patience: seconds that one answer may take; set it once the speed of the machine is known.
+    gone: whose end makes waiting useless, "" while all run.
     """
 
-    def __init__(self, patience: float):
-        self.patience = patience
+    def __init__(self, patience: float, gone: Callable[[], str] = lambda: ""):
+        self.patience, self._gone = patience, gone
         self.node = rclpy.create_node("sphinx_demo")
         self.truths: dict[int, list[dict]] = {}
         self.pictures: dict[int, bytes] = {}
@@ -106,9 +107,12 @@ class Client:
     def _on_standing(self, message: Any) -> None:
         # The first answer to each; it was not there before, so it came for the new queries. One
         # that is no answer gives way to the next pass.
-        before = self.standing.get(message.query.id)
-        if before is None or not Status(before[0].status.code).answered:
+        if not self._has(message.query.id):
             self.standing[message.query.id] = (message, time.time())
+
+    def _has(self, name: str) -> bool:
+        """Whether a standing query, by its id, has been answered."""
+        return name in self.standing and Status(self.standing[name][0].status.code).answered
 
     def spin_until(self, done: Callable[[], Any], seconds: float) -> bool:
         """Handle messages until done() or the time is over; whether it was done."""
@@ -123,7 +127,7 @@ class Client:
         The node itself answers TIMEOUT after `patience`; who hears nothing for twice as long has
         found a defect and not a slow machine.
         """
-        self.spin_until(future.done, 2 * self.patience)
+        self.spin_until(lambda: future.done() or self._gone(), 2 * self.patience)
         return future.result() if future.done() else None
 
     def ask(self, question: Question) -> tuple[Any, Sequence[Any], float]:
@@ -150,13 +154,7 @@ class Client:
         lines = [question.line for question in asked]
         ids = [f"standing/{number}" for number in range(len(asked))]
         self.wait(self.set_queries.call_async(m.SetQueries.Request(queries=lines)))
-        self.spin_until(
-            lambda: all(
-                i in self.standing and Status(self.standing[i][0].status.code).answered
-                for i in ids
-            ),
-            2 * self.patience,
-        )
+        self.spin_until(lambda: self._gone() or all(map(self._has, ids)), 2 * self.patience)
         self.wait(self.set_queries.call_async(m.SetQueries.Request()))
         rows = []
         for name, question in zip(ids, asked, strict=True):
@@ -170,7 +168,8 @@ class Client:
     ) -> Row:
         """Judge an answer by the truth of its own picture."""
         if message is None:
-            words = f"none in {2 * self.patience:.0f} s"
+            died = self._gone()
+            words = f"the {died} has ended" if died else f"none in {2 * self.patience:.0f} s"
             return Row(question, words, "no answer", False, milliseconds)
         reply = Reply(
             Status(message.status.code),
