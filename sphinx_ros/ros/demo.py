@@ -107,9 +107,9 @@ def summary(rows: Sequence[Row], seconds: float) -> str:
         parts.append(f"{late} came late: this machine is slow or busy")
     if slow := sum(row.slow for row in rows):
         parts.append(f"{slow} ran out of time (TIMEOUT): this machine is too busy for them")
-    parts += [
-        f"{row.question.line}: {row.answer}" for row in rows if not row.came and not row.slow
-    ]
+    failed = [row.answer for row in rows if not row.came and not row.slow]
+    if failed:
+        parts.append(f"{len(failed)} failed ({'; '.join(dict.fromkeys(failed))})")
     return "; ".join([*parts, f"{seconds:.0f} s"])
 
 
