@@ -18,12 +18,12 @@ from sphinx_ros.checkpoint import load_checkpoint, open_checkpoint, pages, save_
 from sphinx_ros.checkpoint.convert import convert
 from sphinx_ros.checkpoint.mix import mix
 from sphinx_ros.checkpoint.pages import maps_file, span
-from sphinx_ros.checkpoint.stored import as_bytes, same_bits
-from sphinx_ros.checkpoint.writing import ALIGNED
+from sphinx_ros.checkpoint.pth import ALIGNED
+from sphinx_ros.checkpoint.shards import as_bytes, same_bits
 from sphinx_ros.commands.cli import main
 from sphinx_ros.errors import BadRequest, CheckpointError
 from sphinx_ros.model.config import ModelConfig
-from sphinx_ros.model.quant import quantised
+from sphinx_ros.model.keys import quantised
 from sphinx_ros.model.sphinx import SphinxModel
 
 MOE = {k: v for k, v in SIZES.items() if k != "multiple_of"} | {

@@ -9,13 +9,14 @@ from goldens import TOKENIZER
 from small_network import SIZES, VARIANT
 
 from sphinx_ros.checkpoint import load_checkpoint, save_checkpoint
-from sphinx_ros.checkpoint.inspection import PARTS, differences, inspect
+from sphinx_ros.checkpoint.inspection import differences, inspect
 from sphinx_ros.checkpoint.look_memory import Held, look_numbers
 from sphinx_ros.checkpoint.released import LLAMA_LICENCE, RELEASED, recognise
 from sphinx_ros.commands.cli import main
 from sphinx_ros.commands.inspect import fit, sized
 from sphinx_ros.errors import CheckpointError
 from sphinx_ros.model.config import ModelConfig
+from sphinx_ros.model.keys import PARTS
 from sphinx_ros.model.ranks import Ranks
 from sphinx_ros.model.sphinx import SphinxModel
 
@@ -60,7 +61,7 @@ def test_it_knows_what_loading_finds(folder):
 def test_the_needs_are_what_loading_takes(tmp_path, form, quantise, size):
     """Weights in bytes, counted after loading; the scales of int8 are left out of the estimate."""
     torch.manual_seed(0)
-    params = SIZES | {"dim": 256, "n_heads": 4, "n_layers": 2, "multiple_of": 64}
+    params = SIZES | {"dim": 256, "n_heads": 4, "n_layers": 2, "multiple_of": 256}
     model = SphinxModel(ModelConfig.from_json(params, VARIANT, 512))
     kind = torch.float16  # of two bytes as well, and the same on every processor
     folder = save_checkpoint(model, params, VARIANT, TOKENIZER, tmp_path / "x", dtype=kind)

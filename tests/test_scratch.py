@@ -1,36 +1,63 @@
 """Memory that one layer leaves to the next: never two pieces, never shared by threads."""
 
 import threading
+import weakref
 
+import pytest
 import torch
 from timm.layers import Mlp
 
 from sphinx_ros.model import vision
-from sphinx_ros.model.scratch import Scratch
+from sphinx_ros.model.scratch import reused_memory, take
 from sphinx_ros.model.vision import RowsMlp, SwiGLU
 
 
 def test_memory_is_used_again_where_it_fits():
-    scratch, like = Scratch(), torch.zeros(1)
-    first = scratch.take((4, 6), like)
-    assert first.shape == (4, 6) and first.dtype == torch.float32
-    assert scratch.take((2, 3), like).data_ptr() == first.data_ptr()
-    assert scratch.take((5, 6), like).numel() == 30
-    assert scratch.take((2, 3), like.double()).dtype == torch.float64
-    with torch.inference_mode():
-        scratch.take((2, 2), like).zero_()
-    scratch.take((2, 2), like).zero_()  # what inference mode made must not be written to outside
-    scratch.drop()
-    assert scratch._kept is None
+    like = torch.zeros(1)
+    with reused_memory():
+        first = take((4, 6), like)
+        assert first.shape == (4, 6) and first.dtype == torch.float32
+        with reused_memory():  # a block inside a block is the same one
+            assert take((2, 3), like).data_ptr() == first.data_ptr()
+        assert take((2, 3), like).data_ptr() == first.data_ptr()
+        assert take((5, 6), like).numel() == 30
+        assert take((2, 3), like.double()).dtype == torch.float64
+        with torch.inference_mode():
+            take((2, 2), like).zero_()
+        take((2, 2), like).zero_()  # what inference mode made must not be written to outside
+
+
+def test_nothing_is_kept_outside_a_block():
+    """A layer that is called by itself takes memory like any other, and nobody has to clean up."""
+    like = torch.zeros(1)
+    one, two = take((8,), like), take((8,), like)
+    assert one.data_ptr() != two.data_ptr()
+    with reused_memory():
+        kept = weakref.ref(take((8,), like).untyped_storage())
+        inside = take((8,), like)
+    storage = weakref.ref(inside)
+    del inside
+    assert storage() is None and (kept() is None or kept().nbytes() == 32)
+    with pytest.raises(ValueError, match="stop"), reused_memory():
+        first = take((8,), like)
+        raise ValueError("stop")
+    with reused_memory():
+        assert take((9,), like).numel() == 9 and first.numel() == 8
 
 
 def test_threads_have_their_own():
-    scratch, like, seen = Scratch(), torch.zeros(1), []
-    mine = scratch.take((8,), like)
-    thread = threading.Thread(target=lambda: seen.append(scratch.take((8,), like)))
-    thread.start(), thread.join()
-    assert seen[0].data_ptr() != mine.data_ptr()
-    assert scratch.take((8,), like).data_ptr() == mine.data_ptr()
+    like, seen = torch.zeros(1), []
+    with reused_memory():
+        mine = take((8,), like)
+
+        def other():
+            with reused_memory():
+                seen.append(take((8,), like))
+
+        thread = threading.Thread(target=other)
+        thread.start(), thread.join()
+        assert seen[0].data_ptr() != mine.data_ptr()
+        assert take((8,), like).data_ptr() == mine.data_ptr()
 
 
 def test_layers_give_the_same_with_and_without_gradients(monkeypatch):

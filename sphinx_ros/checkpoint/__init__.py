@@ -1,20 +1,23 @@
-"""Checkpoints: names, files and layouts -> a network, and back. Knows no picture and no text.
+"""Checkpoints: names, files and layouts -> a network, and back. Knows no picture.
 
-hub.py, released.py      names -> folders
-layout.py, shards.py     folders -> files, keys, shapes, splits
-stored.py, pages.py      files -> tensors that are still on disk, and their pages of memory
-loading.py, saving.py    a network <-> a folder
-writing.py               tensors, one at a time -> a folder, whole or not at all
-convert.py, mix.py       folders -> folders
-inspection.py            a folder -> what is in it and what it needs
-working.py               a network -> what a look at a picture needs beside it
+hub.py, released.py             names -> folders; the published checkpoints as facts
+files.py, layout.py             a folder -> its files, sound ones, and what its JSON files say
+reading.py, shards.py           files -> tensors by key, checked; several shards -> whole tensors
+sizes.py, completing.py         shapes -> the sizes that a missing config.json would give
+survey.py, expected.py          a folder -> what is in it and what it needs; the keys it must have
+stored.py, pages.py             all that -> tensors that are still on disk, and their memory
+loading.py, saving.py           a network <-> a folder
+writing.py, pth.py, staging.py  tensors, one at a time -> a folder, whole or not at all
+convert.py, mix.py              folders -> folders
+inspection.py                   a folder -> a report on it
+look_memory.py                  a network -> what a look at a picture needs beside it
 """
 
 _LAZY = {
     "load_checkpoint": "loading",
     "open_checkpoint": "stored",
     "save_checkpoint": "saving",
-    "expected_keys": "layout",
+    "expected_keys": "expected",
 }
 __all__ = [*_LAZY]
 

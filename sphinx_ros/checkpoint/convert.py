@@ -13,15 +13,11 @@ from pathlib import Path
 
 from torch import Tensor
 
-from sphinx_ros.checkpoint.layout import PREFIX
+from sphinx_ros.checkpoint.layout import CONFIG, META, PREFIX, TOKENIZER, Layout
+from sphinx_ros.checkpoint.pth import STORAGES, Entry
+from sphinx_ros.checkpoint.staging import staged
 from sphinx_ros.checkpoint.stored import Stored, open_checkpoint
-from sphinx_ros.checkpoint.writing import (
-    SET_BYTES,
-    Entry,
-    ReleasedShards,
-    SafetensorsSet,
-    staged,
-)
+from sphinx_ros.checkpoint.writing import SET_BYTES, ReleasedShards, SafetensorsSet
 from sphinx_ros.errors import CheckpointError
 
 SPARE = 64 << 20
@@ -38,6 +34,8 @@ def convert(
     *,
     largest: int = SET_BYTES,
     progress: Callable[[int, int], None] | None = None,
+    variant: str | None = None,
+    tokenizer: str | Path | None = None,
 ) -> Path:
     """Write a checkpoint anew: as a safetensors set, or in the released layout for ``shards``.
 
@@ -48,6 +46,8 @@ def convert(
         target: a folder that does not exist yet.
         largest: bytes of a safetensors file, before the next one begins.
         progress: called with (bytes just written, bytes in all).
+        variant, tokenizer: for a folder that holds tensors alone, see ``load_checkpoint``; what is
+            written has all files.
 
     Returns:
         The folder.
@@ -56,7 +56,7 @@ def convert(
         CheckpointError: the checkpoint can't be read, its shards disagree, it can't be split into
             so many parts, the disk is too small, or ``target`` is there already.
     """
-    stored = open_checkpoint(checkpoint)
+    stored = open_checkpoint(checkpoint, variant=variant, tokenizer=tokenizer)
     entries = entries_of(stored)
 
     def tensors(order: Sequence[Entry]) -> Iterator[Tensor]:
@@ -75,7 +75,18 @@ def convert(
 
 
 def entries_of(stored: Stored) -> list[Entry]:
-    """What a checkpoint holds."""
+    """What a checkpoint holds.
+
+    Raises:
+        CheckpointError: numbers of a type that neither layout has.
+    """
+    for key in stored.keys:
+        if (kind := stored.dtype(key)) not in STORAGES:
+            raise CheckpointError(
+                f"{stored.layout.folder}: {PREFIX}{key} holds numbers of type {kind}, which can't "
+                "be written; expected one of "
+                + ", ".join(str(known).removeprefix("torch.") for known in STORAGES)
+            )
     return [Entry(key, stored.shape(key), stored.dtype(key)) for key in stored.keys]
 
 
@@ -97,27 +108,29 @@ def write(
     """
     with staged(target) as folder:
         if shards is None:
-            sink = SafetensorsSet(folder, entries, largest)
+            sink: SafetensorsSet | ReleasedShards = SafetensorsSet(folder, entries, largest)
         else:
             sink = ReleasedShards(folder, entries, shards, like.config.num_experts)
-        try:
+        with sink:
             _room(folder, target, sink.bytes)
             for entry, tensor in zip(sink.order, tensors(sink.order), strict=True):
                 written = sink.write(entry.key, tensor)
                 if progress:
                     progress(written, sink.bytes)
-            sink.close()
-        finally:
-            sink.abandon()
-        source = like.layout.folder
-        for pattern in ("tokenizer.model", *DOCUMENTS):
-            for path in source.glob(pattern):
-                if path.is_file():
-                    shutil.copyfile(path, folder / path.name)
-        shutil.copyfile(source / "config.json", folder / "config.json")
-        described = json.loads((source / "meta.json").read_text(encoding="utf-8")) | (meta or {})
-        (folder / "meta.json").write_text(json.dumps(described, indent=2) + "\n")
+        _write_rest(like.layout, folder, meta or {})
     return target
+
+
+def _write_rest(like: Layout, folder: Path, meta: dict) -> None:
+    """All files but the tensors, from another folder; what that one lacks is written anew."""
+    for pattern in DOCUMENTS:
+        for path in like.folder.glob(pattern):
+            if path.is_file():
+                shutil.copyfile(path, folder / path.name)
+    shutil.copyfile(like.tokenizer, folder / TOKENIZER)
+    described = like.meta | {"llama_type": like.llama_type} | meta
+    for name, content in ((CONFIG, like.params), (META, described)):
+        (folder / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def _room(folder: Path, target: Path, needed: int) -> None:

@@ -11,16 +11,29 @@ files that it started with yesterday. Knows no tensor.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
 import shutil
+import stat
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from sphinx_ros.checkpoint.layout import ASSETS, read_layout
+from sphinx_ros.checkpoint.files import absent
+from sphinx_ros.checkpoint.layout import (
+    ASSETS,
+    CONFIG,
+    META,
+    SHARD_PATTERN,
+    SINGLE,
+    TOKENIZER,
+    files_of,
+    read_layout,
+)
 from sphinx_ros.checkpoint.released import RELEASED, REPOSITORY, Released
 from sphinx_ros.errors import CheckpointError
+from sphinx_ros.runtime.files import write_text
 
 SCHEME = "hf://"
 _SOURCE = re.compile(r"hf://([\w.-]+/[\w.-]+)(?:@([\w.-]+))?(?:/(.*))?")
@@ -57,23 +70,48 @@ def resolve(name: str | Path, update: bool = False) -> Path:
         CheckpointError: an unknown name, no network, no space, damaged files; the message says
             what is possible.
     """
+    place = find(name)
+    return fetch(place, update) if isinstance(place, Source) else place
+
+
+def find(name: str | Path) -> Path | Source:
+    """What a name stands for: a folder that is here, or where it is to be had. Asks no hub.
+
+    Raises:
+        CheckpointError: it stands for nothing.
+    """
+    text = str(name)
     bundled = sorted(p.parent.name for p in ASSETS.glob("*/config.json"))
-    if str(name) in bundled:
-        return ASSETS / str(name)
-    if str(name).startswith(SCHEME):
-        return fetch(parse(str(name)), update)
-    folder = Path(name).expanduser()
-    if folder.is_dir():
+    if text in bundled:
+        return ASSETS / text
+    if text.startswith(SCHEME):
+        return parse(text)
+    folder = Path(os.path.expanduser(text))
+    what = _kind_of(folder) if text.strip() else "is empty"
+    if what == "is a folder":
         return folder
-    if str(name).lower() in RELEASED:
-        return fetch(source_of(RELEASED[str(name).lower()]), update)
-    kind = "is a file" if folder.exists() else "does not exist"
+    if text.lower() in RELEASED:
+        return source_of(RELEASED[text.lower()])
+    shown = repr(text if len(text) <= 300 else f"{text[:297]}...")
     raise CheckpointError(
-        f"checkpoint {str(name)!r} is not a name ({', '.join([*bundled, *RELEASED])}), and as a "
-        f"folder it {kind}; expected a name, hf://owner/repo/folder, or a folder with "
-        "config.json, meta.json, tokenizer.model and either consolidated.NN-of-MM.model.pth or "
-        "model.safetensors"
+        f"checkpoint {shown} is not a name ({', '.join([*bundled, *RELEASED])}), and as a "
+        f"folder it {what}; expected a name, hf://owner/repo/folder, or a folder with "
+        f"{SHARD_PATTERN} or {SINGLE}, and {CONFIG}, {META} and {TOKENIZER}"
     )
+
+
+def _kind_of(path: Path) -> str:
+    """What is at a path, in words that follow "it"."""
+    try:
+        str(path).encode()
+        mode = path.stat().st_mode
+    except UnicodeEncodeError:
+        return "has a name that is not UTF-8, which torch can't open: rename it"
+    except (OSError, ValueError) as error:
+        return absent(path, error, "does not exist")
+    if stat.S_ISDIR(mode):
+        return "is a folder"
+    return "is a file" if stat.S_ISREG(mode) else "is no folder"
 
 
 def source_of(item: Released) -> Source:
@@ -126,7 +164,7 @@ def fetch(source: Source, update: bool = False) -> Path:
         read_layout(folder)
         note = store(source) / "refs" / source.revision
         note.parent.mkdir(parents=True, exist_ok=True)
-        note.write_text(commit)
+        write_text(note, commit)
     except CheckpointError:
         raise
     except Exception as error:  # of the disk, or of one of the HTTP libraries below the hub's
@@ -153,7 +191,7 @@ def cached(source: Source) -> Path | None:
 
     note = store(source) / "refs" / source.revision
     commit = note.read_text().strip() if note.is_file() else source.revision
-    places = [store(source) / commit / source.folder]
+    places: list[tuple[Path, tuple[str, ...]]] = [(store(source) / commit / source.folder, ())]
     there = try_to_load_from_cache(
         source.repository,
         source.path("config.json"),
@@ -161,17 +199,19 @@ def cached(source: Source) -> Path | None:
         cache_dir=constants.HF_HUB_CACHE,
     )
     if isinstance(there, str):
-        places.append(Path(there).parent)
-    return next((folder for folder in places if is_complete(folder)), None)
+        places.append((Path(there).parent, (META, TOKENIZER)))
+    return next((folder for folder, more in places if is_complete(folder, more)), None)
 
 
-def is_complete(folder: Path) -> bool:
-    """Whether a folder holds all files of a checkpoint."""
-    from sphinx_ros.checkpoint.shards import files_of
+def is_complete(folder: Path, more: tuple[str, ...] = ()) -> bool:
+    """Whether a folder holds all tensor files of a checkpoint, and the files ``more``.
 
+    Small files are downloaded first, so a folder of the store that has its tensors has all.
+    """
     try:
         shards = read_layout(folder).shards
-        return all(file.is_file() for shard in shards for file in files_of(shard))
+        files = [file for shard in shards for file in files_of(shard)]
+        return all(file.is_file() for file in (*files, *(folder / name for name in more)))
     except CheckpointError:
         return False
 
@@ -191,11 +231,11 @@ def listing(source: Source):
     )
     files = [e for e in entries if hasattr(e, "size") and _WANTED.fullmatch(Path(e.path).name)]
     names = {Path(file.path).name for file in files}
-    if not {"config.json", "meta.json", "tokenizer.model"} <= names or len(names) < 4:
+    if not any(name.endswith((".pth", ".safetensors")) for name in names):
         raise CheckpointError(
-            f"{source} (commit {commit[:12]}) is no checkpoint folder, it holds "
-            f"{', '.join(sorted(names)) or 'none of the files'}; expected config.json, meta.json, "
-            "tokenizer.model and consolidated.NN-of-MM.model.pth or safetensors files"
+            f"{source} (commit {str(commit)[:12]}) is no checkpoint folder, it holds "
+            f"{', '.join(sorted(names)) or 'none of the files'}; expected "
+            f"{SHARD_PATTERN} or safetensors files, with {CONFIG}, {META} and {TOKENIZER}"
         )
     return commit, sorted(files, key=lambda file: file.size)
 
@@ -292,8 +332,6 @@ def damage(path: Path, file) -> str:
 
 def _explained(source: Source, error: Exception) -> CheckpointError:
     """What went wrong between here and the hub, with the remedy."""
-    import errno
-
     from huggingface_hub import errors
 
     said = " ".join(str(error).split())[:200]

@@ -1,11 +1,12 @@
 """A checkpoint -> what is in it and what it will need, without loading or downloading it.
 
 Shards are memory-mapped, so only their tables of contents are read, except by :func:`differences`,
-which reads every number. Knows no language and no picture.
+which reads every number. Knows no picture.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,24 +14,19 @@ from pathlib import Path
 
 import torch
 
+from sphinx_ros.checkpoint.expected import empty_model
 from sphinx_ros.checkpoint.hub import cached, source_of
-from sphinx_ros.checkpoint.layout import ASSETS, PREFIX, split_dim
+from sphinx_ros.checkpoint.layout import ASSETS, PREFIX
+from sphinx_ros.checkpoint.loading import is_finite
 from sphinx_ros.checkpoint.look_memory import look_numbers
+from sphinx_ros.checkpoint.pages import forget_pages
 from sphinx_ros.checkpoint.released import RELEASED, Released, recognise
-from sphinx_ros.checkpoint.stored import open_checkpoint
+from sphinx_ros.checkpoint.shards import unequal_copy
+from sphinx_ros.checkpoint.stored import checked_model, open_checkpoint
+from sphinx_ros.checkpoint.survey import survey
 from sphinx_ros.model.config import ModelConfig
-from sphinx_ros.model.quant import quantised
+from sphinx_ros.model.keys import PARTS, part, quantised, split_dim
 from sphinx_ros.model.quantities import BITS
-
-PARTS = {
-    "language model": ("layers.", "norm.", "tok_embeddings.", "output."),
-    "CLIP": ("clip.",),
-    "ConvNeXt": ("openclip_convnext_xxl.",),
-    "DINOv2": ("dinov2_vitg14.",),
-    "BLIP-2, Q-Former": ("qformer.",),
-    "projections": ("qformer_proj.", "visual_proj.", "start_img", "end_img"),
-}
-"""Part of the network -> how its parameters' names begin."""
 
 OWN_LICENCE = "Apache-2.0, as this package"
 
@@ -50,6 +46,10 @@ class Inspection:
     devices share. look_numbers: what encoding a picture holds beside the weights, at most.
     stored: number type -> share of the stored numbers. file_bytes: of each file.
     released: titles of published checkpoints with these sizes.
+
+    Of a folder that lacks files, ``variants`` are those it may be (one where that is known; the
+    first is that of ``config``), ``inferred`` says what was read from the tensors, ``assumed``
+    what nothing tells, and ``missing`` what has to be given before it can be loaded.
     """
 
     folder: Path | None
@@ -63,6 +63,10 @@ class Inspection:
     stored: dict[str, float]
     released: tuple[str, ...]
     licences: tuple[str, ...]
+    variants: tuple[str, ...]
+    inferred: tuple[str, ...] = ()
+    assumed: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
 
     @property
     def total(self) -> int:
@@ -96,9 +100,14 @@ class Inspection:
         return not any(n % devices for n in (c.kv_heads, c.n_heads, c.ffn_hidden, c.dim))
 
 
-def inspect(checkpoint: str | Path) -> Inspection:
+def inspect(
+    checkpoint: str | Path, *, variant: str | None = None, tokenizer: str | Path | None = None
+) -> Inspection:
     """Look into a checkpoint by name or folder; of a published one that is not here tell what is
     known beforehand.
+
+    variant, tokenizer: see :func:`sphinx_ros.checkpoint.loading.load_checkpoint`; what is needed
+    and not given is in ``missing``.
 
     Raises:
         CheckpointError: files, keys or shapes are missing or do not belong together; the message
@@ -107,37 +116,46 @@ def inspect(checkpoint: str | Path) -> Inspection:
     published = RELEASED.get(str(checkpoint).lower())
     if published and not Path(checkpoint).is_dir() and cached(source_of(published)) is None:
         return foreseen(published)
-    stored = open_checkpoint(checkpoint)
+    found = survey(checkpoint, variant, tokenizer)
+    if found.needs:
+        model = checked_model(found, found.vocabulary or 0)
+    else:
+        model = open_checkpoint(checkpoint, variant=variant, tokenizer=tokenizer).model
     kinds: dict[str, int] = {}
-    for shard in stored.shards:
+    for shard in found.shards:
         for tensor in shard.values():
             kind = str(tensor.dtype).removeprefix("torch.")
             kinds[kind] = kinds.get(kind, 0) + tensor.numel()
-    known = recognise(stored.config)
+    known = [
+        item
+        for name in found.variants
+        for item in recognise(dataclasses.replace(model.config, variant=name))
+    ]
     licences = tuple(dict.fromkeys(item.licence for item in known))
-    if stored.layout.folder.parent == ASSETS:
+    if found.layout.folder.parent == ASSETS:
         licences = (OWN_LICENCE,)
     return Inspection(
-        folder=stored.layout.folder,
-        config=stored.config,
-        files=stored.files,
-        file_bytes=tuple(path.stat().st_size for path in stored.files),
-        **counts(stored.model),
+        folder=found.layout.folder,
+        config=model.config,
+        files=found.files,
+        file_bytes=tuple(path.stat().st_size for path in found.files),
+        **counts(model),
         stored={kind: n / sum(kinds.values()) for kind, n in sorted(kinds.items())},
         released=tuple(item.title for item in known),
         licences=licences,
+        variants=found.variants,
+        inferred=found.inferred,
+        assumed=found.assumed,
+        missing=found.needs,
     )
 
 
 def counts(model: torch.nn.Module) -> dict:
     """The fields of :class:`Inspection` that the network alone tells."""
     numbers = {key: value.numel() for key, value in model.state_dict().items()}
-    parameters = {
-        part: sum(n for key, n in numbers.items() if key.startswith(starts))
-        for part, starts in PARTS.items()
-    }
+    parameters = {name: sum(n for k, n in numbers.items() if part(k) == name) for name in PARTS}
     return {
-        "parameters": {part: count for part, count in parameters.items() if count},
+        "parameters": {name: count for name, count in parameters.items() if count},
         "quantisable": sum(n for key, n in numbers.items() if quantised(key)),
         "divisible": sum(n for key, n in numbers.items() if split_dim(key) is not None),
         "look_numbers": look_numbers(model),
@@ -146,10 +164,7 @@ def counts(model: torch.nn.Module) -> dict:
 
 def foreseen(item: Released) -> Inspection:
     """What is known of a published checkpoint before it is downloaded."""
-    from sphinx_ros.model.sphinx import SphinxModel
-
-    with torch.device("meta"):
-        model = SphinxModel(item.config)
+    model = empty_model(item.config)
     return Inspection(
         folder=None,
         config=item.config,
@@ -159,6 +174,7 @@ def foreseen(item: Released) -> Inspection:
         stored={"bfloat16": 1.0},
         released=(item.title,),
         licences=(item.licence,),
+        variants=(item.variant,),
     )
 
 
@@ -166,18 +182,20 @@ def differences(checkpoint: str | Path) -> Iterator[tuple[str, str | None]]:
     """(key, what is wrong with it or None) of every key, reading all numbers.
 
     Wrong are numbers that are not finite, and tensors that every shard repeats and one has
-    differently.
+    differently. Neither variant nor tokenizer have to be known.
     """
-    stored = open_checkpoint(checkpoint)
-    for key in sorted(stored.keys):
-        wrong = None
-        for path, shard in zip(stored.layout.shards, stored.shards, strict=True):
-            part = shard.get(key)
-            if part is not None and part.is_floating_point() and not torch.isfinite(part).all():
+    found = survey(checkpoint)
+    paths = found.layout.shards
+    for key in sorted({key for shard in found.shards for key in shard}):
+        wrong, parts = None, [shard.get(key) for shard in found.shards]
+        for path, held in zip(paths, parts, strict=True):
+            if held is not None and held.is_floating_point() and not is_finite(held):
                 wrong = f"{path.name} has values that are not finite"
-        if (other := stored.unequal_copy(key)) and not wrong:
-            wrong = f"{other} has other numbers than {stored.layout.shards[0].name}"
-        stored.release(key)
+        if (other := unequal_copy(key, paths, parts)) and not wrong:
+            wrong = f"{other} has other numbers than {paths[0].name}"
+        for held in parts:
+            if held is not None:
+                forget_pages(held)
         yield PREFIX + key, wrong
 
 

@@ -1,4 +1,4 @@
-"""The checkpoint layouts: file names, keys, shapes, splits. Opens no tensor file.
+"""A checkpoint's folder -> its files, in which layout they are, and what its JSON files say.
 
     config.json  meta.json  tokenizer.model, and either of
     consolidated.NN-of-MM.model.pth   {"model": {"llma.<parameter>": tensor}}, one per shard
@@ -6,53 +6,30 @@
                                       tensor once and whole
 
 The first is the released one (source: LLaMA2-Accessory, ``accessory/util/tensor_parallel.py`` and
-``util/misc.py``), the second what ``sphinx-ros convert`` writes.
+``util/misc.py``), the second what ``sphinx-ros convert`` writes. The model card shows the tensors
+alone, so the other three files may be missing here. Opens no tensor file; imports no torch.
 """
 
 from __future__ import annotations
 
-import json
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
-import torch
-
+from sphinx_ros.checkpoint.files import read_json, readable, there
 from sphinx_ros.errors import CheckpointError
-from sphinx_ros.model.config import ModelConfig
+from sphinx_ros.model.limits import shown
+from sphinx_ros.model.recipes import RECIPES
 
 PREFIX = "llma."
 ASSETS = Path(__file__).parents[1] / "assets"
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+CONFIG, META, TOKENIZER = "config.json", "meta.json", "tokenizer.model"
+SHARD_PATTERN = "consolidated.NN-of-MM.model.pth"
 _SHARD = re.compile(r"consolidated\.(\d\d)-of-(\d\d)\.model\.pth")
-_SPLIT = {
-    "attention.wq": 0,
-    "attention.wk": 0,
-    "attention.wv": 0,
-    "attention.wo": 1,
-    "feed_forward.w1": 0,
-    "feed_forward.w2": 1,
-    "feed_forward.w3": 0,
-}
-_EXPERTS = re.compile(r"layers\.\d+\.feed_forward\.w[123]")
-_TOLERATED = re.compile(
-    r".*\.position_ids|.*\.inv_freq"
-    r"|clip\.(attn_mask|logit_bias|logit_scale|positional_embedding|text_projection)"
-    r"|clip\.(token_embedding|ln_final|transformer)\..*"
-    r"|dinov2_vitg14\.mask_token"
-    r"|qformer\.qformer\.encoder\.layer\.\d+\.(intermediate|output)\..*"
-    r"|qformer\.qformer\.embeddings\..*"
-    r"|qformer\.(language_projection|language_model)\..*"
-)
-
-
-class Expected(NamedTuple):
-    """What the released layout holds under one key."""
-
-    shape: tuple[int, ...]  # of the whole tensor
-    split_dim: int | None  # dimension that is spread over the shards; None: whole in every shard
-    used: bool  # False: present in the files, and inference does without it
+_TRANSFORMERS = ("architectures", "model_type", "transformers_version", "_name_or_path")
+"""Keys by which a ``config.json`` of the transformers library is known."""
 
 
 @dataclass(frozen=True)
@@ -60,91 +37,71 @@ class Layout:
     """A checkpoint folder: its shards in order, its parsed JSON files, its tokenizer.
 
     A safetensors set counts as one shard, whose path is that of its index, or of its only file.
+    params, meta: contents of ``config.json`` and ``meta.json``, empty where there is none.
+    llama_type: the variant, "" where nothing says it. tokenizer: None where there is none.
     """
 
     folder: Path
     shards: tuple[Path, ...]
     params: dict
+    meta: dict
     llama_type: str
-    tokenizer: Path
+    tokenizer: Path | None
 
 
-def split_dim(key: str) -> int | None:
-    """Dimension of a parameter (with or without ``llma.``) that is spread over the shards."""
-    key = key.removeprefix(PREFIX)
-    if key == "tok_embeddings.weight":
-        return 1  # the embedding dimension, not the vocabulary
-    if key == "output.weight" or _EXPERTS.fullmatch(key):
-        return 0
-    found = re.fullmatch(r"layers\.\d+\.(\w+\.\w+)\.weight", key)
-    return _SPLIT.get(found[1]) if found else None
-
-
-def split_groups(key: str, experts: int | None) -> int:
-    """Into how many equal blocks of rows a parameter falls before it is spread over the shards.
-
-    The experts of a Mixtral layer lie below each other in one tensor, and every shard holds a part
-    of every expert. 1: the parameter is spread as a whole. experts: their number, None for LLaMA.
-    """
-    return experts if experts and _EXPERTS.fullmatch(key.removeprefix(PREFIX)) else 1
-
-
-def tolerated(key: str) -> bool:
-    """Whether a surplus key (without ``llma.``) is harmless.
-
-    Buffers, the text half of CLIP and parts of BLIP-2 that some library versions write and
-    inference does without.
-    """
-    return _TOLERATED.fullmatch(key) is not None
-
-
-def expected_keys(config: ModelConfig) -> dict[str, Expected]:
-    """All keys that the official code writes for a configuration, ``llma.`` included.
-
-    The model's own parameters, and those of CLIP's text half and DINOv2's mask token, which the
-    files hold and inference doesn't read. Shapes come from a model without storage.
-    """
-    from sphinx_ros.model.sphinx import SphinxModel
-
-    with torch.device("meta"):
-        shapes = {k: tuple(v.shape) for k, v in SphinxModel(config).state_dict().items()}
-    unused: dict[str, tuple[int, ...]] = {
-        "dinov2_vitg14.mask_token": (1, config.towers.dinov2.width)
-    }
-    if "clip" in config.recipe.towers:
-        text = shapes["clip.visual.proj"][1]
-        unused |= {
-            "clip.positional_embedding": (77, text),
-            "clip.text_projection": (text, text),
-            "clip.logit_scale": (),
-            "clip.token_embedding.weight": (49408, text),
-            "clip.ln_final.weight": (text,),
-            "clip.ln_final.bias": (text,),
-            "clip.visual.proj": shapes["clip.visual.proj"],
-        }
-    both = shapes | unused
-    return {PREFIX + k: Expected(v, split_dim(k), k not in unused) for k, v in both.items()}
-
-
-def read_layout(folder: Path) -> Layout:
+def read_layout(
+    folder: Path, variant: str | None = None, tokenizer: str | Path | None = None
+) -> Layout:
     """Find and check the files of a folder; no tensor is read.
 
+    variant, tokenizer: in place of what ``meta.json`` says and of ``tokenizer.model``.
+
     Raises:
-        CheckpointError: a file is missing or unreadable, or the shards are incomplete or mixed.
+        CheckpointError: a file is unreadable or of another library, the variant is unknown, or
+            the shards are incomplete or mixed.
     """
-    params, meta = read_json(folder / "config.json"), read_json(folder / "meta.json")
-    llama_type = meta.get("llama_type")
-    if not isinstance(llama_type, str):
+    config, meta = (_read_own(folder / name) for name in (CONFIG, META))
+    _check_own(folder, config)
+    shards = find_shards(folder)
+    for path in shards:
+        readable(path, "copy or download it again")
+    given = folder / TOKENIZER if tokenizer is None else Path(os.path.expanduser(tokenizer))
+    if tokenizer is not None or there(given):
+        readable(given, "copy the sentencepiece model the checkpoint was trained with")
+    else:
+        given = None
+    return Layout(folder, shards, config, meta, _variant(folder, meta, variant), given)
+
+
+def _read_own(path: Path) -> dict:
+    return read_json(path) if there(path) else {}
+
+
+def _check_own(folder: Path, config: dict) -> None:
+    """Refuse the folders of another library."""
+    foreign = [key for key in _TRANSFORMERS if key in config]
+    if foreign or there(folder / "adapter_config.json"):
+        file = folder / (CONFIG if foreign else "adapter_config.json")
+        what = config.get("model_type") or config.get("architectures") or "an adapter"
         raise CheckpointError(
-            f"{folder / 'meta.json'}: key 'llama_type' is {llama_type!r}, expected the name of a "
-            'variant, as in {"llama_type": "llama_ens5"}'
+            f"{folder} is a transformers folder: {file.name} describes {shown(what)}. This "
+            f"package reads SPHINX checkpoints: {SHARD_PATTERN} as released, or what sphinx-ros "
+            "convert made of them; a language model alone has no visual weights"
         )
-    tokenizer = folder / "tokenizer.model"
-    if not tokenizer.is_file():
+
+
+def _variant(folder: Path, meta: dict, given: str | None) -> str:
+    """What the variant is said to be, checked; "" where nobody says it."""
+    if given is None and not meta:
+        return ""
+    name = meta.get("llama_type") if given is None else given
+    place = f"{folder / META}: key 'llama_type'" if given is None else "variant"
+    if not isinstance(name, str) or name not in RECIPES:
         raise CheckpointError(
-            f"{tokenizer} is missing: copy the sentencepiece model the checkpoint was trained with"
+            f"{place} is {shown(name)}, expected the name of a variant that this release reads, "
+            f"one of {', '.join(RECIPES)}"
         )
-    return Layout(folder, find_shards(folder), params, llama_type, tokenizer)
+    return name
 
 
 def find_shards(folder: Path) -> tuple[Path, ...]:
@@ -153,25 +110,36 @@ def find_shards(folder: Path) -> tuple[Path, ...]:
     Raises:
         CheckpointError: none, not all, those of several checkpoints, or both layouts.
     """
-    found = {p: _SHARD.fullmatch(p.name) for p in folder.glob("*.pth")}
-    shards = {(int(m[1]), int(m[2])): p for p, m in found.items() if m}
-    sets = [folder / name for name in (INDEX, SINGLE) if (folder / name).is_file()]
+    try:
+        names = sorted(path.name for path in folder.iterdir())
+    except OSError as error:
+        raise CheckpointError(
+            f"{folder} can't be listed ({error.strerror}); give this user the right to read it"
+        ) from error
+    matches = {name: _SHARD.fullmatch(name) for name in names}
+    shards = {(int(m[1]), int(m[2])): folder / n for n, m in matches.items() if m}
+    sets = [folder / name for name in (INDEX, SINGLE) if name in names]
     if sets and (shards or len(sets) > 1):
         both = ", ".join(p.name for p in (*sets, *shards.values()))
         raise CheckpointError(
             f"{folder} holds more than one checkpoint: {both}; leave one set in the folder"
         )
-    return tuple(sets) or _all_shards(folder, found, shards)
+    return tuple(sets) or _all_shards(folder, names, shards)
 
 
-def _all_shards(folder: Path, found, shards: dict[tuple[int, int], Path]) -> tuple[Path, ...]:
+def _all_shards(
+    folder: Path, names: list[str], shards: dict[tuple[int, int], Path]
+) -> tuple[Path, ...]:
     counts = {count for _, count in shards}
     if not shards:
-        others = ", ".join(sorted(p.name for p in (*found, *folder.glob("*.safetensors"))))
+        others = [n for n in names if n.endswith((".pth", ".safetensors", ".bin", ".pt", ".ckpt"))]
+        pieces = any(re.fullmatch(r"model-\d+-of-\d+\.safetensors", n) for n in others)
+        lost = f"{INDEX} is missing, which names the files of a set. " if pieces else ""
+        held = ", ".join(others[:8]) or "no .pth and no .safetensors file"
         raise CheckpointError(
-            f"{folder} holds {others or 'no .pth and no .safetensors file'}; expected "
-            f"consolidated.NN-of-MM.model.pth, {SINGLE} or {INDEX}. Text-only "
-            "consolidated.NN.pth and model-diff.pth files must be merged with the official tools"
+            f"{folder} holds {held}; {lost}expected {SHARD_PATTERN}, {SINGLE} or {INDEX}. "
+            "Text-only consolidated.NN.pth and model-diff.pth files must be merged with the "
+            "official tools"
         )
     if len(counts) > 1:
         raise CheckpointError(
@@ -193,14 +161,31 @@ def shard_name(rank: int, count: int) -> str:
     return f"consolidated.{rank:02d}-of-{count:02d}.model.pth"
 
 
-def read_json(path: Path) -> dict:
-    """A file's JSON object. Raises CheckpointError where it is absent or holds something else."""
-    if not path.is_file():
-        raise CheckpointError(f"{path} is missing: copy it from where the checkpoint came from")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise CheckpointError(f"{path} can't be read as JSON ({error}); copy it again") from error
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{path} holds a {type(content).__name__}, expected a JSON object")
-    return content
+def files_of(shard: Path) -> tuple[Path, ...]:
+    """The tensor files of a shard: itself, or those that a safetensors index names.
+
+    Raises:
+        CheckpointError: an index without a list of files.
+    """
+    if shard.name != INDEX:
+        return (shard,)
+    return tuple(shard.parent / name for name in sorted(set(weight_map(shard).values())))
+
+
+def weight_map(index: Path) -> dict[str, str]:
+    """Which file of a safetensors set has which tensor, as its index says.
+
+    Raises:
+        CheckpointError: the index says something else.
+    """
+    places = read_json(index).get("weight_map")
+    if (
+        not isinstance(places, dict)
+        or not places
+        or not all(isinstance(n, str) and n and Path(n).name == n for n in places.values())
+    ):
+        raise CheckpointError(
+            f"{index}: key 'weight_map' is {shown(places)}, expected an object of tensor names "
+            "and names of files beside it; copy the file again"
+        )
+    return places

@@ -3,32 +3,45 @@
 The network lies in memory once, in the form in which it is kept. On a CPU a tensor that one file
 holds whole and in the wanted number type stays where the file is mapped, so that loading is
 reading, and is done at once where the system has the file in memory already. Everything else is
-copied, tensor by tensor, into memory of its own, and quantised on the way. Pickles that hold more
-than tensors are refused.
+copied, tensor by tensor, into memory of its own, and quantised on the way. Numbers that are not
+finite are refused: one pass for the least and the greatest, at the speed of memory. Pickles that
+hold more than tensors are refused.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from sphinx_ros.checkpoint.layout import PREFIX
 from sphinx_ros.checkpoint.stored import Stored, open_checkpoint
 from sphinx_ros.errors import CheckpointError, SphinxError
+from sphinx_ros.model.kernels import slow_bfloat16
+from sphinx_ros.model.keys import quantised
 from sphinx_ros.model.moe import MixtureOfExperts
-from sphinx_ros.model.quant import quantised, slow_bfloat16, stored_linear, widen
+from sphinx_ros.model.quant import Widened, stored_linear
 from sphinx_ros.model.ranks import ALONE, Ranks
+from sphinx_ros.runtime.device import request_large_pages
 
 
 def load_checkpoint(
     checkpoint: str | Path,
+    *,
     device: str | torch.device = "cpu",
     dtype: torch.dtype = torch.float32,
     ranks: Ranks = ALONE,
     quantise: str | None = None,
+    max_seq_len: int | None = None,
+    variant: str | None = None,
+    tokenizer: str | Path | None = None,
 ):
     """Load a checkpoint by name or folder, whatever its layout and number of files.
+
+    A folder may hold the tensors alone, as the model card shows it. Sizes are then read from their
+    shapes; :mod:`sphinx_ros.checkpoint.completing` has the rules for what shapes do not tell.
 
     Args:
         checkpoint: see :mod:`sphinx_ros.checkpoint.hub`.
@@ -38,6 +51,10 @@ def load_checkpoint(
         ranks: load this process's part of a network that several share, whatever the number of
             shards; only that part is read.
         quantise: "int8", "int4" or "nf4" for the decoder's linear layers.
+        max_seq_len: longest sequence, image and text; default that of ``config.json``.
+        variant: ``llama_type``, a key of ``RECIPES``, in place of what ``meta.json`` says. Needed
+            where there is no ``meta.json`` and the shapes are those of several variants.
+        tokenizer: a sentencepiece model file in place of the folder's ``tokenizer.model``.
 
     Returns:
         (``SphinxModel`` in eval mode without gradients, ``Tokenizer``, ``ModelConfig``). Its
@@ -46,12 +63,18 @@ def load_checkpoint(
 
     Raises:
         CheckpointError: an unknown name; a file that is absent, truncated or not plain tensors; a
-            key that is missing, surplus or misshapen; heads or channels that so many processes
-            can't share equally.
+            key that is missing, surplus or misshapen; numbers that are not finite, or not in
+            ``dtype``; a variant or a tokenizer that must be given; heads or channels that so many
+            processes can't share equally.
         SphinxError: nf4 without bitsandbytes.
     """
-    stored = open_checkpoint(checkpoint)
+    request_large_pages()
+    stored = open_checkpoint(checkpoint, variant=variant, tokenizer=tokenizer)
+    config = stored.config
+    if max_seq_len is not None:
+        config = dataclasses.replace(config, max_seq_len=max_seq_len)
     model = stored.model if ranks.size == 1 else _shared_model(stored, ranks)
+    model.config = config
     keep = Keeping(torch.device(device), dtype, quantise)
     modules = dict(model.named_modules())
     shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}
@@ -61,12 +84,44 @@ def load_checkpoint(
         share = ALONE if shape == stored.shape(key) else ranks
         if kind is None:
             kept = keep.type_of(key, modules[owner], leaf)
-            made = [_assign(modules[owner], leaf, stored.take(key, device, kept, share))]
+            taken = stored.take(key, device, kept, share)
+            check_finite(stored, key, taken)
+            made = [_assign(modules[owner], leaf, taken)]
         else:
-            made = keep.put(model, modules, key, kind, stored.take(key, ranks=share))
+            taken = stored.take(key, ranks=share)
+            check_finite(stored, key, taken)
+            made = keep.put(model, modules, key, kind, taken)
         stored.release(key, unless=made)
     keep.finish(model)
-    return model.eval(), stored.tokenizer, model.config
+    return model.eval(), stored.tokenizer, config
+
+
+def check_finite(stored: Stored, key: str, taken: Tensor) -> None:
+    """Refuse a tensor, as it is kept, with numbers that are not finite.
+
+    Raises:
+        CheckpointError: names the file, or the number type that is too small for it.
+    """
+    if is_finite(taken):
+        return
+    for path, shard in zip(stored.layout.shards, stored.shards, strict=True):
+        if key in shard and not is_finite(shard[key]):
+            raise CheckpointError(
+                f"{path}: {PREFIX}{key} holds numbers that are not finite (NaN or infinity), "
+                "expected finite ones: the training diverged or the file is damaged. Get it "
+                "again; sphinx-ros inspect --deep lists all such tensors"
+            )
+    raise CheckpointError(
+        f"{stored.layout.folder}: {PREFIX}{key} has numbers beyond {taken.dtype}, which ends at "
+        f"{torch.finfo(taken.dtype).max:g}; load it with dtype bfloat16 or float32"
+    )
+
+
+def is_finite(tensor: Tensor) -> bool:
+    """Whether all numbers are finite: the least and the greatest are, and a NaN is both."""
+    if not tensor.numel():
+        return True
+    return all(torch.isfinite(end).item() for end in torch.aminmax(tensor))
 
 
 class Keeping:
@@ -131,9 +186,12 @@ class Keeping:
     def finish(self, model: nn.Module) -> None:
         """Let what keeps bfloat16 without being a stored layer compute in float32."""
         if self.wide:
-            for module in model.modules():
-                if isinstance(module, (nn.Conv2d, nn.MultiheadAttention)):
-                    widen(module)
+            for name, module in list(model.named_modules()):
+                kinds = {parameter.dtype for parameter in module.parameters()}
+                own = isinstance(module, (nn.Conv2d, nn.MultiheadAttention))
+                if own and torch.bfloat16 in kinds:
+                    parent, _, leaf = name.rpartition(".")
+                    setattr(model.get_submodule(parent), leaf, Widened(module))
 
 
 def _shared_model(stored: Stored, ranks: Ranks):

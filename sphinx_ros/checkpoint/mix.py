@@ -16,8 +16,11 @@ from torch import Tensor
 
 from sphinx_ros.checkpoint.convert import entries_of, write
 from sphinx_ros.checkpoint.layout import PREFIX
-from sphinx_ros.checkpoint.stored import Stored, open_checkpoint, same_bits
-from sphinx_ros.checkpoint.writing import SET_BYTES, Entry
+from sphinx_ros.checkpoint.loading import is_finite
+from sphinx_ros.checkpoint.pth import Entry
+from sphinx_ros.checkpoint.shards import same_bits
+from sphinx_ros.checkpoint.stored import Stored, open_checkpoint
+from sphinx_ros.checkpoint.writing import SET_BYTES
 from sphinx_ros.errors import BadRequest, CheckpointError
 
 BLOCK = 1 << 22
@@ -137,9 +140,14 @@ def summed(key: str, opened: Sequence[Stored], weights: Sequence[float]) -> Tens
         ]
         # not sum(), which begins with 0 and so makes -0 to 0
         out.view(-1)[low : low + BLOCK] = functools.reduce(torch.add, blocks)
-    if not torch.isfinite(out).all() and all(torch.isfinite(tensor).all() for tensor in given):
+    if not is_finite(out):
+        whose = [
+            one.layout.folder for one, t in zip(opened, given, strict=True) if not is_finite(t)
+        ]
         raise CheckpointError(
-            f"{PREFIX}{key} is not finite as {out.dtype} with the weights {list(weights)}; use "
-            "smaller ones"
+            f"{whose[0]}: {PREFIX}{key} holds numbers that are not finite; mix sound checkpoints"
+            if whose
+            else f"{PREFIX}{key} is not finite as {out.dtype} with the weights {list(weights)}; "
+            "use smaller ones"
         )
     return out

@@ -59,7 +59,8 @@ def large_pages(tensor: Tensor) -> None:
 
 
 def forget_pages(tensor: Tensor) -> None:
-    """Drop the pages of a tensor that maps a file and was not written to; of others nothing.
+    """Drop the pages of a tensor that maps a file and was not written to. Any other tensor is left
+    as it is.
 
     They stay in the system's file cache. Without this a process that streams through a checkpoint
     seems to grow by all of its files.

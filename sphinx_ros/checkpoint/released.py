@@ -22,6 +22,14 @@ MIXTRAL = {
 VOCABULARY = 32000
 
 LLAMA_LICENCE = "LLaMA 2 Community License"
+LLAMA_WORDS = (
+    "LLaMA 2's tokenizer.model, from huggingface.co/meta-llama/Llama-2-13b or from the folder of "
+    "any SPHINX or SPHINX-Tiny checkpoint in its hub repository"
+)
+MIXTRAL_WORDS = (
+    "Mixtral's tokenizer.model, from huggingface.co/mistralai/Mixtral-8x7B-v0.1 or from the "
+    "folder of any SPHINX-MoE checkpoint in its hub repository"
+)
 APACHE = "Apache-2.0 (language model); the repository names no licence for the rest"
 
 
@@ -47,6 +55,11 @@ class Released:
     def name(self) -> str:
         """What a user types."""
         return self.title.lower()
+
+    @property
+    def tokenizer(self) -> str:
+        """Where its sentencepiece model is to be had."""
+        return MIXTRAL_WORDS if "moe" in self.decoder else LLAMA_WORDS
 
     @property
     def folder(self) -> str:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from sphinx_ros.checkpoint.layout import PREFIX, shard_name, split_dim, split_groups
-from sphinx_ros.checkpoint.shards import cut
+from sphinx_ros.checkpoint.layout import CONFIG, META, TOKENIZER, shard_name
+from sphinx_ros.checkpoint.pth import Entry
+from sphinx_ros.checkpoint.writing import ReleasedShards
 from sphinx_ros.errors import CheckpointError
+from sphinx_ros.model.limits import table
+from sphinx_ros.runtime.files import write_bytes, write_text
 
 
 def save_checkpoint(
@@ -46,47 +47,26 @@ def save_checkpoint(
     folder, tokenizer_path = Path(folder), Path(tokenizer_path)
     folder.mkdir(parents=True, exist_ok=True)
     state = model.state_dict() if isinstance(model, nn.Module) else model
-    experts = (params.get("moe") or {}).get("num_experts")
-    for rank in range(shards):
-        part = {PREFIX + k: _cut(k, v, rank, shards, dtype, experts) for k, v in state.items()}
-        path = folder / shard_name(rank, shards)
-        _replace(path, lambda temporary, part=part: torch.save({"model": part}, temporary))
-    for name, content in (("config.json", params), ("meta.json", {"llama_type": llama_type})):
-        text = json.dumps(content, indent=2) + "\n"
-        _replace(folder / name, lambda temporary, text=text: temporary.write_text(text))
-    if tokenizer_path.resolve() != (folder / "tokenizer.model").resolve():
-        _replace(
-            folder / "tokenizer.model",
-            lambda temporary: shutil.copyfile(tokenizer_path, temporary),
-        )
+    entries = [Entry(key, tuple(value.shape), dtype) for key, value in state.items()]
+    experts = table("moe", params.get("moe")).get("num_experts")
+    with ReleasedShards(folder, entries, shards, experts) as sink:
+        for entry in sink.order:
+            sink.write(entry.key, _finite(entry.key, state[entry.key].detach().to("cpu", dtype)))
+    for name, content in ((CONFIG, params), (META, {"llama_type": llama_type})):
+        write_text(folder / name, json.dumps(content, indent=2) + "\n")
+    if tokenizer_path.resolve() != (folder / TOKENIZER).resolve():
+        write_bytes(folder / TOKENIZER, tokenizer_path.read_bytes())
+    names = {shard_name(rank, shards) for rank in range(shards)}
     for path in folder.glob("consolidated.*-of-*.model.pth"):
-        if path.name not in {shard_name(rank, shards) for rank in range(shards)}:
+        if path.name not in names:
             path.unlink()
     return folder
 
 
-def _cut(
-    key: str, tensor: Tensor, rank: int, shards: int, dtype: torch.dtype, experts: int | None
-) -> Tensor:
-    """A shard's part of a tensor as a copy of its own, checked to be finite."""
-    groups = split_groups(key, experts)
-    tensor = cut(key, tensor.detach(), split_dim(key), groups, rank, shards)
-    part = tensor.to("cpu", dtype, copy=True).contiguous()
-    if not torch.isfinite(part).all():
+def _finite(key: str, tensor: Tensor) -> Tensor:
+    if not torch.isfinite(tensor).all():
         raise CheckpointError(
-            f"{key} has values that are not finite as {dtype}; the training diverged, or save "
-            "with dtype=torch.float32"
+            f"{key} has values that are not finite as {tensor.dtype}; the training diverged, or "
+            "save with dtype=torch.float32"
         )
-    return part
-
-
-def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file beside its place, flush it to the disk, and move it there in one step."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        write(temporary)
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    return tensor

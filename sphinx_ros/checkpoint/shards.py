@@ -1,152 +1,105 @@
-"""Tensor files -> their tensors by key, checked and merged. Builds no network.
+"""The tensors of several shards -> whole ones, and one process's part of them; checked.
 
-Files are memory-mapped, so that opening a shard reads nothing but its table of contents.
+Builds no network and opens no file.
 """
 
 from __future__ import annotations
 
-import pickle
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from sphinx_ros.checkpoint.layout import (
-    INDEX,
-    PREFIX,
-    Layout,
-    read_json,
-    split_dim,
-    split_groups,
-    tolerated,
-)
+from sphinx_ros.checkpoint.expected import tolerated
+from sphinx_ros.checkpoint.layout import PREFIX, Layout
 from sphinx_ros.checkpoint.pages import large_pages, read_ahead
+from sphinx_ros.checkpoint.reading import some
 from sphinx_ros.errors import CheckpointError
+from sphinx_ros.model.keys import split_dim, split_groups
+
+FLOATS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
+"""Number types that weights are stored in."""
 
 
-def files_of(shard: Path) -> tuple[Path, ...]:
-    """The tensor files of a shard: itself, or those that a safetensors index names.
+def same_bits(a: Tensor, b: Tensor) -> bool:
+    """Equal shapes, types and bytes: a NaN equals itself, 0 and -0 differ."""
+    return a.dtype == b.dtype and a.shape == b.shape and torch.equal(as_bytes(a), as_bytes(b))
 
-    Raises:
-        CheckpointError: an index without a list of files.
+
+def as_bytes(tensor: Tensor) -> Tensor:
+    """The bytes [n] uint8 of a tensor on the CPU, without a copy where it is contiguous."""
+    return tensor.detach().contiguous().reshape(-1).view(torch.uint8)
+
+
+def unequal_copy(key: str, paths: Sequence[Path], parts: Sequence[Tensor | None]) -> str | None:
+    """The name of a shard whose copy of a tensor that all repeat differs from the first one's;
+    None where all agree, or where the tensor is split. parts: what each shard has of it.
     """
-    if shard.name != INDEX:
-        return (shard,)
-    names = set(_weight_map(shard).values())
-    return tuple(shard.parent / name for name in sorted(names))
+    if split_dim(key) is not None:
+        return None
+    held = [(path, part) for path, part in zip(paths, parts, strict=True) if part is not None]
+    for path, part in held[1:]:
+        if not same_bits(part, held[0][1]):
+            return path.name
+    return None
 
 
-def _weight_map(index: Path) -> dict[str, str]:
-    places = read_json(index).get("weight_map")
-    if not isinstance(places, dict) or not all(
-        isinstance(name, str) and Path(name).name == name for name in places.values()
-    ):
-        raise CheckpointError(
-            f"{index}: key 'weight_map' is not an object of tensor names and names of files "
-            "beside it; copy the file again"
-        )
-    return places
+def whole_shape(key: str, parts: Sequence[Tensor]) -> tuple[int, ...]:
+    """Shape of a tensor of which each shard holds a part, or all of it."""
+    dim, shape = split_dim(key), list(parts[0].shape)
+    if dim is not None and dim < len(shape):
+        shape[dim] = sum(p.shape[dim] if dim < p.dim() else 0 for p in parts)
+    return tuple(shape)
 
 
-def read_shard(path: Path) -> dict[str, Tensor]:
-    """The tensors of one shard by key (without ``llma.``), memory-mapped.
-
-    path: a .pth file, a .safetensors file or the index of several.
-
-    Raises:
-        CheckpointError: a file is absent, truncated, or holds more than tensors.
-    """
-    if path.name == INDEX:
-        content = _read_set(path)
-    elif path.suffix == ".safetensors":
-        content = _read_safetensors(path)
-    else:
-        content = _read_pth(path)
-    bare = [str(key) for key in content if not str(key).startswith(PREFIX)]
-    if bare:
-        raise CheckpointError(
-            f"{path}: {_some(bare)} without the prefix {PREFIX!r}; expected the keys of a SPHINX "
-            "checkpoint. A text-only LLaMA file has no visual weights"
-        )
-    return {key.removeprefix(PREFIX): tensor for key, tensor in content.items()}
-
-
-def _read_set(index: Path) -> dict[str, Tensor]:
-    content: dict[str, Tensor] = {}
-    for file in files_of(index):
-        if not file.is_file():
-            raise CheckpointError(
-                f"{file} is missing, which {index.name} names; copy or download it again"
-            )
-        content |= _read_safetensors(file)
-    lost = sorted(set(_weight_map(index)) - set(content))
-    if lost:
-        raise CheckpointError(
-            f"{index} names {_some(lost)}, found in none of its files; they must belong together"
-        )
-    return content
-
-
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="pt", device="cpu") as file:
-            return {key: file.get_tensor(key) for key in file.keys()}
-    except (SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(
-            f"{path} ({path.stat().st_size} bytes) can't be read as a safetensors file, it is "
-            f"truncated or damaged: {str(error).splitlines()[0]}. Copy or download it again"
-        ) from error
-
-
-def _read_pth(path: Path) -> Mapping[str, Tensor]:
-    size = path.stat().st_size
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f"{path} holds more than tensors and was not opened, because loading it could run "
-            f"code: {str(error).splitlines()[0]} Get the file from its original source"
-        ) from error
-    except (RuntimeError, OSError, EOFError, ValueError) as error:
-        raise CheckpointError(
-            f"{path} ({size} bytes) can't be read as a PyTorch file, it is truncated or damaged: "
-            f"{str(error).splitlines()[0]} Download it again and compare the sizes"
-        ) from error
-    if isinstance(content, Mapping) and isinstance(content.get("model"), Mapping):
-        content = content["model"]
-    if not isinstance(content, Mapping) or not all(map(torch.is_tensor, content.values())):
-        raise CheckpointError(
-            f'{path} holds no state dict; expected {{"model": {{"{PREFIX}...": tensor}}}}'
-        )
-    return content
-
-
-def _some(keys: list[str]) -> str:
-    """Up to five keys in words."""
-    rest = f" and {len(keys) - 5} more" if len(keys) > 5 else ""
-    return f"key{'s' * (len(keys) > 1)} {', '.join(keys[:5])}{rest}"
-
-
-def check_keys(layout: Layout, shards: list[dict], shapes: Mapping[str, tuple]) -> None:
-    """Every key in every shard, and no key that nobody knows."""
+def check_keys(layout: Layout, shards: Sequence[dict], shapes: Mapping[str, tuple]) -> None:
+    """Every key in every shard, of a type that weights have, and no key that nobody knows."""
     hint = f"config.json and meta.json ({layout.llama_type}) must belong to these files"
     for path, shard in zip(layout.shards, shards, strict=True):
         missing = [PREFIX + key for key in shapes if key not in shard]
         if missing:
             raise CheckpointError(
-                f"{path} lacks {_some(missing)}: expected {len(shapes)} parameters, found "
+                f"{path} lacks {some(missing)}: expected {len(shapes)} parameters, found "
                 f"{len(shapes) - len(missing)} of them. {hint}"
             )
         surplus = [PREFIX + key for key in shard if key not in shapes and not tolerated(key)]
         if surplus:
-            raise CheckpointError(f"{path} has the unknown {_some(surplus)}. {hint}")
+            raise CheckpointError(f"{path} has the unknown {some(surplus)}. {hint}")
+        for key in shapes:
+            if shard[key].dtype not in FLOATS:
+                raise CheckpointError(
+                    f"{path}: {PREFIX}{key} holds numbers of type {_name(shard[key].dtype)}, "
+                    f"expected one of {', '.join(map(_name, FLOATS))}; get the weights as they "
+                    "were published, quantised ones are made here (quantise)"
+                )
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def check_distinct(layout: Layout, shards: Sequence[dict]) -> None:
+    """Refuse two shards that hold the same part: one file that was copied over another.
+
+    Compared are the first split tensors; in all of them a pair of different shards never agrees.
+    """
+    keys = [key for key in shards[0] if split_dim(key) is not None][:8]
+    for index, path in enumerate(layout.shards):
+        for earlier in range(index):
+            one, two = shards[earlier], shards[index]
+            pairs = [(one[key][:64], two[key][:64]) for key in keys]
+            same = [same_bits(a, b) for a, b in pairs if a.numel() and a.min() != a.max()]
+            if same and all(same):
+                raise CheckpointError(
+                    f"{path} holds the same part as {layout.shards[earlier].name} ({PREFIX}"
+                    f"{keys[0]} and others); expected another one, so one file was copied over "
+                    "the other: download it again"
+                )
 
 
 def check_shapes(
-    layout: Layout, shards: list[dict], shapes: Mapping[str, tuple], experts: int | None
+    layout: Layout, shards: Sequence[dict], shapes: Mapping[str, tuple], experts: int | None
 ) -> None:
     """The shards' parts add up to the model's shapes. experts: see ``split_groups``."""
     for key, shape in shapes.items():
@@ -186,7 +139,7 @@ def merge(
 ) -> Tensor:
     """One tensor on its device; of tensors that every shard repeats the first one counts.
 
-    groups: see :func:`~sphinx_ros.checkpoint.layout.split_groups`; each part holds a piece of
+    groups: see :func:`~sphinx_ros.model.keys.split_groups`; each part holds a piece of
     every group. rank, size: only the rank-th of ``size`` equal parts is wanted, and only what it
     needs is read, however many shards there are.
 

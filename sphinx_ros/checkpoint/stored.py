@@ -1,11 +1,12 @@
 """A checkpoint's folder -> tensors that are still on disk, whatever layout and number of files.
 
 Everything that loads, converts, mixes or inspects a checkpoint takes its tensors from here, one
-at a time. Knows no device and no arithmetic.
+at a time. Knows no device.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +14,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from sphinx_ros.checkpoint.hub import resolve
-from sphinx_ros.checkpoint.layout import Layout, read_layout, split_dim, split_groups
+from sphinx_ros.checkpoint.expected import empty_model
+from sphinx_ros.checkpoint.layout import CONFIG, Layout, files_of
 from sphinx_ros.checkpoint.pages import forget_pages, read_ahead, span
-from sphinx_ros.checkpoint.shards import check_keys, check_shapes, files_of, merge, read_shard
+from sphinx_ros.checkpoint.shards import check_keys, check_shapes, merge, unequal_copy, whole_shape
+from sphinx_ros.checkpoint.sizes import layer_counts
+from sphinx_ros.checkpoint.survey import Survey, survey
 from sphinx_ros.errors import CheckpointError
 from sphinx_ros.model.config import ModelConfig
+from sphinx_ros.model.keys import split_dim, split_groups
 from sphinx_ros.model.ranks import ALONE, Ranks
 from sphinx_ros.prompt.tokenizer import Tokenizer
 
@@ -61,11 +65,7 @@ class Stored:
 
     def shape(self, key: str) -> tuple[int, ...]:
         """Shape of a whole tensor."""
-        parts, (dim, _) = self.parts(key), self.split(key)
-        return tuple(
-            sum(p.shape[i] for p in parts) if i == dim else size
-            for i, size in enumerate(parts[0].shape)
-        )
+        return whole_shape(key, self.parts(key))
 
     def dtype(self, key: str) -> torch.dtype:
         """Number type of a tensor.
@@ -115,13 +115,8 @@ class Stored:
         """The name of a file whose copy of a tensor that all shards repeat differs from the
         first one's; None where all agree, or where the tensor is split.
         """
-        if self.split(key)[0] is not None:
-            return None
-        parts = self.parts(key)
-        for path, part in zip(self.layout.shards, parts, strict=False):
-            if part is not parts[0] and not same_bits(part, parts[0]):
-                return path.name
-        return None
+        parts = [shard.get(key) for shard in self.shards]
+        return unequal_copy(key, self.layout.shards, parts)
 
     def release(self, key: str, unless: Iterable[Tensor] = ()) -> None:
         """Give the mapped pages of a tensor back to the system, those excepted on which one of
@@ -134,45 +129,84 @@ class Stored:
                 forget_pages(part)
 
 
-def open_checkpoint(checkpoint: str | Path) -> Stored:
+def open_checkpoint(
+    checkpoint: str | Path, *, variant: str | None = None, tokenizer: str | Path | None = None
+) -> Stored:
     """Everything about a checkpoint but its numbers: files, keys and shapes, checked.
+
+    variant, tokenizer: see :func:`sphinx_ros.checkpoint.loading.load_checkpoint`.
 
     Raises:
         CheckpointError: an unknown name; a file that is absent, truncated or not plain tensors; a
-            key that is missing, surplus or misshapen.
+            key that is missing, surplus or misshapen; a variant or a tokenizer that must be given.
     """
-    layout = read_layout(resolve(checkpoint))
-    tokenizer = Tokenizer(layout.tokenizer)
-    model = _empty_model(layout, tokenizer.n_words)
-    shapes = {k: tuple(v.shape) for k, v in model.state_dict().items()}
-    shards = [read_shard(path) for path in layout.shards]
-    check_keys(layout, shards, shapes)
-    check_shapes(layout, shards, shapes, model.config.num_experts)
-    return Stored(layout, tuple(shards), model, tokenizer)
+    found = survey(checkpoint, variant, tokenizer)
+    if found.layout.tokenizer is None or found.needs:
+        raise CheckpointError("; ".join(found.needs))
+    words = Tokenizer(found.layout.tokenizer)
+    _check_tokenizer(words, found)
+    model = checked_model(found, words.n_words)
+    if found.assumed:
+        warnings.warn(
+            f"{found.layout.folder}: no file tells {' and '.join(found.assumed)}, which is "
+            f"assumed; if it was trained otherwise, write it into {CONFIG}",
+            stacklevel=2,
+        )
+    return Stored(found.layout, found.shards, model, words)
 
 
-def same_bits(a: Tensor, b: Tensor) -> bool:
-    """Equal shapes, types and bytes: a NaN equals itself, 0 and -0 differ."""
-    return a.dtype == b.dtype and a.shape == b.shape and torch.equal(as_bytes(a), as_bytes(b))
+def checked_model(found: Survey, vocabulary: int) -> torch.nn.Module:
+    """The network of a folder without storage; keys, types and shapes of the files fit it.
 
-
-def as_bytes(tensor: Tensor) -> Tensor:
-    """The bytes [n] uint8 of a tensor on the CPU, without a copy where it is contiguous."""
-    return tensor.detach().contiguous().reshape(-1).view(torch.uint8)
-
-
-def _empty_model(layout: Layout, vocab_size: int):
-    """The network of a layout, with shapes and without storage."""
-    from sphinx_ros.model.sphinx import SphinxModel
-
+    Raises:
+        CheckpointError: no possible network, or not that of these files.
+    """
+    layout, shards = found.layout, found.shards
+    variant = layout.llama_type or found.variants[0]
     try:
-        config = ModelConfig.from_json(layout.params, layout.llama_type, vocab_size)
-        with torch.device("meta"):
-            return SphinxModel(config)
+        config = ModelConfig.from_json(layout.params, variant, vocabulary)
+        check_layers(found, config)
+        model = empty_model(config)
     except CheckpointError as error:
-        raise CheckpointError(f"{layout.folder}: {error}") from error
+        raise CheckpointError(
+            f"{layout.folder / CONFIG}: {error}; copy the file that belongs to these weights"
+        ) from error
     except (TypeError, ValueError, AttributeError, AssertionError, ArithmeticError) as error:
         raise CheckpointError(
-            f"{layout.folder / 'config.json'} describes no possible network ({error}); copy the "
+            f"{layout.folder / CONFIG} describes no possible network ({error}); copy the "
             "file that belongs to these weights"
         ) from error
+    shapes = {k: tuple(v.shape) for k, v in model.state_dict().items()}
+    check_keys(layout, shards, shapes)
+    check_shapes(layout, shards, shapes, config.num_experts)
+    return model
+
+
+def check_layers(found: Survey, config: ModelConfig) -> None:
+    """Compare the numbers of layers with those in the files, before so many are built."""
+    for key, start, count in layer_counts(config):
+        numbers = {
+            int(name.removeprefix(start).split(".")[0])
+            for shard in found.shards
+            for name in shard
+            if name.startswith(start) and name.removeprefix(start).split(".")[0].isdecimal()
+        }
+        if numbers and max(numbers) + 1 != count:
+            raise CheckpointError(
+                f"key {key!r} is {count}, expected {max(numbers) + 1}, as many as the files have"
+            )
+
+
+def _check_tokenizer(words: Tokenizer, found: Survey) -> None:
+    if found.vocabulary not in (None, words.n_words):
+        raise CheckpointError(
+            f"{words.path} has {words.n_words} pieces, expected {found.vocabulary}, the rows of "
+            "the files' embedding (tok_embeddings.weight); give the tokenizer.model that this "
+            "checkpoint was trained with"
+        )
+    for name, number in (("begin", words.bos_id), ("end", words.eos_id)):
+        if not 0 <= number < words.n_words:
+            raise CheckpointError(
+                f"{words.path} has no piece for the {name} of a text (its id is {number}); "
+                "expected a tokenizer of the LLaMA family"
+            )

@@ -1,10 +1,7 @@
-"""The sizes of a SPHINX network, and the table of visual recipes. Knows no tensors and no files.
+"""The sizes of a SPHINX network, checked. Imports no torch and reads no file.
 
-A *variant* (``llama_type`` of ``meta.json``) names a row of :data:`RECIPES`: which towers see the
-picture, how large a square it is resized to, into how many views that square is cut, and how a
-view becomes tokens. The sizes of the towers are those of the released checkpoints unless
-``config.json`` shortens them (``"depths"``) or replaces them (``"towers"``, the demonstration
-model). Source of the figures: the official LLaMA2-Accessory code, ``accessory/model/LLM``.
+A checkpoint's ``config.json`` gives those of the decoder; :mod:`sphinx_ros.model.recipes` has what
+a variant does with a picture, :mod:`sphinx_ros.model.towers` the sizes of the visual encoders.
 """
 
 from __future__ import annotations
@@ -13,200 +10,86 @@ import dataclasses
 from dataclasses import dataclass, field
 
 from sphinx_ros.errors import CheckpointError
+from sphinx_ros.model.limits import check, divides, real, shown, table, whole
+from sphinx_ros.model.recipes import RECIPES, Recipe, is_mixture
+from sphinx_ros.model.towers import DEEPEST, WIDEST, Towers
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 """Mean and standard deviation of the pixels CLIP was trained on, RGB, in 0..1."""
 
-
-@dataclass(frozen=True)
-class Recipe:
-    """How one variant turns a padded square picture into image tokens.
-
-    towers: channel order of the concatenation.
-    qformer: whether 32 Q-Former tokens precede the mixed tokens of a view.
-    grid: 1 = the whole picture only; g > 1 = the whole picture, then g x g crops, row by row.
-    side: side of the input square in units of a view (the released models' view is 224 pixels).
-    convnext_native: the ConvNeXt sees its own sharper views (512 pixels, stride 32) instead of
-        the 224 view resized to 256 whose map is then doubled.
-    halved_crops: the patch grid of the crops is halved to 8 x 8 (llama_ens5p2).
-    fused_renorm: DINOv2's renormalisation in one multiply-add, as the light variants write it.
-    """
-
-    towers: tuple[str, ...] = ("clip", "convnext", "dinov2")
-    qformer: bool = True
-    grid: int = 1
-    side: float = 1.0
-    convnext_native: bool = False
-    halved_crops: bool = False
-    fused_renorm: bool = False
-
-
-_LIGHT = {"towers": ("convnext", "dinov2"), "qformer": False, "fused_renorm": True}
-RECIPES: dict[str, Recipe] = {
-    "llama_ens": Recipe(),
-    "llama_ens5": Recipe(grid=2, side=2),
-    "llama_ens5p2": Recipe(grid=2, side=2, halved_crops=True),
-    "llama_ens10": Recipe(grid=3, side=3),
-    # as mixtral_sparse_ens, in front of a dense decoder: the demonstration model
-    "llama_ens_fine": Recipe(side=16 / 7, convnext_native=True),
-    "llama_ens_light": Recipe(**_LIGHT, side=16 / 7, convnext_native=True),
-    "llama_ens5_light": Recipe(**_LIGHT, grid=2, side=32 / 7, convnext_native=True),
-    "mixtral_sparse_ens": Recipe(side=16 / 7, convnext_native=True),
-    "mixtral_sparse_ens5": Recipe(grid=2, side=32 / 7, convnext_native=True),
-}
-
-
-@dataclass(frozen=True)
-class ClipTower:
-    """CLIP ViT-L/14 of open_clip. quick_gelu: x * sigmoid(1.702 x) instead of the exact GELU."""
-
-    width: int = 1024
-    layers: int = 24
-    heads: int = 16
-    mlp_ratio: float = 4.0
-    quick_gelu: bool = False
-
-
-@dataclass(frozen=True)
-class ConvNextTower:
-    """CLIP ConvNeXt-XXL (timm trunk). ``dims`` and ``depths`` of the four stages."""
-
-    dims: tuple[int, ...] = (384, 768, 1536, 3072)
-    depths: tuple[int, ...] = (3, 4, 30, 3)
-
-    @property
-    def width(self) -> int:
-        """Channels of the last stage."""
-        return self.dims[-1]
-
-
-@dataclass(frozen=True)
-class DinoTower:
-    """DINOv2 ViT-g/14. position_grid: patches a side of the stored position table."""
-
-    width: int = 1536
-    layers: int = 40
-    heads: int = 24
-    hidden: int = 4096
-    position_grid: int = 37
-
-
-@dataclass(frozen=True)
-class QFormerTower:
-    """BLIP-2: ViT-g (``vit_*``) and the Q-Former that reads it with ``queries`` queries."""
-
-    width: int = 768
-    layers: int = 12
-    heads: int = 12
-    hidden: int = 3072
-    queries: int = 32
-    vit_width: int = 1408
-    vit_layers: int = 39
-    vit_heads: int = 16
-    vit_hidden: int = 6144
-
-
-@dataclass(frozen=True)
-class Towers:
-    """Sizes of the four visual encoders, and the side of a view in pixels (patches of 14)."""
-
-    clip: ClipTower = field(default_factory=ClipTower)
-    convnext: ConvNextTower = field(default_factory=ConvNextTower)
-    dinov2: DinoTower = field(default_factory=DinoTower)
-    qformer: QFormerTower = field(default_factory=QFormerTower)
-    view: int = 224
-    patch: int = 14
-
-    def __post_init__(self):
-        if self.view % (self.patch * 4):
-            raise CheckpointError(
-                f"towers.view is {self.view} pixels, expected a multiple of {self.patch * 4}"
-            )
-
-    @classmethod
-    def from_json(cls, sizes: dict, depths: dict) -> Towers:
-        """From ``config.json``'s "towers" (sizes per tower) and "depths" (shortened towers)."""
-        kinds = {
-            "clip": ClipTower,
-            "convnext": ConvNextTower,
-            "dinov2": DinoTower,
-            "qformer": QFormerTower,
-        }
-        parts = {k: dict(sizes.get(k, {})) for k in kinds}
-        places = {
-            "clip": ("clip", "layers"),
-            "convnext": ("convnext", "depths"),
-            "dinov2": ("dinov2", "layers"),
-            "blip2_vit": ("qformer", "vit_layers"),
-            "qformer": ("qformer", "layers"),
-        }
-        for name, depth in depths.items():
-            if name not in places:
-                raise CheckpointError(
-                    f'config.json: "depths" has the unknown tower {name!r}, '
-                    f"expected some of {', '.join(places)}"
-                )
-            tower, attribute = places[name]
-            parts[tower][attribute] = depth
-        unknown = set(sizes) - set(kinds) - {"view", "patch"}
-        if unknown:
-            raise CheckpointError(f'config.json: unknown keys in "towers": {sorted(unknown)}')
-        try:
-            built = {
-                k: kind(**{n: tuple(v) if isinstance(v, list) else v for n, v in parts[k].items()})
-                for k, kind in kinds.items()
-            }
-        except TypeError as error:
-            raise CheckpointError(f'config.json: "towers": {error}') from error
-        return cls(**built, **{k: sizes[k] for k in ("view", "patch") if k in sizes})
+_SWITCHES = ("load_pretrained_visual_encoder", "clip_quick_gelu")
+"""Keys of ``config.json`` with which CLIP computes QuickGELU: the official code then builds
+open_clip with ``pretrained="openai"``, which has it."""
 
 
 @dataclass(frozen=True)
 class Experts:
     """Routed experts of a Mixtral decoder: how many, and how many work on a token."""
 
-    num_experts: int
-    num_experts_per_tok: int = 2
+    num_experts: int = whole(8, most=1024)
+    num_experts_per_tok: int = whole(2, most=1024)
 
     def __post_init__(self):
-        if not 1 <= self.num_experts_per_tok <= self.num_experts:
+        check(self, "moe.")
+        if self.num_experts_per_tok > self.num_experts:
             raise CheckpointError(
-                f'config.json: "moe": {self.num_experts_per_tok} experts per token of '
+                f'"moe": {self.num_experts_per_tok} experts per token of '
                 f"{self.num_experts}; expected at least 1 and no more than there are"
             )
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Everything that fixes the shapes and the arithmetic of one SPHINX network."""
+    """Everything that fixes the shapes and the arithmetic of one SPHINX network.
+
+    Raises:
+        CheckpointError: a size that no network has, with its key, its value and its range.
+    """
 
     variant: str
-    vocab_size: int
-    dim: int = 512
-    n_layers: int = 8
-    n_heads: int = 8
-    n_kv_heads: int | None = None
-    multiple_of: int = 256
-    ffn_dim_multiplier: float | None = None
-    hidden_dim: int | None = None  # of the experts; elsewhere it follows from dim
+    vocab_size: int = whole(dataclasses.MISSING, most=1 << 24)
+    dim: int = whole(512, most=WIDEST)
+    n_layers: int = whole(8, most=DEEPEST)
+    n_heads: int = whole(8, most=1024)
+    n_kv_heads: int | None = whole(None, most=1024)
+    multiple_of: int = whole(256, most=16 * WIDEST)
+    ffn_dim_multiplier: float | None = real(None, least=1e-4, most=100)
+    hidden_dim: int | None = whole(None, most=16 * WIDEST)  # of experts; else it follows from dim
     moe: Experts | None = None
-    norm_eps: float = 1e-5
-    rope_theta: float = 10000.0
-    rope_scaling: float | None = None
-    coordinate_decimals: int = 2  # of regions in questions; the published models were shown two
-    max_seq_len: int = 4096
+    norm_eps: float = real(1e-5, least=1e-12, most=0.1)
+    rope_theta: float = real(10000.0, least=1, most=1e12)
+    rope_scaling: float | None = real(None, least=1e-6, most=1e6)
+    coordinate_decimals: int = whole(2, most=9)  # the published models were shown two
+    max_seq_len: int = whole(4096, most=1 << 20)
     towers: Towers = field(default_factory=Towers)
 
     def __post_init__(self):
         if self.variant not in RECIPES:
             raise CheckpointError(
-                f"unknown llama_type {self.variant!r}; this release reads {', '.join(RECIPES)}"
+                f"unknown llama_type {shown(self.variant)}; this release reads "
+                f"{', '.join(RECIPES)}"
             )
-        if self.dim % self.n_heads or self.n_heads % self.kv_heads:
+        check(self)
+        divides("", "dim", self.dim, "n_heads", self.n_heads)
+        divides("", "n_heads", self.n_heads, "n_kv_heads", self.kv_heads)
+        if self.head_dim % 2:
             raise CheckpointError(
-                f"config.json: dim {self.dim}, n_heads {self.n_heads}, n_kv_heads {self.kv_heads}:"
-                " each must divide the one before"
+                f"key 'n_heads' is {self.n_heads}: heads of dim / n_heads = {self.head_dim} "
+                "channels, expected an even number, because rotary positions turn pairs"
+            )
+        if self.ffn_hidden < 1:
+            raise CheckpointError("key 'ffn_dim_multiplier' leaves no feed-forward channel")
+        self._check_grids()
+
+    def _check_grids(self) -> None:
+        """The ConvNeXt, stride 32, must see as many cells as the ViTs see patches, or half."""
+        side = self.towers.view * (16 if self.recipe.convnext_native else 8) // 7
+        if side // 32 not in (self.patch_grid, self.patch_grid / 2):
+            raise CheckpointError(
+                f"keys 'towers.view' {self.towers.view} and 'towers.patch' {self.towers.patch}: "
+                f"{self.patch_grid} patches a side meet {side // 32} cells of the ConvNeXt; "
+                "expected as many or half as many, as with patches of 14 pixels"
             )
 
     @classmethod
@@ -214,23 +97,30 @@ class ModelConfig:
         """From the contents of ``config.json``; keys that only concern training are passed over.
 
         vocab_size is the tokenizer's: as in the official code it overrides the file's.
+
+        Raises:
+            CheckpointError: as the class, and for objects that are none.
         """
-        towers = Towers.from_json(params.get("towers", {}), params.get("depths", {}))
-        if params.get("load_pretrained_visual_encoder") or params.get("clip_quick_gelu"):
-            # the official code then builds open_clip with pretrained="openai", which has QuickGELU
+        towers = Towers.from_json(params.get("towers"), params.get("depths"))
+        for name in _SWITCHES:
+            if params.get(name) not in (None, True, False):
+                raise CheckpointError(
+                    f"key {name!r} is {shown(params[name])}, expected true or false"
+                )
+        if any(params.get(name) for name in _SWITCHES):
             clip = dataclasses.replace(towers.clip, quick_gelu=True)
             towers = dataclasses.replace(towers, clip=clip)
         own = {f.name for f in dataclasses.fields(cls)}
         own -= {"variant", "vocab_size", "towers", "moe"}
         sizes = {k: v for k, v in params.items() if k in own and (v is not None)}
-        if llama_type.startswith("mixtral"):
+        if is_mixture(llama_type):
             sizes = {"rope_theta": 1e6} | sizes | {"moe": _experts(params)}
         else:
             sizes.pop("hidden_dim", None)  # follows from dim there
         config = cls(variant=llama_type, vocab_size=vocab_size, towers=towers, **sizes)
         if params.get("head_dim") not in (None, config.head_dim):
             raise CheckpointError(
-                f"config.json: head_dim {params['head_dim']} is not dim {config.dim} / n_heads "
+                f"head_dim {shown(params['head_dim'])} is not dim {config.dim} / n_heads "
                 f"{config.n_heads}; such attention is not built here"
             )
         return config
@@ -296,13 +186,14 @@ class ModelConfig:
 
 def _experts(params: dict) -> Experts:
     """The "moe" of a Mixtral variant's ``config.json``."""
-    given = params.get("moe")
-    try:
-        if params.get("hidden_dim") is None:
-            raise TypeError("hidden_dim is missing")
-        return Experts(**given)
-    except TypeError as error:
+    given = table("moe", params.get("moe"))
+    missing = [f"moe.{name}" for name in ("num_experts",) if name not in given]
+    missing += ["hidden_dim"] * (params.get("hidden_dim") is None)
+    unknown = sorted(set(given) - {f.name for f in dataclasses.fields(Experts)})
+    if missing or unknown:
+        wrong = f"{missing[0]} is missing" if missing else f"moe.{unknown[0]} is unknown"
         raise CheckpointError(
-            f'config.json: "moe" is {given!r} ({error}); expected hidden_dim and '
+            f'{wrong}; expected hidden_dim and "moe": '
             '{"num_experts": 8, "num_experts_per_tok": 2}'
-        ) from error
+        )
+    return Experts(**given)

@@ -6,7 +6,8 @@
     nf4    4 bits as bitsandbytes stores them
 
 What the official ``util/quant.py`` quantises (its default is NF4) is quantised: every linear
-layer of the decoder. Vision and projections stay as they are.
+layer of the decoder, see :func:`sphinx_ros.model.keys.quantised`. Vision and projections stay as
+they are.
 
 One row, as when an answer is decoded, is bound by the bytes that are read: there the CPU has
 kernels that read the stored form. Many rows are bound by arithmetic: there a block of the weights
@@ -16,35 +17,32 @@ at a time becomes floating point, so that neither case ever has the whole layer 
 from __future__ import annotations
 
 import abc
-import functools
-import re
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sphinx_ros.model.kernels import (
+    int4_kernel,
+    int8_kernel,
+    pack,
+    tile_rows,
+    unpack,
+)
 from sphinx_ros.model.quantities import GROUP
 
-FEW = 4
-"""Up to so many rows the kernels that read the stored form are quicker."""
+STORED_ROWS = 4
+"""For at most this many rows the kernels that read the stored form are the faster way."""
 
 BLOCK = 2048
-"""Output channels that become floating point at a time: fewer make products that two threads are
-done with before they are well under way."""
-
-_QUANTISED = re.compile(r"layers\.\d+\.(attention|feed_forward)\.w\w+(\.weight)?|output\.weight")
-
-
-def quantised(key: str) -> bool:
-    """Whether a parameter is among those that a quantised decoder stores in fewer bits: all linear
-    layers of the decoder, experts included, without a mixture's router.
-    """
-    return _QUANTISED.fullmatch(key) is not None
+"""Output channels that become floating point at a time. Smaller blocks give products so short
+that starting two threads costs as much as computing them."""
 
 
 class StoredLinear(nn.Module, abc.ABC):
-    """y = x W^T + b with a stored W; subclasses say how a block of W becomes floating point. The
-    bias is a parameter that whoever makes the layer sets.
+    """y = x W^T + b with a stored W; subclasses say how a block of W becomes floating point.
+
+    The layer is made without a bias: set ``bias`` to a parameter [out] to add one.
     """
 
     def __init__(self, shape: torch.Size):
@@ -56,32 +54,34 @@ class StoredLinear(nn.Module, abc.ABC):
     def block(self, low: int, high: int, dtype: torch.dtype) -> Tensor:
         """Rows low..high of the weights, [high - low, in]."""
 
-    def few(self, x: Tensor) -> Tensor | None:
-        """The product for few rows x [N, in] from the stored form; None where there is no way."""
+    def product_from_stored(self, x: Tensor) -> Tensor | None:
+        """X [N, in] to [N, out] without the bias, from the stored form; None where this machine
+        has no kernel for it. For at most :data:`STORED_ROWS` rows.
+        """
         return None
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., in] to [..., out]."""
         rows = x.reshape(-1, self.in_features)
-        y = self.few(rows) if len(rows) <= FEW else None
+        y = self.product_from_stored(rows) if len(rows) <= STORED_ROWS else None
         if y is None:
-            y = self.many(rows, rows.new_empty(len(rows), self.out_features))
+            y = self.product_by_blocks(rows, rows.new_empty(len(rows), self.out_features))
         elif self.bias is not None:
             y = y + self.bias
         return y.view(*x.shape[:-1], self.out_features)
 
-    def many(self, x: Tensor, out: Tensor) -> Tensor:
-        """X [N, in] to ``out`` [N, out], a block of the weights at a time."""
+    def product_by_blocks(self, x: Tensor, out: Tensor) -> Tensor:
+        """X [N, in] to ``out`` [N, out], bias included, a block of the weights at a time."""
         for low in range(0, self.out_features, BLOCK):
             high = min(low + BLOCK, self.out_features)
             torch.mm(x, self.block(low, high, x.dtype).T, out=out[:, low:high])
         return out if self.bias is None else out.add_(self.bias)
 
 
-def multiply(layer: nn.Module, x: Tensor, out: Tensor) -> Tensor:
+def linear_into(layer: nn.Module, x: Tensor, out: Tensor) -> Tensor:
     """What a linear layer makes of x [N, in], written to ``out`` [N, out]; without gradients."""
     if isinstance(layer, StoredLinear):
-        return layer.many(x, out)
+        return layer.product_by_blocks(x, out)
     if layer.bias is None:
         return torch.mm(x, layer.weight.T, out=out)
     return torch.addmm(layer.bias, x, layer.weight.T, out=out)
@@ -95,9 +95,11 @@ class WideLinear(StoredLinear):
         self.weight = nn.Parameter(weight, requires_grad=False)
 
     def block(self, low: int, high: int, dtype: torch.dtype) -> Tensor:
+        """See the base class."""
         return self.weight[low:high].to(dtype)
 
-    def few(self, x: Tensor) -> Tensor | None:
+    def product_from_stored(self, x: Tensor) -> Tensor | None:
+        """See the base class."""
         # a product of one row reads the weights as they are, and adds up in float32
         if len(x) > 1 or x.is_cuda:
             return None
@@ -117,9 +119,11 @@ class Int8Linear(StoredLinear):
         self.register_buffer("ones", torch.ones_like(self.scale, dtype=torch.bfloat16))
 
     def block(self, low: int, high: int, dtype: torch.dtype) -> Tensor:
+        """See the base class."""
         return (self.weight[low:high].float() * self.scale[low:high, None]).to(dtype)
 
-    def few(self, x: Tensor) -> Tensor | None:
+    def product_from_stored(self, x: Tensor) -> Tensor | None:
+        """See the base class."""
         if not int8_kernel(x.device.type):
             return None
         # the kernel's own scales would be bfloat16
@@ -153,71 +157,20 @@ class Int4Linear(StoredLinear):
         return shape[0] % tile_rows() == 0 and shape[1] % GROUP == 0
 
     def block(self, low: int, high: int, dtype: torch.dtype) -> Tensor:
+        """See the base class."""
         tile = tile_rows()
         values = unpack(self.weight[low // tile : high // tile])  # [rows, in]
         scale, zero = self.steps[:, low:high].float().permute(2, 1, 0)[..., None]
         weights = (values.unflatten(1, (-1, GROUP)).float() - 8) * scale + zero
         return weights.flatten(1).to(dtype)
 
-    def few(self, x: Tensor) -> Tensor | None:
+    def product_from_stored(self, x: Tensor) -> Tensor | None:
+        """See the base class."""
         if x.is_cuda or not int4_kernel():
             return None
         packed = self.weight.view(self.out_features, self.in_features // 2)
         y = torch._weight_int4pack_mm_for_cpu(x.bfloat16(), packed, GROUP, self.steps)
         return y.to(x.dtype)
-
-
-def pack(values: Tensor) -> Tensor:
-    """0..15 [out, in] uint8 to tiles [out / tile, in, tile / 2] of two values a byte."""
-    tiles = values.unflatten(0, (-1, tile_rows())).transpose(1, 2)
-    low, high = tiles.unflatten(-1, (2, -1)).unbind(-2)
-    return (low | high << 4).contiguous()
-
-
-def unpack(packed: Tensor) -> Tensor:
-    """The inverse of :func:`pack`."""
-    return torch.cat((packed & 15, packed >> 4), -1).transpose(1, 2).flatten(0, 1)
-
-
-@functools.cache
-def tile_rows() -> int:
-    """Rows that are interleaved: 64 where the CPU has AVX-512, else 32."""
-    return 64 if torch.backends.cpu.get_cpu_capability() == "AVX512" else 32
-
-
-@functools.cache
-def int8_kernel(device: str) -> bool:
-    """Whether torch's kernel for 8-bit weights is there and right; it is not a public one."""
-    if device != "cpu":
-        return False
-    draw = torch.Generator().manual_seed(0)
-    x = torch.randn(1, 64, generator=draw).bfloat16()
-    w = torch.randint(-127, 128, (64, 64), generator=draw, dtype=torch.int8)
-    try:
-        y = torch._weight_int8pack_mm(x, w, torch.ones(64, dtype=torch.bfloat16))
-    except (RuntimeError, AttributeError, NotImplementedError):
-        return False
-    want = x.float() @ w.float().T
-    return bool((y.float() - want).norm() < 0.02 * want.norm())
-
-
-@functools.cache
-def int4_kernel() -> bool:
-    """Whether torch's CPU kernel for 4-bit weights is there and reads what :func:`pack` writes."""
-    draw = torch.Generator().manual_seed(0)
-    rows = 2 * tile_rows()
-    w = torch.randint(0, 16, (rows, 64), generator=draw, dtype=torch.int32)
-    steps = torch.rand(2, rows, 2, generator=draw).bfloat16()
-    x = torch.randn(1, 64, generator=draw).bfloat16()
-    try:
-        theirs = torch._convert_weight_to_int4pack_for_cpu(w, 1)
-        y = torch._weight_int4pack_mm_for_cpu(x, theirs, GROUP, steps)
-    except (RuntimeError, AttributeError, NotImplementedError):
-        return False
-    scale, zero = steps.float().permute(2, 1, 0)[..., None]
-    want = x.float() @ ((w.unflatten(1, (-1, GROUP)).float() - 8) * scale + zero).flatten(1).T
-    same = torch.equal(theirs.flatten(), pack(w.to(torch.uint8)).flatten())
-    return same and bool((y.float() - want).norm() < 0.02 * want.norm())
 
 
 def stored_linear(kind: str, weight: Tensor, device, dtype: torch.dtype) -> nn.Module:
@@ -249,34 +202,21 @@ def _nf4(weight: Tensor, device, dtype: torch.dtype) -> nn.Module:
     return layer.to(device)  # this is where it quantises
 
 
-def widen(module: nn.Module) -> None:
-    """Let a module keep bfloat16 parameters and compute with float32 ones: they are made when it
-    is called and forgotten afterwards. For what is no linear layer: convolutions, and attention
-    that reads its parameters by itself.
+class Widened(nn.Module):
+    """A module that keeps bfloat16 parameters and computes with float32 copies of them, which are
+    made for each call. For what is no linear layer: convolutions, and attention that reads its
+    parameters by itself.
     """
-    kept: list[tuple[nn.Module, str, nn.Parameter]] = []
 
-    def before(*_):
-        for owner in module.modules():
-            for name, p in owner.named_parameters(recurse=False):
-                if p.dtype == torch.bfloat16:
-                    kept.append((owner, name, p))
-                    owner._parameters[name] = nn.Parameter(p.float(), requires_grad=False)
+    def __init__(self, module: nn.Module):
+        super().__init__()
+        self.module = module
 
-    def after(*_):
-        while kept:
-            owner, name, p = kept.pop()
-            owner._parameters[name] = p
-
-    module.register_forward_pre_hook(before)
-    module.register_forward_hook(after, always_call=True)
-
-
-def slow_bfloat16(device: torch.device) -> bool:
-    """Whether this device multiplies bfloat16 matrices far slower than float32 ones."""
-    if device.type != "cpu":
-        return False
-    try:
-        return not torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    except (AttributeError, RuntimeError):
-        return True
+    def forward(self, *args, **kwargs):
+        """What the module makes of the same arguments."""
+        wide = {
+            name: parameter.float()
+            for name, parameter in self.module.named_parameters()
+            if parameter.dtype == torch.bfloat16
+        }
+        return torch.func.functional_call(self.module, wide, args, kwargs)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from sphinx_ros.model.config import ModelConfig
 from sphinx_ros.model.decoder import Cache, Decoder
 from sphinx_ros.model.ranks import ALONE, Ranks
-from sphinx_ros.model.scratch import SCRATCH
+from sphinx_ros.model.scratch import reused_memory
 from sphinx_ros.model.views import dino_renormalise, tower_views
 from sphinx_ros.model.vision import Blip2, Clip, Dino, build_convnext, convnext_tokens
 
@@ -86,10 +86,8 @@ class SphinxModel(Decoder):
         picture = picture.to(self.norm.weight)
         start = self.start_img.expand(picture.shape[0], -1, -1)
         end = self.end_img.expand(picture.shape[0], -1, -1)
-        try:
+        with reused_memory():
             parts = [p for view in self.view_embeddings(picture) for p in (start, view, end)]
-        finally:
-            SCRATCH.drop()
         return torch.cat(parts, dim=1)
 
     def embed(self, tokens: Tensor, image: Tensor | None = None) -> Tensor:

@@ -3,7 +3,7 @@
 CLIP comes from open_clip, ConvNeXt and DINOv2 from timm, the BLIP-2 ViT and Q-Former from
 transformers. Parameter names are those of the official state dict. A ViT gives its class token
 first and then the patches by rows; the ConvNeXt gives the mean of its map in place of a class
-token. Knows nothing of views, projections or text.
+token. Knows no text.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sphinx_ros.model.config import ClipTower, ConvNextTower, DinoTower, QFormerTower, Towers
-from sphinx_ros.model.quant import multiply
-from sphinx_ros.model.scratch import SCRATCH
+from sphinx_ros.model.quant import linear_into
+from sphinx_ros.model.scratch import take
+from sphinx_ros.model.towers import ClipTower, ConvNextTower, DinoTower, QFormerTower, Towers
 
 
 class Clip(nn.Module):
@@ -67,25 +67,26 @@ def build_convnext(size: ConvNextTower) -> nn.Module:
 
 
 ROWS = 8192
-"""Rows that :func:`between` takes at a time. Between a ConvNeXt block's layers the map has four
-times its channels: in the first stage of a 512 pixel view that would be 0.1 GB of float32, the
-most that a look ever holds. Where there are fewer rows the weights, which may have to be made
-floating point, are the larger part, and should be used once."""
+"""Rows that :func:`mlp_in_pieces` takes at a time. Between a ConvNeXt block's layers the map has
+four times its channels: in the first stage of a 512 pixel view that would be 0.1 GB of float32,
+the most that a look ever holds. With fewer rows at a time the weights would be the larger part,
+and stored ones would become floating point more than once."""
 
 
-def between(x: Tensor, first: nn.Module, act: Callable, second: nn.Module) -> Tensor:
+def mlp_in_pieces(x: Tensor, first: nn.Module, act: Callable, second: nn.Module) -> Tensor:
     """second(act(first(x))) for x [..., C] without gradients, at most ROWS rows at a time.
 
     What the first layer makes is by far the widest: it lies in memory that the next block uses
-    again, and ``act`` works in place on it (it may return a part of it).
+    again (:mod:`sphinx_ros.model.scratch`), and ``act`` works in place on it; ``act`` may return
+    a part of it.
     """
     flat = x.flatten(0, -2)
     pieces = max(1, math.ceil(len(flat) / ROWS))
     each = max(1, math.ceil(len(flat) / pieces))
-    wide = SCRATCH.take((each, first.out_features), flat)
+    wide = take((each, first.out_features), flat)
     out = flat.new_empty(len(flat), second.out_features)
     for part, into in zip(flat.split(each), out.split(each), strict=True):
-        multiply(second, act(multiply(first, part, wide[: len(part)])), into)
+        linear_into(second, act(linear_into(first, part, wide[: len(part)])), into)
     return out.unflatten(0, x.shape[:-1])
 
 
@@ -100,7 +101,7 @@ class RowsMlp(nn.Module):
         """[..., C] to [..., C]."""
         if torch.is_grad_enabled():
             return self.fc2(F.gelu(self.fc1(x)))
-        return between(x, self.fc1, lambda wide: F.gelu(wide, out=wide), self.fc2)
+        return mlp_in_pieces(x, self.fc1, lambda wide: F.gelu(wide, out=wide), self.fc2)
 
 
 def convnext_map(trunk: nn.Module, x: Tensor) -> Tensor:
@@ -128,7 +129,7 @@ class SwiGLU(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Any shape [..., width]."""
         if not torch.is_grad_enabled():
-            return between(x, self.w12, self._gated, self.w3)
+            return mlp_in_pieces(x, self.w12, self._gated, self.w3)
         gate, value = self.w12(x).chunk(2, dim=-1)
         return self.w3(F.silu(gate) * value)
 

@@ -1,0 +1,77 @@
+"""What this machine multiplies stored weights with, tried once and compared with plain arithmetic.
+
+torch's kernels for 8 and 4 bits are not public: each is used only where it is there and right.
+Knows no layer.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import torch
+from torch import Tensor
+
+from sphinx_ros.model.quantities import GROUP
+
+
+def pack(values: Tensor) -> Tensor:
+    """0..15 [out, in] uint8 to tiles [out / tile, in, tile / 2] of two values a byte."""
+    tiles = values.unflatten(0, (-1, tile_rows())).transpose(1, 2)
+    low, high = tiles.unflatten(-1, (2, -1)).unbind(-2)
+    return (low | high << 4).contiguous()
+
+
+def unpack(packed: Tensor) -> Tensor:
+    """The inverse of :func:`pack`."""
+    return torch.cat((packed & 15, packed >> 4), -1).transpose(1, 2).flatten(0, 1)
+
+
+@functools.cache
+def tile_rows() -> int:
+    """Rows that are interleaved: 64 where the CPU has AVX-512, else 32."""
+    return 64 if torch.backends.cpu.get_cpu_capability() == "AVX512" else 32
+
+
+@functools.cache
+def int8_kernel(device: str) -> bool:
+    """Whether torch's kernel for 8-bit weights is there and right; it is not a public one."""
+    if device != "cpu":
+        return False
+    draw = torch.Generator().manual_seed(0)
+    x = torch.randn(1, 64, generator=draw).bfloat16()
+    w = torch.randint(-127, 128, (64, 64), generator=draw, dtype=torch.int8)
+    try:
+        y = torch._weight_int8pack_mm(x, w, torch.ones(64, dtype=torch.bfloat16))
+    except (RuntimeError, AttributeError, NotImplementedError):
+        return False
+    want = x.float() @ w.float().T
+    return bool((y.float() - want).norm() < 0.02 * want.norm())
+
+
+@functools.cache
+def int4_kernel() -> bool:
+    """Whether torch's CPU kernel for 4-bit weights is there and reads what :func:`pack` writes."""
+    draw = torch.Generator().manual_seed(0)
+    rows = 2 * tile_rows()
+    w = torch.randint(0, 16, (rows, 64), generator=draw, dtype=torch.int32)
+    steps = torch.rand(2, rows, 2, generator=draw).bfloat16()
+    x = torch.randn(1, 64, generator=draw).bfloat16()
+    try:
+        theirs = torch._convert_weight_to_int4pack_for_cpu(w, 1)
+        y = torch._weight_int4pack_mm_for_cpu(x, theirs, GROUP, steps)
+    except (RuntimeError, AttributeError, NotImplementedError):
+        return False
+    scale, zero = steps.float().permute(2, 1, 0)[..., None]
+    want = x.float() @ ((w.unflatten(1, (-1, GROUP)).float() - 8) * scale + zero).flatten(1).T
+    same = torch.equal(theirs.flatten(), pack(w.to(torch.uint8)).flatten())
+    return same and bool((y.float() - want).norm() < 0.02 * want.norm())
+
+
+def slow_bfloat16(device: torch.device) -> bool:
+    """Whether this device multiplies bfloat16 matrices far slower than float32 ones."""
+    if device.type != "cpu":
+        return False
+    try:
+        return not torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    except (AttributeError, RuntimeError):
+        return True
