@@ -210,13 +210,13 @@ def test_what_is_refused(two, tmp_path, capsys):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["full", "two"], "nothing left behind"
 
 
-@pytest.mark.parametrize("damage", ["cut", "noise", "empty"])
+@pytest.mark.parametrize("damage", ["cut", "noise", "blank"])
 def test_damaged_safetensors(two, tmp_path, damage):
     flat = convert(two, tmp_path / "flat")
     path = flat / "model.safetensors"
     whole = path.read_bytes()
     path.write_bytes(
-        {"cut": whole[: len(whole) // 2], "noise": b"\xff" * 999, "empty": b""}[damage]
+        {"cut": whole[: len(whole) // 2], "noise": b"\xff" * 999, "blank": b" " * 9}[damage]
     )
     with pytest.raises(CheckpointError, match=r"model.safetensors .*truncated or damaged"):
         load_checkpoint(flat)

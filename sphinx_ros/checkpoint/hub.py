@@ -20,7 +20,7 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from sphinx_ros.checkpoint.files import absent
+from sphinx_ros.checkpoint.intact import absent
 from sphinx_ros.checkpoint.layout import (
     ASSETS,
     CONFIG,

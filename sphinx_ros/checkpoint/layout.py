@@ -7,7 +7,7 @@
 
 The first is the released one (source: LLaMA2-Accessory, ``accessory/util/tensor_parallel.py`` and
 ``util/misc.py``), the second what ``sphinx-ros convert`` writes. The model card shows the tensors
-alone, so the other three files may be missing here. Opens no tensor file; imports no torch.
+alone, so the other three files may be missing here. Imports no torch.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from sphinx_ros.checkpoint.files import read_json, readable, there
+from sphinx_ros.checkpoint.intact import read_json, readable, there
 from sphinx_ros.errors import CheckpointError
 from sphinx_ros.model.limits import shown
 from sphinx_ros.model.recipes import RECIPES

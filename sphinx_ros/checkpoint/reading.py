@@ -17,7 +17,7 @@ from typing import NoReturn
 import torch
 from torch import Tensor
 
-from sphinx_ros.checkpoint.files import readable
+from sphinx_ros.checkpoint.intact import readable
 from sphinx_ros.checkpoint.layout import INDEX, PREFIX, files_of, weight_map
 from sphinx_ros.errors import CheckpointError
 

@@ -11,6 +11,7 @@ from sphinx_ros.checkpoint.released import RELEASED
 from sphinx_ros.commands.arguments import OK, Parser, add_missing_files, number
 from sphinx_ros.errors import BadRequest
 from sphinx_ros.runtime.interrupts import load_torch
+from sphinx_ros.runtime.progress import Progress
 
 FETCH = f"""Download a checkpoint into the hub's cache, and print its folder.
 
@@ -168,25 +169,21 @@ def _part(words: list[str]) -> tuple[str, list[float]]:
 
 
 class Bar:
-    """A progress bar of bytes, made when the first ones come."""
+    """The progress of bytes, shown when the first ones come."""
 
     def __init__(self, doing: str):
         self._doing = doing
-        self._bar: Any = None
+        self._shown: Progress | None = None
 
     def __enter__(self) -> Bar:
         return self
 
     def __call__(self, written: int, total: int) -> None:
         """So many bytes more are written, of so many in all."""
-        from tqdm import tqdm
-
-        if self._bar is None:
-            self._bar = tqdm(
-                total=total, unit="B", unit_scale=True, desc=self._doing, disable=None
-            )
-        self._bar.update(written)
+        if self._shown is None:
+            self._shown = Progress(total, self._doing, "B")
+        self._shown.advance(written)
 
     def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.close()
+        if self._shown is not None:
+            self._shown.close()
