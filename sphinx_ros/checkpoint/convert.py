@@ -13,7 +13,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from sphinx_ros.checkpoint.layout import CONFIG, META, PREFIX, TOKENIZER, Layout
+from sphinx_ros.checkpoint.layout import CONFIG, META, PREFIX, TOKENIZER
 from sphinx_ros.checkpoint.pth import STORAGES, Entry
 from sphinx_ros.checkpoint.staging import staged
 from sphinx_ros.checkpoint.stored import Stored, open_checkpoint
@@ -117,19 +117,19 @@ def write(
                 written = sink.write(entry.key, tensor)
                 if progress:
                     progress(written, sink.bytes)
-        _write_rest(like.layout, folder, meta or {})
+        _write_rest(like, folder, meta or {})
     return target
 
 
-def _write_rest(like: Layout, folder: Path, meta: dict) -> None:
+def _write_rest(like: Stored, folder: Path, meta: dict) -> None:
     """All files but the tensors, from another folder; what that one lacks is written anew."""
     for pattern in DOCUMENTS:
-        for path in like.folder.glob(pattern):
+        for path in like.layout.folder.glob(pattern):
             if path.is_file():
                 shutil.copyfile(path, folder / path.name)
-    shutil.copyfile(like.tokenizer, folder / TOKENIZER)
-    described = like.meta | {"llama_type": like.llama_type} | meta
-    for name, content in ((CONFIG, like.params), (META, described)):
+    shutil.copyfile(like.tokenizer.path, folder / TOKENIZER)
+    described = like.layout.meta | {"llama_type": like.layout.llama_type} | meta
+    for name, content in ((CONFIG, like.layout.params), (META, described)):
         (folder / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 

@@ -86,7 +86,7 @@ class Inspection:
         form: how they are kept, a key of :data:`FORMS`.
         """
         dtype, kind = FORMS[form]
-        bits = {None: 8 * DTYPES[dtype], **BITS}[kind]
+        bits = 8 * DTYPES[dtype] if kind is None else BITS[kind]
         whole = self.total - self.divisible
         plain = self.divisible - self.quantisable
         weights = (whole + plain / devices) * DTYPES[dtype] + self.quantisable / devices * bits / 8

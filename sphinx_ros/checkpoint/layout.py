@@ -65,12 +65,12 @@ def read_layout(
     shards = find_shards(folder)
     for path in shards:
         readable(path, "copy or download it again")
-    given = folder / TOKENIZER if tokenizer is None else Path(os.path.expanduser(tokenizer))
-    if tokenizer is not None or there(given):
-        readable(given, "copy the sentencepiece model the checkpoint was trained with")
-    else:
-        given = None
-    return Layout(folder, shards, config, meta, _variant(folder, meta, variant), given)
+    words = folder / TOKENIZER if tokenizer is None else Path(os.path.expanduser(tokenizer))
+    known = tokenizer is not None or there(words)
+    if known:
+        readable(words, "copy the sentencepiece model the checkpoint was trained with")
+    llama_type = _variant(folder, meta, variant)
+    return Layout(folder, shards, config, meta, llama_type, words if known else None)
 
 
 def _read_own(path: Path) -> dict:

@@ -100,7 +100,7 @@ def check_match(first: Stored, other: Stored) -> None:
         names = [n for n in vars(first.config) if vars(first.config)[n] != vars(other.config)[n]]
         said = ", ".join(f"{n} {vars(first.config)[n]} and {vars(other.config)[n]}" for n in names)
         raise CheckpointError(f"{one} and {two} are different networks: {said}")
-    if first.layout.tokenizer.read_bytes() != other.layout.tokenizer.read_bytes():
+    if first.tokenizer.path.read_bytes() != other.tokenizer.path.read_bytes():
         raise CheckpointError(f"{one} and {two} have different tokenizer.model files")
     if unequal := sorted(set(first.keys) ^ set(other.keys)):
         raise CheckpointError(

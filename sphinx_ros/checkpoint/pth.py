@@ -23,6 +23,9 @@ from sphinx_ros.checkpoint.shards import as_bytes
 ALIGNED = 64
 """Tensors begin at multiples of so many bytes, as torch writes them, to be mapped well."""
 
+HEAD = 30
+"""Bytes of a record's head before its name, as the zip format has it."""
+
 ZIP64_EXTRA = 20
 """Bytes that a record's head has more where sizes may be of 64 bits."""
 
@@ -129,7 +132,7 @@ class PthFile:
 
     def _align(self, info: zipfile.ZipInfo) -> None:
         """Lengthen the record's head so that its content begins at a multiple of ALIGNED."""
-        head = self._file.tell() + zipfile.sizeFileHeader + len(info.filename) + ZIP64_EXTRA + 4
+        head = self._file.tell() + HEAD + len(info.filename) + ZIP64_EXTRA + 4
         info.extra = struct.pack("<2sH", b"FB", -head % ALIGNED) + b"Z" * (-head % ALIGNED)
 
     def close(self) -> None:

@@ -51,7 +51,8 @@ def read_shard(path: Path) -> dict[str, Tensor]:
 
 
 def _read_set(index: Path) -> dict[str, Tensor]:
-    places, found = weight_map(index), {}
+    places = weight_map(index)
+    found: dict[str, str] = {}
     content: dict[str, Tensor] = {}
     for file in files_of(index):
         readable(file, f"copy or download it again, {index.name} names it")

@@ -108,6 +108,7 @@ class SafetensorsSet(_Sink):
             path, self._left = self._files.pop(0)
             self._file = self._open.enter_context(replaced(path))
             self._file.write(safetensors_head(self._left))
+        assert self._file is not None, "a file is open while tensors of it are to come"
         expect(self._left.pop(0), key, tensor)
         return self._file.write(memoryview(as_bytes(tensor).numpy()))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from sphinx_ros.checkpoint.hub import find, resolve
 from sphinx_ros.checkpoint.released import RELEASED
