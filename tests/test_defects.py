@@ -17,7 +17,7 @@ from small_network import SIZES, VARIANT
 
 from sphinx_ros.checkpoint import load_checkpoint, open_checkpoint, save_checkpoint
 from sphinx_ros.checkpoint.convert import convert
-from sphinx_ros.checkpoint.hub import find
+from sphinx_ros.checkpoint.names import find
 from sphinx_ros.commands.cli import main
 from sphinx_ros.errors import CheckpointError
 from sphinx_ros.model.config import ModelConfig

@@ -13,7 +13,8 @@ from hub_stand_in import COMMIT, REPOSITORY, Hub
 from small_network import SIZES, VARIANT
 
 from sphinx_ros.checkpoint import load_checkpoint, save_checkpoint
-from sphinx_ros.checkpoint.hub import Source, cached, parse, resolve
+from sphinx_ros.checkpoint.hub import cached, resolve
+from sphinx_ros.checkpoint.names import Source, parse
 from sphinx_ros.commands.cli import main
 from sphinx_ros.errors import CheckpointError
 from sphinx_ros.model.config import ModelConfig

@@ -1,6 +1,7 @@
 """Checkpoints: names, files and layouts -> a network, and back. Knows no picture.
 
-hub.py, released.py             names -> folders; the published checkpoints as facts
+names.py, released.py           names -> folders or hub places; the published ones as facts
+hub.py, download.py             hub places -> folders
 intact.py, layout.py            a folder -> its files, sound ones, and what its JSON files say
 reading.py, shards.py           files -> tensors by key, checked; several shards -> whole tensors
 sizes.py, completing.py         shapes -> the sizes that a missing config.json would give

@@ -44,7 +44,7 @@ def load_checkpoint(
     shapes; :mod:`sphinx_ros.checkpoint.completing` has the rules for what shapes do not tell.
 
     Args:
-        checkpoint: see :mod:`sphinx_ros.checkpoint.hub`.
+        checkpoint: see :mod:`sphinx_ros.checkpoint.names`.
         device, dtype: where the parameters go and what they become. bfloat16 on a processor that
             multiplies only float32 is kept in matrices, convolutions and embeddings, and
             everything is computed in float32.

@@ -54,13 +54,13 @@ def survey(
 ) -> Survey:
     """Look at a checkpoint by name or folder.
 
-    variant, tokenizer: see :func:`sphinx_ros.checkpoint.loading.load_checkpoint`.
+    variant, tokenizer: see :func:`sphinx_ros.checkpoint.loading.load_checkpoint`; "" is not given.
 
     Raises:
         CheckpointError: a file that can't be read; shapes that tell no network; a variant that
             can't have these tensors.
     """
-    layout = read_layout(resolve(checkpoint), variant, tokenizer)
+    layout = read_layout(resolve(checkpoint), variant or None, tokenizer or None)
     shards = tuple(read_shard(path) for path in layout.shards)
     check_distinct(layout, shards)
     keys = dict.fromkeys(key for shard in shards for key in shard)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 
-from sphinx_ros.checkpoint.hub import find, resolve
+from sphinx_ros.checkpoint.hub import resolve
+from sphinx_ros.checkpoint.names import find
 from sphinx_ros.checkpoint.released import RELEASED
 from sphinx_ros.commands.arguments import OK, Parser, add_missing_files, number
 from sphinx_ros.errors import BadRequest

@@ -59,11 +59,6 @@ class Cache:
         self.values[layer, :, :, start:end] = v
         return self.keys[layer, :, :, :end], self.values[layer, :, :, :end]
 
-    def expand_from(self, other: Cache, length: int) -> None:
-        """Copy the first ``length`` positions of a cache of batch 1 into every row of this one."""
-        self.keys[:, :, :, :length] = other.keys[:, :1, :, :length]
-        self.values[:, :, :, :length] = other.values[:, :1, :, :length]
-
 
 class RMSNorm(nn.Module):
     """Root mean square normalisation, computed in float32 and cast back before the weight."""

@@ -1,0 +1,103 @@
+"""The name of a checkpoint -> a folder that is here, or a place in a hub. Asks no hub.
+
+    demo                              the bundled one
+    sphinx-tiny-1k                    a published one, see released.py
+    hf://owner/repo[@revision]/folder a folder in any hub repository (the last part may be missing)
+    /models/SPHINX-1k                 a folder
+
+Imports no torch.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from sphinx_ros.checkpoint.intact import absent
+from sphinx_ros.checkpoint.layout import ASSETS, CONFIG, META, SHARD_PATTERN, SINGLE, TOKENIZER
+from sphinx_ros.checkpoint.released import RELEASED, REPOSITORY, Released
+from sphinx_ros.errors import CheckpointError
+
+SCHEME = "hf://"
+_SOURCE = re.compile(r"hf://([\w.-]+/[\w.-]+)(?:@([\w.-]+))?(?:/(.*))?")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A folder in a hub repository. revision: branch, tag or commit; folder: "" for the top."""
+
+    repository: str
+    folder: str
+    revision: str = "main"
+
+    def __str__(self) -> str:
+        at = "" if self.revision == "main" else f"@{self.revision}"
+        return f"{SCHEME}{self.repository}{at}" + (f"/{self.folder}" if self.folder else "")
+
+    def path(self, name: str) -> str:
+        """A file of the folder as the hub names it."""
+        return f"{self.folder}/{name}" if self.folder else name
+
+
+def find(name: str | Path) -> Path | Source:
+    """What a name stands for: a folder that is here, or where it is to be had. Asks no hub.
+
+    Raises:
+        CheckpointError: it stands for nothing.
+    """
+    text = str(name)
+    bundled = sorted(p.parent.name for p in ASSETS.glob("*/config.json"))
+    if text in bundled:
+        return ASSETS / text
+    if text.startswith(SCHEME):
+        return parse(text)
+    folder = Path(os.path.expanduser(text))
+    what = _kind_of(folder) if text.strip() else "is empty"
+    if what == "is a folder":
+        return folder
+    if text.lower() in RELEASED:
+        return source_of(RELEASED[text.lower()])
+    shown = repr(text if len(text) <= 300 else f"{text[:297]}...")
+    raise CheckpointError(
+        f"checkpoint {shown} is not a name ({', '.join([*bundled, *RELEASED])}), and as a "
+        f"folder it {what}; expected a name, hf://owner/repo/folder, or a folder with "
+        f"{SHARD_PATTERN} or {SINGLE}, and {CONFIG}, {META} and {TOKENIZER}"
+    )
+
+
+def _kind_of(path: Path) -> str:
+    """What is at a path, in words that follow "it"."""
+    try:
+        str(path).encode()
+        mode = path.stat().st_mode
+    except UnicodeEncodeError:
+        return "has a name that is not UTF-8, which torch can't open: rename it"
+    except (OSError, ValueError) as error:
+        return absent(path, error, "does not exist")
+    if stat.S_ISDIR(mode):
+        return "is a folder"
+    return "is a file" if stat.S_ISREG(mode) else "is no folder"
+
+
+def source_of(item: Released) -> Source:
+    """Where a published checkpoint lies."""
+    return Source(REPOSITORY, item.folder)
+
+
+def parse(name: str) -> Source:
+    """ "hf://owner/repo@revision/folder" to its parts.
+
+    Raises:
+        CheckpointError: it has another form.
+    """
+    found = _SOURCE.fullmatch(name)
+    folder = PurePosixPath(found[3] or "") if found else PurePosixPath("..")
+    if not found or folder.is_absolute() or ".." in folder.parts:
+        raise CheckpointError(
+            f"{name!r} is not hf://owner/repo/folder or hf://owner/repo@revision/folder, as in "
+            f"{SCHEME}{REPOSITORY}/{RELEASED['sphinx-tiny-1k'].folder}"
+        )
+    return Source(found[1], "" if str(folder) == "." else str(folder), found[2] or "main")
