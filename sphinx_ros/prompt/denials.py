@@ -1,4 +1,4 @@
-"""Words of an answer -> whether they say that there is no such thing. Knows no box.
+"""Words of an answer -> whether they say that there is no such thing.
 
 A denial is a main clause: "There is no mug", "I can't see any mug", "The mug is not in the image".
 A thing that lacks something is there all the same: "a mug with no handle", "a bench where there

@@ -1,4 +1,4 @@
-"""The words before a bracket -> what the model calls the thing in it. Knows no number.
+"""The words before a bracket -> what the model calls the thing in it.
 
 Three forms are labels as in the official demo or in SPHINX-X: ``<p>mug</p>[...]``, ``mug[...]``
 and ``mug</p>[...]``, whose first tag was lost. Other words ("There is a white mug [...]", "a mug

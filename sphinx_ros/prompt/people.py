@@ -1,4 +1,4 @@
-"""Boxes and joints of an answer -> whose they are. Knows no text.
+"""Boxes and joints of an answer -> whose they are.
 
 A box begins a person. A joint goes to the first person of those begun last who does not have it
 yet, and whose box it lies in if several wait; if all of them have it, it begins the next person.
@@ -160,7 +160,8 @@ class People:
         """Who a single joint belongs to."""
         free = [person for person in self.found[self.first :] if joint not in person.joints]
         inside = [person for person in free if person.holds(x, y)]
-        return (inside or free or [None])[0] or self._new()
+        candidates = inside or free
+        return candidates[0] if candidates else self._new()
 
 
 def join_bare_points(items: tuple[Item, ...]) -> list[Item]:

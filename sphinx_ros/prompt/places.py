@@ -1,6 +1,6 @@
 """Fractions of the padded square -> places in source pixels, and how the rest is reported.
 
-Orders inverted corners and clips to the picture. Knows no text but what it writes into reports.
+Orders inverted corners and clips to the picture.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ def to_source_box(box: tuple[float, ...], place: Letterbox) -> Box | None:
     clipped = (max(x0, 0.0), max(y0, 0.0), min(x1, place.width), min(y1, place.height))
     if (x1 > x0 and clipped[2] <= clipped[0]) or (y1 > y0 and clipped[3] <= clipped[1]):
         return None
-    return tuple(float(value) for value in clipped)
+    left, top, right, bottom = (float(value) for value in clipped)
+    return left, top, right, bottom
 
 
 def to_source_point(point: tuple[float, float], place: Letterbox) -> tuple[float, float] | None:

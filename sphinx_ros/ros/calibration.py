@@ -1,0 +1,142 @@
+"""Camera info and pixels -> points in front of the camera, or why that is not possible.
+
+Knows no message: whatever has the fields of sensor_msgs/CameraInfo will do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+
+PINHOLE = ("", "plumb_bob", "rational_polynomial", "rational", "radtan", "thin_prism", "tilted")
+"""Distortion models that are the first coefficients of OpenCV's pinhole model, in its order."""
+
+FISHEYE = ("equidistant", "fisheye", "kannala_brandt")
+"""Names of OpenCV's fisheye model."""
+
+PINHOLE_LENGTHS = (4, 5, 8, 12, 14)
+"""Numbers of coefficients that OpenCV takes; fewer are those with zeros behind them."""
+
+FISHEYE_LENGTH = 4
+FARTHEST = 50.0
+"""Largest x or y at depth 1 (89 degrees); OpenCV gives any number for rays farther out."""
+
+
+def why_unusable(info: Any) -> str:
+    """Why points can't be lifted with a sensor_msgs/CameraInfo; "" if they can. Never raises."""
+    try:
+        k, d, r, p = (np.array(getattr(info, name), float).ravel() for name in "kdrp")
+        size = (int(info.width), int(info.height))
+    except (TypeError, ValueError, AttributeError) as error:
+        return f"camera info can't be read ({error})"
+    if (len(k), len(r), len(p)) != (9, 9, 12):
+        return (
+            f"K, R and P have {len(k)}, {len(r)} and {len(p)} numbers; they must have 9, 9 and 12"
+        )
+    for name, values in zip("KDRP", (k, d, r, p), strict=True):
+        if not np.isfinite(values).all():
+            return f"{name} holds NaN or infinite numbers; calibrate the camera again"
+    if k[0] <= 0 or k[4] <= 0:
+        return f"K has the focal lengths {k[0]:g} and {k[4]:g}: the camera is not calibrated"
+    if min(size) <= 0:
+        return f"the calibrated picture is {size[0]}x{size[1]} pixels; both must be above 0"
+    turn = r.reshape(3, 3)
+    if turn.any() and not np.allclose(turn @ turn.T, np.eye(3), atol=1e-2):
+        return "R is no rotation; it must be orthonormal, or all zeros for none"
+    return _why_distorted(str(info.distortion_model), d)
+
+
+def _why_distorted(model: str, d: np.ndarray) -> str:
+    used = len(np.trim_zeros(d, "b"))
+    name = _plain(model)
+    if not used:
+        return ""
+    if name not in PINHOLE + FISHEYE:
+        return (
+            f"the distortion model {model!r} is unknown; known are plumb_bob, rational_polynomial "
+            "and equidistant: publish a rectified picture and its camera info"
+        )
+    most = FISHEYE_LENGTH if name in FISHEYE else PINHOLE_LENGTHS[-1]
+    if used > most:
+        return f"the distortion model {model!r} has {used} coefficients; it may have {most}"
+    return ""
+
+
+class CalibrationCheck:
+    """Says why a calibration can't be used, once for each reason, however often it is asked."""
+
+    def __init__(self) -> None:
+        self._said: set[str] = set()
+
+    def news(self, info: Any) -> str:
+        """The reason, if it was not said before; else ""."""
+        reason = why_unusable(info)
+        if not reason or reason in self._said:
+            return ""
+        self._said.add(reason)
+        return reason
+
+
+def lift(
+    points: Sequence | np.ndarray, info: Any, size: tuple[int, int], depth: float
+) -> np.ndarray | None:
+    """Raw pixels [N, 2] to points [N, 3] in the optical frame, metres. Never raises.
+
+    Distorted pixels are rectified first, as rviz's Camera display knows P alone. What is no place
+    in the picture (NaN) or can't be rectified is NaN.
+
+    Args:
+        info: sensor_msgs/CameraInfo. Where it describes another size, pixels are scaled to it.
+        size: (width, height) of the picture.
+        depth: z of the points, metres.
+
+    Returns:
+        None where the camera info can't be used, see :func:`why_unusable`.
+    """
+    if why_unusable(info) or min(size) <= 0:
+        return None
+    k, p = np.array(info.k, float).reshape(3, 3), projection(info)
+    scale = (info.width / size[0], info.height / size[1])
+    places = np.array(points, float).reshape(-1, 2) * scale
+    places -= 0.5  # calibrations count from the middle of the first pixel
+    known = np.isfinite(places).all(axis=1)
+    places[known] = _rectified(places[known], info, k, p[:, :3])
+    x = ((places[:, 0] - p[0, 2]) * depth - p[0, 3]) / p[0, 0]
+    y = ((places[:, 1] - p[1, 2]) * depth - p[1, 3]) / p[1, 1]
+    lifted = np.stack([x, y, np.full_like(x, depth)], axis=1)
+    lost = ~(np.abs(lifted[:, :2]).max(axis=1, initial=0.0) <= FARTHEST * abs(depth))  # NaN, too
+    lifted[lost] = np.nan
+    return lifted
+
+
+def projection(info: Any) -> np.ndarray:
+    """P [3, 4] of a usable camera info; K where there is none."""
+    p = np.array(info.p, float).reshape(3, 4)
+    if p[0, 0] > 0 and p[1, 1] > 0:
+        return p
+    return np.hstack([np.array(info.k, float).reshape(3, 3), np.zeros((3, 1))])
+
+
+def _rectified(points: np.ndarray, info: Any, k: np.ndarray, p: np.ndarray) -> np.ndarray:
+    """Distorted pixels [N, 2] -> those of the rectified picture."""
+    d, turn = np.trim_zeros(np.array(info.d, float), "b"), np.array(info.r, float).reshape(3, 3)
+    if not len(d) or not len(points):
+        return points
+    if not turn.any():
+        turn = np.eye(3)
+    fisheye = _plain(info.distortion_model) in FISHEYE
+    lengths = (FISHEYE_LENGTH,) if fisheye else PINHOLE_LENGTHS
+    padded = np.zeros(next(length for length in lengths if length >= len(d)))
+    padded[: len(d)] = d
+    undistort = cv2.fisheye.undistortPoints if fisheye else cv2.undistortPoints
+    try:
+        return undistort(points[:, None], k, padded, R=turn, P=p).reshape(-1, 2)
+    except cv2.error:  # coefficients that OpenCV can't invert
+        return np.full_like(points, np.nan)
+
+
+def _plain(model: str) -> str:
+    return "_".join(str(model).lower().replace("-", " ").replace("_", " ").split())
