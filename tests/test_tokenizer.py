@@ -5,16 +5,17 @@ from pathlib import Path
 
 import pytest
 
-from sphinx_ros.errors import CheckpointError
+from sphinx_ros.errors import BadRequest, CheckpointError
 from sphinx_ros.prompt.tokenizer import Tokenizer
 
 DATA = Path(__file__).parent / "data"
+MODEL = DATA / "tokenizer_512.model"
 OFFICIAL = json.loads((DATA / "prompts.json").read_text())["tokenizer"]
 
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return Tokenizer(DATA / "tokenizer_512.model")
+    return Tokenizer(MODEL)
 
 
 def test_facts(tokenizer):
@@ -41,8 +42,25 @@ def test_missing_file(tmp_path):
         Tokenizer(tmp_path / "tokenizer.model")
 
 
-def test_not_a_model(tmp_path):
+@pytest.mark.parametrize("data", [b"", b"no sentencepiece in here", MODEL.read_bytes()[:4000]])
+def test_not_a_model(tmp_path, data):
     path = tmp_path / "tokenizer.model"
-    path.write_bytes(b"no sentencepiece in here")
-    with pytest.raises(CheckpointError, match="can't be read"):
+    path.write_bytes(data)
+    with pytest.raises(CheckpointError, match=rf"{len(data)} bytes\) can't be read"):
         Tokenizer(path)
+
+
+def test_a_file_of_any_name_is_read(tmp_path, tokenizer):
+    for name in ("caf\u00e9.model", "\udcff.model"):
+        path = tmp_path / name
+        try:
+            path.write_bytes(MODEL.read_bytes())
+        except (OSError, UnicodeError):
+            continue  # a file system that takes UTF-8 names only
+        assert Tokenizer(path).encode("mug") == tokenizer.encode("mug")
+
+
+def test_half_a_character_is_refused(tokenizer):
+    for encode in (tokenizer.encode, tokenizer.encode_segment, tokenizer.encode_wo_prefix_space):
+        with pytest.raises(BadRequest, match="no valid Unicode"):
+            encode("mug \ud83d")

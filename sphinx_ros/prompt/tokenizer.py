@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from sphinx_ros.errors import CheckpointError
+from sphinx_ros.errors import BadRequest, CheckpointError
 
 PREFIXES = ("@", "\n", "\\", "=", ">", "`")
 """Characters tried in front of a text that must be tokenised without a leading space."""
@@ -36,12 +36,16 @@ class Tokenizer:
                 f"tokenizer file {self.path} is missing: a checkpoint folder needs its "
                 "sentencepiece 'tokenizer.model'"
             )
-        try:
-            self._pieces = SentencePieceProcessor(model_file=str(self.path))
-        except (RuntimeError, OSError) as error:
+        try:  # its bytes, as sentencepiece opens no file whose name is not UTF-8
+            data = self.path.read_bytes()
+            self._pieces = SentencePieceProcessor()
+            self._pieces.LoadFromSerializedProto(data)
+        except OSError as error:
+            raise CheckpointError(f"{self.path} can't be read: {error.strerror}") from error
+        except RuntimeError as error:
             raise CheckpointError(
-                f"{self.path} can't be read as a sentencepiece model ({error}); "
-                "copy the checkpoint's 'tokenizer.model' again"
+                f"{self.path} ({len(data)} bytes) can't be read as a sentencepiece model; copy "
+                "the checkpoint's 'tokenizer.model' again"
             ) from error
         self.n_words = self._pieces.vocab_size()
         self.bos_id = self._pieces.bos_id()
@@ -50,10 +54,17 @@ class Tokenizer:
         self.need_space_before_segment = whole[-len(tail) :] != tail
 
     def _ids(self, text: str) -> list[int]:
-        return self._pieces.encode(text)
+        try:
+            return self._pieces.encode(text)
+        except RuntimeError:  # half a surrogate pair, which sentencepiece has no bytes for
+            raise BadRequest(f"the text {text!r:.80} is no valid Unicode; write it anew") from None
 
     def encode(self, text: str, bos: bool = False, eos: bool = False) -> list[int]:
-        """Ids of a whole text. "<s>" and "</s>" in the text are plain characters."""
+        """Ids of a whole text. "<s>" and "</s>" in the text are plain characters.
+
+        Raises:
+            BadRequest: the text is no valid Unicode; so for all ways to encode.
+        """
         ids = self._ids(text)
         return [self.bos_id] * bos + ids + [self.eos_id] * eos
 
