@@ -14,6 +14,16 @@ from collections.abc import Callable, Sequence
 
 _DECIMALS = re.compile(r"\.(\d{1,2})")
 
+LEAST = 1e-12
+"""What a probability of 0 counts as, so that one token does not hide all others."""
+
+
+def geometric_mean(values: Sequence[float]) -> float:
+    """Of probabilities, 0..1; NaN for none, or where one of them is unknown (NaN)."""
+    if not values or any(math.isnan(value) for value in values):
+        return math.nan
+    return math.exp(sum(math.log(max(value, LEAST)) for value in values) / len(values))
+
 
 def span_scorer(
     ids: Sequence[int], probabilities: Sequence[float], decode: Callable[[list[int]], str]
@@ -31,8 +41,6 @@ def span_scorer(
                 token = bisect.bisect_right(ends, place)
                 if token < len(probabilities):
                     used.append(probabilities[token])
-        if not used or any(math.isnan(p) for p in used):
-            return math.nan
-        return math.exp(sum(math.log(max(p, 1e-12)) for p in used) / len(used))
+        return geometric_mean(used)
 
     return score
