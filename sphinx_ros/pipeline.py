@@ -9,7 +9,7 @@ Knows no ROS, no camera, no drawing.
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ from sphinx_ros.seen import Seen
 
 
 def _load(
-    checkpoint: str | Path, devices: list[torch.device], load
+    checkpoint: str | Path, devices: list[torch.device], load: Callable[..., Any]
 ) -> tuple[Network, Tokenizer, ModelConfig]:
     """A network in this process, or the leader of one in several."""
     from sphinx_ros.runtime import team
@@ -118,6 +118,12 @@ class Sphinx:
         end = getattr(self.model, "close", None)
         if end is not None:
             end()
+
+    @property
+    def trouble(self) -> str:
+        """Why the network can't answer any more, as when a process that shares it ended; or ""."""
+        found = getattr(type(self.model), "trouble", None)
+        return "" if found is None else found(self.model)
 
     @property
     def config(self) -> ModelConfig:
@@ -224,7 +230,10 @@ class Sphinx:
         return ids
 
     def chat(
-        self, turns: Sequence[tuple[str, str | None]], rgb: np.ndarray | None = None, **sampling
+        self,
+        turns: Sequence[tuple[str, str | None]],
+        rgb: np.ndarray | None = None,
+        **sampling: Any,
     ) -> str:
         """Answer the last, open turn of a conversation in the official template.
 

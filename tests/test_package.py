@@ -105,9 +105,9 @@ def test_constants_of_messages_equal_those_of_python():
         assert getattr(Detection, f"SCORE_{source.name}") == source.value
     for visibility in Visibility:
         assert getattr(Keypoint, visibility.name) == visibility.value
-    from sphinx_ros.ros.messages import TASKS
-
-    assert {getattr(Query, task.name): task for task in Task} == TASKS
+    assert {task.name: task.row.number for task in Task} == {
+        task.name: getattr(Query, task.name) for task in Task
+    }
 
 
 def test_status_message_lists_every_status():
@@ -156,6 +156,7 @@ def test_the_ament_index_knows_the_package_and_ros2_run_its_executables(monkeypa
     ],
 )
 def test_commands_say_what_is_not_installed(monkeypatch, missing, remedy):
+    monkeypatch.setattr(sys, "argv", ["sphinx_node"])
     monkeypatch.setattr(start, "find_spec", lambda name: None if name == missing else name)
     for command in (start.node, start.camera):
         with pytest.raises(SystemExit, match=remedy):
@@ -174,6 +175,29 @@ def test_parameter_file_equals_the_table_of_parameters():
     from sphinx_ros.ros.params import TABLE
 
     values = yaml.safe_load((ROOT / "config" / "sphinx.yaml").read_text())
-    assert values["/**"]["ros__parameters"] == {row.name: row.default for row in TABLE}
+    given = values["/**"]["ros__parameters"]
+    assert list(given) == [row.name for row in TABLE], "the same names in the same order"
     for row in TABLE:
-        assert type(values["/**"]["ros__parameters"][row.name]) is type(row.default), row.name
+        written = tuple(given[row.name]) if row.kind is tuple else given[row.name]
+        assert written == row.default and type(written) is row.kind, row.name
+
+
+def test_docs_list_the_table_of_parameters():
+    from sphinx_ros.ros.params import TABLE
+
+    def line(row):
+        default = {tuple: "[]", bool: str(row.default).lower(), str: f'"{row.default}"'}.get(
+            row.kind, repr(row.default)
+        )
+        limits = "" if row.low is None else f"{row.low:.10g} to {row.high:.10g}"
+        limits = ", ".join(row.choices) or limits
+        changed = "at the start" if row.read_only else "any time"
+        return f"| `{row.name}` | `{default}` | {limits} | {changed} | {row.description} |"
+
+    documented = (ROOT / "docs" / "ros.md").read_text().splitlines()
+    rows = [
+        text
+        for text in documented
+        if (text.endswith(" |") and " | at the start | " in text) or " | any time | " in text
+    ]
+    assert rows == [line(row) for row in TABLE], "docs/ros.md, Parameters: one line per row"

@@ -10,10 +10,12 @@ import time
 import numpy as np
 import pytest
 
-from sphinx_ros.errors import BadImage, Cancelled, SphinxError, Status, TimedOut
-from sphinx_ros.prompt.queries import MAX_STANDING, Query, read_queries, read_query
+from sphinx_ros.errors import BadImage, BadRequest, Cancelled, SphinxError, Status, TimedOut
+from sphinx_ros.prompt.queries import Query
 from sphinx_ros.ros.outcomes import Frame
-from sphinx_ros.ros.worker import Settings, State, Worker
+from sphinx_ros.ros.params import Config
+from sphinx_ros.ros.waiting import Job
+from sphinx_ros.ros.worker import State, Worker
 from sphinx_ros.tasks import Task
 from sphinx_ros.types import Answer, Detection, Results
 
@@ -135,19 +137,19 @@ def test_nothing_is_decoded_that_is_not_looked_at(make):
         worker.inbox.offer(counted(number))
     worker.result(worker.submit(ASK))
     assert decoded == [29]
-    assert worker.inbox.counts["received"] == 30 and worker.inbox.counts["dropped"] == 29
+    assert worker.counts["received"] == 30 and worker.counts["dropped"] == 29
 
 
 def test_requests_go_before_standing_queries_and_each_keeps_its_frame(make):
     model, passes = HandModel(), []
     worker = make(model, on_pass=lambda look, out, standing: passes.append((standing, out)))
-    worker.inbox.set_queries(read_queries(["ask: a", "ask: b", "ask: c"]))
+    worker.inbox.change(Config(queries=["ask: a", "ask: b", "ask: c"]))
     model.go.clear()
     worker.inbox.offer(frame(1))
     assert until(model.writing.is_set)  # "a" is being answered on frame 1
     worker.inbox.offer(frame(2))
     job = worker.submit(Query(Task.ASK, "urgent"))
-    worker.inbox.set_queries(read_queries(["ask: d"]))
+    worker.inbox.change(Config(queries=["ask: d"]))
     model.go.set()
     assert worker.result(job).header == "header 2"
     assert until(lambda: len([p for p in passes if p[0]]) >= 1)
@@ -161,10 +163,10 @@ def test_standing_queries_run_on_new_frames_only_and_not_above_their_rate(make):
     model, passes = HandModel(), []
     worker = make(
         model,
-        settings=Settings(max_rate=5.0),
+        config=Config(max_rate=5.0),
         on_pass=lambda look, out, standing: passes.append(time.monotonic()),
     )
-    worker.inbox.set_queries(read_queries(["ask: a"]))
+    worker.inbox.change(Config(max_rate=5.0, queries=["ask: a"]))
     begun = time.monotonic()
     while time.monotonic() - begun < 1.0:
         worker.inbox.offer(frame(3))
@@ -182,7 +184,6 @@ def test_standing_queries_run_on_new_frames_only_and_not_above_their_rate(make):
         (dict(stamp=time.time() - 60), {}, ASK, Status.STALE_IMAGE, "by its stamp"),
         ({}, {"active": False}, ASK, Status.NOT_ACTIVE, "active"),
         ({}, {}, Query(Task.ASK, "  "), Status.BAD_REQUEST, "empty"),
-        ({}, {}, Query(Task.ASK, "x" * 10_000), Status.BAD_REQUEST, "10000 characters"),
         ({}, {}, Query(Task.ASK, "a\0b"), Status.BAD_REQUEST, "NUL"),
         ({}, {}, Query(Task.ASK, "a", max_new_tokens=5000), Status.BAD_REQUEST, "5000"),
         ({}, {}, Query(Task.DESCRIBE), Status.BAD_REQUEST, "box"),
@@ -192,7 +193,7 @@ def test_standing_queries_run_on_new_frames_only_and_not_above_their_rate(make):
     ],
 )
 def test_refusals_have_names(make, offered, settings, query, status, says):
-    worker = make(settings=Settings(**settings))
+    worker = make(config=Config(**settings))
     if offered is not None:
         worker.inbox.offer(frame(1, **offered))
     outcome = worker.result(worker.submit(query))
@@ -200,12 +201,12 @@ def test_refusals_have_names(make, offered, settings, query, status, says):
 
 
 def test_a_camera_that_stopped_is_stale_and_a_limit_of_zero_takes_any(make):
-    worker = make(settings=Settings(max_image_age=0.05))
+    worker = make(config=Config(max_image_age=0.05))
     worker.inbox.offer(frame(1))
     time.sleep(0.1)
     outcome = worker.result(worker.submit(ASK))
     assert outcome.status is Status.STALE_IMAGE and "still running" in outcome.text
-    worker.inbox.change(Settings(max_image_age=0.0))
+    worker.inbox.change(Config(max_image_age=0.0))
     assert worker.result(worker.submit(ASK)).status is Status.OK
 
 
@@ -241,7 +242,7 @@ def test_errors_of_the_model_become_outcomes_and_the_worker_lives(make, error, s
 def test_a_bad_picture_is_named_for_every_query_on_it(make):
     passes = []
     worker = make(on_pass=lambda look, out, standing: passes.append(out))
-    worker.inbox.set_queries(read_queries(["ask: a", "ask: b"]))
+    worker.inbox.change(Config(queries=["ask: a", "ask: b"]))
 
     def broken():
         raise BadImage("rubbish")
@@ -260,7 +261,7 @@ def test_a_time_limit_stops_the_model_and_keeps_its_words(make):
     begun = time.monotonic()
     outcome = worker.result(worker.submit(ASK, timeout=0.2))
     assert outcome.status is Status.TIMEOUT and outcome.raw_text == "one "
-    assert time.monotonic() - begun < 1.0
+    assert time.monotonic() - begun < 20, "the default limit is 30 s"
 
 
 def test_a_time_limit_holds_for_those_who_wait(make):
@@ -275,15 +276,20 @@ def test_a_time_limit_holds_for_those_who_wait(make):
 
 def test_a_look_that_hangs_does_not_hold_the_caller(make):
     class Slow(HandModel):
+        looked = threading.Event()
+
         def look(self, rgb):
-            time.sleep(1.5)
+            self.go.wait(30)
+            self.looked.set()
             return super().look(rgb)
 
-    worker = make(Slow())
+    model = Slow()
+    worker = make(model)
     worker.inbox.offer(frame(1))
-    begun = time.monotonic()
+    model.go.clear()
     assert worker.result(worker.submit(ASK, timeout=0.1)).status is Status.TIMEOUT
-    assert time.monotonic() - begun < 1.0
+    assert not model.looked.is_set(), "the answer came while the look went on"
+    model.go.set()
 
 
 def test_cancel_ends_running_and_waiting_jobs(make):
@@ -304,7 +310,7 @@ def test_cancel_ends_running_and_waiting_jobs(make):
 
 def test_too_many_requests_are_busy_and_all_others_are_answered(make):
     model = HandModel()
-    worker = make(model, max_pending=3)
+    worker = make(model, config=Config(max_pending=3))
     worker.inbox.offer(frame(1))
     model.go.clear()
     first = worker.submit(ASK)
@@ -345,15 +351,13 @@ def test_stop_in_the_middle_of_a_query_settles_everything(make):
     model.go.clear()
     jobs = [worker.submit(ASK) for _ in range(3)]
     assert until(model.writing.is_set)
-    begun = time.monotonic()
-    assert worker.stop()
-    assert time.monotonic() - begun < 1.0
+    assert worker.stop(), "the thread ended within its time"
     assert [job.outcome.status for job in jobs] == [Status.CANCELLED] * 3
     assert worker.result(worker.submit(ASK)).status is Status.CANCELLED
 
 
 def test_many_threads_get_their_own_answers(make):
-    worker = make(max_pending=64)
+    worker = make(config=Config(max_pending=64))
     results = {}
 
     def client(number):
@@ -379,48 +383,132 @@ def test_a_publisher_that_fails_does_not_end_the_worker(make):
     assert "the context is gone" in worker.last_error
 
 
-LINES = {
-    "ground: the red mug": Query(Task.GROUND, "the red mug"),
-    "GROUND :  the mug: red one ": Query(Task.GROUND, "the mug: red one"),
-    "detect: mug": Query(Task.DETECT, "mug"),
-    "pose": Query(Task.POSE),
-    "pose: [1, 2, 30.5, 40]": Query(Task.POSE, box=(1, 2, 30.5, 40)),
-    "describe: 1,2,30,40": Query(Task.DESCRIBE, box=(1, 2, 30, 40)),
-    "caption": Query(Task.CAPTION),
-    "read_text": Query(Task.READ_TEXT),
-    "ask: what is 1:2?": Query(Task.ASK, "what is 1:2?"),
-}
+def test_pictures_looked_at_are_counted_and_not_questions(make):
+    model = HandModel()
+    worker = make(model)
+    worker.inbox.offer(frame(1))
+    for _ in range(5):
+        worker.result(worker.submit(ASK))
+    assert model.looks == worker.counts["looked"] == worker.counts["received"] == 1
+    assert worker.counts["OK"] == 5
 
 
-@pytest.mark.parametrize("line, query", LINES.items())
-def test_query_lines(line, query):
-    assert read_query(line) == query
-    assert read_query(query.line()) == query
+@pytest.mark.parametrize("rate", [1e-10, 5e-324, 1e-3])
+def test_no_rate_stops_requests_and_a_change_takes_effect_at_once(make, rate):
+    passes = []
+    worker = make(on_pass=lambda look, out, standing: passes.append(standing))
+    worker.inbox.change(Config(max_rate=rate, queries=["ask: a"]))
+    worker.inbox.offer(frame(1))
+    assert until(lambda: passes == [True])
+    worker.inbox.offer(frame(2))
+    assert worker.result(worker.submit(ASK)).status is Status.OK
+    worker.inbox.offer(frame(3))
+    worker.inbox.change(Config(queries=["ask: a"]))
+    assert until(lambda: passes.count(True) == 2), "the pass did not come when the limit went"
 
 
-@pytest.mark.parametrize(
-    "line, says",
-    [
-        ("find: mug", "is not a query"),
-        ("the red mug", "is not a query"),
-        ("ground:", "empty"),
-        ("caption: now", "takes no text"),
-        ("describe", "box is needed"),
-        ("describe: 1,2,3", "four numbers"),
-        ("describe: a,b,c,d", "four numbers"),
-        ("pose: 9,9,1,1", "x0 < x1"),
-        ("pose: nan,0,1,1", "finite"),
-        ("x" * 5000, "..."),
-    ],
-)
-def test_bad_query_lines_are_named(line, says):
-    with pytest.raises(SphinxError, match=says) as caught:
-        read_query(line)
-    assert caught.value.status is Status.BAD_REQUEST and len(str(caught.value)) < 300
+@pytest.mark.parametrize("timeout", [9.2e9, 9.3e9, 1e300, 86401.0])
+def test_time_limits_that_no_clock_takes_are_refused(make, timeout):
+    worker = make()
+    worker.inbox.offer(frame(1))
+    outcome = worker.result(worker.submit(ASK, timeout=timeout))
+    assert outcome.status is Status.BAD_REQUEST and "at most 86400" in outcome.text
 
 
-def test_standing_queries_are_numbered_and_bounded():
-    ids = [q.id for q in read_queries(["", "pose", " ", "caption"])]
-    assert ids == ["standing/0", "standing/1"]
-    with pytest.raises(SphinxError, match="limit"):
-        read_queries(["pose"] * (MAX_STANDING + 1))
+def test_age_is_by_the_node_s_clock(make):
+    """A simulation that pauses, or runs slowly, takes no picture's freshness."""
+    now = [100.0]
+    worker = make(clock=lambda: now[0], config=Config(max_image_age=2.0))
+    picture = frame(1)
+    worker.inbox.offer(Frame(picture.decode, received=100.0, stamp=99.9))
+    time.sleep(0.05)
+    assert worker.result(worker.submit(ASK)).status is Status.OK
+    now[0] = 103.0
+    assert worker.result(worker.submit(ASK)).status is Status.STALE_IMAGE
+    worker.inbox.offer(Frame(picture.decode, received=103.0))  # without a stamp
+    assert worker.result(worker.submit(ASK)).status is Status.OK
+    now[0] = 106.0
+    assert worker.result(worker.submit(ASK)).status is Status.STALE_IMAGE
+
+
+def test_no_image_says_where_it_looks():
+    worker = Worker(HandModel, about_source=lambda: " on /cam (0 publishers)")
+    worker.start()
+    assert until(lambda: worker.state is State.READY)
+    assert "yet on /cam (0 publishers)" in worker.result(worker.submit(ASK)).text
+    worker.stop()
+
+
+def test_the_model_s_own_check_refuses_before_a_look(make):
+    class Strict(HandModel):
+        def check(self, query):
+            raise BadRequest("2000 tokens")
+
+    model = Strict()
+    worker = make(model)
+    worker.inbox.offer(frame(1))
+    outcome = worker.result(worker.submit(ASK))
+    assert outcome.status is Status.BAD_REQUEST and "2000 tokens" in outcome.text
+    assert model.looks == 0
+
+
+class Fragile(HandModel):
+    """Lost when told so, as a network whose processes have ended."""
+
+    def __init__(self):
+        super().__init__()
+        self.trouble, self.closed = "", False
+
+    def close(self):
+        self.closed = True
+
+
+def test_a_model_that_is_lost_is_said_and_loaded_anew(caplog):
+    made, broken = [], []
+
+    def factory():
+        if broken:
+            raise SphinxError(broken.pop())
+        made.append(Fragile())
+        return made[-1]
+
+    worker = Worker(factory)
+    worker.start()
+    assert until(lambda: worker.state is State.READY)
+    worker.inbox.offer(frame(1))
+    broken.append("no memory")
+    made[0].trouble = "process 1 ended"
+    worker.watch()
+    assert worker.state is State.LOADING and "process 1 ended" in worker.trouble
+    refused = worker.result(worker.submit(ASK))
+    assert refused.status is Status.NOT_ACTIVE and "loaded anew" in refused.text
+    assert until(lambda: worker.watch() or worker.state is State.READY)
+    assert made[0].closed and len(made) == 2, "after one try that failed"
+    worker.inbox.offer(frame(2))
+    assert worker.result(worker.submit(ASK)).status is Status.OK
+    assert [r.levelname for r in caplog.records].count("ERROR") == 1
+    assert worker.stop() and made[1].closed
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_defect_in_the_worker_leaves_it_working(make):
+    class Odd(HandModel):
+        def look(self, rgb):
+            raise SystemExit("a library that ends programs")
+
+    model = Odd()
+    worker = make(model)
+    worker.inbox.offer(frame(1))
+    job = worker.submit(ASK)
+    assert until(lambda: worker.watch() or job.done), "nobody noticed that the thread ended"
+    assert job.outcome.status is Status.INTERNAL
+    model.look = HandModel().look
+    worker.inbox.offer(frame(2))
+    assert worker.result(worker.submit(ASK)).status is Status.OK
+
+
+def test_what_comes_after_the_end_is_cancelled(make):
+    worker = make()
+    assert worker.stop()
+    with pytest.raises(Cancelled):
+        worker.inbox.put(Job(ASK, None, 1.0))

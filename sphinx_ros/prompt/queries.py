@@ -104,7 +104,7 @@ def read_queries(lines: Iterable[str]) -> tuple[Query, ...]:
     """Standing queries with ids "standing/0", ...; blank lines are left out. Raises BadRequest."""
     kept = [line for line in lines if line.strip()]
     if len(kept) > MAX_STANDING:
-        raise BadRequest(f"{len(kept)} standing queries; at most {MAX_STANDING} are taken")
+        raise BadRequest(f"{len(kept)} standing queries; the limit is {MAX_STANDING}")
     return tuple(read_query(line, f"standing/{i}") for i, line in enumerate(kept))
 
 

@@ -3,52 +3,60 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
-from sphinx_ros.errors import Status
+from sphinx_ros.errors import SphinxError, Status
 from sphinx_ros.ros.messages import DiagnosticStatus, KeyValue
-from sphinx_ros.ros.worker import State
+from sphinx_ros.ros.outcomes import Times
+from sphinx_ros.ros.params import Config
+from sphinx_ros.ros.waiting import Inbox
+from sphinx_ros.ros.worker import State, Worker
 
 
-def report(name: str, node) -> DiagnosticStatus:
+def report(name: str, node: Any) -> DiagnosticStatus:
     """What /diagnostics says of a SphinxNode. name: its fully qualified name."""
-    worker, inbox, config = node.worker, node.worker.inbox, node.config
-    level, text = _verdict(worker, inbox, config)
+    worker, inbox, config, counts = node.worker, node.worker.inbox, node.config, node.worker.counts
+    level, text = _verdict(worker, inbox, config, node.now())
     values = {
         "state": worker.state.value,
         "checkpoint": config.checkpoint,
         "standing queries": len(inbox.queries),
         "waiting requests": inbox.waiting,
-        "pictures received": inbox.counts["received"],
-        "pictures looked at": inbox.counts["looked"],
-        "pictures dropped unseen": inbox.counts["dropped"],
-        "age of the newest picture (s)": _number(inbox.newest_age),
-        **{f"outcomes {s.name}": inbox.counts[s.name] for s in Status if inbox.counts[s.name]},
-        **_times(list(worker.recent)),
+        "pictures received": counts["received"],
+        "pictures looked at": counts["looked"],
+        "pictures dropped unseen": counts["dropped"],
+        "age of the newest picture (s)": _number(inbox.age(node.now())),
+        **{f"outcomes {s}": counts[s.name] for s in Status if counts[s.name]},
+        **_times(counts.recent),
         "last error": worker.last_error,
     }
     pairs = [KeyValue(key=key, value=str(value)) for key, value in values.items()]
     return DiagnosticStatus(
-        level=level, name=f"{name}: model", message=text, hardware_id=config.device, values=pairs
+        level=level,
+        name=f"{name}: model",
+        message=text,
+        hardware_id=worker.device or config.device,
+        values=pairs,
     )
 
 
-def _verdict(worker, inbox, config) -> tuple[bytes, str]:
-    if worker.state is State.FAILED:
-        return DiagnosticStatus.ERROR, f"the model could not be loaded: {worker.trouble}"
-    if worker.state is not State.READY:
-        return DiagnosticStatus.WARN, f"the model is {worker.state.value}"
+def _verdict(worker: Worker, inbox: Inbox, config: Config, now: float) -> tuple[bytes, str]:
+    problem = worker.life.problem()
+    if problem is not None:
+        lost = worker.state is State.FAILED or bool(worker.trouble)
+        return DiagnosticStatus.ERROR if lost else DiagnosticStatus.WARN, str(problem)
     if not config.active:
         return DiagnosticStatus.OK, "switched off by the parameter active"
-    if inbox.newest is None:
-        return DiagnosticStatus.WARN, "no picture has arrived yet"
-    if 0 < config.max_image_age < inbox.newest_age:
-        return DiagnosticStatus.WARN, f"no picture for {inbox.newest_age:.1f} s"
+    try:
+        inbox.fresh_frame(now)
+    except SphinxError as error:
+        return DiagnosticStatus.WARN, str(error)
     return DiagnosticStatus.OK, "ready"
 
 
-def _times(recent) -> dict[str, str]:
+def _times(recent: list[Times]) -> dict[str, str]:
     """Median and 95th percentile of the last answers, milliseconds."""
     values = {}
     for field in ("image_age_ms", "queue_ms", "decode_ms", "look_ms", "query_ms"):

@@ -8,6 +8,8 @@ from __future__ import annotations
 import array
 import functools
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from builtin_interfaces.msg import Time
@@ -34,13 +36,14 @@ from sphinx_ros.msg import (
 from sphinx_ros.msg import Query as QueryMessage
 from sphinx_ros.prompt.queries import Query
 from sphinx_ros.ros.outcomes import Frame, Outcome
+from sphinx_ros.ros.params import Config
 from sphinx_ros.srv import Ask, Detect, EstimatePose, Ground, SetQueries
-from sphinx_ros.tasks import Task
+from sphinx_ros.tasks import Answers, Task
 from sphinx_ros.types import Answer as AnswerValue
+from sphinx_ros.types import Box, ScoreSource, Visibility
 from sphinx_ros.types import Detection as DetectionValue
 from sphinx_ros.types import Keypoint as KeypointValue
 from sphinx_ros.types import Pose as PoseValue
-from sphinx_ros.types import ScoreSource, Visibility
 
 __all__ = [
     "Answer", "Ask", "BoundingBox", "CameraInfo", "CompressedImage", "Detect", "DetectionArray",
@@ -54,17 +57,9 @@ try:  # a standard mirror for other people's tools, where it is installed
 except ImportError:
     Detection2DArray = None
 
-TASKS = {
-    QueryMessage.ASK: Task.ASK,
-    QueryMessage.GROUND: Task.GROUND,
-    QueryMessage.DETECT: Task.DETECT,
-    QueryMessage.POSE: Task.POSE,
-    QueryMessage.DESCRIBE: Task.DESCRIBE,
-    QueryMessage.CAPTION: Task.CAPTION,
-    QueryMessage.READ_TEXT: Task.READ_TEXT,
-}
-NUMBERS = {task: number for number, task in TASKS.items()}
-BOX_TASKS = (Task.GROUND, Task.DETECT, Task.READ_TEXT)
+TASKS = {task.row.number: task for task in Task}
+"""Constants of msg/Query.msg -> tasks."""
+
 NAN = math.nan
 
 
@@ -77,13 +72,12 @@ def seconds(stamp: Time) -> float:
 
 
 def frame_of(
-    message: Image | CompressedImage, received: float, max_pixels: int, own: bool = False
+    message: Image | CompressedImage, received: float, config: Config, own: bool = False
 ) -> Frame:
     """A frame that decodes the message when it is looked at, not before."""
+    limits = {"max_pixels": config.max_image_pixels, "bits": config.image_bits}
     if isinstance(message, CompressedImage):
-        decode = functools.partial(
-            decode_compressed, message.data, message.format, max_pixels=max_pixels
-        )
+        decode = functools.partial(decode_compressed, message.data, message.format, **limits)
     else:
         decode = functools.partial(
             decode_image,
@@ -93,16 +87,14 @@ def frame_of(
             message.encoding,
             message.step,
             bool(message.is_bigendian),
-            max_pixels=max_pixels,
+            **limits,
         )
     return Frame(decode, received, seconds(message.header.stamp), message.header, own)
 
 
-def frame_of_request(message: Image, received: float, max_pixels: int) -> Frame | None:
-    """The request's own picture, None where it carries none and means the newest one."""
-    if not message.data and not message.width and not message.height:
-        return None
-    return frame_of(message, received, max_pixels, own=True)
+def frame_of_request(message: Image, received: float, config: Config) -> Frame | None:
+    """The request's own picture; None where its data is empty, which means the newest one."""
+    return frame_of(message, received, config, own=True) if len(message.data) else None
 
 
 def box_of(message: BoundingBox) -> tuple[float, float, float, float] | None:
@@ -135,7 +127,8 @@ def time_message(value: float) -> Time:
     return Time(sec=int(whole), nanosec=min(int((value - whole) * 1e9), 999_999_999))
 
 
-def box_message(box) -> BoundingBox:
+def box_message(box: Box | None) -> BoundingBox:
+    """Source pixels; four NaN for no box."""
     x0, y0, x1, y1 = (float(v) for v in box) if box is not None else (NAN,) * 4
     return BoundingBox(x0=x0, y0=y0, x1=x1, y1=y1)
 
@@ -145,7 +138,7 @@ def query_message(query: Query) -> QueryMessage:
     box = box_message(query.box) if query.box is not None else BoundingBox()
     return QueryMessage(
         id=query.id,
-        task=NUMBERS[query.task],
+        task=query.task.row.number,
         text=query.text,
         box=box,
         # A refused request may hold more than the field can.
@@ -154,10 +147,11 @@ def query_message(query: Query) -> QueryMessage:
 
 
 def status_message(status: int, text: str = "") -> Status:
+    """A named outcome with a sentence."""
     return Status(code=int(status), text=text)
 
 
-def detection_message(item) -> Detection:
+def detection_message(item: DetectionValue) -> Detection:
     """A :class:`sphinx_ros.types.Detection`, source pixels."""
     return Detection(
         label=item.label,
@@ -167,7 +161,7 @@ def detection_message(item) -> Detection:
     )
 
 
-def keypoint_message(item) -> Keypoint:
+def keypoint_message(item: KeypointValue) -> Keypoint:
     """A :class:`sphinx_ros.types.Keypoint`, source pixels; absent ones stay NaN."""
     return Keypoint(
         name=item.name,
@@ -178,7 +172,7 @@ def keypoint_message(item) -> Keypoint:
     )
 
 
-def pose_message(item) -> PersonPose:
+def pose_message(item: PoseValue) -> PersonPose:
     """A :class:`sphinx_ros.types.Pose` with its 17 joints."""
     return PersonPose(
         box=box_message(item.box),
@@ -220,13 +214,13 @@ def _common(outcome: Outcome) -> dict:
 
 
 def detections_message(outcome: Outcome) -> DetectionArray:
-    """For GROUND, DETECT and READ_TEXT."""
+    """For the tasks that answer with boxes."""
     found = [detection_message(item) for item in outcome.boxes]
     return DetectionArray(detections=found, **_common(outcome))
 
 
 def poses_message(outcome: Outcome) -> PersonPoseArray:
-    """For POSE."""
+    """For the tasks that answer with people."""
     people = [pose_message(item) for item in outcome.people]
     return PersonPoseArray(poses=people, **_common(outcome))
 
@@ -242,7 +236,20 @@ def answer_message(outcome: Outcome) -> Answer:
     return answer
 
 
-def mirror_message(outcome: Outcome):
+ANSWERS: dict[Answers, Callable[[Outcome], Any]] = {
+    Answers.BOXES: detections_message,
+    Answers.PEOPLE: poses_message,
+    Answers.WORDS: answer_message,
+}
+"""What a task answers with -> the function that makes its message."""
+
+
+def answer_to(outcome: Outcome) -> Any:
+    """The message that belongs to the task of a query."""
+    return ANSWERS[outcome.query.task.row.answers](outcome)
+
+
+def mirror_message(outcome: Outcome) -> Any:
     """vision_msgs/Detection2DArray: class_id is the label, unknown scores are 0."""
     mirror = Detection2DArray(header=outcome.header or Header())
     for item in outcome.boxes:
@@ -261,7 +268,7 @@ def mirror_message(outcome: Outcome):
 def image_message(rgb: np.ndarray, header: Header) -> Image:
     """[H, W, 3] uint8 RGB, in 1 ms where assigning the array itself would take 400."""
     data = array.array("B")
-    data.frombytes(memoryview(np.ascontiguousarray(rgb)).cast("B"))
+    data.frombytes(np.ascontiguousarray(rgb).data.cast("B"))
     height, width = rgb.shape[:2]
     return Image(
         header=header, height=height, width=width, encoding="rgb8", step=3 * width, data=data
@@ -289,7 +296,7 @@ def detections_of(message: DetectionArray | Answer) -> list[DetectionValue]:
     ]
 
 
-def poses_of(messages) -> list[PoseValue]:
+def poses_of(messages: Any) -> list[PoseValue]:
     """The people of a PersonPoseArray's or a result's `poses`."""
     return [
         PoseValue(

@@ -12,7 +12,7 @@ import numpy as np
 from sphinx_ros.errors import SphinxError, Status
 from sphinx_ros.prompt.queries import Query
 from sphinx_ros.runtime.memory import memory_error, out_of_memory
-from sphinx_ros.types import Answer, Detection, Pose
+from sphinx_ros.types import Answer, Detection, Pose, Results
 
 NAN = math.nan
 
@@ -68,7 +68,7 @@ class Outcome:
     query: Query
     status: Status
     text: str = ""
-    result: Any = None
+    result: Results | Answer | None = None
     raw_text: str = ""
     unread: tuple[str, ...] = ()
     header: Any = None
@@ -77,18 +77,14 @@ class Outcome:
     times: Times = field(default_factory=Times)
 
     @property
-    def boxes(self) -> list[Detection]:
+    def boxes(self) -> tuple[Detection, ...]:
         """The boxes of the result, those that stood in a text answer included."""
-        if isinstance(self.result, Answer):
-            return list(self.result.detections)
-        return [item for item in self.result or () if isinstance(item, Detection)]
+        return () if self.result is None else self.result.detections
 
     @property
-    def people(self) -> list[Pose]:
+    def people(self) -> tuple[Pose, ...]:
         """The people of the result."""
-        if isinstance(self.result, Answer):
-            return []
-        return [item for item in self.result or () if isinstance(item, Pose)]
+        return () if self.result is None else self.result.poses
 
 
 def name_error(error: BaseException) -> tuple[Status, str]:

@@ -1,21 +1,140 @@
-"""The node's parameters: one table, from which they are declared, checked and read.
+"""The node's parameters: one row each, which declares, checks, reads and documents it.
 
-Knows no message of ours and no model.
+A row is a field of :class:`Config`. Launch arguments, config/sphinx.yaml, `sphinx_node --help` and
+the documents follow from :data:`TABLE` or are compared with it by tests. Knows no model;
+rclpy's classes are imported where a node is at hand.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
 from typing import Any
 
 from sphinx_ros.errors import BadRequest
+from sphinx_ros.image.picture_size import MAX_PIXELS
 from sphinx_ros.model.quantities import KINDS
-from sphinx_ros.prompt.queries import MAX_TOKENS, read_queries
-from sphinx_ros.ros.waiting import Settings
+from sphinx_ros.prompt.checks import MAX_SECONDS, MAX_TOKENS
+from sphinx_ros.prompt.queries import LINES, read_queries
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
+FOREIGN = ("use_sim_time", "start_type_description_service", "qos_overrides")
+"""First parts of the names of parameters that rclpy declares by itself."""
+
+
+def _row(default: Any, description: str, **settings: Any) -> Any:
+    return field(default=default, metadata={"description": description, **settings})
+
+
+@dataclass(frozen=True)
+class Config:
+    """All parameters as read at one moment. Each field is a row: see :class:`Parameter`."""
+
+    checkpoint: str = _row(
+        "demo",
+        'What to load: "demo" (the bundled demonstration model), a published name such as '
+        '"sphinx-tiny-1k" (downloaded when it is not there), "hf://owner/repo/folder", or a '
+        "folder.",
+        read_only=True,
+    )
+    variant: str = _row(
+        "",
+        "Variant (llama_type) of a checkpoint folder that does not say it; empty: as it says, or "
+        "what its tensors can only be.",
+        read_only=True,
+    )
+    tokenizer: str = _row(
+        "",
+        "Path of the sentencepiece model, for a checkpoint folder without tokenizer.model.",
+        read_only=True,
+    )
+    device: str = _row(
+        "auto",
+        'Where the model runs: "auto" (CUDA if there is any), "cpu", "cuda", "cuda:1", ...',
+        read_only=True,
+    )
+    devices: tuple[str, ...] = _row(
+        (),
+        'Several devices that share one network, ["cuda:0", "cuda:1"], in place of device.',
+        read_only=True,
+    )
+    dtype: str = _row(
+        "auto",
+        "Number format of the weights; auto: bfloat16 on CUDA, float32 on the CPU.",
+        choices=DTYPES,
+        read_only=True,
+    )
+    quantise: str = _row(
+        "none",
+        "Store the decoder in fewer bits: int8 hardly changes answers, int4 does; nf4 needs "
+        "bitsandbytes.",
+        choices=("none", *KINDS),
+        read_only=True,
+    )
+    threads: int = _row(
+        0, "CPU threads of the model; 0 leaves it to torch.", low=0, high=1024, read_only=True
+    )
+    image_transport: str = _row(
+        "raw",
+        "raw: subscribe to `image` (sensor_msgs/Image). compressed: to `image`/compressed "
+        "(sensor_msgs/CompressedImage, JPEG or PNG).",
+        choices=("raw", "compressed"),
+        read_only=True,
+    )
+    image_bits: int = _row(
+        0,
+        "Significant bits of pictures with 16 bits per sample, 8..16: 12 for a 12 bit camera; "
+        "0: as the encoding says.",
+        low=0,
+        high=16,
+    )
+    max_image_age: float = _row(
+        5.0,
+        "Seconds of the node's clock after which the newest picture is refused as STALE_IMAGE, by "
+        "its stamp and by its arrival; 0: never.",
+        low=0.0,
+        high=MAX_SECONDS,
+    )
+    max_image_pixels: int = _row(
+        MAX_PIXELS,
+        "Larger pictures are refused as BAD_IMAGE before they are decoded.",
+        low=1,
+        high=1_000_000_000,
+    )
+    queries: tuple[str, ...] = _row(
+        (), f"Standing queries, run on every picture the node looks at: {LINES}."
+    )
+    max_rate: float = _row(
+        0.0,
+        "Most passes of the standing queries per second; 0: as many as the model manages.",
+        low=0.0,
+        high=1000.0,
+    )
+    active: bool = _row(True, "False: requests are answered NOT_ACTIVE, standing queries rest.")
+    default_timeout: float = _row(
+        30.0,
+        "Seconds that a query may take, waiting included, when its request does not say.",
+        low=0.01,
+        high=MAX_SECONDS,
+    )
+    max_new_tokens: int = _row(
+        0, "Longest answer in tokens; 0: the usual length of each task.", low=0, high=MAX_TOKENS
+    )
+    max_pending: int = _row(
+        8,
+        "Requests that may wait while one is worked on; further ones are answered BUSY.",
+        low=1,
+        high=64,
+        read_only=True,
+    )
+    marker_depth: float = _row(
+        1.0,
+        "Metres in front of the camera at which ~/markers draws the boxes.",
+        low=0.02,
+        high=100.0,
+    )
 
 
 @dataclass(frozen=True)
@@ -30,192 +149,138 @@ class Parameter:
     choices: tuple[str, ...] = ()
     read_only: bool = False
 
-    def check(self, value: Any) -> str:
-        """Why the value can't be used, "" when it can."""
-        if self.choices and value not in self.choices:
-            return f"{self.name} is {value!r}; it must be one of {', '.join(self.choices)}"
-        if isinstance(self.default, (int, float)) and not isinstance(self.default, bool):
-            if not math.isfinite(value) or not self.low <= value <= self.high:
-                return f"{self.name} is {value}; it must be {self.low:g}..{self.high:g}"
+    @property
+    def kind(self) -> type:
+        """bool, int, float, str, or tuple for a list of strings."""
+        return type(self.default)
+
+    @property
+    def loose(self) -> bool:
+        """Whether rclpy's own check of types would refuse what people write: 2 for 2.0, []."""
+        return self.kind in (float, tuple)
+
+    @property
+    def declared(self) -> Any:
+        """The default as rclpy takes it: no list there can be empty, so "" stands for none."""
+        return list(self.default) or [""] if self.kind is tuple else self.default
+
+    def read(self, value: Any) -> Any:
+        """The value as :class:`Config` holds it: lists without empty strings, choices as listed.
+
+        Raises:
+            BadRequest: it can't be used, with the value and what is allowed.
+        """
+        if self.kind is tuple:
+            return self._read_list(value)
+        if self.kind is float and isinstance(value, int) and not isinstance(value, bool):
+            value = float(value)
+        kind: Any = self.kind
+        if not isinstance(value, kind) or (self.kind is int and isinstance(value, bool)):
+            raise BadRequest(f"{self.name} is {value!r}; it must be {_NAMES[self.kind]}")
+        if self.choices:
+            if value.lower() not in self.choices:
+                allowed = ", ".join(self.choices)
+                raise BadRequest(f"{self.name} is {value!r}; it must be one of {allowed}")
+            return value.lower()
+        if self.low is not None and not (math.isfinite(value) and self.low <= value <= self.high):
+            raise BadRequest(f"{self.name} is {value}; it must be {self.low:g}..{self.high:g}")
+        return value
+
+    def _read_list(self, value: Any) -> tuple[str, ...]:
+        if value is None or len(value) == 0:  # an empty list has no type: ROS takes it for another
+            return ()
+        if isinstance(value, str) or not all(isinstance(item, str) for item in value):
+            raise BadRequest(f"{self.name} is {value!r}; it must be a list of strings")
         if self.name == "queries":
             try:
                 read_queries(value)
             except BadRequest as error:
-                return f"queries: {error}"
+                raise BadRequest(f"queries: {error}") from error
+        return tuple(item for item in value if item.strip())
+
+    def check(self, value: Any) -> str:
+        """Why the value can't be used, "" when it can."""
+        try:
+            self.read(value)
+        except BadRequest as error:
+            return str(error)
         return ""
 
 
-TABLE = (
-    Parameter(
-        "checkpoint",
-        "demo",
-        'What to load: "demo" (the bundled demonstration model), a published name such as '
-        '"sphinx-tiny-1k" (downloaded when it is not there), "hf://owner/repo/folder", or a '
-        "folder.",
-        read_only=True,
-    ),
-    Parameter(
-        "device",
-        "auto",
-        'Where the model runs: "auto" (CUDA if there is any), "cpu", "cuda", "cuda:1", ...',
-        read_only=True,
-    ),
-    Parameter(
-        "devices",
-        [""],
-        'Several devices that share one network, ["cuda:0", "cuda:1"], in place of device; an '
-        "empty string is none.",
-        read_only=True,
-    ),
-    Parameter(
-        "dtype",
-        "auto",
-        "Number format of the weights; auto: bfloat16 on CUDA, float32 on the CPU.",
-        choices=DTYPES,
-        read_only=True,
-    ),
-    Parameter(
-        "quantise",
-        "none",
-        "Store the decoder in fewer bits: int8 hardly changes answers, int4 does; nf4 needs "
-        "bitsandbytes.",
-        choices=("none", *KINDS),
-        read_only=True,
-    ),
-    Parameter(
-        "threads",
-        0,
-        "CPU threads of the model; 0 leaves it to torch.",
-        low=0,
-        high=1024,
-        read_only=True,
-    ),
-    Parameter(
-        "image_transport",
-        "raw",
-        "raw: subscribe to `image` (sensor_msgs/Image). compressed: to `image`/compressed "
-        "(sensor_msgs/CompressedImage, JPEG or PNG).",
-        choices=("raw", "compressed"),
-        read_only=True,
-    ),
-    Parameter(
-        "queries",
-        [""],
-        'Standing queries, run on every picture the node looks at: "ground: the red mug", '
-        '"detect: mug", "pose", "describe: x0,y0,x1,y1", "caption", "read_text", '
-        '"ask: how many mugs are there?". An empty string is none.',
-    ),
-    Parameter("active", True, "False: requests are answered NOT_ACTIVE, standing queries rest."),
-    Parameter(
-        "max_rate",
-        0.0,
-        "Most passes of the standing queries per second; 0: as many as the model manages.",
-        low=0.0,
-        high=1000.0,
-    ),
-    Parameter(
-        "max_image_age",
-        5.0,
-        "Seconds after which the newest picture is refused as STALE_IMAGE, by its stamp and by "
-        "its arrival; 0: never.",
-        low=0.0,
-        high=86400.0,
-    ),
-    Parameter(
-        "default_timeout",
-        30.0,
-        "Seconds that a query may take, waiting included, when its request does not say.",
-        low=0.01,
-        high=86400.0,
-    ),
-    Parameter(
-        "max_new_tokens",
-        0,
-        "Longest answer in tokens; 0: the usual length of each task.",
-        low=0,
-        high=MAX_TOKENS,
-    ),
-    Parameter(
-        "max_pending",
-        8,
-        "Requests that may wait while one is worked on; further ones are answered BUSY.",
-        low=1,
-        high=64,
-        read_only=True,
-    ),
-    Parameter(
-        "max_image_pixels",
-        64_000_000,
-        "Larger pictures are refused as BAD_IMAGE before they are decoded.",
-        low=1,
-        high=1_000_000_000,
-    ),
-    Parameter(
-        "marker_depth",
-        1.0,
-        "Metres in front of the camera at which ~/markers draws the boxes.",
-        low=0.02,
-        high=100.0,
-    ),
-)
+_NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+
+TABLE = tuple(Parameter(row.name, row.default, **row.metadata) for row in fields(Config))
+"""All parameters in the order in which documents list them."""
+
+_ROWS = {row.name: row for row in TABLE}
 
 
-@dataclass(frozen=True)
-class Config:
-    """All parameters as read at one moment; the fields are the names of :data:`TABLE`."""
-
-    checkpoint: str
-    device: str
-    devices: tuple[str, ...]
-    dtype: str
-    quantise: str
-    threads: int
-    image_transport: str
-    queries: tuple[str, ...]
-    active: bool
-    max_rate: float
-    max_image_age: float
-    default_timeout: float
-    max_new_tokens: int
-    max_pending: int
-    max_image_pixels: int
-    marker_depth: float
-
-    def settings(self) -> Settings:
-        """The part that the worker follows while it runs."""
-        return Settings(**{f.name: getattr(self, f.name) for f in fields(Settings)})
+def read(values: Mapping[str, Any]) -> Config:
+    """Values by name -> the configuration; what is not given is the default. Raises BadRequest."""
+    return Config(
+        **{name: row.read(values[name]) for name, row in _ROWS.items() if name in values}
+    )
 
 
-def check(parameters: Iterable) -> str:
-    """The first reason against a set of (name, value) holders, "" when there is none."""
-    table = {row.name: row for row in TABLE}
-    for item in parameters:
-        if item.name in table and (reason := table[item.name].check(item.value)):
+def check(changes: Iterable[Any]) -> str:
+    """The first reason against a set of holders of ``name`` and ``value``; "" for none."""
+    for change in changes:
+        row = _ROWS.get(change.name)
+        if row is not None and (reason := row.check(change.value)):
             return reason
     return ""
 
 
-def declare(node) -> Config:
-    """Declare the table on a node, described and with ranges. Raises ValueError with a reason."""
+def unknown(names: Iterable[str]) -> list[str]:
+    """A sentence for each name that is no parameter, with the nearest that is one.
+
+    Raises:
+        BadRequest: a name lies below a parameter, as "queries.detect": a list whose items YAML
+            reads as mappings, which would be lost without a word.
+    """
+    sentences = []
+    for name in names:
+        first, _, rest = name.partition(".")
+        if first in FOREIGN or name in _ROWS:
+            continue
+        if first in _ROWS:
+            raise BadRequest(
+                f"{name} is no parameter: {first} takes a list of strings; write the items with "
+                f'quotation marks, as {first}: ["{rest.split(".")[0]}: mug"]'
+            )
+        near = get_close_matches(name, _ROWS, 1, 0.6)
+        meant = f"; did you mean {near[0]}?" if near else f"; known are {', '.join(_ROWS)}"
+        sentences.append(f"{name} is no parameter of this node and does nothing{meant}")
+    return sentences
+
+
+def declare(node: Any) -> Config:
+    """Declare the table on a node, described and with ranges. Raises ValueError with a reason.
+
+    Names that are no parameters are warned about in the node's log.
+    """
     from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 
-    for row in TABLE:
-        about = ParameterDescriptor(description=row.description, read_only=row.read_only)
-        if row.choices:
-            about.additional_constraints = f"one of: {', '.join(row.choices)}"
-        if isinstance(row.default, float):
-            limits = FloatingPointRange(from_value=row.low, to_value=row.high)
-            about.floating_point_range = [limits]
-        elif isinstance(row.default, int) and not isinstance(row.default, bool):
-            about.integer_range = [IntegerRange(from_value=row.low, to_value=row.high, step=1)]
-        value = node.declare_parameter(row.name, row.default, about).value
-        if reason := row.check(value):
-            raise ValueError(f"parameter {reason}")
-    return read(node)
+    try:
+        # rclpy has no public way to the names that were given and never declared
+        for sentence in unknown(getattr(node, "_parameter_overrides", ())):
+            node.get_logger().warning(sentence)
+        for row in TABLE:
+            about = ParameterDescriptor(description=row.description, read_only=row.read_only)
+            about.dynamic_typing = row.loose
+            if row.choices:
+                about.additional_constraints = f"one of: {', '.join(row.choices)}"
+            if row.kind is float:
+                limits = FloatingPointRange(from_value=row.low, to_value=row.high)
+                about.floating_point_range = [limits]
+            elif row.kind is int:
+                about.integer_range = [IntegerRange(from_value=row.low, to_value=row.high, step=1)]
+            row.read(node.declare_parameter(row.name, row.declared, about).value)
+        return read_node(node)
+    except BadRequest as error:
+        raise ValueError(f"parameter {error}") from error
 
 
-def read(node) -> Config:
-    """All parameters of the node as they are now."""
-    values = {row.name: node.get_parameter(row.name).value for row in TABLE}
-    devices = tuple(filter(None, values["devices"]))
-    return Config(**{**values, "queries": tuple(values["queries"]), "devices": devices})
+def read_node(node: Any, changes: Mapping[str, Any] | None = None) -> Config:
+    """All parameters of a node as they are now. changes: values that it has not stored yet."""
+    return read({**{name: node.get_parameter(name).value for name in _ROWS}, **(changes or {})})

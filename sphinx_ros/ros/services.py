@@ -9,43 +9,57 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from rclpy.action import ActionServer, CancelResponse
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.parameter import Parameter
-from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 
-from sphinx_ros.errors import BadRequest, Status
+from sphinx_ros.errors import BadRequest
 from sphinx_ros.prompt.queries import Query, read_queries
 from sphinx_ros.ros import messages as m
 from sphinx_ros.ros.outcomes import Outcome
-from sphinx_ros.ros.worker import Job
-from sphinx_ros.tasks import Task
+from sphinx_ros.ros.waiting import Job
+from sphinx_ros.tasks import Answers, Task
 
 Feedback = m.QueryAction.Feedback
 
-# The usual 10 would let the 11th of a burst of requests vanish without an answer; so many are
-# taken in and answered BUSY.
-DEEP = QoSProfile(depth=200, reliability=ReliabilityPolicy.RELIABLE)
+# With a depth, what comes above it in a burst would vanish without an answer; everything is taken
+# in, and answered BUSY where too much waits.
+ALL = QoSProfile(history=HistoryPolicy.KEEP_ALL, reliability=ReliabilityPolicy.RELIABLE)
+
+RESULT_SECONDS = 60
+"""How long the result of a goal is kept for a client that asks late."""
+
+PORTS: dict[Task, tuple[str, Any, str]] = {
+    Task.GROUND: ("ground", m.Ground, "text"),
+    Task.DETECT: ("detect", m.Detect, "label"),
+    Task.POSE: ("estimate_pose", m.EstimatePose, "box"),
+    Task.ASK: ("ask", m.Ask, "question"),
+}
+"""Task -> name and type of its service, and the request's field with what the task takes. The
+action `~/query` takes every task."""
 
 
-class Requests:
+class Services:
     """The request ports of a node that has `worker`, `config` and `now()`."""
 
-    def __init__(self, node):
+    def __init__(self, node: Any):
         self._node, self._worker = node, node.worker
         self._numbers = itertools.count(1)
         group = ReentrantCallbackGroup()
-        for name, kind, callback in (
-            ("ground", m.Ground, self._on_ground),
-            ("detect", m.Detect, self._on_detect),
-            ("estimate_pose", m.EstimatePose, self._on_estimate_pose),
-            ("ask", m.Ask, self._on_ask),
-            ("set_queries", m.SetQueries, self._on_set_queries),
-        ):
+        for task, (name, kind, field) in PORTS.items():
             node.create_service(
-                kind, f"~/{name}", callback, qos_profile=DEEP, callback_group=group
+                kind, f"~/{name}", self._port(task, field), qos_profile=ALL, callback_group=group
             )
+        node.create_service(
+            m.SetQueries,
+            "~/set_queries",
+            self._on_set_queries,
+            qos_profile=ALL,
+            callback_group=group,
+        )
         self._action = ActionServer(
             node,
             m.QueryAction,
@@ -53,52 +67,49 @@ class Requests:
             self._on_goal,
             callback_group=group,
             cancel_callback=lambda _: CancelResponse.ACCEPT,
+            goal_service_qos_profile=ALL,
+            result_service_qos_profile=ALL,
+            cancel_service_qos_profile=ALL,
+            result_timeout=RESULT_SECONDS,
         )
 
-    def _on_ground(self, request, response):
-        query = Query(Task.GROUND, request.text, max_new_tokens=request.max_new_tokens)
-        response.result = m.detections_message(self._ask(query, request))
-        return response
+    def _port(self, task: Task, field: str) -> Callable[[Any, Any], Any]:
+        """The callback of one service."""
 
-    def _on_detect(self, request, response):
-        query = Query(Task.DETECT, request.label, max_new_tokens=request.max_new_tokens)
-        response.result = m.detections_message(self._ask(query, request))
-        return response
+        def on_request(request: Any, response: Any) -> Any:
+            given = getattr(request, field)
+            what = {"text": given} if task.row.takes.words else {"box": m.box_of(given)}
+            query = Query(task, max_new_tokens=request.max_new_tokens, **what)
+            outcome = self._worker.result(self._submit(query, request))
+            response.result = m.answer_to(outcome)
+            return response
 
-    def _on_estimate_pose(self, request, response):
-        box, longest = m.box_of(request.box), request.max_new_tokens
-        response.result = m.poses_message(self._ask(Query(Task.POSE, "", box, longest), request))
-        return response
+        return on_request
 
-    def _on_ask(self, request, response):
-        query = Query(Task.ASK, request.question, max_new_tokens=request.max_new_tokens)
-        response.result = m.answer_message(self._ask(query, request))
-        return response
-
-    def _ask(self, query: Query, request) -> Outcome:
-        return self._worker.result(self._submit(query, request))
-
-    def _submit(self, query: Query, request, on_text: Callable[[str], None] | None = None) -> Job:
+    def _submit(
+        self, query: Query, request: Any, on_text: Callable[[str], None] | None = None
+    ) -> Job:
         if not query.id:
             query = replace(query, id=f"{query.task.value}/{next(self._numbers)}")
-        limit = self._node.config.max_image_pixels
-        frame = m.frame_of_request(request.image, self._node.now(), limit)
+        frame = m.frame_of_request(request.image, self._node.now(), self._node.config)
         return self._worker.submit(query, frame, request.timeout, on_text)
 
-    def _on_set_queries(self, request, response):
+    def _on_set_queries(self, request: Any, response: Any) -> Any:
         try:
-            read_queries(request.queries)
+            asked = read_queries(request.queries)
             lines = list(request.queries) or [""]
             change = Parameter("queries", Parameter.Type.STRING_ARRAY, lines)
             result = self._node.set_parameters([change])[0]
             if not result.successful:
                 raise BadRequest(result.reason)
+            active = asked
         except BadRequest as error:
             response.status = m.status_message(error.status, str(error))
-        response.active = [m.query_message(query) for query in self._worker.inbox.queries]
+            active = self._worker.inbox.queries
+        response.active = [m.query_message(query) for query in active]
         return response
 
-    def _on_goal(self, handle):
+    def _on_goal(self, handle: Any) -> Any:
         """One goal of ~/query from its start to its result, with the text as it is written."""
         handle.publish_feedback(Feedback(stage=Feedback.WAITING))
         result, last = m.QueryAction.Result(), ""
@@ -121,12 +132,13 @@ class Requests:
         while not job.wait(0.02) and job.left:
             if handle.is_cancel_requested:
                 self._worker.cancel(job)
-        outcome = self._worker.result(job)
+        outcome: Outcome = self._worker.result(job)
         result.answer = m.answer_message(outcome)
-        result.poses = m.poses_message(outcome).poses
+        if query.task.row.answers is Answers.PEOPLE:
+            result.poses = m.poses_message(outcome).poses
         if handle.is_cancel_requested:
             handle.canceled()
-        elif outcome.status in (Status.OK, Status.NOT_FOUND):
+        elif outcome.status.answered:
             handle.succeed()
         else:
             handle.abort()

@@ -1,4 +1,4 @@
-"""What waits for the worker: the newest frame, requests in order, standing queries. No model.
+"""What waits for the worker: the newest frame, requests in order, standing queries.
 
 Every method may be called from any thread. A frame that nobody looked at is replaced by the next
 one and counted; nothing else is ever lost.
@@ -9,28 +9,18 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable
 
-from sphinx_ros.errors import SphinxError, Status
-from sphinx_ros.prompt.queries import Query
+from sphinx_ros.errors import Cancelled, SphinxError, Status
+from sphinx_ros.prompt.checks import MAX_SECONDS
+from sphinx_ros.prompt.queries import Query, read_queries
+from sphinx_ros.ros.counts import Counts
 from sphinx_ros.ros.outcomes import Frame, Outcome
+from sphinx_ros.ros.params import Config
 
-
-@dataclass(frozen=True)
-class Settings:
-    """What may change while the worker runs; replaced as a whole.
-
-    max_image_age: seconds, 0 for no limit. default_timeout: seconds. max_rate: passes of the
-    standing queries per second, 0 for no limit. max_new_tokens: 0 leaves it to the task.
-    """
-
-    max_image_age: float = 5.0
-    default_timeout: float = 30.0
-    max_rate: float = 0.0
-    max_new_tokens: int = 0
-    active: bool = True
+LONGEST_PAUSE = 3600.0
+"""Seconds of one wait at most: clocks and locks take no arbitrary number."""
 
 
 class Job:
@@ -61,6 +51,7 @@ class Job:
 
     @property
     def done(self) -> bool:
+        """Whether it is settled."""
         return self.outcome is not None
 
     @property
@@ -74,54 +65,64 @@ class Job:
 
 
 class Inbox:
-    """The slot for the newest frame, the line of jobs and the standing queries."""
+    """The slot for the newest frame, the line of jobs and the standing queries.
 
-    def __init__(self, max_pending: int, settings: Settings):
-        self.settings = settings
-        self.queries: tuple[Query, ...] = ()
-        self.counts: Counter[str] = Counter()
+    about_source: says where pictures should come from, for the message of NO_IMAGE.
+    """
+
+    def __init__(
+        self, config: Config, counts: Counts, about_source: Callable[[], str] = lambda: ""
+    ):
+        self.config, self.counts, self.about_source = config, counts, about_source
+        self.queries: tuple[Query, ...] = read_queries(config.queries)
         self.newest: Frame | None = None
         self.closed = False
-        self._max_pending = max_pending
-        self._arrived = -math.inf  # steady clock
         self._unseen = False  # whether nobody has looked at the newest frame
-        self._next_pass = -math.inf
+        self._last_pass = -math.inf  # steady clock
         self._jobs: deque[Job] = deque()
+        self._nudged = False
         self._wake = threading.Condition()
 
     def offer(self, frame: Frame) -> None:
         """Keep a frame as the newest one, in place of the one before."""
         with self._wake:
-            self.counts["received"] += 1
-            self.counts["dropped"] += self._unseen
-            self.newest, self._arrived, self._unseen = frame, time.monotonic(), True
+            self.counts.add("received")
+            if self._unseen:
+                self.counts.add("dropped")
+            self.newest, self._unseen = frame, True
             self._wake.notify()
 
-    def looked_at(self, frame: Frame) -> None:
+    def seen(self, frame: Frame) -> None:
         """Note that a frame was looked at: it does not count as dropped any more."""
         with self._wake:
-            self.counts["looked"] += 1
             if frame is self.newest:
                 self._unseen = False
 
-    def set_queries(self, queries: Sequence[Query]) -> None:
-        """Replace the standing queries. A pass that has begun ends with those it began with."""
-        with self._wake:
-            self.queries = tuple(queries)
-            self._wake.notify()
+    def change(self, config: Config) -> None:
+        """Replace the parameters, standing queries among them; what waits follows them at once.
 
-    def change(self, settings: Settings) -> None:
-        """Replace the settings."""
+        A pass that has begun ends with the queries that it began with.
+        """
+        queries = read_queries(config.queries)
         with self._wake:
-            self.settings = settings
-            self._wake.notify()
+            self.config, self.queries = config, queries
+            self._wake.notify_all()
+
+    def nudge(self) -> None:
+        """Let the worker look around, though nothing has come in."""
+        with self._wake:
+            self._nudged = True
+            self._wake.notify_all()
 
     def put(self, job: Job) -> None:
-        """Queue a job. Raises BUSY when max_pending others wait already."""
+        """Queue a job. Raises BUSY when max_pending others wait, CANCELLED once closed."""
         with self._wake:
-            if len(self._jobs) >= self._max_pending:
+            if self.closed:
+                raise Cancelled("the node is shutting down")
+            most = self.config.max_pending
+            if len(self._jobs) >= most:
                 raise SphinxError(
-                    f"{len(self._jobs)} queries are waiting; the limit is {self._max_pending}: "
+                    f"{len(self._jobs)} queries are waiting; the limit is {most}: "
                     "ask less often or raise max_pending",
                     status=Status.BUSY,
                 )
@@ -137,31 +138,37 @@ class Inbox:
             return True
 
     def next_job(self) -> Job | None:
-        """The job that has waited longest, None when there is none or the inbox is closed."""
+        """The job that has waited longest, None when there is none or all is closed."""
         with self._wake:
             return self._jobs.popleft() if self._jobs and not self.closed else None
 
     def wait(self) -> bool:
-        """Block until a job waits or a standing pass is due; False once the inbox is closed."""
+        """Block until there is something to do, or a nudge; False once closed."""
         with self._wake:
-            while not self.closed and not self._jobs:
-                wanted = self.queries and self._unseen and self.settings.active
-                pause = self._next_pass - time.monotonic() if wanted else None
-                if wanted and pause <= 0:
+            while not (self.closed or self._jobs or self._nudged):
+                pause = self._until_pass()
+                if pause is not None and pause <= 0:
                     break
-                self._wake.wait(pause)
+                self._wake.wait(None if pause is None else min(pause, LONGEST_PAUSE))
+            self._nudged = False
             return not self.closed
 
     def begin_pass(self) -> tuple[Frame, tuple[Query, ...]] | None:
         """The newest frame with the standing queries of this moment, None if no pass is due."""
         with self._wake:
-            if not (self.queries and self._unseen and self.settings.active) or self.closed:
+            pause = self._until_pass()
+            if self.closed or self.newest is None or pause is None or pause > 0:
                 return None
-            if self.settings.max_rate > 0:
-                self._next_pass = time.monotonic() + 1 / self.settings.max_rate
-            else:
-                self._next_pass = -math.inf
+            self._last_pass = time.monotonic()
             return self.newest, self.queries
+
+    def _until_pass(self) -> float | None:
+        """Seconds until the next standing pass is due, by today's rate; None: nothing to do."""
+        if not (self.queries and self._unseen and self.config.active):
+            return None
+        rate = self.config.max_rate
+        interval = min(1 / rate, MAX_SECONDS) if rate > 0 else 0.0  # 1 / 5e-324 is infinite
+        return self._last_pass + interval - time.monotonic()
 
     def close(self) -> list[Job]:
         """Let nothing in any more; the jobs that were waiting."""
@@ -174,29 +181,30 @@ class Inbox:
 
     @property
     def waiting(self) -> int:
+        """How many jobs wait."""
         return len(self._jobs)
 
-    @property
-    def newest_age(self) -> float:
-        """Seconds since the newest frame arrived; infinite before the first."""
-        return time.monotonic() - self._arrived
+    def age(self, now: float) -> float:
+        """Seconds since the newest frame arrived, by the node's clock; infinite before it."""
+        return math.inf if self.newest is None else now - self.newest.received
 
     def fresh_frame(self, now: float) -> Frame:
         """The newest frame. now: seconds of the node's clock. Raises NO_IMAGE or STALE_IMAGE."""
-        frame, limit = self.newest, self.settings.max_image_age
+        frame, limit = self.newest, self.config.max_image_age
         if frame is None:
             raise SphinxError(
-                "no camera picture has arrived yet: check the remapping of the topic `image`, "
-                "or put a picture into the request",
+                f"no camera picture has arrived yet{self.about_source()}: check the remapping of "
+                "the topic `image`, or put a picture into the request",
                 status=Status.NO_IMAGE,
             )
-        if limit > 0 and self.newest_age > limit:
+        arrived = now - frame.received
+        if 0 < limit < arrived:
             raise SphinxError(
-                f"the newest picture arrived {self.newest_age:.1f} s ago; the limit is "
-                f"{limit:g} s: is the camera still running? (parameter max_image_age)",
+                f"the newest picture arrived {arrived:.1f} s ago{self.about_source()}; the limit "
+                f"is {limit:g} s: is the camera still running? (parameter max_image_age)",
                 status=Status.STALE_IMAGE,
             )
-        if limit > 0 and now - frame.stamp > limit:
+        if 0 < limit < now - frame.stamp:
             raise SphinxError(
                 f"the newest picture is {now - frame.stamp:.1f} s old by its stamp; the limit is "
                 f"{limit:g} s: do the clocks agree, is use_sim_time needed? "

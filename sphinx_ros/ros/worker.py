@@ -1,26 +1,30 @@
 """Frames and queries in, outcomes out: one thread that owns the model. Not even rclpy.
 
 Only the newest frame is kept; requests go before standing queries; a query travels with the frame
-it was asked about; whatever goes wrong comes out as a named status.
+it was asked about; whatever goes wrong comes out as a named status. A model that is lost is loaded
+anew.
 """
 
 from __future__ import annotations
 
 import logging
-import math
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
-from enum import Enum
+from dataclasses import replace
+from typing import Any
 
-from sphinx_ros.errors import BadRequest, Cancelled, SphinxError, Status, TimedOut
+from sphinx_ros.errors import Cancelled, SphinxError, Status, TimedOut
+from sphinx_ros.prompt.checks import checked_seconds
 from sphinx_ros.prompt.queries import Query
 from sphinx_ros.ros.asking import Asker, named, times_of
-from sphinx_ros.ros.outcomes import Frame, Look, Outcome, Times
-from sphinx_ros.ros.waiting import Inbox, Job, Settings
+from sphinx_ros.ros.counts import Counts
+from sphinx_ros.ros.outcomes import Frame, Look, Outcome
+from sphinx_ros.ros.params import Config
+from sphinx_ros.ros.state import Lifetime, State
+from sphinx_ros.ros.waiting import Inbox, Job
 
-__all__ = ["Job", "Settings", "State", "Worker"]
+__all__ = ["Job", "State", "Worker"]
 
 log = logging.getLogger("sphinx_ros")
 
@@ -29,22 +33,13 @@ log = logging.getLogger("sphinx_ros")
 GRACE = 0.3
 
 
-class State(str, Enum):
-    """Where the model stands."""
-
-    LOADING = "loading"
-    READY = "ready"
-    FAILED = "failed"
-    STOPPED = "stopped"
-
-
 class Worker:
     """Owns the model and the thread it runs in.
 
     factory: makes the model, an object with `look(rgb)`. It is called in the worker's thread;
     requests are answered NOT_ACTIVE meanwhile. clock: the node's time in seconds. on_pass: called
     in the worker's thread with (look, outcomes, standing) after each pass of the standing queries
-    and after each request that got as far as a picture. max_pending: requests that may wait.
+    and after each request that got as far as a picture. config: the parameters at the start.
     """
 
     def __init__(
@@ -53,23 +48,55 @@ class Worker:
         *,
         clock: Callable[[], float] = time.time,
         on_pass: Callable[[Look, Sequence[Outcome], bool], None] | None = None,
-        max_pending: int = 8,
-        settings: Settings | None = None,
+        config: Config | None = None,
+        about_source: Callable[[], str] = lambda: "",
     ):
-        self.inbox = Inbox(max_pending, settings or Settings())
-        self.state, self.trouble = State.LOADING, ""
-        self.recent: deque[Times] = deque(maxlen=200)  # of answered queries
+        self.counts = Counts()
+        self.inbox = Inbox(config or Config(), self.counts, about_source)
+        self.life = Lifetime(factory)
         self.last_error = ""
-        self._factory, self._clock, self._on_pass = factory, clock, on_pass
+        self._clock, self._on_pass = clock, on_pass
         self._asker: Asker | None = None
         self._running: Job | None = None
-        self._thread = threading.Thread(target=self._run, name="sphinx-worker", daemon=True)
+        self._thread = self._new_thread()
 
     # For the node's threads
+
+    @property
+    def state(self) -> State:
+        """Where the model stands."""
+        return self.life.state
+
+    @property
+    def trouble(self) -> str:
+        """Why the model is not there; "" where it is."""
+        return self.life.trouble
+
+    @property
+    def device(self) -> str:
+        """Where the weights are, "" before they are loaded."""
+        asker = self._asker
+        return "" if asker is None else str(getattr(asker.model, "device", ""))
 
     def start(self) -> None:
         """Begin loading the model, then work."""
         self._thread.start()
+
+    def watch(self) -> None:
+        """Notice what is lost; to be called a few times a second.
+
+        A model whose processes are gone is loaded anew by the worker's thread, and a thread that
+        ended is replaced.
+        """
+        if self.state is State.STOPPED:
+            return
+        if self.life.lost(self._asker):
+            self.inbox.nudge()
+        if self._thread.ident is not None and not self._thread.is_alive():
+            log.error("the worker's thread has ended; starting another")
+            self._abandon(SphinxError("the worker ended", status=Status.INTERNAL))
+            self._thread = self._new_thread()
+            self._thread.start()
 
     def submit(
         self,
@@ -83,16 +110,15 @@ class Worker:
         frame: the request's own picture, None for the newest one. timeout: seconds from now, 0 for
         the default. on_text: called in the worker's thread with the answer so far, token by token.
         """
-        usable = math.isfinite(timeout) and timeout >= 0
-        limit = timeout if usable and timeout else self.inbox.settings.default_timeout
-        job = Job(query, frame, limit, on_text)
+        job = Job(query, frame, self.inbox.config.default_timeout, on_text)
         try:
-            if not usable:
-                raise BadRequest(f"timeout is {timeout} s; it must be 0 or more")
+            if timeout != 0:
+                job.deadline = job.asked + checked_seconds(timeout)
             job.query = query.checked()
-            self._admit()
+            asker = self._admit()
+            job.query = asker.check(query)
             self.inbox.put(job)
-        except SphinxError as error:
+        except Exception as error:
             self._settle(job, self._failure(job, error))
         return job
 
@@ -100,6 +126,7 @@ class Worker:
         """Wait for a job, but no longer than its limit and a short grace: then it is a TIMEOUT."""
         if not job.wait(job.left + GRACE):
             self.withdraw(job, TimedOut("the time limit ran out before the model was done"))
+        assert job.outcome is not None
         return job.outcome
 
     def cancel(self, job: Job) -> None:
@@ -116,33 +143,47 @@ class Worker:
 
     def stop(self, seconds: float = 1.5) -> bool:
         """Cancel everything and end the thread; whether it ended within the seconds."""
-        self.state = State.STOPPED
+        self.life.stop()
         why = Cancelled("the node is shutting down")
         for job in self.inbox.close():
             self._settle(job, self._failure(job, why))
         if self._thread.is_alive():
             self._thread.join(seconds)
-        running = self._running
-        if running is not None:  # the picture's encoding takes longer than we may wait
-            self._settle(running, self._failure(running, why))
+        self._abandon(why)  # the picture's encoding takes longer than we may wait
+        if self._asker is not None:
+            self.life.close(self._asker.model)
         return not self._thread.is_alive()
 
     # In the worker's thread
 
+    def _new_thread(self) -> threading.Thread:
+        return threading.Thread(target=self._run, name="sphinx-worker", daemon=True)
+
     def _run(self) -> None:
-        try:
-            self._asker = Asker(self._factory(), self._clock)
-        except Exception as error:  # whatever it is, the node must live and say it
-            self.trouble = f"{type(error).__name__}: {error}"
-            if self.state is State.LOADING:
-                self.state = State.FAILED
-                log.debug("the model could not be loaded", exc_info=error)
+        while self.state is not State.STOPPED:
+            if self.life.wanted:
+                self._load()
+            if not self.inbox.wait():
+                return
+            try:
+                if self._asker is not None and not self._serve_waiting():
+                    self._standing_pass()
+            except Exception as error:  # a defect here must not leave the robot blind
+                self.last_error = f"INTERNAL: {type(error).__name__}: {error}"
+                log.error("the worker failed: %s", error, exc_info=error)
+                self._abandon(error)
+                time.sleep(0.01)  # a defect that repeats must not take the whole processor
+
+    def _load(self) -> None:
+        if self._asker is not None:
+            self.life.close(self._asker.model)
+        self._asker = None
+        model = self.life.load()
+        if model is None:
             return
-        if self.state is State.LOADING:
-            self.state = State.READY
-        while self.inbox.wait():
-            if not self._serve_waiting():
-                self._standing_pass()
+        self._asker = Asker(model, self._clock, self.counts)
+        if self.state is State.STOPPED:  # meanwhile; nobody else will
+            self.life.close(model)
 
     def _serve_waiting(self) -> int:
         """Serve all requests that wait; how many there were."""
@@ -176,45 +217,45 @@ class Worker:
         look, outcomes = self._look(frame), []
         for query in queries:
             self._serve_waiting()
-            if self.state is not State.READY or not self.inbox.settings.active:
+            if self.state is not State.READY or not self.inbox.config.active:
                 return
-            job = Job(query, frame, self.inbox.settings.default_timeout)
+            job = Job(query, frame, self.inbox.config.default_timeout)
             outcome = self._answer(query, look, job, job.asked)
             self._settle(job, outcome)
             outcomes.append(outcome)
         self._report(look, outcomes, standing=True)
 
     def _look(self, frame: Frame) -> Look:
-        self.inbox.looked_at(frame)
+        assert self._asker is not None
+        self.inbox.seen(frame)
         return self._asker.look(frame)
 
     def _answer(self, query: Query, look: Look, job: Job, started: float) -> Outcome:
-        outcome = self._asker.answer(
-            query,
-            look,
-            job,
-            started,
-            stopped=lambda: job.withdrawn or self.state is State.STOPPED,
-            max_new_tokens=self.inbox.settings.max_new_tokens,
-            dropped=self.inbox.counts["dropped"],
-        )
+        assert self._asker is not None
+        options: dict[str, Any] = {
+            "max_new_tokens": query.max_new_tokens or self.inbox.config.max_new_tokens or None,
+            "cancel": lambda: job.withdrawn or self.state is State.STOPPED,
+        }
+        if job.on_text is not None:
+            options["on_text"] = job.on_text
+        outcome = self._asker.answer(query, look, job, started, options)
         if outcome.result is not None:
-            self.recent.append(outcome.times)
+            self.counts.keep(outcome.times)
         return outcome
 
-    def _admit(self) -> None:
+    def _admit(self) -> Asker:
         """Raise the named error that keeps a request from being queued."""
-        if self.state is State.STOPPED:
-            raise Cancelled("the node is shutting down")
-        problem = ""
-        if self.state is State.LOADING:
-            problem = "the model is still loading: try again in a moment"
-        elif self.state is State.FAILED:
-            problem = f"the model could not be loaded: {self.trouble}"
-        elif not self.inbox.settings.active:
-            problem = "the node is switched off: set its parameter active to true"
-        if problem:
-            raise SphinxError(problem, status=Status.NOT_ACTIVE)
+        asker, problem = self._asker, self.life.problem()
+        if problem is None and not self.inbox.config.active:
+            problem = SphinxError(
+                "the node is switched off: set its parameter active to true",
+                status=Status.NOT_ACTIVE,
+            )
+        if problem is not None:
+            raise problem
+        if asker is None:
+            raise SphinxError("the model is being loaded anew", status=Status.NOT_ACTIVE)
+        return asker
 
     def _check(self, job: Job) -> None:
         if self.state is State.STOPPED:
@@ -226,17 +267,25 @@ class Worker:
 
     def _failure(self, job: Job, error: Exception, started: float | None = None) -> Outcome:
         status, text = named(error)
-        frame, dropped = job.frame, self.inbox.counts["dropped"]
-        times = times_of(frame, job, started or time.monotonic(), self._clock(), dropped)
+        frame = job.frame
+        times = times_of(frame, job, started or time.monotonic(), self._clock())
         header = frame.header if frame is not None else None
         raw = getattr(error, "partial_text", "")
         return Outcome(job.query, status, text, raw_text=raw, header=header, times=times)
 
+    def _abandon(self, why: Exception) -> None:
+        """Settle the job that is being worked on, if there is one."""
+        running = self._running
+        if running is not None:
+            self._settle(running, self._failure(running, why))
+
     def _settle(self, job: Job, outcome: Outcome) -> None:
+        times = replace(outcome.times, frames_dropped=self.counts["dropped"])
+        outcome = replace(outcome, times=times)
         if job.finish(outcome):
-            self.inbox.counts[outcome.status.name] += 1
-            if outcome.status not in (Status.OK, Status.NOT_FOUND):
-                self.last_error = f"{outcome.status.name}: {outcome.text}"
+            self.counts.add(outcome.status.name)
+            if not outcome.status.answered:
+                self.last_error = f"{outcome.status}: {outcome.text}"
 
     def _report(self, look: Look, outcomes: Sequence[Outcome], standing: bool) -> None:
         if self._on_pass is None:
@@ -246,4 +295,4 @@ class Worker:
         except Exception as error:  # publishing must not end the worker
             self.last_error = f"INTERNAL: {type(error).__name__}: {error}"
             if self.state is not State.STOPPED:
-                log.error("publishing failed", exc_info=error)
+                log.error("publishing failed: %s", error, exc_info=error)

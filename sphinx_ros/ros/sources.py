@@ -1,0 +1,73 @@
+"""Where pictures come from: names of topics that belong together, and who publishes on them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rclpy.qos import QoSPolicyKind, QoSProfile, ReliabilityPolicy
+from rclpy.qos_overriding_options import QoSOverridingOptions
+
+
+def sibling(node: Any, name: str, base: str, pattern: str) -> str:
+    """The topic `name` if it was remapped, else the one that belongs to the topic `base`.
+
+    pattern: how it belongs, as "{}/../camera_info".
+    """
+    own = node.resolve_topic_name(name)
+    if own != node.resolve_topic_name(name, only_expand=True):
+        return own
+    parts: list[str] = []
+    for part in pattern.format(node.resolve_topic_name(base)).split("/"):
+        parts = parts[:-1] if part == ".." else [*parts, part]
+    return "/".join(parts)
+
+
+OVERRIDES = QoSOverridingOptions(
+    (
+        QoSPolicyKind.HISTORY,
+        QoSPolicyKind.DEPTH,
+        QoSPolicyKind.RELIABILITY,
+        QoSPolicyKind.DURABILITY,
+    )
+)
+"""The parameters qos_overrides.<topic>.subscription.* that a subscription to a camera obeys."""
+
+
+def camera_qos(node: Any, topic: str) -> QoSProfile:
+    """What suits every camera: a best-effort reader hears best-effort and reliable writers alike.
+
+    A picture that was published once for whom comes late reaches reliable readers alone, so the
+    override of the durability brings the reliability with it.
+    """
+    given = getattr(node, "_parameter_overrides", {})  # rclpy declares them with the subscription
+    durability = given.get(f"qos_overrides.{topic}.subscription.durability")
+    late = durability is not None and durability.value == "transient_local"
+    reliability = ReliabilityPolicy.RELIABLE if late else ReliabilityPolicy.BEST_EFFORT
+    return QoSProfile(depth=1, reliability=reliability)
+
+
+def about_source(node: Any, topic: str) -> str:
+    """ " on TOPIC (2 publishers: ...)": what a message about missing pictures says of a topic."""
+    try:
+        publishers = node.get_publishers_info_by_topic(topic)
+        here = "; ".join(sorted({_described(one) for one in publishers}))
+        words = f" on {topic} ({len(publishers)} publishers{': ' + here if here else ''})"
+        for other in ("/compressed", ""):  # the usual mistake: the suffix twice, or none
+            near = topic.removesuffix("/compressed") + other
+            types = {one.topic_type for one in node.get_publishers_info_by_topic(near)}
+            if near != topic and types:
+                words += f"; {near} has {', '.join(sorted(types))}"
+    except Exception:  # the context goes down while somebody asks
+        return f" on {topic}"
+    return words
+
+
+def _described(publisher: Any) -> str:
+    qos = publisher.qos_profile
+    latched = ""
+    if qos.durability.name == "TRANSIENT_LOCAL":
+        latched = (
+            ", for whom comes late too: set the parameter qos_overrides."
+            "<topic>.subscription.durability to transient_local"
+        )
+    return f"{publisher.topic_type}, {qos.reliability.name.lower()}{latched}"
