@@ -1,4 +1,4 @@
-"""Child processes for tests: what they do, which there are, whether they live. Imports no torch.
+"""Child processes for tests: what they do, which there are, and whether they live. No torch.
 
 The functions that take ``say`` are work for :class:`sphinx_ros.runtime.crew.Crew`.
 """

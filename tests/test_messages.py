@@ -12,6 +12,7 @@ from sphinx_ros.errors import BadRequest, Status
 from sphinx_ros.prompt.queries import Query
 from sphinx_ros.ros import messages as m
 from sphinx_ros.ros.outcomes import Outcome, Times
+from sphinx_ros.ros.params import Config
 from sphinx_ros.tasks import Task
 from sphinx_ros.types import (
     COCO_KEYPOINTS,
@@ -81,14 +82,15 @@ def test_queries_of_messages():
 
 
 def test_an_empty_request_picture_means_the_newest_one():
-    assert m.frame_of_request(m.Image(), 0.0, 100) is None
-    assert m.frame_of_request(m.Image(width=4, height=4), 0.0, 100) is not None
+    assert m.frame_of_request(m.Image(), 0.0, Config()) is None
+    assert m.frame_of_request(m.Image(width=4, height=4), 0.0, Config()) is None, "no data"
+    assert m.frame_of_request(m.Image(data=bytes(3)), 0.0, Config()) is not None
 
 
 def test_pictures_there_and_back():
     rgb = np.random.default_rng(1).integers(0, 256, (6, 8, 3), dtype=np.uint8)
     message = m.image_message(rgb[:, ::-1], HEADER)  # not contiguous
-    assert np.array_equal(m.frame_of(message, 0.0, 100).decode(), rgb[:, ::-1])
+    assert np.array_equal(m.frame_of(message, 0.0, Config()).decode(), rgb[:, ::-1])
 
 
 @pytest.mark.skipif(m.Detection2DArray is None, reason="vision_msgs is not installed")

@@ -1,28 +1,33 @@
 """One network in several processes: the same logits and tokens as in one, whatever the shards."""
 
 import datetime
+import inspect
 import json
 import os
 import signal
 import subprocess
 import sys
-import tempfile
+import textwrap
 import time
 
 import numpy as np
 import pytest
 import torch
 from goldens import TOKENIZER
+from process_support import followers_of, lives, until
 from small_network import SIZES
 
 from sphinx_ros import Sphinx
 from sphinx_ros.checkpoint import load_checkpoint, save_checkpoint
-from sphinx_ros.errors import CheckpointError, SphinxError
+from sphinx_ros.errors import BadRequest, CheckpointError, SphinxError, Status
 from sphinx_ros.model.config import ModelConfig
+from sphinx_ros.model.network import Network
 from sphinx_ros.model.ranks import Ranks
 from sphinx_ros.model.sphinx import SphinxModel
 from sphinx_ros.runtime import team
-from sphinx_ros.runtime.team import _follower as team_follower
+from sphinx_ros.runtime.crew import Crew
+from sphinx_ros.runtime.leader import Leader
+from sphinx_ros.runtime.orders import Part
 from sphinx_ros.world.scenes import World
 
 WIDE = SIZES | {"dim": 64, "n_heads": 8, "n_kv_heads": 4, "n_layers": 3}
@@ -57,6 +62,26 @@ def picture():
     return np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
 
 
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    return checkpoint(tmp_path_factory.mktemp("small") / "x", "llama_ens", WIDE, 1)
+
+
+@pytest.fixture(scope="module")
+def shared(small):
+    """A network in two processes, for tests that leave it whole."""
+    sphinx = Sphinx.from_pretrained(small, devices=["cpu", "cpu"])
+    yield sphinx
+    sphinx.close()
+
+
+def loaded(folder, size=2):
+    """A network in several processes, and the numbers of those that were started for it."""
+    before = followers_of(os.getpid())
+    sphinx = Sphinx.from_pretrained(folder, devices=["cpu"] * size)
+    return sphinx, [pid for pid in followers_of(os.getpid()) if pid not in before]
+
+
 @pytest.mark.parametrize(
     "variant, params, shards, size",
     [
@@ -69,21 +94,20 @@ def picture():
 def test_the_same_as_one(tmp_path, picture, variant, params, shards, size):
     folder = checkpoint(tmp_path / "x", variant, params, shards)
     alone = asked(Sphinx.from_pretrained(folder, device="cpu"), picture)
-    together = Sphinx.from_pretrained(folder, devices=["cpu"] * size)
+    together, followers = loaded(folder, size)
     try:
         theirs = asked(together, picture)
-        followers = together.model._processes
-        assert len(followers) == size - 1 and all(p.is_alive() for p in followers)
-        part = sum(p.numel() for p in together.model.layers.parameters())
+        assert len(followers) == size - 1 and all(map(lives, followers))
+        part = sum(p.numel() for p in together.model.parameters())
     finally:
         together.close()
-        torch.set_num_threads(os.cpu_count())
     for name in ("logits", "text"):
         assert (alone[name] - theirs[name]).abs().max() <= 1e-4, name
     assert alone["answers"] == theirs["answers"] and alone["caption"] == theirs["caption"]
-    assert not any(p.is_alive() for p in followers), "they end with the leader"
+    assert not any(map(lives, followers)), "they end with the leader"
     model, *_ = load_checkpoint(folder)
-    assert part < sum(p.numel() for p in model.layers.parameters()) / size * 1.1
+    whole, layers = (sum(p.numel() for p in m.parameters()) for m in (model, model.layers))
+    assert whole - part > layers * (1 - 1.1 / size), "of the layers each has its part"
 
 
 @pytest.mark.parametrize("shards", [1, 2, 4])
@@ -110,46 +134,139 @@ def test_what_cannot_be_shared(tmp_path):
         Sphinx.from_pretrained(folder, devices=["cpu", "cpu:x"])
     with pytest.raises(CheckpointError, match="use a number of devices that divides it"):
         Sphinx.from_pretrained(folder, devices=["cpu"] * 3)
-    torch.set_num_threads(os.cpu_count())
 
 
-def test_a_lost_process_is_an_error_and_not_a_wait(tmp_path, picture):
-    folder = checkpoint(tmp_path / "x", "llama_ens", WIDE, 1)
-    sphinx = Sphinx.from_pretrained(folder, devices=["cpu", "cpu"])
-    try:
-        seen = sphinx.look(picture)
-        with pytest.raises(ValueError):  # both refuse it, and go on together
-            sphinx.model.hidden(torch.zeros(1, 4000, 64), cache=seen._cache)
-        first = seen.caption(max_new_tokens=4).raw_text
-        assert seen.caption(max_new_tokens=4).raw_text == first
-        os.kill(sphinx.model._processes[0].pid, signal.SIGKILL)
-        for _ in range(2):
-            with pytest.raises(SphinxError, match="lost each other"):
-                seen.caption(max_new_tokens=4)
-    finally:
-        sphinx.close()
-        torch.set_num_threads(os.cpu_count())
+def test_a_lost_process_is_an_error_and_not_a_wait(small, shared, picture):
+    sphinx, (follower,) = loaded(small)
+    threads = torch.get_num_threads()
+
+    def killed(text):
+        if lives(follower):
+            os.kill(follower, signal.SIGKILL)
+
+    seen = sphinx.look(picture)
+    for _ in range(2):
+        with pytest.raises(SphinxError, match=r"process 1 .* was killed.* load .* again") as lost:
+            seen.caption(max_new_tokens=4, on_text=killed)
+        assert lost.value.status is Status.NOT_ACTIVE
+    assert sphinx.trouble == str(lost.value)
+    # while nobody asks, after another was loaded in the same process
+    again, (follower,) = loaded(small)
+    assert again.trouble == "" and torch.get_num_threads() == threads
+    with pytest.raises(BadRequest, match="another network's"):
+        again.model.hidden(torch.zeros(1, 1, 64), cache=shared.model.new_cache(1, 8))
+    os.kill(follower, signal.SIGKILL)
+    until(lambda: "was killed" in again.trouble)
 
 
-def impatient(*given):
-    """A follower that takes others for lost after two seconds."""
-    team.WAIT = datetime.timedelta(seconds=2)
-    team_follower(*given)
+def test_what_one_refuses_all_refuse(shared, picture):
+    seen = shared.look(picture)
+    first = seen.caption(max_new_tokens=4).raw_text
+    model = shared.model
+    cache = model.new_cache(1, 8)
+    for wrong in (
+        lambda: model.hidden(torch.zeros(1, 9, 64), cache=cache),
+        lambda: model.encode_image(torch.zeros(1, 3, 5, 5)),
+        lambda: model.embed(torch.tensor([[10**6]])),
+        lambda: model(torch.tensor([[1]]), last=True),
+        lambda: model.logits(),
+    ):
+        with pytest.raises((ValueError, IndexError, TypeError)):
+            wrong()
+    assert seen.caption(max_new_tokens=4).raw_text == first, "they go on together"
 
 
-def test_a_camera_may_be_idle_for_longer_than_a_call_may_take(tmp_path, picture, monkeypatch):
-    folder = checkpoint(tmp_path / "x", "llama_ens", WIDE, 1)
-    monkeypatch.setattr(team, "_follower", impatient)
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    sphinx = Sphinx.from_pretrained(folder, devices=["cpu", "cpu"])
+def test_a_forked_child_is_refused(shared, picture):
+    seen = shared.look(picture)
+    first = seen.caption(max_new_tokens=4).raw_text
+    read, write = os.pipe()
+    forked = os.fork()
+    if not forked:
+        for ask in (seen.caption, lambda: shared.look(picture), shared.close):
+            try:
+                ask()
+            except SphinxError as error:
+                os.write(write, f"{error.status};".encode())
+        os._exit(0)
+    os.waitpid(forked, 0)
+    assert os.read(read, 100) == b"NOT_ACTIVE;NOT_ACTIVE;"
+    os.close(read), os.close(write)
+    assert seen.caption(max_new_tokens=4).raw_text == first
+
+
+def test_both_kinds_of_network_are_what_users_may_ask_of_one():
+    wanted = {name for name in vars(Network) if name == "__call__" or not name.startswith("_")}
+    assert wanted == {
+        "config", "device", "new_cache", "encode_image", "embed", "hidden", "logits", "__call__",
+    }  # fmt: skip
+    config = ModelConfig.from_json(WIDE, "llama_ens", 512)
+    with torch.device("meta"):
+        model = SphinxModel(config)
+    leader = Leader(Part(model, model.device), None, Crew([], [], lambda: None))
+    for name in wanted:
+        if not callable(getattr(Network, name)):
+            assert getattr(leader, name) == getattr(model, name)
+            continue
+        alone = inspect.signature(model.forward if name == "__call__" else getattr(model, name))
+        for made in (alone, inspect.signature(getattr(leader, name))):
+            asked = inspect.signature(getattr(Network, name)).parameters.values()
+            assert [(p.name, p.kind, p.default) for p in made.parameters.values()] == [
+                (p.name, p.kind, p.default) for p in asked if p.name != "self"
+            ], name
+
+
+@pytest.mark.parametrize("name", ["forward", "layers", "norm", "view_embeddings", "state_dict"])
+def test_what_would_run_in_one_process_alone_is_not_there(shared, name):
+    with pytest.raises(AttributeError, match=f"has no '{name}': it would run in one of them"):
+        getattr(shared.model, name)
+
+
+LEADER = """
+    import sys
+    import numpy as np
+    from sphinx_ros import Sphinx
+    sphinx = Sphinx.from_pretrained(sys.argv[1], devices=["cpu", "cpu"])
+    seen = sphinx.look(np.zeros((48, 64, 3), np.uint8))
+    before = [seen.caption(max_new_tokens=n).raw_text for n in range(1, 9)]
+    print("asking", flush=True)
+    while True:
+        try:
+            for n in range(1, 9):
+                seen.caption(max_new_tokens=n)
+        except KeyboardInterrupt:
+            after = [seen.caption(max_new_tokens=n).raw_text for n in range(1, 9)]
+            print(before == after, flush=True)
+"""
+
+
+def test_ctrl_c_ends_no_call_halfway_and_no_end_leaves_a_process(small):
+    code = textwrap.dedent(LEADER)
+    leader = subprocess.Popen(
+        [sys.executable, "-c", code, str(small)], stdout=subprocess.PIPE, text=True
+    )
+    assert leader.stdout.readline() == "asking\n"
+    (follower,) = followers_of(leader.pid)
+    for pause in (0.02, 0.005, 0.05):
+        time.sleep(pause)
+        leader.send_signal(signal.SIGINT)
+        assert leader.stdout.readline() == "True\n"
+    leader.kill()
+    leader.communicate()
+    until(lambda: not lives(follower))
+
+
+def test_a_camera_may_be_idle_for_longer_than_a_call_may_take(small, picture):
+    devices, wait = [torch.device("cpu")] * 2, datetime.timedelta(seconds=1)
+    network, tokenizer, _ = team.lead(small, devices, load_checkpoint, wait=wait)
+    sphinx = Sphinx(network, tokenizer)
     try:
         before = sphinx.look(picture).caption(max_new_tokens=4).raw_text
-        time.sleep(4)
+        time.sleep(2)
         assert sphinx.look(picture).caption(max_new_tokens=4).raw_text == before
     finally:
         sphinx.close()
-        torch.set_num_threads(os.cpu_count())
-    assert not list(tmp_path.glob("sphinx_team_*"))
+    with pytest.raises(SphinxError, match="was closed"):
+        sphinx.look(picture)
 
 
 def test_torchrun(tmp_path):

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from sphinx_ros.errors import Status
 from sphinx_ros.tasks import Task
 from sphinx_ros.types import COCO_KEYPOINTS, Detection, Pose, iou
+from sphinx_ros.world.truth import KINDS
 
-KINDS = ("cube", "ball", "can", "cone", "mug", "bottle")
 ENOUGH = 0.5  # IoU from which a box counts as found, as usual
 NEAR = 0.1  # a joint is right within this share of the person's longer side (PCK@0.1)
 

@@ -13,6 +13,7 @@ import numpy as np
 from sphinx_ros.draw import draw
 from sphinx_ros.errors import Status
 from sphinx_ros.ros import messages as m
+from sphinx_ros.ros.calibration import CalibrationCheck
 from sphinx_ros.ros.markers import clear_markers, marker_array
 from sphinx_ros.ros.outcomes import Look, Outcome
 from sphinx_ros.ros.quiet import QuietLog
@@ -27,11 +28,14 @@ class Display:
     def __init__(self, markers: Any, annotated: Any, warnings: QuietLog):
         self._markers, self._annotated, self._warnings = markers, annotated, warnings
         self._info: m.CameraInfo | None = None
+        self._check = CalibrationCheck()
         self._shown: m.Header | None = None  # of the markers that are up
 
     def calibrate(self, info: m.CameraInfo) -> None:
         """Take the camera's calibration; needed for markers alone."""
         self._info = info
+        if reason := self._check.news(info):
+            self._warnings.say(reason, f"no markers: {reason}")
 
     def show(self, look: Look, outcomes: Sequence[Outcome], depth: float) -> None:
         """Publish a camera's picture with everything drawn in, and its boxes at a depth, m."""

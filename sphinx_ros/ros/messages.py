@@ -1,4 +1,4 @@
-"""Our values to ROS messages and back: the only module that names message classes.
+"""Our values to ROS messages and back.
 
 Knows no model and no thread. Headers are passed through untouched; times become stamps here.
 """

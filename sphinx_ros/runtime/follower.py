@@ -14,6 +14,7 @@ from multiprocessing.connection import Connection
 from sphinx_ros.errors import SphinxError
 from sphinx_ros.runtime.crew import REMEDY, Loss
 from sphinx_ros.runtime.lifeline import end_with_connection, end_with_parent
+from sphinx_ros.runtime.memory import memory_error, out_of_memory
 
 
 def main(leader: int, descriptor: int) -> None:
@@ -42,14 +43,10 @@ def main(leader: int, descriptor: int) -> None:
 
 def _last_words(error: BaseException) -> Loss:
     """What the leader says of this process's end."""
-    from sphinx_ros.model.ranks import Apart
-    from sphinx_ros.runtime.memory import memory_error, out_of_memory
-
     if out_of_memory(error):
         error = memory_error("doing its part of the network", error)
     if isinstance(error, SphinxError):
         return Loss(str(error), error.status, type(error))
-    if not isinstance(error, Apart):
-        traceback.print_exception(error)
+    traceback.print_exception(error)
     first = (str(error).splitlines() or [""])[0][:300]
     return Loss(f"{type(error).__name__}: {first}; {REMEDY}")

@@ -91,7 +91,7 @@ def join(
     """Connect this process with the others.
 
     Args:
-        rank: of this process, 0 for the leader. size: of the team.
+        rank: of this process, 0 for the leader.
         size: number of processes.
         device: where this process has its part.
         store: where all of them meet.
@@ -108,11 +108,9 @@ def join(
 
     def gloo(name: str, limit: timedelta) -> Any:
         options = c10d.ProcessGroupGloo._Options()
-        make, host = c10d.ProcessGroupGloo, {"hostname": LOOPBACK}
-        options._devices = [
-            make.create_device(**host) if loopback else make.create_default_device()
-        ]
-        options._timeout = patience
+        make = c10d.ProcessGroupGloo
+        wire = make.create_device(hostname=LOOPBACK) if loopback else make.create_default_device()
+        options._devices, options._timeout = [wire], patience
         group = make(dist.PrefixStore(name, store), rank, size, options)
         group._set_default_timeout(limit)
         return group

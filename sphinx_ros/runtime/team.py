@@ -26,7 +26,7 @@ import torch.distributed as dist
 
 from sphinx_ros.errors import SphinxError
 from sphinx_ros.model.ranks import Apart
-from sphinx_ros.runtime.crew import Crew
+from sphinx_ros.runtime.crew import REMEDY, Crew
 from sphinx_ros.runtime.leader import VERDICT, Leader
 from sphinx_ros.runtime.lifeline import end_with_parent
 from sphinx_ros.runtime.meeting import JOIN, WAIT, Host, Place, join
@@ -50,7 +50,7 @@ class Following:
     rank: int
     size: int
     device: str
-    load: Callable
+    load: Callable[..., Any]
     wait: timedelta
     threads: int
 
@@ -59,11 +59,14 @@ class Following:
         torch.set_num_threads(self.threads)
         device = torch.device(self.device)
         say(STARTED)
-        store = self.place.store()
-        ranks, channel = join(self.rank, self.size, device, store, self.wait, loopback=True)
-        model, _, _ = self.load(self.checkpoint, device=device, ranks=ranks)
-        say(LOADED)
-        Part(model, device).follow(channel)
+        try:
+            store = self.place.store()
+            ranks, channel = join(self.rank, self.size, device, store, self.wait, loopback=True)
+            model, _, _ = self.load(self.checkpoint, device=device, ranks=ranks)
+            say(LOADED)
+            Part(model, device).follow(channel)
+        except Apart as error:
+            raise SphinxError(f"lost the others ({error}); {REMEDY}") from error
 
 
 def lead(
