@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -202,7 +203,8 @@ def test_both_kinds_of_network_are_what_users_may_ask_of_one():
     config = ModelConfig.from_json(WIDE, "llama_ens", 512)
     with torch.device("meta"):
         model = SphinxModel(config)
-    leader = Leader(Part(model, model.device), None, Crew([], [], lambda: None))
+    nobody = SimpleNamespace(tell=lambda order: None)
+    leader = Leader(Part(model, model.device), nobody, Crew([], [], lambda: None))
     for name in wanted:
         if not callable(getattr(Network, name)):
             assert getattr(leader, name) == getattr(model, name)
@@ -275,15 +277,12 @@ def test_torchrun(tmp_path):
 
     scene = World(320, 240).observe(7)
     Image.fromarray(scene.rgb).save(tmp_path / "scene.png")
+    alone = Sphinx.from_pretrained("demo", device="cpu").look(scene.rgb).detect()
     words = ["-m", "sphinx_ros", "detect", str(tmp_path / "scene.png"), "--json"]
-    alone = subprocess.run(
-        [sys.executable, *words, "--device", "cpu"], capture_output=True, text=True, timeout=300
-    )
     run = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     both = subprocess.run(
         [sys.executable, *run, *words], capture_output=True, text=True, timeout=300
     )
     assert both.returncode == 0, both.stderr
-    one, two = (json.loads(ran.stdout) for ran in (alone, both))
-    boxes = [[d["box"] for d in said["results"]] for said in (one, two)]
-    assert boxes[0] and np.allclose(*boxes, atol=0.01)
+    boxes = [d["box"] for d in json.loads(both.stdout)["results"]]
+    assert boxes and np.allclose(boxes, [found.box for found in alone], atol=0.02)
