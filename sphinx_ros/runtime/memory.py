@@ -5,13 +5,24 @@ One definition for the whole package; Python, the node and the command line name
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import sys
+import traceback
 from types import TracebackType
 
 from sphinx_ros.errors import SphinxError, Status
 
-_WORDS = ("out of memory", "can't allocate memory", "not enough memory")
-"""How torch on a CPU, drivers and libraries say it, in plain RuntimeErrors."""
+_WORDS = (
+    "out of memory",
+    "can't allocate memory",
+    "cannot allocate memory",
+    "not enough memory",
+    "insufficient memory",
+    "alloc_failed",
+    "bad_alloc",
+)
+"""How torch on a CPU, drivers, cuBLAS and OpenCV say it, in errors of general classes."""
 
 REMEDY = "use a smaller checkpoint, dtype bfloat16, or a device with more memory"
 
@@ -22,27 +33,35 @@ def out_of_memory(error: BaseException) -> bool:
         return error.status is Status.OUT_OF_MEMORY
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
-    words = str(error).lower()
-    return isinstance(error, RuntimeError) and any(part in words for part in _WORDS)
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    if not isinstance(error, RuntimeError) and type(error).__module__ != "cv2":
+        return False
+    return any(part in str(error).lower() for part in _WORDS)
 
 
 def free_memory() -> None:
     """Give cached accelerator memory back, if torch is loaded and has any."""
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    cuda = getattr(sys.modules.get("torch"), "cuda", None)
+    if cuda is not None and cuda.is_initialized():
+        with contextlib.suppress(RuntimeError):  # a device that has failed frees nothing
+            cuda.empty_cache()
 
 
 def memory_error(doing: str, error: BaseException) -> SphinxError:
     """The named error for one of which :func:`out_of_memory` is true."""
-    first = (str(error).splitlines() or [type(error).__name__])[0][:300]
+    first = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
     return SphinxError(
         f"out of memory while {doing}: {first}; {REMEDY}", status=Status.OUT_OF_MEMORY
     )
 
 
 class memory_named:
-    """A block in which each out-of-memory error becomes one :class:`SphinxError` with a remedy."""
+    """A block in which each out-of-memory error becomes one :class:`SphinxError` with a remedy.
+
+    doing: what the block does, for the message. What the failed functions held is let go, so that
+    who keeps the error does not keep their memory.
+    """
 
     def __init__(self, doing: str):
         self._doing = doing
@@ -55,5 +74,6 @@ class memory_named:
     ) -> None:
         if error is None or isinstance(error, SphinxError) or not out_of_memory(error):
             return
+        traceback.clear_frames(trace)
         free_memory()
         raise memory_error(self._doing, error) from error
