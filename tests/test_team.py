@@ -95,6 +95,7 @@ def loaded(folder, size=2):
 def test_the_same_as_one(tmp_path, picture, variant, params, shards, size):
     folder = checkpoint(tmp_path / "x", variant, params, shards)
     alone = asked(Sphinx.from_pretrained(folder, device="cpu"), picture)
+    threads = torch.get_num_threads()
     together, followers = loaded(folder, size)
     try:
         theirs = asked(together, picture)
@@ -102,6 +103,7 @@ def test_the_same_as_one(tmp_path, picture, variant, params, shards, size):
         part = sum(p.numel() for p in together.model.parameters())
     finally:
         together.close()
+    assert torch.get_num_threads() == threads, "each has its share, and only while it computes"
     for name in ("logits", "text"):
         assert (alone[name] - theirs[name]).abs().max() <= 1e-4, name
     assert alone["answers"] == theirs["answers"] and alone["caption"] == theirs["caption"]
@@ -139,7 +141,6 @@ def test_what_cannot_be_shared(tmp_path):
 
 def test_a_lost_process_is_an_error_and_not_a_wait(small, shared, picture):
     sphinx, (follower,) = loaded(small)
-    threads = torch.get_num_threads()
 
     def killed(text):
         if lives(follower):
@@ -153,7 +154,7 @@ def test_a_lost_process_is_an_error_and_not_a_wait(small, shared, picture):
     assert sphinx.trouble == str(lost.value)
     # while nobody asks, after another was loaded in the same process
     again, (follower,) = loaded(small)
-    assert again.trouble == "" and torch.get_num_threads() == threads
+    assert again.trouble == ""
     with pytest.raises(BadRequest, match="another network's"):
         again.model.hidden(torch.zeros(1, 1, 64), cache=shared.model.new_cache(1, 8))
     os.kill(follower, signal.SIGKILL)

@@ -78,7 +78,7 @@ class Inbox:
         self.newest: Frame | None = None
         self.closed = False
         self._unseen = False  # whether nobody has looked at the newest frame
-        self._last_pass = -math.inf  # steady clock
+        self._arrived = self._last_pass = -math.inf  # steady clock
         self._jobs: deque[Job] = deque()
         self._nudged = False
         self._wake = threading.Condition()
@@ -89,7 +89,7 @@ class Inbox:
             self.counts.add("received")
             if self._unseen:
                 self.counts.add("dropped")
-            self.newest, self._unseen = frame, True
+            self.newest, self._unseen, self._arrived = frame, True, time.monotonic()
             self._wake.notify()
 
     def seen(self, frame: Frame) -> None:
@@ -185,8 +185,15 @@ class Inbox:
         return len(self._jobs)
 
     def age(self, now: float) -> float:
-        """Seconds since the newest frame arrived, by the node's clock; infinite before it."""
-        return math.inf if self.newest is None else now - self.newest.received
+        """Seconds since the newest frame arrived; infinite before it. now: the node's clock.
+
+        By the node's clock, which a simulation may stop or slow, or by a steady one, which no
+        correction of the time makes jump: what says less.
+        """
+        frame = self.newest
+        if frame is None:
+            return math.inf
+        return min(now - frame.received, time.monotonic() - self._arrived)
 
     def fresh_frame(self, now: float) -> Frame:
         """The newest frame. now: seconds of the node's clock. Raises NO_IMAGE or STALE_IMAGE."""
@@ -197,7 +204,7 @@ class Inbox:
                 "the topic `image`, or put a picture into the request",
                 status=Status.NO_IMAGE,
             )
-        arrived = now - frame.received
+        arrived = self.age(now)
         if 0 < limit < arrived:
             raise SphinxError(
                 f"the newest picture arrived {arrived:.1f} s ago{self.about_source()}; the limit "

@@ -5,7 +5,9 @@ Leader -> Order -> Channel -> Order -> Part, in every process
 
 from __future__ import annotations
 
+import contextlib
 import pickle
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -66,11 +68,28 @@ class Channel:
         meet(lambda: self._group.broadcast([tensor]))
 
 
-class Part:
-    """One process's part of a network, with its parts of the caches."""
+@contextlib.contextmanager
+def cpu_threads(number: int) -> Iterator[None]:
+    """A block in which this thread's torch computes on so many threads. 0: on those it has."""
+    before = torch.get_num_threads()
+    if number in (0, before):
+        yield
+        return
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
-    def __init__(self, model: Any, device: torch.device):
-        self.model, self.device = model, device
+
+class Part:
+    """One process's part of a network, with its parts of the caches.
+
+    threads: of the CPU, for its calls; 0: those that there are.
+    """
+
+    def __init__(self, model: Any, device: torch.device, threads: int = 0):
+        self.model, self.device, self._threads = model, device, threads
         self._caches: dict[int, Any] = {}
 
     def do(self, order: Order) -> Any:
@@ -84,7 +103,7 @@ class Part:
         for number in order.forget:
             self.forget(number)
         given = {key: self._here(value) for key, value in order.given.items()}
-        with torch.inference_mode():
+        with torch.inference_mode(), cpu_threads(self._threads):
             if order.name == "new_cache":
                 kept = given.pop("kept_as")
                 self._caches[kept] = self.model.new_cache(**given)

@@ -30,7 +30,7 @@ from sphinx_ros.runtime.crew import REMEDY, Crew
 from sphinx_ros.runtime.leader import VERDICT, Leader
 from sphinx_ros.runtime.lifeline import end_with_parent
 from sphinx_ros.runtime.meeting import JOIN, WAIT, Host, Place, join
-from sphinx_ros.runtime.orders import Part
+from sphinx_ros.runtime.orders import Part, cpu_threads
 
 STARTED, LOADED = "started", "loaded"
 """What a follower says to its leader's crew."""
@@ -92,8 +92,9 @@ def lead(
     Raises:
         SphinxError: a follower could not load its part, or has ended.
     """
-    size, own_threads = len(devices), torch.get_num_threads()
-    threads = share(own_threads, size) if devices[0].type == "cpu" else own_threads
+    size, threads = len(devices), torch.get_num_threads()
+    if devices[0].type == "cpu":
+        threads = share(threads, size)
     host = Host(lambda: crew.loss is None)
     works = [
         Following(str(checkpoint), host.place, rank, size, str(devices[rank]), load, wait, threads)
@@ -101,15 +102,14 @@ def lead(
     ]
     names = [f"process {work.rank} of the shared network ({work.device})" for work in works]
     undo = contextlib.ExitStack()  # what is left to do when the crew has ended
-    undo.callback(torch.set_num_threads, own_threads)
     crew = Crew(works, names, undo.close)
     try:
         crew.wait_for(STARTED)
-        torch.set_num_threads(threads)
         ranks, channel = join(0, size, devices[0], host, wait, patience=JOIN, loopback=True)
         if devices[0].type == "cuda" and hasattr(ranks.group, "abort"):
             undo.callback(ranks.group.abort)  # ends kernels that wait for a lost process
-        model, tokenizer, config = load(checkpoint, device=devices[0], ranks=ranks)
+        with cpu_threads(threads):
+            model, tokenizer, config = load(checkpoint, device=devices[0], ranks=ranks)
         crew.wait_for(LOADED)
     except BaseException as error:
         lost = crew.verdict(VERDICT) if isinstance(error, Apart) else None
@@ -117,7 +117,7 @@ def lead(
         if lost is not None:
             raise lost.error() from error
         raise
-    return Leader(Part(model, devices[0]), channel, crew), tokenizer, config
+    return Leader(Part(model, devices[0], threads), channel, crew), tokenizer, config
 
 
 def share(threads: int, size: int) -> int:
