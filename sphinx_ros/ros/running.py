@@ -21,6 +21,7 @@ from rclpy.signals import SignalHandlerOptions
 from sphinx_ros.errors import SphinxError
 from sphinx_ros.ros.environment import prepare, sweep_shared_memory, widen_transport
 from sphinx_ros.ros.usage import answer_words
+from sphinx_ros.runtime.allocator import give_memory_back
 
 REFUSED = (ValueError, SphinxError, rclpy.exceptions.ParameterException)
 """What a node raises that can't use its parameters: one line and exit status 2, no trace."""
@@ -57,6 +58,7 @@ def run(
     words = list(sys.argv[1:] if args is None else args)
     if (status := answer_words(name, words)) is not None:
         return status
+    give_memory_back()
     prepare()
     sweep_shared_memory()
     widen_transport(name)
