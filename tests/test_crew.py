@@ -47,7 +47,8 @@ def processes(folder, number):
 
 def parent(folder, then, **options):
     code = PARENT.format(tests=str(Path(__file__).parent), folder=str(folder), then=then)
-    return subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)], **options)
+    heeds = "import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"  # nohup ignores it
+    return subprocess.Popen([sys.executable, "-c", heeds + textwrap.dedent(code)], **options)
 
 
 @pytest.mark.parametrize("number", ["SIGKILL", "SIGTERM", "SIGHUP", "SIGQUIT"])
