@@ -31,6 +31,13 @@ def environment() -> dict[str, str]:
     }
 
 
+def deep_qos():
+    """For a client that sends more at once than the usual depth keeps."""
+    from rclpy.qos import QoSProfile
+
+    return QoSProfile(depth=1000)
+
+
 @contextlib.contextmanager
 def process(module: str, *arguments: str, log: Path):
     """A module of this checkout in its own process; interrupted and awaited at the end."""
@@ -57,13 +64,14 @@ def process(module: str, *arguments: str, log: Path):
 class Client:
     """A node of its own context that calls, publishes and listens, each with a time limit."""
 
-    def __init__(self, name: str = "client"):
+    def __init__(self, name: str = "client", target: str = "sphinx"):
+        """target: name of the node that is asked."""
         import rclpy
         from rclpy.executors import SingleThreadedExecutor
 
         from sphinx_ros.ros import messages
 
-        self.m, self.rclpy = messages, rclpy
+        self.m, self.rclpy, self.target = messages, rclpy, target
         self.context = rclpy.Context()
         self.context.init(domain_id=DOMAIN)
         self.node = rclpy.create_node(f"{name}_{os.getpid()}", context=self.context)
@@ -84,14 +92,14 @@ class Client:
         return bool(done())
 
     def start(self, name: str, kind, **fields):
-        """Send a request to /sphinx/<name>; its future."""
+        """Send a request to /<target>/<name>; its future."""
         client = self.clients.get(name)
         if client is None:
-            client = self.clients[name] = self.node.create_client(kind, f"/sphinx/{name}")
+            client = self.clients[name] = self.node.create_client(kind, f"/{self.target}/{name}")
             self.until(lambda: False, 0.5)  # nodes that have just gone are forgotten
-            assert client.wait_for_service(60), f"/sphinx/{name} did not appear"
+            assert client.wait_for_service(60), f"/{self.target}/{name} did not appear"
             self.until(lambda: False, 0.3)  # both directions of the service have found each other
-        assert client.wait_for_service(60), f"/sphinx/{name} did not appear"
+        assert client.wait_for_service(60), f"/{self.target}/{name} did not appear"
         return client.call_async(kind.Request(**fields))
 
     def finish(self, future, seconds: float = 60.0):
@@ -99,7 +107,7 @@ class Client:
         return future.result()
 
     def call(self, name: str, kind, **fields):
-        """The response of /sphinx/<name>."""
+        """The response of /<target>/<name>."""
         return self.finish(self.start(name, kind, **fields))
 
     def ground(self, **fields):

@@ -87,6 +87,16 @@ def test_an_empty_request_picture_means_the_newest_one():
     assert m.frame_of_request(m.Image(data=bytes(3)), 0.0, Config()) is not None
 
 
+def test_pictures_of_fewer_bits_than_they_have_room_for_are_known():
+    grey = np.full((4, 6), 4000, "<u2")
+    message = m.Image(width=6, height=4, encoding="mono16", step=12, data=grey.tobytes())
+    frame = m.frame_of(message, 0.0, Config())
+    assert frame.filled_bits() == 12 and frame.decode().max() == 16
+    told = m.frame_of(message, 0.0, Config(image_bits=12))
+    assert told.filled_bits is None and told.decode().max() == 249
+    assert m.frame_of(m.Image(encoding="rgb8"), 0.0, Config()).filled_bits is None
+
+
 def test_pictures_there_and_back():
     rgb = np.random.default_rng(1).integers(0, 256, (6, 8, 3), dtype=np.uint8)
     message = m.image_message(rgb[:, ::-1], HEADER)  # not contiguous

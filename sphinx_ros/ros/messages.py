@@ -21,7 +21,7 @@ from visualization_msgs.msg import Marker, MarkerArray
 
 from sphinx_ros.action import Query as QueryAction
 from sphinx_ros.errors import BadRequest
-from sphinx_ros.image.decode import decode_compressed, decode_image
+from sphinx_ros.image.decode import decode_compressed, decode_image, filled_bits
 from sphinx_ros.msg import (
     Answer,
     BoundingBox,
@@ -75,21 +75,23 @@ def frame_of(
     message: Image | CompressedImage, received: float, config: Config, own: bool = False
 ) -> Frame:
     """A frame that decodes the message when it is looked at, not before."""
-    limits = {"max_pixels": config.max_image_pixels, "bits": config.image_bits}
+    limits: dict[str, Any] = {"max_pixels": config.max_image_pixels, "bits": config.image_bits}
+    bits = None
     if isinstance(message, CompressedImage):
         decode = functools.partial(decode_compressed, message.data, message.format, **limits)
     else:
-        decode = functools.partial(
-            decode_image,
+        fields = (
             message.data,
             message.width,
             message.height,
             message.encoding,
             message.step,
             bool(message.is_bigendian),
-            **limits,
         )
-    return Frame(decode, received, seconds(message.header.stamp), message.header, own)
+        decode = functools.partial(decode_image, *fields, **limits)
+        if not config.image_bits and "16" in message.encoding:
+            bits = functools.partial(filled_bits, *fields)
+    return Frame(decode, received, seconds(message.header.stamp), message.header, own, bits)
 
 
 def frame_of_request(message: Image, received: float, config: Config) -> Frame | None:

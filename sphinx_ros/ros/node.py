@@ -43,6 +43,7 @@ class SphinxNode(Node):
         self._changing = threading.Lock()
         self.config = params.declare(self)
         self._announced: tuple[State, str] | None = None
+        self._minded_bits = False
         self.worker = Worker(
             lambda: factory(self.config),
             clock=self.now,
@@ -102,12 +103,26 @@ class SphinxNode(Node):
 
     def _publish(self, look: Look, outcomes: Sequence[Outcome], standing: bool) -> None:
         """Called by the worker in its own thread."""
+        self._mind_bits(look)
         if standing:
             for outcome in outcomes:
                 self._publish_answer(outcome)
         # What a request asks would wipe the standing answers off the screen until the next pass.
         if standing or not self.worker.inbox.queries:
             self.display.show(look, outcomes, self.config.marker_depth)
+
+    def _mind_bits(self, look: Look) -> None:
+        """Warn once of a camera whose pictures are nearly black for want of `image_bits`."""
+        filled = look.frame.filled_bits
+        if filled is None or look.rgb is None or self._minded_bits:
+            return
+        bits = filled()
+        if 8 <= bits <= 14:
+            self._minded_bits = True
+            self.get_logger().warning(
+                f"the pictures fill {bits} of 16 bits and are nearly black; if the camera has no "
+                f"more, set image_bits to {bits + bits % 2}"
+            )
 
     def _publish_answer(self, outcome: Outcome) -> None:
         answers = outcome.query.task.row.answers

@@ -23,7 +23,8 @@ class Frame:
 
     decode: bytes to RGB [H, W, 3] uint8; raises BadImage. stamp: when it was taken, NaN if the
     camera did not say. header: handed through to the answer untouched. own: it came with a request
-    and not from the camera.
+    and not from the camera. filled_bits: how many bits its 16-bit samples fill, None where the
+    picture has none or the parameter image_bits says it.
     """
 
     decode: Callable[[], np.ndarray]
@@ -31,6 +32,7 @@ class Frame:
     stamp: float = NAN
     header: Any = None
     own: bool = False
+    filled_bits: Callable[[], int] | None = None
 
 
 @dataclass(frozen=True, eq=False)
