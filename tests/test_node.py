@@ -504,7 +504,7 @@ def test_a_wrong_parameter_ends_the_node_with_a_reason():
 
 @needs_demo
 def test_a_network_shared_by_processes(pictures, sphinx, tmp_path):
-    """Two processes, the decoder in 8 bits: an answer, and an end that leaves no process."""
+    """Two processes, the decoder in 8 bits: an answer; one is killed and replaced; a clean end."""
     rgb, truth = pictures[0]
     item = thing(truth)
     name = f"the {item['colour']} {item['kind']}"
@@ -524,6 +524,28 @@ def test_a_network_shared_by_processes(pictures, sphinx, tmp_path):
         assert np.allclose((box.x0, box.y0, box.x1, box.y1), alone[0].box, atol=16)
         children = subprocess.run(["pgrep", "-P", str(node.pid)], capture_output=True, text=True)
         assert len(children.stdout.split()) >= 1
+        lost = client.listen(m.DiagnosticArray, "/diagnostics")
+        os.kill(int(children.stdout.split()[0]), signal.SIGKILL)
+
+        def said():
+            return any(
+                x.level == b"\x02" and "loaded anew" in x.message
+                for one in lost
+                for x in one.status
+                if x.name.startswith("/shared")
+            )
+
+        assert client.until(said, 10), "nobody noticed that a process of the network was killed"
+        for _ in range(100):
+            again = client.ground(text=name, image=stamped(client, rgb))
+            if again.status.code != Status.NOT_ACTIVE:
+                break
+            time.sleep(0.5)
+        assert again.status.code == Status.OK and again.raw_text == result.raw_text, (
+            log.read_text()
+        )
+        assert log.read_text().count("is lost") == 1, "one line says it"
+        children = subprocess.run(["pgrep", "-P", str(node.pid)], capture_output=True, text=True)
     client.close()
     followers = [Path("/proc") / pid for pid in children.stdout.split()]
     deadline = time.monotonic() + 15
