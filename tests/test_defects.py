@@ -192,7 +192,7 @@ def test_a_name_that_stands_for_nothing(tmp_path):
         ("  ", "is empty"),
         ("a\0b", "can't be looked up"),
         ("~nobody-of-this-name/x", "does not exist"),
-        (b"/tmp/\xff\xfe".decode("utf-8", "surrogateescape"), "not UTF-8"),
+        (b"/no/\xff\xfe".decode("utf-8", "surrogateescape"), "not UTF-8"),
     ):
         refused(name, words)
         with pytest.raises(CheckpointError):

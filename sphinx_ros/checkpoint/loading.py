@@ -76,6 +76,13 @@ def load_checkpoint(
     model = stored.model if ranks.size == 1 else _shared_model(stored, ranks)
     model.config = config
     keep = Keeping(torch.device(device), dtype, quantise)
+    _fill(model, stored, keep, ranks)
+    keep.finish(model)
+    return model.eval(), stored.tokenizer, config
+
+
+def _fill(model: nn.Module, stored: Stored, keep: Keeping, ranks: Ranks) -> None:
+    """Put every tensor where the network has it, in the form in which it is kept."""
     modules = dict(model.named_modules())
     shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}
     for key, shape in shapes.items():
@@ -84,7 +91,7 @@ def load_checkpoint(
         share = ALONE if shape == stored.shape(key) else ranks
         if kind is None:
             kept = keep.type_of(key, modules[owner], leaf)
-            taken = stored.take(key, device, kept, share)
+            taken = stored.take(key, keep.device, kept, share)
             check_finite(stored, key, taken)
             made = [_assign(modules[owner], leaf, taken)]
         else:
@@ -92,8 +99,6 @@ def load_checkpoint(
             check_finite(stored, key, taken)
             made = keep.put(model, modules, key, kind, taken)
         stored.release(key, unless=made)
-    keep.finish(model)
-    return model.eval(), stored.tokenizer, config
 
 
 def check_finite(stored: Stored, key: str, taken: Tensor) -> None:

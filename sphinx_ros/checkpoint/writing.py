@@ -7,6 +7,7 @@ of safetensors want all tensors of a file at once).
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import json
 import struct
@@ -33,7 +34,7 @@ SAFETENSORS_NAMES = {
 }  # fmt: skip
 
 
-class _Sink:
+class _Sink(abc.ABC):
     """Files that are written together: all of them take their places, or none does.
 
     Used as a statement. Inside the block tensors come in the order of ``order``; ``bytes`` is how
@@ -58,13 +59,13 @@ class _Sink:
                 raise
         self._open.__exit__(kind, error, trace)
 
+    @abc.abstractmethod
     def write(self, key: str, tensor: Tensor) -> int:
         """The next tensor of ``order``; returns the bytes written."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def close(self) -> None:
         """Write what is missing of the files, to the disk."""
-        raise NotImplementedError
 
 
 class SafetensorsSet(_Sink):
