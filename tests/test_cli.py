@@ -449,7 +449,7 @@ def test_save_that_fails_only_when_written(run, photo, checkpoint):
 def test_a_full_disk_leaves_the_old_picture(run, photo, tmp_path, checkpoint, monkeypatch):
     from sphinx_ros.runtime import files
 
-    target, real = tmp_path / "seen.png", files.os.fchmod
+    target, real = tmp_path / "seen.png", files.os.replace
     words = ("caption", photo, "--save", target, "--checkpoint", checkpoint)
     assert run(*words)[0] == 0
     before = target.read_bytes()
@@ -457,9 +457,9 @@ def test_a_full_disk_leaves_the_old_picture(run, photo, tmp_path, checkpoint, mo
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(files.os, "fchmod", full)
+    monkeypatch.setattr(files.os, "replace", full)
     result = run("detect", *words[1:])
-    monkeypatch.setattr(files.os, "fchmod", real)
+    monkeypatch.setattr(files.os, "replace", real)
     check_refused(result, "seen.png", "No space left")
     assert target.read_bytes() == before
     assert sorted(p.name for p in tmp_path.iterdir()) == ["photo.png", "seen.png"]
