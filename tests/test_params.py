@@ -76,3 +76,20 @@ def test_names_that_are_no_parameters():
     assert "checkpoint" in sentence
     with pytest.raises(BadRequest, match=r'queries.detect .* queries: \["detect: mug"\]'):
         unknown(["queries.detect"])
+
+
+def test_options_of_the_command_line_are_parameters_of_the_same_name():
+    from sphinx_ros.commands.look import VERBS
+
+    rows = {row.name: row for row in TABLE}
+    options = {action.dest: action for action in VERBS["ground"].parser()._actions}
+    shared = set(rows) & set(options)
+    assert shared >= {
+        "checkpoint", "device", "devices", "dtype", "quantise", "variant", "tokenizer",
+        "max_new_tokens",
+    }  # fmt: skip
+    for name in shared:
+        row, option = rows[name], options[name]
+        assert option.default in (None, row.default), name
+        if option.choices is not None:
+            assert set(option.choices) == set(row.choices) - {"none", "auto"}, name
