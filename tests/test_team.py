@@ -225,6 +225,8 @@ def test_what_would_run_in_one_process_alone_is_not_there(shared, name):
 
 
 LEADER = """
+    import signal
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs ignore it
     import sys
     import numpy as np
     from sphinx_ros import Sphinx
