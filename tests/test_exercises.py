@@ -17,6 +17,7 @@ from sphinx_ros.prompt.results import to_detections, to_poses
 from sphinx_ros.prompt.wording import question
 from sphinx_ros.tasks import Task
 from sphinx_ros.world.exercises import MAKERS, TRAINING_MIX, turns
+from sphinx_ros.world.phrases import EXPRESSION_KINDS
 from sphinx_ros.world.truth import COLOURS, KINDS, SIZES
 
 SIZES_WH = ((640, 480), (480, 640), (320, 320), (224, 168))
@@ -88,7 +89,10 @@ def meant(things, words):
     words = words.removeprefix("the ")
     link = re.match(rf"(.*?) (?:{SIDE}) the (.*)$", words)
     if link and "farthest to" not in words:
-        (mark,) = meant(things, link.group(5))
+        marks = meant(things, link.group(5))
+        if not marks:
+            return []
+        (mark,) = marks
         side = link.group(2) or link.group(3) or link.group(4)
         return [
             thing
@@ -99,16 +103,16 @@ def meant(things, words):
     if row:
         group = sorted(named(things, row.group(2)), key=lambda thing: thing.centre[0])
         nth = ORDER[row.group(1)]
-        return [group[nth] if row.group(3) == "left" else group[-1 - nth]]
+        return (group if row.group(3) == "left" else group[::-1])[nth : nth + 1]
     end = re.match(r"(?:(left|right) )?(.*?)(?: (?:farthest to|on) the (left|right))?$", words)
     if end.group(1) or end.group(3):
         group = named(things, end.group(2))
-        assert "farthest" in words or len(group) == 2  # "the left cube" is one of two
+        assert "farthest" in words or len(group) in (0, 2)  # "the left cube" is one of two
         towards = "leftmost" if "left" in (end.group(1), end.group(3)) else "rightmost"
-        return [min(group, key=KEYS[towards])]
+        return sorted(group, key=KEYS[towards])[:1]
     first, _, rest = words.partition(" ")
     if first in KEYS:
-        return [min(named(things, rest), key=KEYS[first])]
+        return sorted(named(things, rest), key=KEYS[first])[:1]
     return named(things, words)
 
 
@@ -125,6 +129,47 @@ def test_expressions_mean_exactly_one_thing(pairs):
         found = meant(things, asked(turn))
         assert len(found) == 1 and found[0] is things[index], (turn, things)
         assert turn.question == question(Task.GROUND, asked(turn))
+
+
+def plain(words):
+    """An expression without the liberties of :mod:`sphinx_ros.world.wordings`."""
+    words = words.lower().removeprefix("find ").removeprefix("the ")
+    return re.sub(r"^(\w+) that is (\w+)$", r"\2 \1", words)
+
+
+def test_expressions_that_fit_nothing(pairs):
+    near = 0
+    for observation, turn in of_kind(pairs, *(f"no_{kind}" for kind in EXPRESSION_KINDS)):
+        things, words = observation.objects, plain(asked(turn))
+        assert not meant(things, words), (turn, things)
+        assert turn.answer == f"There is no {words} in the image." and denies(turn.answer)
+        assert turn.target["objects"] == turn.target["boxes"] == []
+        near += any(thing.kind in words for thing in things)
+    assert near > 100  # most are near misses
+
+
+def test_expressions_in_free_words(pairs):
+    changed = set()
+    for observation, turn in of_kind(pairs, "worded"):
+        (index,), words = turn.target["objects"], asked(turn)
+        assert meant(observation.objects, plain(words)) == [observation.objects[index]]
+        if "find" in words.lower():
+            changed.add("find")
+        if "that is" in words:
+            changed.add("that is")
+        changed.add("upper" if words.isupper() else "title" if words.istitle() else "other")
+    assert {"find", "that is", "upper", "title", "other"} <= changed
+
+
+def test_whether_there_is_what_an_expression_describes(pairs):
+    answers = Counter()
+    for observation, turn in of_kind(pairs, "exist_refer"):
+        words = re.fullmatch(r"Is there an? (.*) in the image", asked(turn)).group(1)
+        found = meant(observation.objects, plain(words))
+        assert turn.answer == ("yes" if found else "no"), turn
+        assert [observation.objects[i] for i in turn.target["objects"]] == found
+        answers[turn.answer] += 1
+    assert min(answers.values()) > 0.35 * answers.total()
 
 
 def test_answers_are_the_true_boxes(pairs):
@@ -263,10 +308,16 @@ def test_balance(pairs):
     )
     # things to detect run out sooner than things that are not there
     assert 0.18 < none / (none + there) < 0.4
-    kinds = Counter(turn.kind for _, turn in pairs if turn.task is Task.GROUND)
-    assert min(kinds.values()) > 0.08 * sum(kinds.values()) and len(kinds) == 5
-    leading = [asked(turn).startswith("the ") for _, turn in pairs if turn.task is Task.GROUND]
-    assert 0.42 < np.mean(leading) < 0.58
+    for chosen in (EXPRESSION_KINDS, [f"no_{kind}" for kind in EXPRESSION_KINDS]):
+        turns_ = [turn for _, turn in pairs if turn.kind in chosen]
+        kinds = Counter(turn.kind for turn in turns_)
+        assert min(kinds.values()) > 0.08 * len(turns_) and len(kinds) == 5
+        leading = [asked(turn).startswith("the ") for turn in turns_]
+        assert 0.38 < np.mean(leading) < 0.58
+    fits_nothing = np.mean(
+        [not turn.target["objects"] for _, turn in pairs if turn.task is Task.GROUND]
+    )
+    assert 0.2 < fits_nothing < 0.4
 
 
 def test_half_of_the_false_existences_are_near_misses(pairs):
@@ -292,7 +343,7 @@ def test_each_maker_alone(kind):
         assert len(made) <= 2 and len({turn.question for turn in made}) == len(made)
         found += made
     assert found
-    if kind not in ("grounding", "detection"):
+    if kind not in ("grounding", "denial", "detection"):
         assert {turn.kind for turn in found} == {kind}
 
 
@@ -300,11 +351,15 @@ def test_an_empty_table():
     empty = next(o for o in map(random_observation, range(99)) if not o.objects)
     rng = np.random.default_rng(0)
     made = turns(empty, rng, dict.fromkeys(TRAINING_MIX, 3))
-    assert {turn.kind for turn in made} == {
+    kinds = {turn.kind for turn in made}
+    denials = {f"no_{kind}" for kind in EXPRESSION_KINDS}
+    assert kinds & denials
+    assert kinds - denials == {
         "detect_all",
         "detect_none",
         "count",
         "exist",
+        "exist_refer",
         "caption",
     }
     answers = {turn.answer for turn in made if turn.task is Task.ASK}

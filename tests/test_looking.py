@@ -10,7 +10,7 @@ from sphinx_ros.model.config import ModelConfig
 from sphinx_ros.prompt.tokenizer import Tokenizer
 from sphinx_ros.train import recipe
 from sphinx_ros.train.initial import initialise
-from sphinx_ros.train.looking import Gaze, Sight, Target, Targets, looking_loss
+from sphinx_ros.train.looking import Gaze, Sight, Target, Targets, looking_loss, spelled
 from sphinx_ros.train.packing import Packer
 from sphinx_ros.train.recipe import COUNT_REFERENCES, TOLD_HEADS
 from sphinx_ros.train.targets import patch_owners
@@ -46,6 +46,12 @@ def shares(targets):
     for target in targets:
         out.setdefault(target.at, {})[target.thing] = target.weight
     return out
+
+
+def test_words_that_single_letters_spell():
+    pieces = [" the", " ", "R", "E", "D", " ", "M", "u", "g", " a", " red", " ball", "."]
+    words = [(0, "the"), (4, "red"), (8, "mug"), (9, "a"), (10, "red"), (11, "ball"), (12, ".")]
+    assert spelled(pieces) == words
 
 
 def test_nouns_of_a_question_look_at_all_they_are_true_of(packer):

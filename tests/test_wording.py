@@ -9,7 +9,7 @@ import pytest
 from sphinx_ros.errors import BadRequest
 from sphinx_ros.prompt.conversation import conversation
 from sphinx_ros.prompt.english import plural, singular
-from sphinx_ros.prompt.wording import format_box, format_number, question
+from sphinx_ros.prompt.wording import format_box, format_number, presence_question, question
 from sphinx_ros.tasks import Task
 
 OFFICIAL = json.loads((Path(__file__).parent / "data" / "prompts.json").read_text())
@@ -196,3 +196,19 @@ def test_one_certain_thing_and_names_keep_their_words():
         assert question(Task.DETECT, words) == f"Detect all {words}s shown in the image."
     braces = "{kinds} {0}"
     assert question(Task.DETECT, braces) == f"Detect all {braces} shown in the image."
+
+
+@pytest.mark.parametrize(
+    ("said", "thing"),
+    [
+        ("the red mug", "a red mug"),
+        ("Find the orange mug.", "an orange mug"),
+        ("please show me a ball  left of the can", "a ball left of the can"),
+        ("where is my cup?", "a cup"),
+        ("Eiffel tower", "an Eiffel tower"),
+        ("the", "a the"),
+        ("find", "a find"),
+    ],
+)
+def test_whether_it_is_there(said, thing):
+    assert presence_question(said) == f"Is there {thing} in the image?"

@@ -6,6 +6,7 @@ The wordings themselves are rows of :data:`sphinx_ros.tasks.ROWS`.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 
 from sphinx_ros.errors import BadRequest
@@ -48,6 +49,28 @@ def question(
         return row.other_wording
     region = "" if box is None else format_box(box, decimals)
     return row.wording.format(text=text, region=region)
+
+
+PRESENCE = "Is there {thing} in the image?"
+"""The question of whether something is there at all: POPE's, which the models were trained on."""
+
+_BEFORE = re.compile(
+    r"^(?:(?:please )?(?:find|locate|show me|point (?:to|at)|where (?:is|are)) )?"
+    r"(?:(?:the|an?|that|this|my|your) )?",
+    re.IGNORECASE,
+)
+"""What stands before the noun of an expression: a request, an article."""
+
+
+def presence_question(expression: str) -> str:
+    """A referring expression -> the yes/no question of whether there is such a thing.
+
+    "find the red mug" -> "Is there a red mug in the image?"; to be asked as a question (ASK).
+    """
+    words = " ".join(expression.split()).rstrip(".?! ")
+    words = _BEFORE.sub("", words) or words
+    article = "an" if words.lower().startswith(tuple("aeiou")) else "a"
+    return PRESENCE.format(thing=f"{article} {words}")
 
 
 def format_box(box: Sequence[float], decimals: int = 3) -> str:

@@ -118,7 +118,7 @@ class Gaze:
         """
         out: list[Target] = []
         size = colour = before = ""
-        for at, word in enumerate(piece.strip() for piece in pieces):
+        for at, word in spelled(pieces):
             if word == "]":
                 out += self.things(at, item.target.get("objects", [])[:1])
             elif word in SIZES:
@@ -190,6 +190,23 @@ class Gaze:
             if ("0." in piece or piece.isdigit()) and 0 <= joint < len(points):
                 out.append(Target(at, person + 1, self.patch(*points[joint]), 1.0))
         return out
+
+
+def spelled(pieces: Sequence[str]) -> list[tuple[int, str]]:
+    """(place of its last piece, word); what letters spell is one word, in lower case.
+
+    A word that is a piece keeps its capital: "Can you see" names no can.
+    """
+    out: list[tuple[int, str]] = []
+    inside = False  # of a word that single letters spell
+    for at, piece in enumerate(pieces):
+        letter = len(piece.strip()) == 1 and piece.strip().isalpha()
+        if letter and piece[0] != " " and inside:
+            out[-1] = (at, out[-1][1] + piece.lower())
+        else:
+            out.append((at, piece.strip().lower() if letter else piece.strip()))
+        inside = letter or piece == " "
+    return out
 
 
 def looking_loss(

@@ -1,7 +1,7 @@
 """The demonstration model's sizes and its training recipe, as plain numbers. Knows no tensor.
 
 Every size, weight, share and rate of the training is here, so that a change of recipe is a change
-of this file. The start values of the network are in :func:`sphinx_ros.train.trained.initialise`,
+of this file. The start values of the network are in :func:`sphinx_ros.train.initial.initialise`,
 the mixture of questions is :data:`sphinx_ros.world.exercises.TRAINING_MIX`.
 """
 
@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+from sphinx_ros.world.phrases import EXPRESSION_KINDS
 
 VARIANT = "llama_ens_fine"
 
@@ -50,6 +52,8 @@ RENDER_SIZES: Sizes = ((512, 384), (512, 384), (512, 288), (384, 512))
 
 TASK_WEIGHT = {
     "exist": 4.0,
+    "exist_refer": 4.0,
+    **{f"no_{kind}": 1.5 for kind in EXPRESSION_KINDS},
     "relation_yesno": 4.0,
     "count": 7.0,
     "colour": 3.0,
@@ -67,6 +71,7 @@ TARGET_WEIGHT = {
     "what_relation": 4.0,
     "colour": 2.0,
     "exist": 2.0,
+    "exist_refer": 2.0,
     "relation_yesno": 2.0,
 }
 """Weight of an answer's attention targets by kind of question (others 1): a pose has a hundred of
@@ -151,7 +156,7 @@ class Schedule:
     warmup_share: float = 0.02
     towers_batch: int = 4
     batch: int = 4
-    text_tokens: int = 336
+    text_tokens: int = 400
     towers_rate: float = 1.5e-3
     rate: float = 1.5e-3
     vision_factor: float = 0.4

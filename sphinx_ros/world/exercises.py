@@ -15,6 +15,7 @@ from sphinx_ros.world.turn import Turn
 __all__ = ["MAKERS", "TRAINING_MIX", "Turn", "turns"]
 
 EXPRESSION_SHARES = dict(zip(EXPRESSION_KINDS, (0.14, 0.27, 0.19, 0.2, 0.2), strict=True))
+DENIAL_SHARES = {f"no_{kind}": 1.0 for kind in EXPRESSION_KINDS}
 DETECTION_SHARES = {"detect": 0.45, "detect_none": 0.3, "detect_all": 0.25}
 
 
@@ -37,6 +38,8 @@ def _mixed(shares: Mapping[str, float]) -> Callable:
 
 MAKERS: dict[str, Callable[[Tabletop, np.random.Generator], Turn | None]] = {
     **{kind: regions.ground(kind) for kind in EXPRESSION_KINDS},
+    "worded": regions.worded,
+    **{f"no_{kind}": regions.ground_none(kind) for kind in EXPRESSION_KINDS},
     "detect": regions.detect,
     "detect_none": regions.detect_none,
     "detect_all": regions.detect_all,
@@ -45,17 +48,21 @@ MAKERS: dict[str, Callable[[Tabletop, np.random.Generator], Turn | None]] = {
     "count": questions.count,
     "colour": questions.colour,
     "exist": questions.exist,
+    "exist_refer": questions.exist_refer,
     "relation_yesno": questions.relation_yesno,
     "what_relation": questions.what_relation,
     "caption": regions.caption,
     "grounding": _mixed(EXPRESSION_SHARES),
+    "denial": _mixed(DENIAL_SHARES),
     "detection": _mixed(DETECTION_SHARES),
 }
-"""Name -> maker; "grounding" and "detection" are mixtures, the others name the turn's kind."""
+"""Name -> maker; "grounding", "denial" and "detection" are mixtures, the others name the turn's
+kind."""
 
 TRAINING_MIX = {
-    "grounding": 4.0, "detection": 2.3, "pose": 1.2, "describe": 0.9, "count": 3.0, "colour": 1.0,
-    "exist": 1.5, "relation_yesno": 2.3, "what_relation": 1.7, "caption": 0.1,
+    "grounding": 4.0, "worded": 0.8, "denial": 1.8, "detection": 2.3, "pose": 1.2, "describe": 0.9,
+    "count": 3.0, "colour": 1.0, "exist": 1.0, "exist_refer": 3.0, "relation_yesno": 2.0,
+    "what_relation": 1.7, "caption": 0.1,
 }  # fmt: skip
 """Turns per picture of each maker that training draws, on average."""
 

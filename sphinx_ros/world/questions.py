@@ -6,10 +6,13 @@ import math
 
 import numpy as np
 
-from sphinx_ros.prompt.wording import question
+from sphinx_ros.prompt.wording import presence_question, question
 from sphinx_ros.tasks import Task
+from sphinx_ros.world.denied import DENIED
 from sphinx_ros.world.nouns import TRIES, Noun, Tabletop, absent, article, name_of, pick
 from sphinx_ros.world.phrases import (
+    EXPRESSION_KINDS,
+    EXPRESSIONS,
     OPPOSITE,
     OTHERS_MARGIN,
     RELATION_MARGIN,
@@ -18,6 +21,7 @@ from sphinx_ros.world.phrases import (
     colourless,
 )
 from sphinx_ros.world.turn import Turn, target_of
+from sphinx_ros.world.wordings import freely
 
 COUNT_WORDINGS = (
     "How many {} are there?",
@@ -89,6 +93,23 @@ def exist(table: Tabletop, rng: np.random.Generator) -> Turn | None:
     found = table.all_of(noun)
     words = pick(rng, EXIST_WORDINGS).format(article(noun.text(rng)))
     return _ask("exist", words, "yes" if found else "no", target_of(table, found))
+
+
+def exist_refer(table: Tabletop, rng: np.random.Generator) -> Turn | None:
+    """Is there what an expression of any kind describes? Half yes, half no."""
+    kind, there = pick(rng, EXPRESSION_KINDS), rng.random() < 0.5
+    found: list[int] = []
+    if there:
+        told = EXPRESSIONS[kind](table, rng) if len(table) else None
+        words = None if told is None else told[1]
+        found = [] if told is None else [told[0]]
+    else:
+        words = DENIED[kind](table, rng)
+    if words is None:
+        return None
+    said = freely(words, rng) if rng.random() < 0.1 else words
+    asked = presence_question(said)
+    return _ask("exist_refer", asked, "yes" if there else "no", target_of(table, found))
 
 
 def relation_yesno(table: Tabletop, rng: np.random.Generator) -> Turn | None:

@@ -13,9 +13,11 @@ import numpy as np
 from sphinx_ros.prompt.wording import format_box, format_number, question
 from sphinx_ros.tasks import Task
 from sphinx_ros.types import COCO_KEYPOINTS, iou
+from sphinx_ros.world.denied import DENIED
 from sphinx_ros.world.nouns import TRIES, Noun, Tabletop, absent, article, name_of, pick
-from sphinx_ros.world.phrases import EXPRESSIONS
+from sphinx_ros.world.phrases import EXPRESSION_KINDS, EXPRESSIONS
 from sphinx_ros.world.turn import Turn, target_of
+from sphinx_ros.world.wordings import freely
 
 NONE_ANSWER = "There is no {} in the image."
 EMPTY_CAPTION = "There are no objects in the image."
@@ -44,6 +46,36 @@ def ground(kind: str) -> Callable:
         said = "the " + words if rng.random() < 0.5 else words
         target = target_of(table, [index], [words])
         return Turn(Task.GROUND, question(Task.GROUND, said), _box(table, index), kind, target)
+
+    return make
+
+
+def worded(table: Tabletop, rng: np.random.Generator) -> Turn | None:
+    """A turn about one thing in words that nobody was told to use: see :func:`freely`."""
+    found = EXPRESSIONS[pick(rng, EXPRESSION_KINDS)](table, rng) if len(table) else None
+    if found is None:
+        return None
+    index, words = found
+    asked = question(Task.GROUND, freely(words, rng))
+    return Turn(
+        Task.GROUND, asked, _box(table, index), "worded", target_of(table, [index], [words])
+    )
+
+
+def ground_none(kind: str) -> Callable:
+    """The maker of one kind of referring expression that fits nothing."""
+
+    def make(table: Tabletop, rng: np.random.Generator) -> Turn | None:
+        """A turn whose answer denies, or None where no such expression is found."""
+        words = DENIED[kind](table, rng)
+        if words is None:
+            return None
+        draw = rng.random()
+        said = freely(words, rng) if draw < 0.15 else "the " * (draw < 0.6) + words
+        answer = NONE_ANSWER.format(words)
+        return Turn(
+            Task.GROUND, question(Task.GROUND, said), answer, f"no_{kind}", target_of(table, [])
+        )
 
     return make
 
