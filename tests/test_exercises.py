@@ -350,7 +350,7 @@ def test_each_maker_alone(kind):
 def test_an_empty_table():
     empty = next(o for o in map(random_observation, range(99)) if not o.objects)
     rng = np.random.default_rng(0)
-    made = turns(empty, rng, dict.fromkeys(TRAINING_MIX, 3))
+    made = [turn for _ in range(5) for turn in turns(empty, rng, dict.fromkeys(TRAINING_MIX, 3))]
     kinds = {turn.kind for turn in made}
     denials = {f"no_{kind}" for kind in EXPRESSION_KINDS}
     assert kinds & denials
