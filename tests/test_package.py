@@ -189,8 +189,7 @@ def test_docs_list_the_table_of_parameters():
         default = {tuple: "[]", bool: str(row.default).lower(), str: f'"{row.default}"'}.get(
             row.kind, repr(row.default)
         )
-        limits = "" if row.low is None else f"{row.low:.10g} to {row.high:.10g}"
-        limits = ", ".join(row.choices) or limits
+        limits = ", ".join(row.choices) or row.limits(" to ")
         changed = "at the start" if row.read_only else "any time"
         return f"| `{row.name}` | `{default}` | {limits} | {changed} | {row.description} |"
 

@@ -4,8 +4,10 @@ The model here answers on command, so that a test can hold it in the middle of a
 real one does is tests/test_node.py's business.
 """
 
+import gc
 import threading
 import time
+import weakref
 
 import numpy as np
 import pytest
@@ -511,3 +513,68 @@ def test_what_comes_after_the_end_is_cancelled(make):
     assert worker.stop()
     with pytest.raises(Cancelled):
         worker.inbox.put(Job(ASK, None, 1.0))
+
+
+@pytest.mark.parametrize("broken", ["decode", "look", "ask"])
+def test_a_picture_that_could_not_be_answered_is_let_go_with_the_next(make, broken):
+    """Without the collector of cycles: an error's trace holds what its functions hold."""
+    model, held, broken = HandModel(), [], [broken]
+
+    def fail(what):
+        try:
+            raise ValueError("the cause")
+        except ValueError as cause:
+            raise BadImage(f"{what} is broken") from cause
+
+    def decode():
+        picture = np.zeros((4, 6, 3), np.uint8)
+        held.append(weakref.ref(picture))
+        if broken == ["decode"]:
+            fail(picture)
+        return picture
+
+    def look(rgb):
+        if broken == ["look"]:
+            fail(rgb)
+        return HandModel.look(model, rgb)
+
+    model.look = look
+    worker = make(model)
+    gc.disable()
+    try:
+        for _ in range(3):
+            if broken == ["ask"]:
+                model.boom = BadRequest("no")
+            job = worker.submit(ASK, Frame(decode, time.time(), time.time()))
+            assert worker.result(job).status in (Status.BAD_IMAGE, Status.BAD_REQUEST)
+        broken.clear()
+        model.boom = None
+        assert worker.result(worker.submit(ASK, frame(1))).status is Status.OK
+        assert until(lambda: all(one() is None for one in held))
+    finally:
+        gc.enable()
+
+
+def short_questions(query):
+    """The check of a model that has room for five letters."""
+    if len(query.text) > 5:
+        raise BadRequest("the text is too long")
+    return query.checked()
+
+
+def test_standing_queries_that_can_t_be_asked_are_said_once(caplog):
+    """Those of the start came before the model could tell; later ones can be asked about."""
+    model = HandModel()
+    model.check = short_questions
+    worker = Worker(lambda: model, config=Config(queries=("ask: how many?", "ask: mug", "pose")))
+    assert worker.unaskable(worker.inbox.queries) == "", "there is no model to ask yet"
+    worker.start()
+    assert until(lambda: worker.state is State.READY and caplog.records)
+    for number in range(3):
+        worker.inbox.offer(frame(number))
+        assert until(lambda: worker.counts["looked"] > number)  # noqa: B023
+    worker.stop()
+    (record,) = [one for one in caplog.records if one.levelname == "WARNING"]
+    assert '"ask: how many?": the text is too long' in record.getMessage()
+    assert "mug" not in record.getMessage()
+    assert "too long" in worker.unaskable([ASK]) and worker.unaskable([Query(Task.POSE)]) == ""

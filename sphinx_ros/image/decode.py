@@ -17,7 +17,7 @@ from sphinx_ros.errors import BadImage
 from sphinx_ros.image import jpeg, png, yuv
 from sphinx_ros.image.buffers import as_bytes, by_rows, rows
 from sphinx_ros.image.jpeg_damage import check_undamaged
-from sphinx_ros.image.picture_size import MAX_PIXELS, checked_size
+from sphinx_ros.image.picture_size import MAX_PIXELS, SAMPLE_BITS, checked_size
 
 # name: (channels, numpy dtype of one sample, where red, green and blue stand in a pixel)
 _PACKED = {
@@ -215,9 +215,10 @@ def _eight_bits(pixels: np.ndarray, bits: int) -> np.ndarray:
     """0..2**bits - 1 to 0..255, rounded; 8-bit pixels pass unchanged."""
     if pixels.dtype.itemsize == 1:
         return pixels
-    if bits != 0 and not 8 <= bits <= 16:
-        raise BadImage(f"{bits} bits of a sample; give 8 to 16, or 0 for all")
-    brightest = 2 ** (bits or 16) - 1
+    low, high = SAMPLE_BITS
+    if bits != 0 and not low <= bits <= high:
+        raise BadImage(f"{bits} bits of a sample; give {low} to {high}, or 0 for all")
+    brightest = 2 ** (bits or high) - 1
 
     def scaled(part: np.ndarray) -> np.ndarray:
         level = np.minimum(part.astype(np.uint32), brightest)

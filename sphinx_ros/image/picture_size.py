@@ -1,4 +1,4 @@
-"""How large a picture may be, for every door. Knows no format."""
+"""How large a picture may be, and how deep its samples are, for every door. Knows no format."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from sphinx_ros.errors import BadImage
 
 MAX_PIXELS = 64_000_000
 """Largest picture that is decoded unless the caller says otherwise, pixels."""
+
+SAMPLE_BITS = (8, 16)
+"""How few and how many bits of a 16-bit sample a camera may fill."""
 
 
 def checked_size(width: int, height: int, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from sphinx_ros.errors import Status
 from sphinx_ros.prompt.checks import checked_box
 from sphinx_ros.prompt.queries import Query
 from sphinx_ros.ros.counts import Counts
+from sphinx_ros.ros.lettering import cut
 from sphinx_ros.ros.outcomes import Frame, Look, Outcome, Times, name_error
 from sphinx_ros.ros.waiting import Job
 
@@ -27,6 +28,9 @@ SENTENCES = {
     Status.PARSE_FAILED: "the model's answer holds no readable result; it stands in raw_text",
 }
 """What is said beside a status that a result carries."""
+
+SHOWN = 80
+"""Letters of a standing query that a refusal of it shows."""
 
 
 class Asker:
@@ -44,12 +48,22 @@ class Asker:
         check = getattr(self.model, "check", None)
         return query.checked() if check is None else check(query)
 
+    def unaskable(self, queries: Iterable[Query]) -> list[str]:
+        """A sentence for each of some standing queries that no picture can be asked."""
+        reasons = []
+        for query in queries:
+            try:
+                self.check(query)
+            except Exception as error:
+                reasons.append(f'"{cut(query.line(), SHOWN)}": {named(error)[1]}')
+        return reasons
+
     def look(self, frame: Frame) -> Look:
-        """Decode and encode a frame, unless it is the last one. A bad one keeps its error."""
+        """Decode and encode a frame, unless it is the last one. A bad one keeps the reason."""
         if self._last is not None and self._last.frame is frame:
             return self._last
         self._last = None  # frees the last one's memory before the next is made
-        rgb, seen, trouble, decoded = None, None, None, math.nan
+        rgb, seen, failure, decoded = None, None, None, math.nan
         begun = time.monotonic()
         try:
             rgb = frame.decode()
@@ -57,9 +71,10 @@ class Asker:
             self._counts.add("looked")
             seen = self.model.look(rgb)
         except Exception as error:
-            trouble = error.with_traceback(None)  # which would keep the picture alive
+            failure = named(error)
+            forget_traces(error)
         ended = time.monotonic()
-        look = Look(frame, rgb, seen, trouble, 1e3 * (decoded - begun), 1e3 * (ended - decoded))
+        look = Look(frame, rgb, seen, failure, 1e3 * (decoded - begun), 1e3 * (ended - decoded))
         self._last = look
         return look
 
@@ -71,22 +86,21 @@ class Asker:
         started: steady clock, when the worker took it. options: of the methods of Seen.
         """
         begun = time.monotonic()
-        result, text, raw, unread = None, "", "", ()
-        try:
-            if look.error is not None:
-                raise look.error
-            if query.box is not None and look.rgb is not None:
-                checked_box(query.box, (look.rgb.shape[1], look.rgb.shape[0]))
-            options = {**options, "timeout": max(job.left, 0.001)}
-            result = query.put_to(look.seen, **options)
-            status = Status(result.status)
-            text = SENTENCES.get(status, "")
-            raw, unread = result.raw_text, tuple(result.unread)
-        except Exception as error:
-            status, text = named(error)
-            raw = getattr(error, "partial_text", "")
-            if status is Status.OUT_OF_MEMORY:
-                self._last = None
+        result, raw = None, ""
+        if look.failure is not None:
+            status, text = look.failure
+        else:
+            try:
+                result = self._ask(query, look, {**options, "timeout": max(job.left, 0.001)})
+                status, raw = Status(result.status), result.raw_text
+                text = SENTENCES.get(status, "")
+            except Exception as error:
+                status, text = named(error)
+                raw = getattr(error, "partial_text", "")
+                forget_traces(error)
+        if status is Status.OUT_OF_MEMORY:
+            self._last = None
+        unread = tuple(result.unread) if result is not None else ()
         asked_model = result is not None or raw
         times = replace(
             times_of(look.frame, job, started, self._clock()),
@@ -99,6 +113,13 @@ class Asker:
         header = look.frame.header
         return Outcome(query, status, text, result, raw, unread, header, width, height, times)
 
+    @staticmethod
+    def _ask(query: Query, look: Look, options: dict[str, Any]) -> Any:
+        assert look.rgb is not None, "a look without a failure has its picture"
+        if query.box is not None:
+            checked_box(query.box, (look.rgb.shape[1], look.rgb.shape[0]))
+        return query.put_to(look.seen, **options)
+
 
 def named(error: Exception) -> tuple[Status, str]:
     """The named outcome of an error; one that was not foreseen leaves its trace in the log."""
@@ -106,6 +127,17 @@ def named(error: Exception) -> tuple[Status, str]:
     if status is Status.INTERNAL:
         log.error("a query failed: %s", text, exc_info=error)
     return status, text
+
+
+def forget_traces(error: BaseException | None) -> None:
+    """Take its trace, and those of the errors behind it, from an error that has been named.
+
+    A trace holds the variables of all functions it went through, pictures among them; one that
+    also holds its error would keep them until Python looks for cycles.
+    """
+    while error is not None and error.__traceback__ is not None:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__
 
 
 def times_of(frame: Frame | None, job: Job, started: float, now: float) -> Times:

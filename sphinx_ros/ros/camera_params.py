@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sphinx_ros.ros.params import Parameter
+from sphinx_ros.ros.parameter_row import Parameter
 
 TABLE = (
     Parameter(

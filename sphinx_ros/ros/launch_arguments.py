@@ -13,7 +13,8 @@ from typing import Any
 import yaml
 
 from sphinx_ros.errors import BadRequest
-from sphinx_ros.ros.params import TABLE, Parameter
+from sphinx_ros.ros.parameter_row import Parameter
+from sphinx_ros.ros.params import TABLE
 from sphinx_ros.ros.usage import limits
 
 LEVELS = ("debug", "info", "warn", "error", "fatal")

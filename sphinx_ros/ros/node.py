@@ -16,6 +16,7 @@ from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.node import Node
 
 from sphinx_ros.errors import BadRequest
+from sphinx_ros.prompt.queries import read_queries
 from sphinx_ros.ros import messages as m
 from sphinx_ros.ros import params
 from sphinx_ros.ros.display import Display
@@ -160,11 +161,17 @@ class SphinxNode(Node):
     # Parameters and time
 
     def _check_parameters(self, changes: Sequence[Any]) -> Any:
-        reason = params.check(changes)
+        reason = params.check(changes) or self._refused_queries(changes)
         if not reason and not hasattr(self, "add_post_set_parameters_callback"):
             # Humble has no callback after the fact; the values are good, so apply them now.
             self._apply({change.name: change.value for change in changes})
         return m.parameters_result(reason)
+
+    def _refused_queries(self, changes: Sequence[Any]) -> str:
+        """Why the model that is loaded can't be asked the standing queries of a change."""
+        lines = next((change.value for change in changes if change.name == "queries"), ())
+        reasons = self.worker.unaskable(read_queries(lines))
+        return f"queries: {reasons}" if reasons else ""
 
     def _apply(self, changes: dict[str, Any] | None = None) -> None:
         """Follow the parameters as they are now. changes: those that are not stored yet.

@@ -37,12 +37,16 @@ class Frame:
 
 @dataclass(frozen=True, eq=False)
 class Look:
-    """A frame that was decoded and encoded, or the error that kept it from it."""
+    """A frame that was decoded and encoded, or what kept it from it.
+
+    failure: a named outcome and its sentence. The error itself is not kept: its trace, and that of
+    each error behind it, would hold on to the picture.
+    """
 
     frame: Frame
     rgb: np.ndarray | None = None
     seen: Any = None
-    error: Exception | None = None
+    failure: tuple[Status, str] | None = None
     decode_ms: float = NAN
     look_ms: float = NAN
 

@@ -1,14 +1,21 @@
 """The services that set parameters, so that every call is answered.
 
-rclpy's own raise on a parameter of an unknown type, and the caller waits for ever.
+rclpy's own raise on a parameter of an unknown type, and on whatever a check of the node raises;
+the caller then waits for ever.
 """
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from typing import Any
 
 from rcl_interfaces.msg import ParameterType, SetParametersResult
 from rclpy.parameter_service import ParameterService
+
+from sphinx_ros.ros.outcomes import name_error
+
+log = logging.getLogger("sphinx_ros")
 
 KINDS = range(ParameterType.PARAMETER_NOT_SET, ParameterType.PARAMETER_STRING_ARRAY + 1)
 
@@ -25,19 +32,29 @@ def strange(parameters: Any) -> SetParametersResult | None:
     return None
 
 
+def failure(callback: Callable[[Any, Any], Any], request: Any, response: Any) -> Any:
+    """Let a callback fill the response; the refusal to give in its place where it raises."""
+    try:
+        callback(request, response)
+    except Exception as error:  # a defect: it is logged with its trace, and the caller answered
+        log.error("a change of parameters failed: %s", error, exc_info=error)
+        return SetParametersResult(successful=False, reason=name_error(error)[1])
+    return None
+
+
 class ParameterPort(ParameterService):
     """rclpy's parameter services, which refuse by name what they don't know."""
 
     def _set_parameters_callback(self, request: Any, response: Any) -> Any:
-        refusal = strange(request.parameters)
+        usual = super()._set_parameters_callback
+        refusal = strange(request.parameters) or failure(usual, request, response)
         if refusal is not None:
             response.results = [refusal for _ in request.parameters]
-            return response
-        return super()._set_parameters_callback(request, response)
+        return response
 
     def _set_parameters_atomically_callback(self, request: Any, response: Any) -> Any:
-        refusal = strange(request.parameters)
+        usual = super()._set_parameters_atomically_callback
+        refusal = strange(request.parameters) or failure(usual, request, response)
         if refusal is not None:
             response.result = refusal
-            return response
-        return super()._set_parameters_atomically_callback(request, response)
+        return response

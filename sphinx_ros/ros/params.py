@@ -7,17 +7,17 @@ rclpy's classes are imported where a node is at hand.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from typing import Any
 
 from sphinx_ros.errors import BadRequest
-from sphinx_ros.image.picture_size import MAX_PIXELS
+from sphinx_ros.image.picture_size import MAX_PIXELS, SAMPLE_BITS
 from sphinx_ros.model.quantities import KINDS
 from sphinx_ros.prompt.checks import MAX_SECONDS, MAX_TOKENS
 from sphinx_ros.prompt.queries import LINES, read_queries
+from sphinx_ros.ros.parameter_row import Parameter
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 FOREIGN = ("use_sim_time", "start_type_description_service", "qos_overrides")
@@ -30,7 +30,7 @@ def _row(default: Any, description: str, **settings: Any) -> Any:
 
 @dataclass(frozen=True)
 class Config:
-    """All parameters as read at one moment. Each field is a row: see :class:`Parameter`."""
+    """All parameters as read at one moment. Each field is a row: see `parameter_row.Parameter`."""
 
     checkpoint: str = _row(
         "demo",
@@ -85,10 +85,11 @@ class Config:
     )
     image_bits: int = _row(
         0,
-        "Significant bits of pictures with 16 bits per sample, 8..16: 12 for a 12 bit camera; "
-        "0: as the encoding says.",
-        low=0,
-        high=16,
+        "Significant bits of pictures with 16 bits per sample: 12 for a 12 bit camera; 0: as the "
+        "encoding says.",
+        low=SAMPLE_BITS[0],
+        high=SAMPLE_BITS[1],
+        or_zero=True,
     )
     max_image_age: float = _row(
         5.0,
@@ -104,7 +105,9 @@ class Config:
         high=1_000_000_000,
     )
     queries: tuple[str, ...] = _row(
-        (), f"Standing queries, run on every picture the node looks at: {LINES}."
+        (),
+        f"Standing queries, run on every picture the node looks at: {LINES}.",
+        reads=read_queries,
     )
     max_rate: float = _row(
         0.0,
@@ -137,78 +140,6 @@ class Config:
     )
 
 
-@dataclass(frozen=True)
-class Parameter:
-    """One row of the table. low and high are inclusive; read_only ones are set at the start."""
-
-    name: str
-    default: Any
-    description: str
-    low: float | None = None
-    high: float | None = None
-    choices: tuple[str, ...] = ()
-    read_only: bool = False
-
-    @property
-    def kind(self) -> type:
-        """bool, int, float, str, or tuple for a list of strings."""
-        return type(self.default)
-
-    @property
-    def loose(self) -> bool:
-        """Whether rclpy's own check of types would refuse what people write: 2 for 2.0, []."""
-        return self.kind in (float, tuple)
-
-    @property
-    def declared(self) -> Any:
-        """The default as rclpy takes it: no list there can be empty, so "" stands for none."""
-        return list(self.default) or [""] if self.kind is tuple else self.default
-
-    def read(self, value: Any) -> Any:
-        """The value as :class:`Config` holds it: lists without empty strings, choices as listed.
-
-        Raises:
-            BadRequest: it can't be used, with the value and what is allowed.
-        """
-        if self.kind is tuple:
-            return self._read_list(value)
-        if self.kind is float and isinstance(value, int) and not isinstance(value, bool):
-            value = float(value)
-        kind: Any = self.kind
-        if not isinstance(value, kind) or (self.kind is int and isinstance(value, bool)):
-            raise BadRequest(f"{self.name} is {value!r}; it must be {_NAMES[self.kind]}")
-        if self.choices:
-            if value.lower() not in self.choices:
-                allowed = ", ".join(self.choices)
-                raise BadRequest(f"{self.name} is {value!r}; it must be one of {allowed}")
-            return value.lower()
-        if self.low is not None and not (math.isfinite(value) and self.low <= value <= self.high):
-            raise BadRequest(f"{self.name} is {value}; it must be {self.low:g}..{self.high:g}")
-        return value
-
-    def _read_list(self, value: Any) -> tuple[str, ...]:
-        if value is None or len(value) == 0:  # an empty list has no type: ROS takes it for another
-            return ()
-        if isinstance(value, str) or not all(isinstance(item, str) for item in value):
-            raise BadRequest(f"{self.name} is {value!r}; it must be a list of strings")
-        if self.name == "queries":
-            try:
-                read_queries(value)
-            except BadRequest as error:
-                raise BadRequest(f"queries: {error}") from error
-        return tuple(item for item in value if item.strip())
-
-    def check(self, value: Any) -> str:
-        """Why the value can't be used, "" when it can."""
-        try:
-            self.read(value)
-        except BadRequest as error:
-            return str(error)
-        return ""
-
-
-_NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
-
 TABLE = tuple(Parameter(row.name, row.default, **row.metadata) for row in fields(Config))
 """All parameters in the order in which documents list them."""
 
@@ -216,14 +147,27 @@ _ROWS = {row.name: row for row in TABLE}
 
 
 def read(values: Mapping[str, Any]) -> Config:
-    """Values by name -> the configuration; what is not given is the default. Raises BadRequest."""
-    return Config(
-        **{name: row.read(values[name]) for name, row in _ROWS.items() if name in values}
-    )
+    """Values by name -> the configuration; what is not given is the default.
+
+    A list that is None is empty: an empty one in a parameter file has no type, and rclpy takes it
+    for a parameter that was not set.
+
+    Raises:
+        BadRequest: a value can't be used.
+    """
+    made = {}
+    for name, row in _ROWS.items():
+        if name in values:
+            absent = row.kind is tuple and values[name] is None
+            made[name] = () if absent else row.read(values[name])
+    return Config(**made)
 
 
 def check(changes: Iterable[Any]) -> str:
-    """The first reason against a set of holders of ``name`` and ``value``; "" for none."""
+    """The first reason against a set of holders of ``name`` and ``value``; "" for none.
+
+    None is refused for every row: rclpy would undeclare what is set to it.
+    """
     for change in changes:
         row = _ROWS.get(change.name)
         if row is not None and (reason := row.check(change.value)):
@@ -270,12 +214,15 @@ def declare(node: Any) -> Config:
             about.dynamic_typing = row.loose
             if row.choices:
                 about.additional_constraints = f"one of: {', '.join(row.choices)}"
+            elif row.or_zero:
+                about.additional_constraints = row.limits()
             if row.kind is float:
                 limits = FloatingPointRange(from_value=row.low, to_value=row.high)
                 about.floating_point_range = [limits]
             elif row.kind is int:
-                about.integer_range = [IntegerRange(from_value=row.low, to_value=row.high, step=1)]
-            row.read(node.declare_parameter(row.name, row.declared, about).value)
+                low = 0 if row.or_zero else row.low
+                about.integer_range = [IntegerRange(from_value=low, to_value=row.high, step=1)]
+            read({row.name: node.declare_parameter(row.name, row.declared, about).value})
         return read_node(node)
     except BadRequest as error:
         raise ValueError(f"parameter {error}") from error

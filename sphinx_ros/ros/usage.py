@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sphinx_ros.ros import camera_params, params
+from sphinx_ros.ros.parameter_row import Parameter
 
 WIDTH, INDENT = 96, " " * 6
 
@@ -23,7 +24,7 @@ class Command:
 
     about: str
     example: str
-    table: tuple[params.Parameter, ...]
+    table: tuple[Parameter, ...]
 
 
 COMMANDS = {
@@ -91,7 +92,7 @@ def help_text(name: str) -> str:
     return "\n".join(lines)
 
 
-def limits(row: params.Parameter, mark: bool = True) -> str:
+def limits(row: Parameter, mark: bool = True) -> str:
     """Default and limits of a parameter in words, as "default 0, 0..1024".
 
     mark: add a star where the value is set at the start.
@@ -99,8 +100,8 @@ def limits(row: params.Parameter, mark: bool = True) -> str:
     parts = [f"default {spelled(row.default)}"]
     if row.choices:
         parts.append(" | ".join(row.choices))
-    elif row.low is not None and row.high is not None:
-        parts.append(f"{row.low:.10g}..{row.high:.10g}")
+    elif numbers := row.limits():
+        parts.append(numbers)
     return ", ".join(parts) + (", *" if row.read_only and mark else "")
 
 

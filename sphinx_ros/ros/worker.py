@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -58,6 +58,7 @@ class Worker:
         self._clock, self._on_pass = clock, on_pass
         self._asker: Asker | None = None
         self._running: Job | None = None
+        self._minded: tuple[Query, ...] = ()
         self._thread = self._new_thread()
 
     # For the node's threads
@@ -97,6 +98,11 @@ class Worker:
             self._abandon(SphinxError("the worker ended", status=Status.INTERNAL))
             self._thread = self._new_thread()
             self._thread.start()
+
+    def unaskable(self, queries: Iterable[Query]) -> str:
+        """Why the model can't be asked some standing queries; "" where it can, or is not there."""
+        asker = self._asker
+        return "" if asker is None else "; ".join(asker.unaskable(queries))
 
     def submit(
         self,
@@ -181,9 +187,17 @@ class Worker:
         model = self.life.load()
         if model is None:
             return
-        self._asker = Asker(model, self._clock, self.counts)
+        self._asker, self._minded = Asker(model, self._clock, self.counts), ()
+        self._mind(self.inbox.queries)
         if self.state is State.STOPPED:  # meanwhile; nobody else will
             self.life.close(model)
+
+    def _mind(self, queries: tuple[Query, ...]) -> None:
+        """Say once that standing queries can't be asked: they came when no model could tell."""
+        if queries is not self._minded:
+            self._minded = queries
+            if reasons := self.unaskable(queries):
+                log.warning("standing queries that can't be asked: %s", reasons)
 
     def _serve_waiting(self) -> int:
         """Serve all requests that wait; how many there were."""
@@ -214,6 +228,7 @@ class Worker:
         if due is None:  # the request that ended the wait was withdrawn meanwhile
             return
         frame, queries = due
+        self._mind(queries)
         look, outcomes = self._look(frame), []
         for query in queries:
             self._serve_waiting()

@@ -24,7 +24,7 @@ from sphinx_ros.errors import SphinxError
 from sphinx_ros.image.decode import decode_compressed
 from sphinx_ros.ros import messages as m
 from sphinx_ros.ros.camera_params import TABLE
-from sphinx_ros.ros.params import Parameter
+from sphinx_ros.ros.parameter_row import Parameter
 from sphinx_ros.ros.running import run
 from sphinx_ros.ros.usage import limits
 from sphinx_ros.world.clip import read_clip, read_truth
