@@ -1,6 +1,8 @@
 """Drawing: where ink may go, and that nothing odd makes it fail."""
 
+import gc
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -102,3 +104,24 @@ def test_side_by_side_keeps_every_picture_whole():
     assert sheet.shape == (8 + 60 + 8 + 80 + 8, 8 + 3 * 68, 3)
     for i, picture in enumerate(pictures):
         assert (sheet == 40 * i).all(axis=2).sum() >= picture.shape[0] * picture.shape[1]
+
+
+def test_a_node_that_draws_for_weeks_keeps_no_font_of_each_size_and_no_character():
+    from PIL import ImageFont
+
+    def fonts():
+        gc.collect()
+        return sum(isinstance(thing, ImageFont.FreeTypeFont) for thing in gc.get_objects())
+
+    fit("mug", 500, 0.5)
+    few = fonts()
+    for number in range(30, 90):
+        fit(chr(0x4E00 + number), 500, number / 30)
+    assert fonts() <= 5 * few
+    tracemalloc.start()
+    for code in range(0x4E00, 0x6800):
+        fit(chr(code), 500, 0.5)
+        if code == 0x6000:  # more than are kept
+            kept = tracemalloc.get_traced_memory()[0]
+    assert tracemalloc.get_traced_memory()[0] < kept + 50_000
+    tracemalloc.stop()

@@ -14,9 +14,11 @@ from sphinx_ros.errors import Status
 from sphinx_ros.prompt.queries import Query
 from sphinx_ros.ros import messages as m
 from sphinx_ros.ros.calibration import CalibrationCheck, lift, why_unusable
+from sphinx_ros.ros.display import Display
 from sphinx_ros.ros.lettering import LETTER, Plates, in_ascii
 from sphinx_ros.ros.markers import STANDING, clear_markers, marker_array
 from sphinx_ros.ros.outcomes import Outcome
+from sphinx_ros.ros.quiet import QuietLog
 from sphinx_ros.tasks import Task
 from sphinx_ros.types import COCO_KEYPOINTS, Answer, Detection, Keypoint, Pose, Results
 
@@ -103,7 +105,7 @@ MODELS = [
 @pytest.mark.parametrize("zeros", [0, 3])
 def test_calibrations_of_any_model_and_number_of_coefficients(model, number, zeros):
     info = camera(distortion_model=model, d=[0.01] * number + [0.0] * zeros)
-    assert why_unusable(info) == ""
+    assert why_unusable(info) is None
     pixels = np.array([(100.0, 80.0), (500.0, 400.0)])
     lifted = lift(pixels, info, SIZE, 1.0)
     rays = np.ascontiguousarray(lifted[:, None])
@@ -137,17 +139,32 @@ UNUSABLE = [
 @pytest.mark.parametrize("fields, reason", UNUSABLE)
 def test_a_calibration_that_cannot_be_used_says_why_once_and_gives_no_markers(fields, reason):
     info, check = camera(**fields), CalibrationCheck()
-    assert reason in why_unusable(info) and reason in check.news(info)
-    assert check.news(info) == "" == check.news(camera())
+    assert reason in why_unusable(info).text and reason in check.news(info).text
+    assert check.news(info) is None is check.news(camera())
     assert lift([(1.0, 1.0)], info, SIZE, 1.0) is None
     assert marker_array([outcome(MUG)], info, 1.0) is None
 
 
 def test_what_is_no_camera_info_says_so():
-    assert "0, 9 and 12 numbers" in why_unusable(
-        type("Info", (), dict(k=[], d=[], r=[0] * 9, p=[0] * 12, width=1, height=1))
+    assert (
+        "0, 9 and 12 numbers"
+        in why_unusable(
+            type("Info", (), dict(k=[], d=[], r=[0] * 9, p=[0] * 12, width=1, height=1))
+        ).text
     )
-    assert "can't be read" in why_unusable(None)
+    assert "can't be read" in why_unusable(None).text
+
+
+def test_a_bad_camera_is_one_line_whatever_numbers_and_names_it_sends():
+    """A node keeps and writes nothing of a thousand messages that are all wrong in one way."""
+    written = []
+    display = Display(None, None, QuietLog(written.append, period=1e6))
+    for number in range(1000):
+        display.calibrate(camera(k=[-1.0 - number, *K[1:]]))
+        display.calibrate(camera(distortion_model=f"{number}" * 10_000, d=[0.1]))
+        display.calibrate(camera(distortion_model=f"plumb_bob{'_' * number}", d=[0.1] * 15))
+        display.calibrate(type("Info", (), dict(k=[f"{number}x" * 10_000])))
+    assert len(written) == 4 and all(len(line) < 250 for line in written)
 
 
 def test_the_markers_of_a_pass():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 from bisect import bisect_right
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import cast
 
@@ -31,6 +31,15 @@ _FILES = (
     "unifont.ttf",
 )
 """Fonts of usual systems, the preferred ones first; Pillow looks for them where fonts are kept."""
+
+SIZES = 4
+"""Sizes of letters whose fonts are kept: a node may run for weeks, with pictures of any size."""
+
+CHARACTERS = 4096
+"""Characters that are known to be in a font, or not. An alphabet of thousands fits in."""
+
+_ANY_SIZE = 24
+"""Size at which a font is asked whether it has a character: all its sizes have the same ones."""
 
 _NOWHERE = "\U0010ffff"
 """A character that no font has: its picture is that of a missing character."""
@@ -83,9 +92,10 @@ def _runs(words: str, size: int) -> list[tuple[ImageFont.FreeTypeFont, str]]:
     """The words in pieces, each with a font that has its characters."""
     runs: list[tuple[ImageFont.FreeTypeFont, str]] = []
     for character in words:
-        font = next((one for one in _fonts(size) if _has(one, character)), None)
-        if font is None:
-            font, character = _fonts(size)[0], _code(character)
+        number, fonts = _font_with(character), _fonts(size)
+        font = fonts[number or 0]
+        if number is None:
+            character = _code(character)
         if runs and runs[-1][0] is font:
             runs[-1] = (font, runs[-1][1] + character)
         else:
@@ -97,7 +107,7 @@ def _code(character: str) -> str:
     return character.encode("unicode_escape").decode()
 
 
-@cache
+@lru_cache(SIZES)
 def _fonts(size: int) -> tuple[ImageFont.FreeTypeFont, ...]:
     """All fonts there are; the last one comes with Pillow."""
     found = []
@@ -122,7 +132,13 @@ def _matplotlib_font() -> str:
     return str(Path(there.origin).parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf")
 
 
-@cache
+@lru_cache(CHARACTERS)
+def _font_with(character: str) -> int | None:
+    """Which of the fonts has a character, the first that does; None where none has it."""
+    fonts = _fonts(_ANY_SIZE)
+    return next((n for n, font in enumerate(fonts) if _has(font, character)), None)
+
+
 def _has(font: ImageFont.FreeTypeFont, character: str) -> bool:
     """Whether a font has a character: else its picture is that of a missing one."""
     if character == " ":

@@ -6,10 +6,12 @@ Knows no message: whatever has the fields of sensor_msgs/CameraInfo will do.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
+
+from sphinx_ros.ros.lettering import cut
 
 PINHOLE = ("", "plumb_bob", "rational_polynomial", "rational", "radtan", "thin_prism", "tilted")
 """Distortion models that are the first coefficients of OpenCV's pinhole model, in its order."""
@@ -21,62 +23,78 @@ PINHOLE_LENGTHS = (4, 5, 8, 12, 14)
 """Numbers of coefficients that OpenCV takes; fewer are those with zeros behind them."""
 
 FISHEYE_LENGTH = 4
+
+SHOWN = 60
+"""Letters of a name in a message that a warning shows."""
+
 FARTHEST = 50.0
 """Largest x or y at depth 1 (89 degrees); OpenCV gives any number for rays farther out."""
 
 
-def why_unusable(info: Any) -> str:
-    """Why points can't be lifted with a sensor_msgs/CameraInfo; "" if they can. Never raises."""
+class Unusable(NamedTuple):
+    """Why a calibration can't be used. kind: one of a few words; text: a sentence with values."""
+
+    kind: str
+    text: str
+
+
+def why_unusable(info: Any) -> Unusable | None:
+    """Why points can't be lifted with a sensor_msgs/CameraInfo; None if they can. Never raises."""
     try:
         k, d, r, p = (np.array(getattr(info, name), float).ravel() for name in "kdrp")
         size = (int(info.width), int(info.height))
     except (TypeError, ValueError, AttributeError) as error:
-        return f"camera info can't be read ({error})"
+        return Unusable("fields", f"camera info can't be read ({cut(str(error), SHOWN)})")
     if (len(k), len(r), len(p)) != (9, 9, 12):
-        return (
-            f"K, R and P have {len(k)}, {len(r)} and {len(p)} numbers; they must have 9, 9 and 12"
-        )
+        counts = f"{len(k)}, {len(r)} and {len(p)}"
+        return Unusable("counts", f"K, R and P have {counts} numbers; they must have 9, 9 and 12")
     for name, values in zip("KDRP", (k, d, r, p), strict=True):
         if not np.isfinite(values).all():
-            return f"{name} holds NaN or infinite numbers; calibrate the camera again"
+            text = f"{name} holds NaN or infinite numbers; calibrate the camera again"
+            return Unusable(f"numbers of {name}", text)
     if k[0] <= 0 or k[4] <= 0:
-        return f"K has the focal lengths {k[0]:g} and {k[4]:g}: the camera is not calibrated"
+        text = f"K has the focal lengths {k[0]:g} and {k[4]:g}: the camera is not calibrated"
+        return Unusable("focal lengths", text)
     if min(size) <= 0:
-        return f"the calibrated picture is {size[0]}x{size[1]} pixels; both must be above 0"
+        text = f"the calibrated picture is {size[0]}x{size[1]} pixels; both must be above 0"
+        return Unusable("size", text)
     turn = r.reshape(3, 3)
     if turn.any() and not np.allclose(turn @ turn.T, np.eye(3), atol=1e-2):
-        return "R is no rotation; it must be orthonormal, or all zeros for none"
+        text = "R is no rotation; it must be orthonormal, or all zeros for none"
+        return Unusable("rotation", text)
     return _why_distorted(str(info.distortion_model), d)
 
 
-def _why_distorted(model: str, d: np.ndarray) -> str:
+def _why_distorted(model: str, d: np.ndarray) -> Unusable | None:
     used = len(np.trim_zeros(d, "b"))
-    name = _plain(model)
+    name, shown = _plain(model), cut(repr(model), SHOWN)
     if not used:
-        return ""
+        return None
     if name not in PINHOLE + FISHEYE:
-        return (
-            f"the distortion model {model!r} is unknown; known are plumb_bob, rational_polynomial "
+        text = (
+            f"the distortion model {shown} is unknown; known are plumb_bob, rational_polynomial "
             "and equidistant: publish a rectified picture and its camera info"
         )
+        return Unusable("distortion model", text)
     most = FISHEYE_LENGTH if name in FISHEYE else PINHOLE_LENGTHS[-1]
     if used > most:
-        return f"the distortion model {model!r} has {used} coefficients; it may have {most}"
-    return ""
+        text = f"the distortion model {shown} has {used} coefficients; it may have {most}"
+        return Unusable("coefficients", text)
+    return None
 
 
 class CalibrationCheck:
-    """Says why a calibration can't be used, once for each reason, however often it is asked."""
+    """Says why a calibration can't be used, once for each kind of reason."""
 
     def __init__(self) -> None:
         self._said: set[str] = set()
 
-    def news(self, info: Any) -> str:
-        """The reason, if it was not said before; else ""."""
+    def news(self, info: Any) -> Unusable | None:
+        """The reason, if none of its kind was said before; else None."""
         reason = why_unusable(info)
-        if not reason or reason in self._said:
-            return ""
-        self._said.add(reason)
+        if reason is None or reason.kind in self._said:
+            return None
+        self._said.add(reason.kind)
         return reason
 
 
@@ -96,7 +114,7 @@ def lift(
     Returns:
         None where the camera info can't be used, see :func:`why_unusable`.
     """
-    if why_unusable(info) or min(size) <= 0:
+    if why_unusable(info) is not None or min(size) <= 0:
         return None
     k, p = np.array(info.k, float).reshape(3, 3), projection(info)
     scale = (info.width / size[0], info.height / size[1])

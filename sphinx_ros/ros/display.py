@@ -35,7 +35,7 @@ class Display:
         """Take the camera's calibration; needed for markers alone."""
         self._info = info
         if reason := self._check.news(info):
-            self._warnings.say(reason, f"no markers: {reason}")
+            self._warnings.say(reason.kind, f"no markers: {reason.text}")
 
     def show(self, look: Look, outcomes: Sequence[Outcome], depth: float) -> None:
         """Publish a camera's picture with everything drawn in, and its boxes at a depth, m."""

@@ -51,7 +51,7 @@ def marker_array(
     Returns:
         None where the camera info can't be used, see :func:`calibration.why_unusable`.
     """
-    if why_unusable(info):
+    if why_unusable(info) is not None:
         return None
     shown = [one for one in outcomes if one.width > 0 and one.height > 0]
     header = next((one.header for one in outcomes if one.header), None) or Header()
