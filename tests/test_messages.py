@@ -1,6 +1,8 @@
 """Values to messages and back."""
 
 import math
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ pytest.importorskip("sphinx_ros.msg", reason="the ROS interfaces are not built")
 from sphinx_ros.errors import BadRequest, Status
 from sphinx_ros.prompt.queries import Query
 from sphinx_ros.ros import messages as m
+from sphinx_ros.ros.client_values import detections_of, poses_of
 from sphinx_ros.ros.outcomes import Outcome, Times
 from sphinx_ros.ros.params import Config
 from sphinx_ros.tasks import Task
@@ -36,7 +39,7 @@ def outcome(task, result, **fields) -> Outcome:
 
 def test_detections_there_and_back():
     message = m.detections_message(outcome(Task.GROUND, Results([MUG])))
-    assert m.detections_of(message) == [MUG]
+    assert detections_of(message) == [MUG]
     assert message.header == HEADER and message.query.id == "q1"
     assert (message.image_width, message.image_height) == (640, 480)
 
@@ -46,15 +49,15 @@ def test_unknown_scores_and_boxes_are_nan():
     assert math.isnan(message.detections[0].score) and message.detections[0].score_source == 0
     pose = m.poses_message(outcome(Task.POSE, Results([PERSON]))).poses[0]
     assert math.isnan(pose.box.x0) and len(pose.keypoints) == 17
-    assert m.poses_of([pose])[0].keypoints[3].name == "left ear"
+    assert poses_of([pose])[0].keypoints[3].name == "left ear"
 
 
 def test_answers_of_all_kinds():
     words = Answer("two", detections=(MUG,), raw_text="two <p>mug</p>", score=0.5)
     message = m.answer_message(outcome(Task.ASK, words))
-    assert message.text == "two" and m.detections_of(message) == [MUG] and message.score == 0.5
+    assert message.text == "two" and detections_of(message) == [MUG] and message.score == 0.5
     message = m.answer_message(outcome(Task.DETECT, Results([MUG])))
-    assert message.text == "" and m.detections_of(message) == [MUG] and math.isnan(message.score)
+    assert message.text == "" and detections_of(message) == [MUG] and math.isnan(message.score)
     failed = Outcome(Query(Task.ASK, "x"), Status.TIMEOUT, "late", raw_text="tw")
     message = m.answer_message(failed)
     assert (message.status.code, message.text, message.raw_text) == (Status.TIMEOUT, "", "tw")
@@ -111,3 +114,12 @@ def test_the_vision_msgs_mirror():
     assert (box.bbox.center.position.x, box.bbox.size_y) == (60.0, 200.0)
     assert box.results[0].hypothesis.class_id == "mug"
     assert box.results[0].hypothesis.score == pytest.approx(0.75)
+
+
+def test_no_other_module_names_message_classes():
+    """They are taken from messages.py, so that what a distribution lacks is dealt with there."""
+    packages = "builtin_interfaces|\\w+_msgs|rcl_interfaces|sphinx_ros\\.(?:msg|srv|action)"
+    naming = re.compile(rf"^\s*(?:from|import) (?:{packages})\b", re.MULTILINE)
+    folder = Path(m.__file__).parent
+    named = {path.name for path in folder.glob("*.py") if naming.search(path.read_text())}
+    assert named == {"messages.py"}

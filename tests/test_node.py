@@ -20,6 +20,7 @@ from ros_support import CHECKPOINT, Client, clip_pictures, process
 
 from sphinx_ros.errors import Status
 from sphinx_ros.ros import messages as m
+from sphinx_ros.ros.client_values import detections_of
 from sphinx_ros.types import iou
 
 pytestmark = pytest.mark.ros
@@ -454,7 +455,7 @@ def test_compressed_pictures_and_the_recorded_camera(client, tmp_path):
         stamp = result.header.stamp.sec * 10**9 + result.header.stamp.nanosec
         known = {t["stamp"]: t for t in map(ros_support.truth_of, truths)}
         assert result.status.code == Status.OK and stamp in known
-        found = m.detections_of(result)
+        found = detections_of(result)
         hits = [max(iou(d.box, o["box"]) for d in found) for o in known[stamp]["objects"]]
         assert np.mean(np.array(hits) > 0.5) >= 0.5, hits  # in that very picture's own pixels
 

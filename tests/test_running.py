@@ -213,3 +213,42 @@ def test_parameters_that_cannot_be_used_are_one_line(words, says):
     assert done.returncode == 2
     assert last.startswith("world_camera: ") and says in last
     assert "Traceback" not in done.stderr
+
+
+FAILING = """
+import signal, threading
+from rclpy.node import Node
+from sphinx_ros.ros.running import run
+
+class Failing(Node):
+    def __init__(self):
+        super().__init__("failing")
+        self.calls = 0
+        self.create_timer(0.01, self.fail)
+
+    def fail(self):
+        self.calls += 1
+        if self.calls == 20:
+            signal.raise_signal(signal.SIGINT)
+        raise ZeroDivisionError(f"call {self.calls}")
+
+run("world_camera", Failing, [])
+"""
+
+
+def test_a_callback_that_always_fails_is_one_line_with_its_trace():
+    pytest.importorskip("rclpy", reason="ROS 2 is not installed")
+    pytest.importorskip("sphinx_ros.msg", reason="the ROS interfaces are not built")
+    done = subprocess.run(
+        [sys.executable, "-c", FAILING],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=ROOT,
+        env=ros_support.environment(),
+    )
+    said = done.stdout + done.stderr
+    assert done.returncode == 0
+    assert said.count("a callback failed: ZeroDivisionError: call 1\n") == 1, said
+    assert said.count("a callback failed") == 1 and said.count("Traceback") == 1
+    assert "in fail" in said

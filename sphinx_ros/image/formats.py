@@ -32,8 +32,10 @@ _OTHER = (
 _WIDE = {"I;16": "mono16", "I;16B": "mono16", "I": "mono16", "F": "32fc1"}
 """Pillow's modes of more than 8 bits -> the encoding that says how they are shown."""
 
-_BROKEN = (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, struct.error,
-           OverflowError, EOFError, ZeroDivisionError, AttributeError)  # fmt: skip
+_BROKEN = (
+    *(OSError, EOFError, SyntaxError, ValueError, TypeError, KeyError, IndexError),
+    *(struct.error, OverflowError, ZeroDivisionError, AttributeError),
+)
 """What Pillow's readers raise on damaged files."""
 
 

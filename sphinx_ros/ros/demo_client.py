@@ -20,6 +20,7 @@ from rclpy.qos import QoSProfile
 from sphinx_ros.errors import Status
 from sphinx_ros.image.decode import decode_compressed
 from sphinx_ros.ros import messages as m
+from sphinx_ros.ros.client_values import detections_of, poses_of
 from sphinx_ros.ros.demo_questions import Question, Reply, judge
 from sphinx_ros.ros.running import release
 from sphinx_ros.ros.services import PORTS
@@ -173,8 +174,8 @@ class Client:
             return Row(question, words, "no answer", False, milliseconds)
         reply = Reply(
             Status(message.status.code),
-            m.detections_of(message) if hasattr(message, "detections") else (),
-            m.poses_of(people),
+            detections_of(message) if hasattr(message, "detections") else (),
+            poses_of(people),
             getattr(message, "text", ""),
         )
         if not reply.status.answered:

@@ -39,8 +39,11 @@ class Processes:
         node = ["-r", "image:=/camera/image_raw", "-p", f"checkpoint:={checkpoint}"]
         node += ["-p", "max_image_age:=0.0", "-p", "default_timeout:=3600.0"]
         self.running: dict[str, subprocess.Popen] = {}
-        for name, command in (("camera", [*CAMERA, "--ros-args", *camera]),
-                              ("node", [*NODE, "--ros-args", *node])):  # fmt: skip
+        commands = {
+            "camera": [*CAMERA, "--ros-args", *camera],
+            "node": [*NODE, "--ros-args", *node],
+        }
+        for name, command in commands.items():
             with (folder / f"{name}.log").open("w") as log:
                 self.running[name] = subprocess.Popen(
                     command,
@@ -64,7 +67,7 @@ class Processes:
         return "\n".join(parts)
 
     def stop(self) -> None:
-        """Ctrl-C for both, and a kill for who does not listen."""
+        """Interrupt both as Ctrl-C does, and kill one that has not ended in STOP_SECONDS."""
         for process in self.running.values():
             process.send_signal(signal.SIGINT)
         for process in self.running.values():

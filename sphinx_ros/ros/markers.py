@@ -11,12 +11,11 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from geometry_msgs.msg import Point
 
 from sphinx_ros.draw import label_colour
 from sphinx_ros.ros.calibration import lift, projection, why_unusable
 from sphinx_ros.ros.lettering import Plates, in_ascii
-from sphinx_ros.ros.messages import CameraInfo, Header, Marker, MarkerArray
+from sphinx_ros.ros.messages import CameraInfo, Header, Marker, MarkerArray, Point
 from sphinx_ros.ros.outcomes import Outcome
 from sphinx_ros.types import COCO_EDGES, Detection, Pose
 

@@ -1,6 +1,7 @@
-"""Our values to ROS messages and back.
+"""Our values to ROS messages and back: the only module that names message classes.
 
-Knows no model and no thread. Headers are passed through untouched; times become stamps here.
+Others take them from here. Knows no model and no thread. Headers are passed through untouched;
+times become stamps here.
 """
 
 from __future__ import annotations
@@ -14,7 +15,14 @@ from typing import Any
 import numpy as np
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
-from rcl_interfaces.msg import SetParametersResult
+from geometry_msgs.msg import Point
+from rcl_interfaces.msg import (
+    FloatingPointRange,
+    IntegerRange,
+    ParameterDescriptor,
+    ParameterType,
+    SetParametersResult,
+)
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header, String
 from visualization_msgs.msg import Marker, MarkerArray
@@ -40,16 +48,17 @@ from sphinx_ros.ros.params import Config
 from sphinx_ros.srv import Ask, Detect, EstimatePose, Ground, SetQueries
 from sphinx_ros.tasks import Answers, Task
 from sphinx_ros.types import Answer as AnswerValue
-from sphinx_ros.types import Box, ScoreSource, Visibility
+from sphinx_ros.types import Box
 from sphinx_ros.types import Detection as DetectionValue
 from sphinx_ros.types import Keypoint as KeypointValue
 from sphinx_ros.types import Pose as PoseValue
 
 __all__ = [
     "Answer", "Ask", "BoundingBox", "CameraInfo", "CompressedImage", "Detect", "DetectionArray",
-    "DiagnosticArray", "DiagnosticStatus", "EstimatePose", "Ground", "Header", "Image", "KeyValue",
-    "Marker", "MarkerArray", "PersonPoseArray", "QueryAction", "QueryMessage", "SetQueries",
-    "Status", "String", "Time",
+    "DiagnosticArray", "DiagnosticStatus", "EstimatePose", "FloatingPointRange", "Ground",
+    "Header", "Image", "IntegerRange", "KeyValue", "Marker", "MarkerArray",
+    "ParameterDescriptor", "ParameterType", "PersonPoseArray", "Point", "QueryAction",
+    "QueryMessage", "SetParametersResult", "SetQueries", "Status", "String", "Time",
 ]  # fmt: skip
 
 try:  # a standard mirror for other people's tools, where it is installed
@@ -280,35 +289,3 @@ def image_message(rgb: np.ndarray, header: Header) -> Image:
 def parameters_result(reason: str) -> SetParametersResult:
     """The answer to a change of parameters; refused where there is a reason."""
     return SetParametersResult(successful=not reason, reason=reason)
-
-
-# Back to values, for clients in Python
-
-
-def detections_of(message: DetectionArray | Answer) -> list[DetectionValue]:
-    """The boxes of an answer."""
-    return [
-        DetectionValue(
-            item.label,
-            (item.box.x0, item.box.y0, item.box.x1, item.box.y1),
-            item.score,
-            ScoreSource(item.score_source),
-        )
-        for item in message.detections
-    ]
-
-
-def poses_of(messages: Any) -> list[PoseValue]:
-    """The people of a PersonPoseArray's or a result's `poses`."""
-    return [
-        PoseValue(
-            tuple(
-                KeypointValue(k.name, k.x, k.y, k.score, Visibility(k.visibility))
-                for k in item.keypoints
-            ),
-            (item.box.x0, item.box.y0, item.box.x1, item.box.y1),
-            item.score,
-            ScoreSource(item.score_source),
-        )
-        for item in messages
-    ]

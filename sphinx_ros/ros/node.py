@@ -1,11 +1,12 @@
 """The ROS node: ports only. Pictures and requests go to the worker, outcomes go out as messages.
 
 Callbacks store or wait, they never compute. The model is made in the worker's thread by
-:mod:`sphinx_ros.ros.model`.
+:mod:`sphinx_ros.ros.loader`.
 """
 
 from __future__ import annotations
 
+import logging
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -19,17 +20,20 @@ from sphinx_ros.errors import BadRequest
 from sphinx_ros.prompt.queries import read_queries
 from sphinx_ros.ros import messages as m
 from sphinx_ros.ros import params
+from sphinx_ros.ros.declaring import declare, read_node
 from sphinx_ros.ros.display import Display
 from sphinx_ros.ros.health import report
-from sphinx_ros.ros.model import load_sphinx
+from sphinx_ros.ros.loader import load_sphinx
 from sphinx_ros.ros.outcomes import Look, Outcome
 from sphinx_ros.ros.parameter_port import ParameterPort
-from sphinx_ros.ros.quiet import LogHandler, QuietLog
+from sphinx_ros.ros.quiet import QuietLog
 from sphinx_ros.ros.running import run
 from sphinx_ros.ros.services import Services
 from sphinx_ros.ros.sources import OVERRIDES, about_source, camera_qos, sibling
 from sphinx_ros.ros.worker import State, Worker
 from sphinx_ros.tasks import Answers
+
+log = logging.getLogger("sphinx_ros")
 
 
 class SphinxNode(Node):
@@ -38,11 +42,9 @@ class SphinxNode(Node):
     def __init__(self, factory: Callable[[params.Config], Any] = load_sphinx, **options: Any):
         super().__init__("sphinx", start_parameter_services=False, **options)
         self._parameter_port = ParameterPort(self)
-        self.log = QuietLog(self.get_logger().error)
         self.warnings = QuietLog(self.get_logger().warning)
-        self._handler = LogHandler(self.log, self.warnings)
         self._changing = threading.Lock()
-        self.config = params.declare(self)
+        self.config = declare(self)
         self._announced: tuple[State, str] | None = None
         self._minded_bits = False
         self.worker = Worker(
@@ -135,7 +137,6 @@ class SphinxNode(Node):
         health = m.DiagnosticArray(status=[report(self.get_fully_qualified_name(), self)])
         health.header.stamp = self.get_clock().now().to_msg()
         self._health.publish(health)
-        self.log.flush()
         self.warnings.flush()
 
     def _look_around(self) -> None:
@@ -180,9 +181,9 @@ class SphinxNode(Node):
         """
         with self._changing:
             try:
-                config = params.read_node(self, changes or {})
+                config = read_node(self, changes or {})
             except BadRequest as error:  # checked before; a defect if it happens
-                self.log.say("parameters", f"parameters can't be applied: {error}")
+                log.error("parameters can't be applied: %s", error)
                 return
             self.config = config
             self.worker.inbox.change(config)
@@ -195,7 +196,6 @@ class SphinxNode(Node):
         """Answer who waits, end the worker, take down what is shown."""
         self.worker.stop(1.0)
         self.display.clear()
-        self._handler.detach()
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -10,17 +10,17 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from rcl_interfaces.msg import ParameterType, SetParametersResult
 from rclpy.parameter_service import ParameterService
 
+from sphinx_ros.ros import messages as m
 from sphinx_ros.ros.outcomes import name_error
 
 log = logging.getLogger("sphinx_ros")
 
-KINDS = range(ParameterType.PARAMETER_NOT_SET, ParameterType.PARAMETER_STRING_ARRAY + 1)
+KINDS = range(m.ParameterType.PARAMETER_NOT_SET, m.ParameterType.PARAMETER_STRING_ARRAY + 1)
 
 
-def strange(parameters: Any) -> SetParametersResult | None:
+def strange(parameters: Any) -> m.SetParametersResult | None:
     """The refusal of a list of parameter messages in which one has no known type, else None."""
     for parameter in parameters:
         if parameter.value.type not in KINDS:
@@ -28,7 +28,7 @@ def strange(parameters: Any) -> SetParametersResult | None:
                 f"{parameter.name} has the type {parameter.value.type}, which does not exist; "
                 f"it must be {KINDS.start}..{KINDS.stop - 1} (rcl_interfaces/ParameterType)"
             )
-            return SetParametersResult(successful=False, reason=reason)
+            return m.parameters_result(reason)
     return None
 
 
@@ -38,7 +38,7 @@ def failure(callback: Callable[[Any, Any], Any], request: Any, response: Any) ->
         callback(request, response)
     except Exception as error:  # a defect: it is logged with its trace, and the caller answered
         log.error("a change of parameters failed: %s", error, exc_info=error)
-        return SetParametersResult(successful=False, reason=name_error(error)[1])
+        return m.parameters_result(name_error(error)[1])
     return None
 
 

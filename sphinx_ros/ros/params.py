@@ -1,8 +1,8 @@
-"""The node's parameters: one row each, which declares, checks, reads and documents it.
+"""The node's parameters: one row each, which checks, reads and documents it.
 
 A row is a field of :class:`Config`. Launch arguments, config/sphinx.yaml, `sphinx_node --help` and
-the documents follow from :data:`TABLE` or are compared with it by tests. Knows no model;
-rclpy's classes are imported where a node is at hand.
+the documents follow from :data:`TABLE` or are compared with it by tests; a node gets its rows by
+:mod:`sphinx_ros.ros.declaring`. Knows no model and no ROS.
 """
 
 from __future__ import annotations
@@ -143,7 +143,8 @@ class Config:
 TABLE = tuple(Parameter(row.name, row.default, **row.metadata) for row in fields(Config))
 """All parameters in the order in which documents list them."""
 
-_ROWS = {row.name: row for row in TABLE}
+ROWS = {row.name: row for row in TABLE}
+"""The same by name."""
 
 
 def read(values: Mapping[str, Any]) -> Config:
@@ -155,8 +156,8 @@ def read(values: Mapping[str, Any]) -> Config:
     Raises:
         BadRequest: a value can't be used.
     """
-    made = {}
-    for name, row in _ROWS.items():
+    made: dict[str, Any] = {}
+    for name, row in ROWS.items():
         if name in values:
             absent = row.kind is tuple and values[name] is None
             made[name] = () if absent else row.read(values[name])
@@ -169,7 +170,7 @@ def check(changes: Iterable[Any]) -> str:
     None is refused for every row: rclpy would undeclare what is set to it.
     """
     for change in changes:
-        row = _ROWS.get(change.name)
+        row = ROWS.get(change.name)
         if row is not None and (reason := row.check(change.value)):
             return reason
     return ""
@@ -185,49 +186,14 @@ def unknown(names: Iterable[str]) -> list[str]:
     sentences = []
     for name in names:
         first, _, rest = name.partition(".")
-        if first in FOREIGN or name in _ROWS:
+        if first in FOREIGN or name in ROWS:
             continue
-        if first in _ROWS:
+        if first in ROWS:
             raise BadRequest(
                 f"{name} is no parameter: {first} takes a list of strings; write the items with "
                 f'quotation marks, as {first}: ["{rest.split(".")[0]}: mug"]'
             )
-        near = get_close_matches(name, _ROWS, 1, 0.6)
-        meant = f"; did you mean {near[0]}?" if near else f"; known are {', '.join(_ROWS)}"
+        near = get_close_matches(name, ROWS, 1, 0.6)
+        meant = f"; did you mean {near[0]}?" if near else f"; known are {', '.join(ROWS)}"
         sentences.append(f"{name} is no parameter of this node and does nothing{meant}")
     return sentences
-
-
-def declare(node: Any) -> Config:
-    """Declare the table on a node, described and with ranges. Raises ValueError with a reason.
-
-    Names that are no parameters are warned about in the node's log.
-    """
-    from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
-
-    try:
-        # rclpy has no public way to the names that were given and never declared
-        for sentence in unknown(getattr(node, "_parameter_overrides", ())):
-            node.get_logger().warning(sentence)
-        for row in TABLE:
-            about = ParameterDescriptor(description=row.description, read_only=row.read_only)
-            about.dynamic_typing = row.loose
-            if row.choices:
-                about.additional_constraints = f"one of: {', '.join(row.choices)}"
-            elif row.or_zero:
-                about.additional_constraints = row.limits()
-            if row.kind is float:
-                limits = FloatingPointRange(from_value=row.low, to_value=row.high)
-                about.floating_point_range = [limits]
-            elif row.kind is int:
-                low = 0 if row.or_zero else row.low
-                about.integer_range = [IntegerRange(from_value=low, to_value=row.high, step=1)]
-            read({row.name: node.declare_parameter(row.name, row.declared, about).value})
-        return read_node(node)
-    except BadRequest as error:
-        raise ValueError(f"parameter {error}") from error
-
-
-def read_node(node: Any, changes: Mapping[str, Any] | None = None) -> Config:
-    """All parameters of a node as they are now. changes: values that it has not stored yet."""
-    return read({**{name: node.get_parameter(name).value for name in _ROWS}, **(changes or {})})

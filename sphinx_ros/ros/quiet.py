@@ -86,6 +86,11 @@ class LogHandler(logging.Handler):
             text += "\n" + "".join(traceback.format_exception(error)).rstrip()
         target.say(kind, text)
 
+    def flush(self) -> None:
+        """Write what was counted in periods that are over; to be called now and then."""
+        self._errors.flush()
+        self._warnings.flush()
+
     def detach(self) -> None:
         """Let Python's own handlers have the lines again."""
         self._logger.removeHandler(self)

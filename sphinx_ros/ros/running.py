@@ -6,6 +6,7 @@ What a node does at its start and at its end is handed in.
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import signal
 import sys
@@ -20,8 +21,11 @@ from rclpy.signals import SignalHandlerOptions
 
 from sphinx_ros.errors import SphinxError
 from sphinx_ros.ros.environment import prepare, sweep_shared_memory, widen_transport
+from sphinx_ros.ros.quiet import LogHandler, QuietLog
 from sphinx_ros.ros.usage import answer_words
 from sphinx_ros.runtime.allocator import give_memory_back
+
+log = logging.getLogger("sphinx_ros")
 
 REFUSED = (ValueError, SphinxError, rclpy.exceptions.ParameterException)
 """What a node raises that can't use its parameters: one line and exit status 2, no trace."""
@@ -87,30 +91,35 @@ def _live(
     end: Callable[[Any], None],
     over: threading.Event,
 ) -> None:
-    """From the first callback to the last; the node is destroyed afterwards."""
+    """From the first callback to the last; the node is destroyed afterwards.
+
+    What this package logs meanwhile goes into the node's log, and quietly.
+    """
     count = threads(node)
     executor = MultiThreadedExecutor(count) if count > 1 else SingleThreadedExecutor()
     executor.add_node(node)
+    handler = LogHandler(QuietLog(node.get_logger().error), QuietLog(node.get_logger().warning))
     begin(node)
     while not over.is_set() and rclpy.ok():
-        _spin(executor, node, 0.1)
+        _spin(executor, handler, 0.1)
     impatient = threading.Timer(GRACE, os._exit, (1,))
     impatient.daemon = True
     impatient.start()
     end(node)
     for _ in range(LAST_WORDS):
-        _spin(executor, node, 0.05)
+        _spin(executor, handler, 0.05)
     time.sleep(0.1)  # callbacks that run now still need what the next lines take away
     executor.shutdown(timeout_sec=0.3)
+    handler.detach()
     release(node)
 
 
-def _spin(executor: Any, node: Any, seconds: float) -> None:
+def _spin(executor: Any, handler: LogHandler, seconds: float) -> None:
     try:
         executor.spin_once(timeout_sec=seconds)
     except Exception as error:  # one bad callback is no reason to leave the robot blind
-        text = f"a callback failed: {type(error).__name__}: {error}"
-        node.get_logger().error(text, throttle_duration_sec=10.0)
+        log.error("a callback failed: %s: %s", type(error).__name__, error, exc_info=error)
+    handler.flush()
 
 
 def release(node: Any) -> None:

@@ -17,7 +17,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.node import Node
 
 from sphinx_ros.errors import SphinxError
@@ -87,7 +86,7 @@ class WorldCamera(Node):
 
     def _declare(self, row: Parameter) -> Any:
         """The checked value of a parameter. A whole number stands for a float as well."""
-        about = ParameterDescriptor(
+        about = m.ParameterDescriptor(
             description=row.description,
             additional_constraints=limits(row),
             read_only=True,
