@@ -9,7 +9,7 @@ import zlib
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, JpegImagePlugin
 
 from sphinx_ros.errors import BadImage, Status
 from sphinx_ros.image.decode import ENCODINGS, decode_compressed, decode_image, filled_bits
@@ -400,6 +400,32 @@ def test_damaged_jpegs(options, place):
         with pytest.raises(BadImage) as caught:
             decode_compressed(broken)
         assert "damaged" in str(caught.value) or "no end marker" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "options, decodes",
+    [({}, 3), ({"restart_marker_rows": 1}, 4), ({"progressive": True}, 7), ({"quality": 1}, 3)],
+)
+def test_a_healthy_jpeg_is_decoded_a_few_times_and_no_more(monkeypatch, options, decodes):
+    """A camera's pictures are all healthy: what the search for damage costs is paid for each."""
+    data, made = jpeg(**options), []
+    reader = JpegImagePlugin.JpegImageFile
+
+    def counted(file):
+        made.append(reader(file))
+        return made[-1]
+
+    monkeypatch.setattr(JpegImagePlugin, "JpegImageFile", counted)
+    decode_compressed(data)
+    assert len(made) <= decodes
+
+
+@pytest.mark.parametrize("rgb", [NOISY, NOISY[:, :16], NOISY[:16], FLAT])
+@pytest.mark.parametrize("lost", [2, 3, 8, 40])
+def test_data_that_is_lost_at_the_very_end_is_missed(rgb, lost):
+    data = jpeg(rgb)
+    with pytest.raises(BadImage, match="damaged|cut off"):
+        decode_compressed(data[: -2 - lost] + data[-2:])
 
 
 def test_too_much_data_is_damage_too():

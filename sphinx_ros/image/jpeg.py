@@ -82,11 +82,18 @@ class Jpeg:
                 out.append(change(part, index, interval) if change else interval)
         return b"".join([*out, END])
 
-    def pixels(self, change: Callable[[Scan, int, bytes], bytes] | None = None) -> np.ndarray:
-        """[H, W, 3] or, for a grey file, [H, W], uint8; red, green, blue. Raises BadImage."""
+    def pixels(
+        self, change: Callable[[Scan, int, bytes], bytes] | None = None, rows: int = 0
+    ) -> np.ndarray:
+        """[H, W, 3] or, for a grey file, [H, W], uint8; red, green, blue. Raises BadImage.
+
+        change: as in :meth:`file`. rows: the lowest rows alone, so many; 0 is all.
+        """
         try:
             picture = JpegImagePlugin.JpegImageFile(io.BytesIO(self.file(change)))
             if picture.size == (self.width, self.height):
+                if 0 < rows < self.height:
+                    picture = picture.crop((0, self.height - rows, self.width, self.height))
                 return np.asarray(picture.convert("RGB") if picture.mode == "CMYK" else picture)
         except (OSError, SyntaxError, ValueError, struct.error, IndexError, KeyError) as error:
             raise BadImage(f"the JPEG can't be decoded: {error or type(error).__name__}") from None
