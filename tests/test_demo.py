@@ -67,6 +67,22 @@ def test_a_list_is_right_when_everything_in_it_is():
     assert not judge(everything, Reply(Status.OK, [*found, found[0]]), OBJECTS)[2]
 
 
+def test_boxes_are_judged_as_they_are_scored():
+    """The same box twice finds one thing, and one of two kinds finds neither."""
+    mug = Detection("red mug", (0, 0, 100, 100))
+    found = judge(ASKED["detect: objects"], Reply(Status.OK, [mug] * 5), OBJECTS)
+    assert found[1:] == ("1 of 5, mean IoU 1.00", False)
+    wrong = Detection("red can", (0, 0, 100, 100))
+    assert judge(ASKED["detect: objects"], Reply(Status.OK, [wrong]), OBJECTS)[1] == "0 of 5"
+
+
+def test_a_pose_without_a_person_or_places_is_wrong():
+    nowhere = Pose(tuple(Keypoint(n, float("nan"), float("nan")) for n in COCO_KEYPOINTS))
+    for people in ([], [nowhere]):
+        said = judge(ASKED["pose"], Reply(Status.OK, people=people), OBJECTS)
+        assert said == ("0 joints", "0 of 17 near", False)
+
+
 def test_a_pose_is_right_when_most_joints_are_near():
     joints = [Keypoint(n, 10.0 * i, 100.0 + 10 * i) for i, n in enumerate(COCO_KEYPOINTS)]
     away = tuple(Keypoint(k.name, k.x + 40, k.y) for k in joints)

@@ -14,7 +14,7 @@ from sphinx_ros.image.letterbox import Letterbox
 from sphinx_ros.prompt.parse import Parsed, denies, parse
 from sphinx_ros.prompt.results import to_detections, to_poses
 from sphinx_ros.tasks import Task
-from sphinx_ros.types import COCO_KEYPOINTS, iou
+from sphinx_ros.types import COCO_KEYPOINTS, Pose, iou
 from sphinx_ros.world.truth import Observation, SceneObject
 from sphinx_ros.world.turn import Turn
 
@@ -23,6 +23,9 @@ SIZE_CLASSES = ((0.09, "small"), (0.17, "medium"), (np.inf, "large"))
 
 Labelled = tuple[str, Sequence[float]]
 """A label and its box (x0, y0, x1, y1)."""
+
+FOUND_IOU = 0.5
+"""A box is found by one that overlaps it this much (intersection over union), as usual."""
 
 QA_KINDS = ("count", "colour", "exist", "relation_yesno", "what_relation")
 PCK_SHARE = 0.1
@@ -35,8 +38,11 @@ def size_class(box: Sequence[float], width: int, height: int) -> str:
     return next(name for limit, name in SIZE_CLASSES if share < limit)
 
 
-def match(found: list[Labelled], true: list[Labelled]) -> tuple[int, int, int]:
-    """(hits, false, missed) of labelled boxes: best pairs first, IoU >= 0.5, equal labels."""
+def matched(found: Sequence[Labelled], true: Sequence[Labelled]) -> list[float]:
+    """Overlap of each pair of boxes that belong together, each box in one pair at most.
+
+    Best pairs first; labels are equal, and the overlap is at least :data:`FOUND_IOU`.
+    """
     pairs = sorted(
         (
             (iou(f[1], t[1]), i, j)
@@ -46,12 +52,19 @@ def match(found: list[Labelled], true: list[Labelled]) -> tuple[int, int, int]:
         ),
         reverse=True,
     )
-    used_f, used_t = set(), set()
+    used_f, used_t, overlaps = set(), set(), []
     for overlap, i, j in pairs:
-        if overlap >= 0.5 and i not in used_f and j not in used_t:
+        if overlap >= FOUND_IOU and i not in used_f and j not in used_t:
             used_f.add(i)
             used_t.add(j)
-    return len(used_t), len(found) - len(used_f), len(true) - len(used_t)
+            overlaps.append(overlap)
+    return overlaps
+
+
+def match(found: Sequence[Labelled], true: Sequence[Labelled]) -> tuple[int, int, int]:
+    """(hits, false, missed) of labelled boxes, paired as by :func:`matched`."""
+    number = len(matched(found, true))
+    return number, len(found) - number, len(true) - number
 
 
 def score(turn: Turn, text: str, observation: Observation) -> dict:
@@ -93,17 +106,24 @@ def score_pose(parsed: Parsed, place: Letterbox, thing: SceneObject) -> dict:
     assert thing.keypoints is not None
     places, shown = thing.keypoints[:, :2], thing.keypoints[:, 2]
     poses, _ = to_poses(parsed, place, thing.box)
-    limit = PCK_SHARE * max(thing.box[2] - thing.box[0], thing.box[3] - thing.box[1])
-    near = np.zeros(len(COCO_KEYPOINTS), bool)
-    if poses:
-        read = np.array([(k.x, k.y) for k in poses[0].keypoints])
-        distance = np.linalg.norm(read - places, axis=1)
-        near = np.nan_to_num(distance, nan=np.inf) <= limit
+    near = near_joints(poses[0] if poses else None, places, thing.box)
     return {
         "known": (shown > 0).tolist(),
         "visible": (shown == 2).tolist(),
         "near": near.tolist(),
     }
+
+
+def near_joints(pose: Pose | None, places: np.ndarray, box: Sequence[float]) -> np.ndarray:
+    """[17] bool: which joints are within PCK_SHARE of the box's longer side; none without a pose.
+
+    places: [17, 2], where they are, in pixels. box: of the person, x0, y0, x1, y1 in pixels.
+    """
+    if pose is None:
+        return np.zeros(len(COCO_KEYPOINTS), bool)
+    limit = PCK_SHARE * max(box[2] - box[0], box[3] - box[1])
+    read = np.array([(joint.x, joint.y) for joint in pose.keypoints])
+    return np.linalg.norm(read - places, axis=1) <= limit  # false for NaN
 
 
 def mean(values: Iterable[float]) -> float:
@@ -130,7 +150,7 @@ def table(rows: list[dict]) -> dict[str, float]:
 
     def boxes(chosen: list[dict]) -> dict[str, float]:
         return {
-            "acc50": mean(r["iou"] >= 0.5 for r in chosen),
+            "acc50": mean(r["iou"] >= FOUND_IOU for r in chosen),
             "miou": mean(r["iou"] for r in chosen),
         }
 

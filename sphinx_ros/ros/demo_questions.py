@@ -10,13 +10,16 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from sphinx_ros.errors import Status
+from sphinx_ros.evaluate.metrics import FOUND_IOU, matched, mean, near_joints
 from sphinx_ros.tasks import Task
-from sphinx_ros.types import COCO_KEYPOINTS, Detection, Pose, iou
+from sphinx_ros.types import Detection, Pose, iou
 from sphinx_ros.world.truth import KINDS
 
-ENOUGH = 0.5  # IoU from which a box counts as found, as usual
-NEAR = 0.1  # a joint is right within this share of the person's longer side (PCK@0.1)
+MOST = 0.8
+"""Share of a person's joints that must be near for a right pose."""
 
 
 @dataclass(frozen=True)
@@ -107,31 +110,24 @@ def _judge_box(question: Question, reply: Reply, objects: Sequence[dict]) -> tup
     true = next(o["box"] for o in objects if _key(o) == question.about)
     value = iou(box, true)
     words = "[" + " ".join(f"{v:.0f}" for v in box) + "]"
-    return words, f"IoU {value:.2f}", value >= ENOUGH
+    return words, f"IoU {value:.2f}", value >= FOUND_IOU
 
 
 def _judge_boxes(reply: Reply, wanted: Sequence[dict]) -> tuple[str, str, bool]:
-    """Every wanted object takes its best box that names its kind."""
-    best = [
-        max((iou(b.box, o["box"]) for b in reply.boxes if o["kind"] in b.label), default=0.0)
-        for o in wanted
-    ]
-    found = [value for value in best if value >= ENOUGH]
-    right = len(found) == len(wanted) == len(reply.boxes)
-    mean = f", mean IoU {sum(found) / len(found):.2f}" if found else ""
-    return _count(reply), f"{len(found)} of {len(wanted)}{mean}", right
+    """The labels may be longer than the kinds that they name, as "red mug"."""
+    named = [(next((k for k in KINDS if k in b.label), b.label), b.box) for b in reply.boxes]
+    overlaps = matched(named, [(o["kind"], o["box"]) for o in wanted])
+    right = len(overlaps) == len(wanted) == len(reply.boxes)
+    words = f", mean IoU {mean(overlaps):.2f}" if overlaps else ""
+    return _count(reply), f"{len(overlaps)} of {len(wanted)}{words}", right
 
 
 def _judge_pose(reply: Reply, objects: Sequence[dict]) -> tuple[str, str, bool]:
     person = next(o for o in objects if o["kind"] == "person")
-    x0, y0, x1, y1 = person["box"]
-    limit = NEAR * max(x1 - x0, y1 - y0)
-    known = [i for i in range(len(COCO_KEYPOINTS)) if person["keypoints"][i][2] > 0]
-    near = 0
-    for pose in reply.people[:1]:
-        for i in known:
-            point, (x, y, _) = pose.keypoints[i], person["keypoints"][i]
-            near += math.hypot(point.x - x, point.y - y) <= limit  # False for NaN
-    placed = sum(math.isfinite(k.x) for pose in reply.people[:1] for k in pose.keypoints)
-    share = near / len(known) if known else 0.0
-    return f"{placed} joints", f"{near} of {len(known)} near", share >= 0.8
+    joints = np.array(person["keypoints"], float)
+    pose = reply.people[0] if reply.people else None
+    known = joints[:, 2] > 0
+    near = int(near_joints(pose, joints[:, :2], person["box"])[known].sum())
+    placed = sum(math.isfinite(joint.x) for joint in pose.keypoints) if pose else 0
+    share = near / known.sum() if known.any() else 0.0
+    return f"{placed} joints", f"{near} of {known.sum()} near", share >= MOST
