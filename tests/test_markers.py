@@ -21,6 +21,8 @@ from sphinx_ros.ros.outcomes import Outcome
 from sphinx_ros.ros.quiet import QuietLog
 from sphinx_ros.tasks import Task
 from sphinx_ros.types import COCO_KEYPOINTS, Answer, Detection, Keypoint, Pose, Results
+from sphinx_ros.world.camera_facts import calibration
+from sphinx_ros.world.truth import Camera
 
 SIZE = (640, 480)
 K = [500.0, 0.0, 319.5, 0.0, 510.0, 239.5, 0.0, 0.0, 1.0]
@@ -77,6 +79,17 @@ def test_markers_follow_the_rectified_picture_and_a_stereo_baseline():
     k, p = np.array(K).reshape(3, 3), np.array(P).reshape(3, 4)
     flat = cv2.undistortPoints((pixels - 0.5)[:, None], k, np.array(info.d), P=p[:, :3])
     assert np.allclose(project(lift(pixels, info, SIZE, 2.0), P), flat.reshape(-1, 2), atol=1e-4)
+
+
+def test_the_simulated_camera_is_calibrated_as_its_pixels_are_counted():
+    """What stands on the optical axis is at (cx, cy), counted from the picture's corner."""
+    made = Camera(640, 480, 500.0, 510.0, 320.0, 240.0)
+    info = m.CameraInfo(header=HEADER, **calibration(made))
+    assert why_unusable(info) is None
+    x, y = 500.0 * 0.2 / 2 + 320, 510.0 * -0.1 / 2 + 240
+    assert np.allclose(
+        lift([(320.0, 240.0), (x, y)], info, SIZE, 2.0), [(0, 0, 2), (0.2, -0.1, 2)]
+    )
 
 
 def test_markers_scale_with_a_binned_picture():

@@ -22,6 +22,7 @@ from sphinx_ros.errors import Status
 from sphinx_ros.ros import messages as m
 from sphinx_ros.ros.client_values import detections_of
 from sphinx_ros.types import iou
+from sphinx_ros.world.camera_facts import nanoseconds
 
 pytestmark = pytest.mark.ros
 
@@ -452,7 +453,7 @@ def test_compressed_pictures_and_the_recorded_camera(client, tmp_path):
     with camera, node:
         assert client.until(lambda: len(boxes) >= 2, 90), (tmp_path / "node.log").read_text()
         result = boxes[-1]
-        stamp = result.header.stamp.sec * 10**9 + result.header.stamp.nanosec
+        stamp = nanoseconds(result.header)
         known = {t["stamp"]: t for t in map(ros_support.truth_of, truths)}
         assert result.status.code == Status.OK and stamp in known
         found = detections_of(result)

@@ -12,6 +12,7 @@ from sphinx_ros.checkpoint.released import RELEASED
 from sphinx_ros.errors import BadRequest
 from sphinx_ros.model.quantities import KINDS
 from sphinx_ros.model.recipes import RECIPES
+from sphinx_ros.world.camera_facts import SIDES
 
 OK, NOT_FOUND, BAD_INPUT, NO_ANSWER, INTERRUPTED = 0, 1, 2, 3, 130
 """Exit codes."""
@@ -112,8 +113,8 @@ def add_missing_files(parser: argparse.ArgumentParser) -> None:
 
 
 def size(text: str) -> tuple[int, int]:
-    """A type for argparse: "640x480" -> (640, 480), 64..4096 pixels a side."""
-    parts = text.lower().split("x")
-    if len(parts) == 2 and all(p.isdecimal() and 64 <= int(p) <= 4096 for p in parts):
+    """A type for argparse: "640x480" -> (640, 480), as large as the simulated camera can be."""
+    (low, high), parts = SIDES, text.lower().split("x")
+    if len(parts) == 2 and all(p.isdecimal() and low <= int(p) <= high for p in parts):
         return int(parts[0]), int(parts[1])
-    raise argparse.ArgumentTypeError(f"{text!r} is not WIDTHxHEIGHT in 64..4096, as 640x480")
+    raise argparse.ArgumentTypeError(f"{text!r} is not WIDTHxHEIGHT in {low}..{high}, as 640x480")

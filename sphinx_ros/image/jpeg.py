@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from PIL import JpegImagePlugin
+from PIL import Image, JpegImagePlugin
 
 from sphinx_ros.errors import BadImage
 from sphinx_ros.image.picture_size import checked_size
@@ -90,7 +90,7 @@ class Jpeg:
         change: as in :meth:`file`. rows: the lowest rows alone, so many; 0 is all.
         """
         try:
-            picture = JpegImagePlugin.JpegImageFile(io.BytesIO(self.file(change)))
+            picture: Image.Image = JpegImagePlugin.JpegImageFile(io.BytesIO(self.file(change)))
             if picture.size == (self.width, self.height):
                 if 0 < rows < self.height:
                     picture = picture.crop((0, self.height - rows, self.width, self.height))

@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 from sphinx_ros.ros.parameter_row import Parameter
+from sphinx_ros.world.camera_facts import SIDES
+
+SOURCES = ("auto", "world", "clip")
+"""Where its pictures come from."""
+
+LEAST, MOST = SIDES
 
 TABLE = (
     Parameter(
@@ -10,13 +16,15 @@ TABLE = (
         "auto",
         "world: a simulated tabletop, needs OpenGL; clip: a recorded one; auto: world where it "
         "can be had, else clip.",
-        choices=("auto", "world", "clip"),
+        choices=SOURCES,
         read_only=True,
     ),
     Parameter("seed", 1, "Which tabletop is simulated.", low=0, high=2**31 - 1, read_only=True),
-    Parameter("width", 640, "Pixels of the simulated picture.", low=64, high=4096, read_only=True),
     Parameter(
-        "height", 480, "Pixels of the simulated picture.", low=64, high=4096, read_only=True
+        "width", 640, "Pixels of the simulated picture.", low=LEAST, high=MOST, read_only=True
+    ),
+    Parameter(
+        "height", 480, "Pixels of the simulated picture.", low=LEAST, high=MOST, read_only=True
     ),
     Parameter("rate", 10.0, "Pictures per second.", low=0.1, high=120.0, read_only=True),
 )

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sphinx_ros.ros.camera_params import SOURCES
 from sphinx_ros.ros.demo_processes import Processes, surroundings
 from sphinx_ros.ros.demo_questions import Question, questions
 from sphinx_ros.tasks import Task
@@ -190,7 +191,7 @@ def _ended(*_: Any) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the demonstration; see the module for the exit status."""
     parser = argparse.ArgumentParser(prog="sphinx_ros.ros.demo", description=__doc__)
-    parser.add_argument("--source", choices=("auto", "world", "clip"), default="auto")
+    parser.add_argument("--source", choices=SOURCES, default=SOURCES[0])
     parser.add_argument("--checkpoint", default="demo")
     parser.add_argument("--out", type=Path, default=OUT, help=f"the picture (default: {OUT})")
     arguments = parser.parse_args(argv)

@@ -25,9 +25,10 @@ from sphinx_ros.ros.demo_questions import Question, Reply, judge
 from sphinx_ros.ros.running import release
 from sphinx_ros.ros.services import PORTS
 from sphinx_ros.tasks import Task
+from sphinx_ros.world.camera_facts import nanoseconds
 
 SILENCE = Reply(Status.INTERNAL)
-KEPT = 2000  # pictures, as JPEG: minutes, should an answer come late
+KEPT = 2000  # pictures, as JPEG, and truths: minutes, should an answer come late
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,11 +100,11 @@ class Client:
     def _on_truth(self, message: m.String) -> None:
         truth = json.loads(message.data)
         self.truths[truth["stamp"]] = truth["objects"]
+        _keep_newest(self.truths)
 
     def _on_picture(self, message: m.CompressedImage) -> None:
-        self.pictures[stamp_of(message)] = bytes(message.data)
-        while len(self.pictures) > KEPT:
-            del self.pictures[min(self.pictures)]
+        self.pictures[nanoseconds(message.header)] = bytes(message.data)
+        _keep_newest(self.pictures)
 
     def _on_standing(self, message: Any) -> None:
         # The first answer to each; it was not there before, so it came for the new queries. One
@@ -160,7 +161,7 @@ class Client:
         rows = []
         for name, question in zip(ids, asked, strict=True):
             message, arrived = self.standing.get(name, (None, 0.0))
-            age = 1e3 * arrived - 1e-6 * stamp_of(message) if message else math.nan
+            age = 1e3 * arrived - 1e-6 * nanoseconds(message.header) if message else math.nan
             rows.append(self.row(question, message, getattr(message, "poses", ()), age))
         return rows
 
@@ -181,7 +182,7 @@ class Client:
         if not reply.status.answered:
             words = f"{reply.status.name}: {message.status.text}"
             return Row(question, words, "no answer", False, milliseconds, reply)
-        stamp = stamp_of(message)
+        stamp = nanoseconds(message.header)
         self.spin_until(lambda: stamp in self.truths and stamp in self.pictures, 2.0)
         jpeg = self.pictures.get(stamp, b"")
         if stamp not in self.truths:
@@ -190,6 +191,6 @@ class Client:
         return Row(question, answer, verdict, right, milliseconds, reply, jpeg)
 
 
-def stamp_of(message: Any) -> int:
-    """Nanoseconds of the picture's stamp."""
-    return message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
+def _keep_newest(by_stamp: dict[int, Any]) -> None:
+    while len(by_stamp) > KEPT:
+        del by_stamp[min(by_stamp)]

@@ -26,9 +26,10 @@ from sphinx_ros.ros.camera_params import TABLE
 from sphinx_ros.ros.parameter_row import Parameter
 from sphinx_ros.ros.running import run
 from sphinx_ros.ros.usage import limits
+from sphinx_ros.world.camera_facts import FRAME_ID, JPEG_FORMAT, calibration, nanoseconds
 from sphinx_ros.world.clip import read_clip, read_truth
+from sphinx_ros.world.truth import Camera
 
-FRAME_ID = "camera_optical_frame"
 JPEG_QUALITY = 90
 
 
@@ -36,14 +37,14 @@ JPEG_QUALITY = 90
 class Shot:
     """One picture: rgb [H, W, 3] uint8, depth [H, W] float32 metres or None, what is true in it.
 
-    objects: as in `world.clip.read_truth`. pinhole: fx, fy, cx, cy in pixels, (0, 0) being the
-    corner of the picture. jpeg: the picture as it was recorded, None if it was not.
+    objects: as in `world.clip.read_truth`. jpeg: the picture as it was recorded, None if it was
+    not.
     """
 
     rgb: np.ndarray
     depth: np.ndarray | None
     objects: list[dict]
-    pinhole: tuple[float, float, float, float]
+    camera: Camera
     jpeg: bytes | None = None
 
 
@@ -55,17 +56,15 @@ def live_shots(seed: int, width: int, height: int) -> Iterator[Shot]:
     world, begun = LiveWorld(seed, width, height), time.monotonic()
     while True:
         seen = world.observe(time.monotonic() - begun, depth=True)
-        camera = seen.camera
-        pinhole = (camera.fx, camera.fy, camera.cx, camera.cy)
-        yield Shot(seen.rgb, seen.depth, frame_truth(seen, 0)["objects"], pinhole)
+        yield Shot(seen.rgb, seen.depth, frame_truth(seen, 0)["objects"], seen.camera)
 
 
 def clip_shots() -> Iterator[Shot]:
     """The recorded clip over and over."""
-    camera = read_truth()["camera"]
-    pinhole = tuple(camera[name] for name in ("fx", "fy", "cx", "cy"))
+    recorded = read_truth()
+    camera = Camera(recorded["width"], recorded["height"], **recorded["camera"])
     for _, jpeg, truth in itertools.cycle(list(read_clip())):
-        yield Shot(decode_compressed(jpeg), None, truth["objects"], pinhole, jpeg)
+        yield Shot(decode_compressed(jpeg), None, truth["objects"], camera, jpeg)
 
 
 class WorldCamera(Node):
@@ -112,11 +111,15 @@ class WorldCamera(Node):
         """One picture with everything that belongs to it, under one stamp."""
         shot = next(self._shots)
         header = m.Header(stamp=self.get_clock().now().to_msg(), frame_id=FRAME_ID)
-        stamp = header.stamp.sec * 10**9 + header.stamp.nanosec
         height, width = shot.rgb.shape[:2]
-        truth = {"stamp": stamp, "width": width, "height": height, "objects": shot.objects}
+        truth = {
+            "stamp": nanoseconds(header),
+            "width": width,
+            "height": height,
+            "objects": shot.objects,
+        }
         self._truth.publish(m.String(data=json.dumps(truth, separators=(",", ":"))))
-        self._info.publish(camera_info(header, width, height, shot.pinhole))
+        self._info.publish(m.CameraInfo(header=header, **calibration(shot.camera)))
         if self._image.get_subscription_count():
             self._image.publish(m.image_message(shot.rgb, header))
         if self._jpeg.get_subscription_count():
@@ -125,32 +128,13 @@ class WorldCamera(Node):
             self._depth.publish(depth_message(shot.depth, header))
 
 
-def camera_info(
-    header: m.Header, width: int, height: int, pinhole: tuple[float, float, float, float]
-) -> m.CameraInfo:
-    """Calibration of a camera without distortion. Its pixel centres are whole numbers."""
-    fx, fy, cx, cy = pinhole[0], pinhole[1], pinhole[2] - 0.5, pinhole[3] - 0.5
-    return m.CameraInfo(
-        header=header,
-        width=width,
-        height=height,
-        distortion_model="plumb_bob",
-        d=[0.0] * 5,
-        k=[fx, 0.0, cx, 0.0, fy, cy, 0.0, 0.0, 1.0],
-        r=[1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0],
-        p=[fx, 0.0, cx, 0.0, 0.0, fy, cy, 0.0, 0.0, 0.0, 1.0, 0.0],
-    )
-
-
 def jpeg_message(shot: Shot, header: m.Header) -> m.CompressedImage:
     """The recorded bytes, or the picture compressed now."""
     data = shot.jpeg
     if data is None:
         quality = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
         data = cv2.imencode(".jpg", shot.rgb[:, :, ::-1], quality)[1].tobytes()
-    return m.CompressedImage(
-        header=header, format="rgb8; jpeg compressed bgr8", data=array.array("B", data)
-    )
+    return m.CompressedImage(header=header, format=JPEG_FORMAT, data=array.array("B", data))
 
 
 def depth_message(depth: np.ndarray, header: m.Header) -> m.Image:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sphinx_ros.errors import BadRequest
+from sphinx_ros.world.camera_facts import nanoseconds
 
 IMAGE_TOPIC = "camera/image_raw/compressed"
 INFO_TOPIC = "camera/camera_info"
@@ -51,7 +52,7 @@ def read_clip(path: str | Path = CLIP) -> Iterator[tuple[int, bytes, dict]]:
         wanted = [c for c in reader.connections if c.topic.lstrip("/") == IMAGE_TOPIC]
         for connection, _, raw in reader.messages(connections=wanted):
             message: Any = types.deserialize_cdr(raw, connection.msgtype)
-            stamp = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
+            stamp = nanoseconds(message.header)
             if stamp not in frames:
                 raise BadRequest(
                     f"picture with stamp {stamp} of {path.name} has no entry in "

@@ -16,12 +16,12 @@ import cv2
 import numpy as np
 
 from sphinx_ros.runtime.files import replaced, write_text
+from sphinx_ros.world.camera_facts import FRAME_ID, JPEG_FORMAT, calibration
 from sphinx_ros.world.clip import CLIP, IMAGE_TOPIC, INFO_TOPIC
 from sphinx_ros.world.live import LiveWorld
 from sphinx_ros.world.truth import Camera, Observation
 
 START_NS = 1_700_000_000 * 10**9  # a round moment; no wall clock, so that recordings repeat
-FRAME_ID = "camera_optical_frame"
 
 
 def frame_truth(observation: Observation, stamp: int) -> dict:
@@ -53,31 +53,23 @@ def _messages(types: Any, observation: Observation, stamp: int, quality: int) ->
     _, jpeg = cv2.imencode(
         ".jpg", observation.rgb[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality]
     )
-    # The format string image_transport writes for colour JPEG.
     image = kinds["sensor_msgs/msg/CompressedImage"](
-        header=header, format="rgb8; jpeg compressed bgr8", data=jpeg.ravel()
+        header=header, format=JPEG_FORMAT, data=jpeg.ravel()
     )
     return image, _camera_info(kinds, header, observation.camera)
 
 
 def _camera_info(kinds: Any, header: Any, camera: Camera) -> Any:
-    """CameraInfo; its pixel centres are whole numbers, half a pixel from ours."""
-    fx, fy, cx, cy = camera.fx, camera.fy, camera.cx - 0.5, camera.cy - 0.5
+    """CameraInfo, whose lists this library takes as arrays."""
     roi = kinds["sensor_msgs/msg/RegionOfInterest"](
         x_offset=0, y_offset=0, height=0, width=0, do_rectify=False
     )
+    fields = {
+        name: np.array(value) if isinstance(value, list) else value
+        for name, value in calibration(camera).items()
+    }
     return kinds["sensor_msgs/msg/CameraInfo"](
-        header=header,
-        height=camera.height,
-        width=camera.width,
-        distortion_model="plumb_bob",
-        d=np.zeros(5),
-        k=np.array([fx, 0, cx, 0, fy, cy, 0, 0, 1.0]),
-        r=np.eye(3).ravel(),
-        p=np.array([fx, 0, cx, 0, 0, fy, cy, 0, 0, 0, 1.0, 0]),
-        binning_x=0,
-        binning_y=0,
-        roi=roi,
+        header=header, binning_x=0, binning_y=0, roi=roi, **fields
     )
 
 
