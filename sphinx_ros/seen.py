@@ -1,190 +1,207 @@
 """One picture, looked at once, and every question about it. Knows no files and no ROS.
 
 A question goes on from the picture's key/value prefix, so its cost is its own words and answer.
+Several questions are answered as one batch, together with those of other threads.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from sphinx_ros.engine.engine import Engine, Prefix
+from sphinx_ros.answer.plans import Ask, Plan, Plans
+from sphinx_ros.answer.written import Written, written
+from sphinx_ros.engine.engine import Engine, Question
+from sphinx_ros.engine.frame import Frame
+from sphinx_ros.engine.row import Row
 from sphinx_ros.engine.watch import Deadline, Watch
-from sphinx_ros.errors import BadRequest, SphinxError, Status
+from sphinx_ros.errors import SphinxError
 from sphinx_ros.image.letterbox import Letterbox
-from sphinx_ros.prompt.checks import checked_box, checked_text, checked_tokens
-from sphinx_ros.prompt.english import singular
-from sphinx_ros.prompt.parse import denies, parse
-from sphinx_ros.prompt.results import to_detections, to_poses
-from sphinx_ros.prompt.scores import geometric_mean, span_scorer
-from sphinx_ros.prompt.wording import EVERYTHING, question
+from sphinx_ros.prompt.checks import checked_tokens
+from sphinx_ros.prompt.queries import Query, read_query
+from sphinx_ros.prompt.wording import EVERYTHING
 from sphinx_ros.tasks import Task
-from sphinx_ros.types import Answer, Box, Detection, Pose, Results, Timing
+from sphinx_ros.types import Answer, Box, Cost, Detection, Pose, Results, Timing
+
+Drafts = Mapping[tuple[Task, str], tuple[int, ...]]
+"""What was written to a question about another picture: ids by task and words."""
 
 
 class Seen:
     """One picture, encoded and prefilled: ask it anything. :meth:`Sphinx.look` makes it.
 
     Every question takes these keywords: ``max_new_tokens``; ``cancel``, a function that is asked
-    before every token (True raises :class:`Cancelled`); ``timeout`` in seconds (raises
-    :class:`TimedOut`); ``on_text``, called with the answer so far after every token.
+    before every pass of the network (True raises :class:`Cancelled`); ``timeout`` in seconds
+    (raises :class:`TimedOut`); ``on_text``, called with the answer so far after every token;
+    ``free``: True lets the model write anything where it could write numbers alone.
 
     Attributes:
         width, height: of the picture, pixels. timing: milliseconds of encode and prefill.
+        cached: whether the same pixels had been looked at before, so that this look was free.
     """
 
-    def __init__(self, engine: Engine, prefix: Prefix, place: Letterbox, decimals: int):
+    def __init__(
+        self,
+        engine: Engine,
+        frame: Frame,
+        place: Letterbox,
+        decimals: int,
+        *,
+        cached: bool = False,
+        drafts: Drafts | None = None,
+    ):
         """place: where the picture lies in its square. decimals: of numbers in a question."""
-        self._engine, self._prefix, self._place = engine, prefix, place
-        self._decimals = decimals
-        self.width, self.height = place.width, place.height
-        self.timing = Timing(prefix.encode_ms, prefix.prefill_ms)
+        self._engine, self._frame = engine, frame
+        self._plans = Plans(place, decimals)
+        self._drafts, self._written = dict(drafts or {}), {}  # type: ignore[var-annotated]
+        self.width, self.height, self.cached = place.width, place.height, cached
+        self.timing = Timing(frame.encode_ms, frame.prefill_ms)
 
     def ground(self, text: str, **options: Any) -> Results[Detection]:
         """The box of what a sentence describes; NOT_FOUND if the model denies it."""
-        wanted = checked_text(text)
-        return self._boxes(Task.GROUND, question(Task.GROUND, wanted), wanted, options)
+        return self._one(Query(Task.GROUND, text), options)
 
     def detect(self, label: str = EVERYTHING, **options: Any) -> Results[Detection]:
         """All things of a kind: "mug", "red mugs", "objects"."""
-        wanted = checked_text(label)
-        return self._boxes(Task.DETECT, question(Task.DETECT, wanted), singular(wanted), options)
+        return self._one(Query(Task.DETECT, label), options)
 
     def read_text(self, **options: Any) -> Results[Detection]:
         """Written words with their boxes; the label is the text (released weights only)."""
-        return self._boxes(Task.READ_TEXT, question(Task.READ_TEXT), "", options)
+        return self._one(Query(Task.READ_TEXT), options)
 
     def pose(self, box: Box | None = None, **options: Any) -> Results[Pose]:
         """The joints of the person in a box, or of everybody: people are then detected first."""
-        if box is not None:
-            return self._pose(box, options)
-        deadline = Deadline(options.pop("timeout", None))
-        people: Results[Any] = self.detect("person", timeout=deadline.left(), **options)
-        if not people:
-            return replace(people, items=())
-        parts: list[Results[Any]] = [people]
-        lost: list[str] = []
-        for person in people:
-            try:
-                region = checked_box(person.box, (self.width, self.height))
-                part = self._pose(region, {**options, "timeout": deadline.left()})
-            except BadRequest:  # a box of no area: no region that could be asked about
-                lost.append(f"{person.label} [{','.join(f'{v:g}' for v in person.box)}] px")
-                continue
-            except SphinxError as error:  # what was written before is not lost either
-                written = [p.raw_text for p in parts] + [error.partial_text]
-                error.partial_text = "\n".join(written)
-                raise
-            parts.append(part)
-            if not part and not part.unread:
-                lost.append(part.raw_text.strip())
-        return _joined(parts, lost)
+        return self._one(Query(Task.POSE, box=box), options)
 
     def describe(self, box: Box, **options: Any) -> Answer:
         """Words for what is in a box (x0, y0, x1, y1 in source pixels)."""
-        asked = question(Task.DESCRIBE, box=self._region(box), decimals=self._decimals)
-        return self._words(Task.DESCRIBE, asked, options)
+        return self._one(Query(Task.DESCRIBE, box=box), options)
 
     def caption(self, **options: Any) -> Answer:
         """One sentence on the picture; the boxes it names are in ``detections``."""
-        return self._words(Task.CAPTION, question(Task.CAPTION), options)
+        return self._one(Query(Task.CAPTION), options)
 
     def ask(self, text: str, *, short: bool = True, **options: Any) -> Answer:
         """A free question. short: ask for a word or phrase, in the official wording."""
-        wanted = checked_text(text)
-        return self._words(Task.ASK, question(Task.ASK, wanted) if short else wanted, options)
+        return self._one(Query(Task.ASK, text), options, short)
 
-    def _region(self, box: Box) -> Box:
-        """A box in source pixels to fractions of the square."""
-        return self._place.box_to_square(checked_box(box, (self.width, self.height)))
-
-    def _boxes(
-        self, task: Task, asked: str, label: str, options: dict[str, Any]
-    ) -> Results[Detection]:
-        written = self._write(task, asked, **options)
-        found, points, unread = to_detections(
-            parse(written.text), self._place, label, score=written.score
-        )
-        unread += tuple(f"{p.name} [{p.x:g},{p.y:g}] px" for p in points)  # a point is no box
-        return Results(found, unread=unread, **written.report(bool(found)))
-
-    def _pose(self, box: Box, options: dict[str, Any]) -> Results[Pose]:
-        asked = question(Task.POSE, box=self._region(box), decimals=self._decimals)
-        written = self._write(Task.POSE, asked, **options)
-        poses, unread = to_poses(parse(written.text), self._place, box, score=written.score)
-        return Results(poses, unread=unread, **written.report(bool(poses)))
-
-    def _words(self, task: Task, asked: str, options: dict[str, Any]) -> Answer:
-        written = self._write(task, asked, **options)
-        found, points, unread = to_detections(
-            parse(written.text), self._place, "", score=written.score
-        )
-        text = written.text.strip()
-        return Answer(
-            text, found, points, unread=unread, score=written.mean, **written.report(bool(text))
-        )
-
-    def _write(
+    def answer(
         self,
-        task: Task,
-        asked: str,
+        queries: Sequence[str | Query],
+        *,
+        on_text: Callable[[int, str], None] | None = None,
+        return_errors: bool = False,
+        **options: Any,
+    ) -> list[Any]:
+        """Several questions as one batch; the results are those of the single calls, in order.
+
+        queries: lines such as "ground: the red mug", "pose", "ask: how many mugs are there?" (the
+            grammar of the node's parameter ``queries``), or :class:`Query` objects.
+        on_text: called with the number of the query and its answer so far.
+        return_errors: put the error of a query in the place of its result instead of raising the
+            first one when all others have been answered.
+
+        Raises:
+            BadRequest: a query can't be asked; nothing was asked then.
+        """
+        asked = [read_query(one) if isinstance(one, str) else one.checked() for one in queries]
+        plans = [self._plans.of(query) for query in asked]
+        limits = [query.max_new_tokens for query in asked]
+        results = self._run(plans, limits, on_text=on_text, **options)
+        if not return_errors:
+            for result in results:
+                if isinstance(result, BaseException):
+                    raise result
+        return results
+
+    def _one(self, query: Query, options: dict[str, Any], short: bool = True) -> Any:
+        on_text = options.pop("on_text", None)
+        heard = None if on_text is None else lambda _, text: on_text(text)
+        (result,) = self._run([self._plans.of(query, short)], [0], on_text=heard, **options)
+        if isinstance(result, BaseException):
+            raise result
+        return result
+
+    @property
+    def drafts(self) -> Drafts:
+        """What was written to the questions so far, for the next picture of the same camera."""
+        return self._drafts | self._written
+
+    def _run(
+        self,
+        plans: Sequence[Plan],
+        limits: Sequence[int],
         *,
         max_new_tokens: int | None = None,
         cancel: Callable[[], bool] | None = None,
         timeout: float | None = None,
-        on_text: Callable[[str], None] | None = None,
-    ) -> Written:
-        """The model's words for one question, going on from the picture's prefix."""
-        started, engine = time.perf_counter(), self._engine
-        limit = checked_tokens(max_new_tokens or 0) or task.row.max_new_tokens
-        watch = Watch(engine.ending, Deadline(timeout), cancel, on_text)
-        made = engine.answer(self._prefix, asked, f"answering {task.value}", limit, watch)
-        return Written(
-            engine.ending.text(made.ids),
-            span_scorer(made.ids, made.probabilities, engine.tokenizer.decode),
-            geometric_mean(made.probabilities),
-            len(made.ids),
-            1e3 * (time.perf_counter() - started),
-        )
+        on_text: Callable[[int, str], None] | None = None,
+        free: bool = False,
+    ) -> list[Any]:
+        """Follow the plans to their ends: results, and errors in the places of those that fail."""
+        usual, deadline = checked_tokens(max_new_tokens or 0), Deadline(timeout)
+        results: list[Any] = [None] * len(plans)
+        waiting = {number: next(plan) for number, plan in enumerate(plans)}
+        while waiting:
+            questions, owners = [], []
+            for number, asks in waiting.items():
+                heard = None if on_text is None else _heard(on_text, number)
+                for ask in asks:
+                    watch = Watch(self._engine.ending, deadline, cancel, heard)
+                    limit = limits[number] or usual or ask.task.row.max_new_tokens
+                    questions.append((self._frame, self._question(ask, limit, watch, free)))
+                    owners.append((number, ask))
+            rows = self._engine.answer(questions)
+            answers: dict[int, list[Any]] = {number: [] for number in waiting}
+            for (number, ask), row in zip(owners, rows, strict=True):
+                answers[number].append(self._read(ask, row))
+            waiting = _go_on(plans, answers, results)
+        return results
+
+    def _question(self, ask: Ask, limit: int, watch: Watch, free: bool) -> Question:
+        row = ask.task.row
+        draft = self._drafts.get((ask.task, ask.key), ())
+        doing = f"answering {ask.task.value}"
+        return Question(ask.text, limit, watch, doing, row.language, free, draft)
+
+    def _read(self, ask: Ask, row: Row) -> Written | Exception:
+        """What was written, or the error that ended it."""
+        try:
+            made = row.answer()
+            row.watch.raise_if_stopped(self._engine.ending.text(made.ids))
+        except Exception as error:
+            return error
+        look_ms = 0.0 if self.cached else self.timing.encode + self.timing.prefill
+        look = Cost(look_ms, cached=self.cached)
+        answer = written(made, self._engine, look)
+        self._written[ask.task, ask.key] = answer.ids
+        return answer
 
 
-def _joined(parts: list[Results[Any]], lost: list[str]) -> Results[Pose]:
-    """The people, then an answer for each of them, as one result. lost: what could not be read."""
-    poses = tuple(pose for part in parts for pose in part.poses)
-    return Results(
-        poses,
-        raw_text="\n".join(part.raw_text for part in parts),
-        unread=(*(text for part in parts for text in part.unread), *lost),
-        status=Status.OK if poses else Status.PARSE_FAILED,
-        milliseconds=sum(part.milliseconds for part in parts),
-        tokens=sum(part.tokens for part in parts),
-    )
+def _heard(on_text: Callable[[int, str], None], number: int) -> Callable[[str], None]:
+    return lambda text: on_text(number, text)
 
 
-@dataclass(frozen=True)
-class Written:
-    """The model's answer to one question.
+def _go_on(
+    plans: Sequence[Plan], answers: Mapping[int, list[Any]], results: list[Any]
+) -> dict[int, list[Ask]]:
+    """Tell the plans what was written; the next questions of those that have not ended."""
+    following: dict[int, list[Ask]] = {}
+    for number, parts in answers.items():
+        failed = next((one for one in parts if isinstance(one, Exception)), None)
+        try:
+            if failed is None:
+                following[number] = plans[number].send(parts)
+            else:
+                if isinstance(failed, SphinxError):  # what the others wrote is not lost
+                    failed.partial_text = "\n".join(filter(None, map(_text, parts)))
+                plans[number].throw(failed)
+        except StopIteration as end:
+            results[number] = end.value
+        except Exception as error:
+            results[number] = error
+    return following
 
-    score: the score of a span of characters of the text. mean: geometric mean of the probabilities
-    of all tokens, NaN for an empty answer.
-    """
 
-    text: str
-    score: Callable[[tuple[int, int]], float]
-    mean: float
-    tokens: int
-    milliseconds: float
-
-    def report(self, found: bool) -> dict[str, Any]:
-        """The fields that go beside the results. found: something readable was in the text."""
-        status = Status.OK if found else Status.PARSE_FAILED
-        if not found and denies(self.text):
-            status = Status.NOT_FOUND
-        return {
-            "raw_text": self.text,
-            "status": status,
-            "milliseconds": self.milliseconds,
-            "tokens": self.tokens,
-        }
+def _text(part: Written | Exception) -> str:
+    return part.text if isinstance(part, Written) else getattr(part, "partial_text", "")

@@ -38,6 +38,18 @@ class Answers(Enum):
     WORDS = "words"  # Answer; ~/answers
 
 
+class Language(Enum):
+    """The small language of an answer, in which the numbers in brackets are written.
+
+    Its decimals, spaces and signs are a habit of the checkpoint: :mod:`sphinx_ros.engine.style`.
+    """
+
+    FREE = "free"  # any text
+    ONE_BOX = "one box"  # a box and nothing behind it; or words, as a denial
+    BOXES = "boxes"  # words, and groups of four numbers
+    POINTS = "points"  # words, and groups of two numbers
+
+
 @dataclass(frozen=True)
 class Row:
     """What is to be known of one task.
@@ -51,6 +63,7 @@ class Row:
         other_wording: KIND: for one thing ("the ..."); MAYBE_BOX: without a box. Else empty.
         about: one sentence for people.
         example: what follows the name on a query line.
+        language: of its answers.
     """
 
     number: int
@@ -61,6 +74,7 @@ class Row:
     about: str
     example: str = ""
     other_wording: str = ""
+    language: Language = Language.FREE
 
 
 class Task(str, Enum):
@@ -110,6 +124,7 @@ ROWS: dict[Task, Row] = {
         "{text}.",
         "The box of what a sentence describes.",
         "the red mug",
+        language=Language.ONE_BOX,
     ),
     Task.DETECT: Row(
         2,
@@ -120,6 +135,7 @@ ROWS: dict[Task, Row] = {
         "A box for each thing of a kind.",
         "mug",
         "Detect {text} in the image.",
+        language=Language.BOXES,
     ),
     Task.POSE: Row(
         3,
@@ -130,6 +146,7 @@ ROWS: dict[Task, Row] = {
         "The 17 COCO joints of everybody, or of the person in a box.",
         "",
         "Detect the key points of the person in the image.",
+        language=Language.POINTS,
     ),
     Task.DESCRIBE: Row(
         4,
@@ -147,6 +164,7 @@ ROWS: dict[Task, Row] = {
         320,
         "Describe the image concisely. Include the bounding box for each mentioned object.",
         "One sentence on the picture, with boxes.",
+        language=Language.BOXES,
     ),
     Task.READ_TEXT: Row(
         6,

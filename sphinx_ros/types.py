@@ -123,6 +123,39 @@ class Pose:
 
 
 @dataclass(frozen=True)
+class Cost:
+    """What an answer took.
+
+    Attributes:
+        look_ms: the look, encoding and prefix; 0 where the picture had been looked at before.
+        prefill_ms: from the question to its first token. decode_ms: from there to its end.
+        tokens: tokens written, without the end signal. passes: passes of the network.
+        accepted: tokens that were guessed right, and cost no pass of their own.
+        cached: whether the picture had been looked at before, by whomever.
+    """
+
+    look_ms: float = math.nan
+    prefill_ms: float = math.nan
+    decode_ms: float = math.nan
+    tokens: int = 0
+    passes: int = 0
+    accepted: int = 0
+    cached: bool = False
+
+    def __add__(self, other: Cost) -> Cost:
+        """Of two questions about one look."""
+        return Cost(
+            self.look_ms,
+            self.prefill_ms + other.prefill_ms,
+            self.decode_ms + other.decode_ms,
+            self.tokens + other.tokens,
+            self.passes + other.passes,
+            self.accepted + other.accepted,
+            self.cached,
+        )
+
+
+@dataclass(frozen=True)
 class Answer:
     """A text answer, with whatever boxes and points stood in it."""
 
@@ -135,6 +168,7 @@ class Answer:
     score: float = math.nan
     milliseconds: float = math.nan
     tokens: int = 0
+    cost: Cost = Cost()
 
     @property
     def poses(self) -> tuple[Pose, ...]:
@@ -158,6 +192,7 @@ class Results(Sequence[T]):
         status: OK, NOT_FOUND or PARSE_FAILED.
         milliseconds: time of the question, without the look.
         tokens: tokens that the model wrote, without the end signal.
+        cost: what they took, in detail.
     """
 
     items: tuple[T, ...] = ()
@@ -166,6 +201,7 @@ class Results(Sequence[T]):
     status: Status = Status.OK
     milliseconds: float = math.nan
     tokens: int = 0
+    cost: Cost = Cost()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "items", tuple(self.items))

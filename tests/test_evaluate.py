@@ -12,7 +12,7 @@ from sphinx_ros.evaluate import metrics as s
 from sphinx_ros.evaluate.tabletop import BARS, report, with_people, write
 from sphinx_ros.image.letterbox import Letterbox
 from sphinx_ros.prompt.parse import parse
-from sphinx_ros.tasks import Task
+from sphinx_ros.tasks import Language, Task
 from sphinx_ros.types import COCO_KEYPOINTS, iou
 from sphinx_ros.world.exercises import turns
 
@@ -130,4 +130,5 @@ def test_batched_questions_answer_as_single_ones():
             sphinx.chat([(q, None)], p, max_new_tokens=300)
             for q, p in zip(mixed, pictures, strict=True)
         ]
-        assert asker.ask(mixed) == single
+        asked = [(number, q, Language.FREE) for number, q in enumerate(mixed)]
+        assert asker.ask(asked) == single

@@ -29,6 +29,7 @@ ROOMS = (
     ("draw", "results -> pictures"),
     ("engine", "a network and token ids -> tokens and probabilities"),
     ("checkpoint", "files -> a network and its tokenizer"),
+    ("answer", "a query -> what the engine is asked, and what its words mean in the picture"),
     ("seen", "one picture and the questions on it"),
     ("pipeline", "a checkpoint that looks: the Python interface"),
     ("world", "the simulated tabletop; asks in the words of prompt/, draws by draw"),
@@ -82,7 +83,8 @@ KNOWS_NO = {
     "hub": ("huggingface_hub", "sphinx_ros.checkpoint.hub"),
     "job": ("sphinx_ros.checkpoint", "sphinx_ros.evaluate", "sphinx_ros.train"),
     "launch": ("launch", "launch_ros"),
-    "layer": ("sphinx_ros.model.decoder", "sphinx_ros.model.moe", "sphinx_ros.model.vision"),
+    "engine": ("sphinx_ros.engine.engine",),
+    "layer": ("sphinx_ros.model.layers", "sphinx_ros.model.moe", "sphinx_ros.model.vision"),
     "maker": (
         "sphinx_ros.world.exercises",
         "sphinx_ros.world.questions",
@@ -97,6 +99,7 @@ KNOWS_NO = {
     "OpenCV": ("cv2",),
     "OpenGL": RENDERER,
     "picture": ("cv2", "PIL", "sphinx_ros.image.decode", "sphinx_ros.image.pixels"),
+    "question": ("sphinx_ros.engine",),
     "process": ("multiprocessing", "subprocess"),
     "prompt": ("sphinx_ros.prompt.conversation", "sphinx_ros.prompt.wording"),
     "rclpy": ("rclpy",),
@@ -110,6 +113,7 @@ KNOWS_NO = {
     "token": ("sentencepiece", "sphinx_ros.prompt.tokenizer"),
     "torch": ("torch",),
     "tower": ("open_clip", "sphinx_ros.model.vision", "timm", "transformers"),
+    "vocabulary": ("sphinx_ros.prompt.tokenizer",),
     "verb": ("sphinx_ros.commands",),
 }
 """X of a docstring's "Knows no X" or "Imports no X" -> the imports that would belie it.

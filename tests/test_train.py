@@ -41,7 +41,7 @@ from sphinx_ros.train.trained import (
 )
 from sphinx_ros.types import COCO_KEYPOINTS
 from sphinx_ros.world.demo_tokenizer import train_tokenizer
-from sphinx_ros.world.exercises import turns
+from sphinx_ros.world.exercises import MAKERS, turns
 from sphinx_ros.world.truth import COLOURS, KINDS
 
 SCHEDULE = recipe.Schedule(minutes=1.0, towers_batch=8, batch=4, text_tokens=160, towers_rate=8e-3)
@@ -468,3 +468,7 @@ def test_starting_from_fewer_blocks_answers_as_before(place, tmp_path, monkeypat
     monkeypatch.setattr(recipe, "SIZES", SIZES | {"n_layers": 3})
     with pytest.raises(CheckpointError, match="has other sizes"):
         new_run(place, tmp_path / "no", start=checkpoint)
+
+
+def test_weights_are_of_kinds_that_there_are():
+    assert {*recipe.TASK_WEIGHT, *recipe.TARGET_WEIGHT} <= set(MAKERS)

@@ -1,6 +1,6 @@
-"""A network and its tokenizer: pixels -> a prefix, a question -> token ids and probabilities.
+"""A network and its tokenizer: pixels -> a frame, questions about it -> ids and probabilities.
 
-One caller at a time: threads take turns. Knows no task and no ROS.
+Any number of threads may call: looks take turns, questions are answered together. Knows no ROS.
 """
 
 from __future__ import annotations
@@ -8,57 +8,75 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from sphinx_ros.engine.ending import Ending
+from sphinx_ros.engine.frame import ROOM, Frame, Frames
+from sphinx_ros.engine.inflight import InFlight
 from sphinx_ros.engine.prefix import common_length, question_prefix
-from sphinx_ros.engine.rows import answer_rows
-from sphinx_ros.engine.sampling import Generated
+from sphinx_ros.engine.row import Row
+from sphinx_ros.engine.sampling import STOP
+from sphinx_ros.engine.style import Habits, Pieces
 from sphinx_ros.engine.watch import Watch
 from sphinx_ros.errors import BadRequest
-from sphinx_ros.model.network import KeyValues, Network
+from sphinx_ros.model.network import Network
 from sphinx_ros.prompt.conversation import conversation
 from sphinx_ros.prompt.tokenizer import Tokenizer
 from sphinx_ros.runtime.forks import OwnLock
-from sphinx_ros.runtime.memory import memory_named
-
-ROOM = 768
-"""Positions kept at first for a question and its answer behind the prefix of a picture."""
+from sphinx_ros.runtime.memory import memory_named, out_of_memory
+from sphinx_ros.tasks import Language
 
 LEAST_ANSWER = 32
 """Positions that a question must leave for its answer."""
 
+BUDGET = 128 << 20
+"""Bytes for the prefixes of the frames that are alive, on a CPU."""
 
-@dataclass(eq=False)
-class Prefix:
-    """What all questions on one picture begin with, in a cache.
+BUDGET_SHARE = 0.05
+"""The same on an accelerator, as a share of its memory."""
 
-    ids: of the text, BOS first; the image tokens [1, W, dim] stand behind BOS. kept: how many of
-    the ids the cache still holds. encode_ms, prefill_ms: what it took.
+
+@dataclass(frozen=True)
+class Question:
+    """One question about a frame.
+
+    Attributes:
+        text: the Human text. limit: most tokens of its answer. watch: what may end it.
+        doing: what is done, for the message of an error.
+        language: of the answer. free: let it be written without constraints.
+        draft: ids that the answer may turn out to be, end signal included.
+        report: ids whose probabilities as the first token are wanted.
     """
 
-    ids: list[int]
-    image: Tensor
-    cache: KeyValues
-    encode_ms: float
-    prefill_ms: float
-    kept: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.kept = len(self.ids)
+    text: str
+    limit: int
+    watch: Watch
+    doing: str = "answering"
+    language: Language = Language.FREE
+    free: bool = False
+    draft: Sequence[int] = ()
+    report: Sequence[int] = ()
 
 
 class Engine:
-    """Looks and answers. ``lock`` is held during each; ``generate`` and others take it as well."""
+    """Looks and answers. ``lock`` is held during each pass of the network; who uses the network
+    otherwise takes it as well.
 
-    def __init__(self, network: Network, tokenizer: Tokenizer):
+    budget: bytes for the prefixes of frames; None chooses by the device.
+    """
+
+    def __init__(self, network: Network, tokenizer: Tokenizer, budget: int | None = None):
         self.network, self.tokenizer = network, tokenizer
         self.lock = OwnLock()
         self.ending = Ending(tokenizer.decode, tokenizer.eos_id)
         self.prefix_ids = question_prefix(tokenizer)
+        self.frames = Frames(_budget(network.device) if budget is None else budget)
+        self.habits = Habits(Pieces(tokenizer))
+        self._in_flight = InFlight(network, self.lock, self._make_room, self._give_memory)
+        network.prepare()
 
     def question_ids(self, asked: str) -> list[int]:
         """The prompt ids of one question (the Human text), BOS first.
@@ -83,14 +101,29 @@ class Engine:
     def _longest_piece(self) -> int:
         return max(len(self.tokenizer.piece(i)) for i in range(self.tokenizer.n_words))
 
-    @torch.inference_mode()
-    def look(self, pixels: Tensor) -> Prefix:
+    def look(self, pixels: Tensor, key: bytes = b"") -> tuple[Frame, bool]:
         """Encode one picture [1, 3, S, S] and prefill what all questions about it begin with.
+
+        key: of the picture's content. A frame of the same key is found again, and only what its
+        memory no longer holds is computed; without a key the frame is nobody else's.
+
+        Returns:
+            The frame, and whether it was there already.
 
         Raises:
             BadRequest: the sequence is too short for a picture and a question.
             SphinxError: out of memory.
         """
+        with self.lock:
+            found = self.frames.find(key) if key else None
+            if found is not None:
+                return found, True
+            (frame,) = self.look_all(pixels, [key])
+            return frame, False
+
+    @torch.inference_mode()
+    def look_all(self, pixels: Tensor, keys: Sequence[bytes] = ()) -> list[Frame]:
+        """Encode pictures [B, 3, S, S] at once; otherwise as :meth:`look`."""
         config, ids = self.network.config, self.prefix_ids
         start = len(ids) + config.image_words
         if config.max_seq_len < start + LEAST_ANSWER:
@@ -100,56 +133,98 @@ class Engine:
             )
         with self.lock, memory_named("looking at a picture"):
             begun = time.perf_counter()
-            image = self.network.encode_image(pixels.to(self.network.device))
+            images = self._encoded(pixels.to(self.network.device))
             encoded = time.perf_counter()
-            cache = self._filled(ids, image, min(config.max_seq_len, start + ROOM))
-            done = time.perf_counter()
-        return Prefix(ids, image, cache, 1e3 * (encoded - begun), 1e3 * (done - encoded))
+            frames = []
+            for image, key in zip(images.split(1), keys or [b""] * len(pixels), strict=True):
+                frame, since = Frame(key, ids, image), time.perf_counter()
+                self._prefill(frame, ROOM)
+                frame.encode_ms = 1e3 * (encoded - begun) / len(pixels)
+                frame.prefill_ms = 1e3 * (time.perf_counter() - since)
+                frames.append(frame)
+                if key:
+                    self.frames.keep(frame)
+        return frames
 
-    def answer(
-        self, prefix: Prefix, asked: str, doing: str, max_new_tokens: int, watch: Watch
-    ) -> Generated:
-        """Answer one question behind a prefix; threads take turns.
+    def _encoded(self, pixels: Tensor) -> Tensor:
+        try:
+            return self.network.encode_image(pixels)
+        except Exception as error:
+            if out_of_memory(error) and self._give_memory():
+                return self.network.encode_image(pixels)
+            raise
 
-        doing: what is done, for the message of an error.
+    def answer(self, questions: Sequence[tuple[Frame, Question]]) -> list[Row]:
+        """Answer questions, each about its frame, together with those that others ask meanwhile.
+
+        Returns:
+            A row for each: its ``answer()`` raises what ended it, as out of memory.
 
         Raises:
-            BadRequest: the question is too long.
-            TimedOut, Cancelled: the watch says so; with the text so far.
-            SphinxError: out of memory.
+            BadRequest: a question is too long.
         """
-        ids = self.question_ids(asked)
-        with watch.turn(self.lock), memory_named(doing):
-            self._make_room(prefix, len(ids) + max_new_tokens)
-            shared = common_length(ids, prefix.ids[: prefix.kept])
-            # A tokenizer whose pieces reach over the prefix's end makes the question overwrite it.
-            prefix.kept = shared
-            (made,) = answer_rows(
-                self.network,
-                prefix.cache,
-                shared + self.network.config.image_words,
-                [ids[shared:]],
-                self.ending,
-                max_new_tokens=max_new_tokens,
-                on_token=watch.token,
-                should_stop=watch.should_stop,
-            )
-        watch.raise_if_stopped(self.ending.text(made.ids))
-        return made
+        rows = [self._row(frame, question) for frame, question in questions]
+        for frame in {id(row.frame): row.frame for row in rows}.values():
+            if frame.key:
+                self.frames.keep(frame)
+        self._in_flight.run(rows)
+        for row, (_, question) in zip(rows, questions, strict=True):
+            if row.error is None and row.reason == STOP:
+                self.habits.learn(question.language, row.written)
+        return rows
 
-    def _make_room(self, prefix: Prefix, text_tokens: int) -> None:
-        """A larger cache where question and answer need it and the network has positions."""
-        config = self.network.config
-        wanted = min(config.max_seq_len, config.image_words + text_tokens)
-        if wanted > prefix.cache.length:
-            longer = min(config.max_seq_len, -(-wanted // ROOM) * ROOM)
-            prefix.cache = self._filled(prefix.ids, prefix.image, longer)
-            prefix.kept = len(prefix.ids)
+    def _row(self, frame: Frame, question: Question) -> Row:
+        ids = self.question_ids(question.text)
+        # A tokenizer whose pieces reach over the prefix's end shares less of it.
+        shared = common_length(ids, frame.ids)
+        left = self.network.config.max_seq_len - self.network.config.image_words - len(ids)
+        return Row(
+            frame,
+            ids[shared:],
+            shared,
+            guide=self.habits.guide(question.language, question.free),
+            ending=self.ending,
+            limit=min(question.limit, left),
+            watch=question.watch,
+            draft=question.draft,
+            report=question.report,
+            doing=question.doing,
+        )
+
+    # Memory; with the lock
+
+    def _make_room(self, frame: Frame, number: int) -> None:
+        """Give a frame its cache, and slots enough for more tokens."""
+        if frame.cache is None:
+            self._prefill(frame, max(ROOM, number))
+        elif frame.lacks(number):
+            had = frame.cache.length - frame.start
+            more = max(had, number)
+            frame.fill(self.network.new_cache(1, frame.start + had + more, frame.cache))
+        else:
+            return
+        if frame.key:
+            self.frames.keep(frame)
 
     @torch.inference_mode()
-    def _filled(self, ids: Sequence[int], image: Tensor, length: int) -> KeyValues:
-        """A cache of so many positions that holds the ids and the picture."""
-        cache = self.network.new_cache(1, length)
-        tokens = torch.tensor([list(ids)], device=self.network.device)
-        self.network.hidden(self.network.embed(tokens, image), cache=cache)
-        return cache
+    def _prefill(self, frame: Frame, room: int) -> None:
+        """Compute the prefix of a frame from its image tokens."""
+        length = frame.start + room
+        cache, self.frames.spare = self.frames.spare, None
+        if cache is None or cache.length != length:
+            cache = self.network.new_cache(1, length)
+        tokens = torch.tensor([frame.ids], device=self.network.device)
+        self.network.hidden(self.network.embed(tokens, frame.image), cache=cache)
+        frame.fill(cache)
+
+    def _give_memory(self) -> bool:
+        """Let go of all that can be computed again; whether there was anything."""
+        given = self.frames.shrink(lambda: True) or self.frames.spare is not None
+        self.frames.spare = None
+        return given
+
+
+def _budget(device: torch.device) -> int:
+    if device.type != "cuda":
+        return BUDGET
+    return int(BUDGET_SHARE * torch.cuda.get_device_properties(device).total_memory)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from sphinx_ros.engine.ending import Ending
 from sphinx_ros.errors import Cancelled, SphinxError, TimedOut
 from sphinx_ros.prompt.checks import checked_seconds
-from sphinx_ros.runtime.forks import OwnLock
 
 
 class Deadline:
@@ -42,25 +40,13 @@ class Watch:
         cancel: Callable[[], bool] | None = None,
         on_text: Callable[[str], None] | None = None,
     ):
-        self._ending, self._deadline, self._cancel, self._on_text = (
-            ending, deadline, cancel, on_text,
-        )  # fmt: skip
+        self._ending, self._deadline = ending, deadline
+        self._cancel, self._on_text = cancel, on_text
         self._ids: list[int] = []
         self._why: type[SphinxError] | None = None
 
-    @contextmanager
-    def turn(self, lock: OwnLock) -> Iterator[None]:
-        """Hold the lock of a network that others use too; waiting counts towards the limit."""
-        left = self._deadline.left()
-        if not lock.acquire(timeout=-1 if left is None else left):
-            raise self._timed_out("")
-        try:
-            yield
-        finally:
-            lock.release()
-
-    def token(self, row: int, token: int) -> None:
-        """One more token was written; row is always 0, a watch follows one answer."""
+    def token(self, token: int) -> None:
+        """One more token of the answer was written."""
         self._ids.append(token)
         if self._on_text is not None:
             self._on_text(self._ending.text_so_far(self._ids))

@@ -1,56 +1,48 @@
-"""Many pictures, one question each, greedily, as one batch: for measuring, not for a robot.
+"""Many pictures, questions about each, greedily, as one batch: for measuring, not for a robot.
 
-The prefix of each picture (BOS, image, system text) is computed once and every question goes on
-from there, as :class:`sphinx_ros.engine.engine.Engine` does for one picture.
+The same engine answers as for a robot. Nobody else finds these pictures again.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
-from sphinx_ros.engine.ending import Ending
-from sphinx_ros.engine.prefix import question_prefix
-from sphinx_ros.engine.rows import answer_rows
-from sphinx_ros.model.network import KeyValues, Network
-from sphinx_ros.prompt.conversation import conversation
+from sphinx_ros.engine.engine import Engine, Question
+from sphinx_ros.engine.frame import Frame
+from sphinx_ros.engine.watch import Deadline, Watch
+from sphinx_ros.model.network import Network
 from sphinx_ros.prompt.tokenizer import Tokenizer
+from sphinx_ros.tasks import Language
 
 
 class BatchAsker:
     """Greedy answers for a batch of pictures.
 
-    network: in evaluation mode. tokenizer: of the same checkpoint. room: text positions that a
-    question and its answer may take together.
+    network: in evaluation mode. tokenizer: of the same checkpoint.
     """
 
-    def __init__(self, network: Network, tokenizer: Tokenizer, room: int = 420):
-        self.network, self.tokenizer, self.room = network, tokenizer, room
-        self.prefix = question_prefix(tokenizer)
-        self.start = network.config.image_words + len(self.prefix)
-        self.ending = Ending(tokenizer.decode, tokenizer.eos_id)
-        self.cache: KeyValues | None = None
+    def __init__(self, network: Network, tokenizer: Tokenizer):
+        self.engine = Engine(network, tokenizer, budget=0)
+        self._frames: list[Frame] = []
 
-    @torch.inference_mode()
     def look(self, pictures: torch.Tensor) -> None:
-        """Encode [B, 3, S, S] and prefill the common prefix."""
-        batch = len(pictures)
-        if self.cache is None or self.cache.batch != batch:
-            self.cache = self.network.new_cache(batch, self.start + self.room)
-        tokens = torch.tensor([self.prefix]).expand(batch, -1).to(pictures.device)
-        image = self.network.encode_image(pictures)
-        self.network.hidden(self.network.embed(tokens, image), cache=self.cache)
+        """Encode [B, 3, S, S] and prefill the common prefix; questions are about these now."""
+        self._frames = self.engine.look_all(pictures)
 
-    def ask(self, questions: list[str], max_new_tokens: int = 300) -> list[str]:
-        """One question (the Human text) for each picture; answers without the end signal."""
-        assert self.cache is not None, "look comes first"
-        texts = [conversation([(q, None)]) for q in questions]
-        prompts = [self.tokenizer.encode(t, True, False)[len(self.prefix) :] for t in texts]
-        made = answer_rows(
-            self.network,
-            self.cache,
-            self.start,
-            prompts,
-            self.ending,
-            max_new_tokens=max_new_tokens,
-        )
-        return [self.ending.text(one.ids).strip() for one in made]
+    def ask(
+        self, questions: Sequence[tuple[int, str, Language]], max_new_tokens: int = 300
+    ) -> list[str]:
+        """Questions (number of the picture, Human text, language of the answer), all at once.
+
+        Returns:
+            The answers without the end signal. An error of one is raised.
+        """
+        watch = Watch(self.engine.ending, Deadline(None))
+        asked = [
+            (self._frames[number], Question(text, max_new_tokens, watch, language=language))
+            for number, text, language in questions
+        ]
+        rows = self.engine.answer(asked)
+        return [self.engine.ending.text(row.answer().ids).strip() for row in rows]

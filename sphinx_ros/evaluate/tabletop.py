@@ -94,18 +94,17 @@ def ask_scenes(
     if not scenes:
         return []
     asker.look(torch.from_numpy(np.stack([preprocess(s.rgb, image_size) for s in scenes])))
-    rows = []
-    # questions of one length class together: a batch is as slow as its longest answer
-    asked = [sorted(t, key=lambda turn: len(turn.answer)) for t in asked]
-    for slot in range(max(map(len, asked))):
-        chosen = [turn[slot] if slot < len(turn) else turn[0] for turn in asked]
-        answers = asker.ask([turn.question for turn in chosen])
-        rows += [
-            score(turn, text, scene)
-            for turn, text, scene, own in zip(chosen, answers, scenes, asked, strict=True)
-            if slot < len(own)
-        ]
-    return rows
+    questions = [
+        (number, turn.question, turn.task.row.language)
+        for number, own in enumerate(asked)
+        for turn in own
+    ]
+    answers = iter(asker.ask(questions))
+    return [
+        score(turn, next(answers), scene)
+        for scene, own in zip(scenes, asked, strict=True)
+        for turn in own
+    ]
 
 
 def _score_batch(job: tuple[range, int, bool]) -> list[dict]:

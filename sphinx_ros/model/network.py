@@ -6,11 +6,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from sphinx_ros.model.cache import Span
 from sphinx_ros.model.config import ModelConfig
 
 
@@ -24,6 +26,10 @@ class KeyValues(Protocol):
     @property
     def length(self) -> int:
         """Positions there is room for."""
+
+    @property
+    def nbytes(self) -> int:
+        """Memory it takes in this process."""
 
 
 class Network(Protocol):
@@ -40,8 +46,14 @@ class Network(Protocol):
     def device(self) -> torch.device:
         """Where tensors are taken and given."""
 
-    def new_cache(self, batch: int, length: int) -> KeyValues:
-        """An empty cache for ``batch`` sequences of up to ``length`` positions."""
+    def new_cache(self, batch: int, length: int, like: Any = None) -> KeyValues:
+        """A cache for ``batch`` sequences of up to ``length`` positions.
+
+        It begins as ``like``, a cache of the same network for as many sequences.
+        """
+
+    def prepare(self) -> None:
+        """Get ready for many small passes. Any number of times; no answer changes."""
 
     def encode_image(self, picture: Tensor) -> Tensor:
         """Pictures [B, 3, S, S], CLIP-normalised, to image tokens [B, image_words, dim].
@@ -88,4 +100,13 @@ class Network(Protocol):
 
         image: image tokens, only with ``start`` 0. start: the position of the first token in the
         cache, image positions counted.
+        """
+
+    def step(
+        self, tokens: Tensor, positions: Tensor, spans: Sequence[Span], wanted: Tensor
+    ) -> Tensor:
+        """One packed pass: ids [N] in spans -> float32 logits [M, vocabulary] of those wanted.
+
+        positions: [N] rotary positions. spans: in the order of the tokens, each of one cache for
+        one sequence. wanted: [M] which of the N tokens.
         """

@@ -9,12 +9,15 @@ learned ``start_img`` and ``end_img``. Source: accessory/model/LLM/llama_ens*.py
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sphinx_ros.model.cache import Cache, Span
 from sphinx_ros.model.config import ModelConfig
-from sphinx_ros.model.decoder import Cache, Decoder
+from sphinx_ros.model.decoder import Decoder
 from sphinx_ros.model.ranks import ALONE, Ranks
 from sphinx_ros.model.scratch import reused_memory
 from sphinx_ros.model.views import dino_renormalise, tower_views
@@ -116,6 +119,16 @@ class SphinxModel(Decoder):
         x = self.hidden(self.embed(tokens, image), cache=cache, start=start)
         x = x[:, -1:] if last_only else x[:, x.shape[1] - tokens.shape[1] :]
         return self.logits(x)
+
+    def step(
+        self, tokens: Tensor, positions: Tensor, spans: Sequence[Span], wanted: Tensor
+    ) -> Tensor:
+        """One packed pass: ids [N] in spans -> float32 logits [M, vocabulary] of those wanted.
+
+        positions: [N] rotary positions. wanted: [M] which of the N tokens.
+        """
+        x = self.packed(self.embed(tokens[None])[0], positions, spans)
+        return self.logits(self.norm(x[wanted]))
 
 
 def halve_grid(tokens: Tensor, grid: int) -> Tensor:

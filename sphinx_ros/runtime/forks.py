@@ -10,8 +10,12 @@ import functools
 import os
 import sys
 import threading
+import time
 
 from sphinx_ros.errors import SphinxError, Status
+
+MOMENT = 0.0005
+"""Seconds in which a thread that waits for a lock takes it."""
 
 
 class OwnLock:
@@ -23,7 +27,7 @@ class OwnLock:
 
     def __init__(self) -> None:
         _prepare_for_forks()
-        self._lock, self._owner = threading.RLock(), os.getpid()
+        self._lock, self._owner, self._waiting = threading.RLock(), os.getpid(), 0
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
         """As ``threading.RLock.acquire``: whether it was taken within ``timeout`` seconds."""
@@ -34,11 +38,24 @@ class OwnLock:
                 " 'spawn', or load the checkpoint in the child as well",
                 status=Status.NOT_ACTIVE,
             )
-        return self._lock.acquire(blocking, timeout)
+        if self._lock.acquire(blocking=False):
+            return True
+        if not blocking or timeout == 0:
+            return False
+        self._waiting += 1  # not exact where threads meet here: a hint for let_others
+        try:
+            return self._lock.acquire(timeout=timeout)
+        finally:
+            self._waiting -= 1
 
     def release(self) -> None:
         """Let others take it."""
         self._lock.release()
+
+    def let_others(self) -> None:
+        """Wait a moment if others want it: who takes it again at once would keep it from them."""
+        if self._waiting > 0:
+            time.sleep(MOMENT)
 
     def __enter__(self) -> OwnLock:
         self.acquire()

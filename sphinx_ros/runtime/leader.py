@@ -8,20 +8,21 @@ from __future__ import annotations
 import contextlib
 import itertools
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
 
 from sphinx_ros.errors import BadRequest
+from sphinx_ros.model.cache import Span
 from sphinx_ros.model.config import ModelConfig
 from sphinx_ros.model.ranks import Apart
 from sphinx_ros.runtime.crew import REMEDY, Crew, Loss
 from sphinx_ros.runtime.forks import OwnLock
 from sphinx_ros.runtime.interrupts import held_back
 from sphinx_ros.runtime.memory import memory_error, out_of_memory
-from sphinx_ros.runtime.orders import END, REFUSALS, Channel, Kept, Order, Part
+from sphinx_ros.runtime.orders import END, REFUSALS, Channel, Kept, Order, Part, mapped
 
 VERDICT = 2.0
 """Seconds in which the thread that watches the processes has found out which one is lost."""
@@ -30,11 +31,11 @@ VERDICT = 2.0
 class SharedCache:
     """A cache of which every rank has a part. Only the network that made it can use it.
 
-    batch: sequences. length: positions.
+    batch: sequences. length: positions. bytes: of this process's part.
     """
 
     def __init__(self, leader: Leader, number: int, batch: int, length: int):
-        self.batch, self.length = batch, length
+        self.batch, self.length, self.nbytes = batch, length, 0
         self.owner, self.kept = weakref.ref(leader), Kept(number)
 
 
@@ -74,12 +75,14 @@ class Leader:
         """Those of this process's part."""
         return self._part.model.parameters()
 
-    def new_cache(self, batch: int, length: int) -> SharedCache:
-        """An empty cache, a part of it in every rank."""
+    def new_cache(self, batch: int, length: int, like: SharedCache | None = None) -> SharedCache:
+        """A cache, a part of it in every rank. See ``Network.new_cache``."""
         with self._lock:
             cache = SharedCache(self, next(self._numbers), batch, length)
             number = cache.kept.number
-            self._do("new_cache", kept_as=number, batch=batch, length=length)
+            cache.nbytes = self._do(
+                "new_cache", kept_as=number, batch=batch, length=length, like=like
+            )
             weakref.finalize(cache, _forget, self._part, self._forgotten, number)
             return cache
 
@@ -101,7 +104,7 @@ class Leader:
         mask: Tensor | None = None,
     ) -> Tensor:
         """See ``Network.hidden``."""
-        return self._do("hidden", cache, x=x, start=start, positions=positions, mask=mask)
+        return self._do("hidden", cache=cache, x=x, start=start, positions=positions, mask=mask)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """See ``Network.logits``."""
@@ -118,7 +121,24 @@ class Leader:
     ) -> Tensor:
         """See ``Network.__call__``."""
         return self._do(
-            "forward", cache, tokens=tokens, image=image, start=start, last_only=last_only
+            "forward",
+            cache=cache,
+            tokens=tokens,
+            image=image,
+            start=start,
+            last_only=last_only,
+        )
+
+    def prepare(self) -> None:
+        """See ``Network.prepare``."""
+        self._do("prepare")
+
+    def step(
+        self, tokens: Tensor, positions: Tensor, spans: Sequence[Span], wanted: Tensor
+    ) -> Tensor:
+        """See ``Network.step``."""
+        return self._do(
+            "step", tokens=tokens, positions=positions, spans=list(spans), wanted=wanted
         )
 
     def trouble(self) -> str:
@@ -129,7 +149,7 @@ class Leader:
         """End the other processes. Any number of times; later calls raise SphinxError."""
         self._dismissal()
 
-    def _do(self, name: str, cache: SharedCache | None = None, **given: Any) -> Any:
+    def _do(self, name: str, **given: Any) -> Any:
         """Let all ranks make one call of the network; what it returns here.
 
         Raises:
@@ -137,10 +157,7 @@ class Leader:
             SphinxError: a process is lost, now or before, or this one is a forked child.
         """
         with self._lock, self._in_step():
-            if cache is not None:
-                if cache.owner() is not self:
-                    raise BadRequest("the cache is another network's: look at the picture again")
-                given["cache"] = cache.kept
+            given = {key: mapped(value, self._kept) for key, value in given.items()}
             forget = tuple(self._forgotten.pop() for _ in range(len(self._forgotten)))
             order = Order(name, given, forget)
             self._channel.tell(order)
@@ -149,6 +166,14 @@ class Leader:
                 torch.cuda.current_stream(self.device).synchronize()
             self._check()
             return made
+
+    def _kept(self, value: Any) -> Any:
+        """A cache as its number. Raises BadRequest for another network's."""
+        if not isinstance(value, SharedCache):
+            return value
+        if value.owner() is not self:
+            raise BadRequest("the cache is another network's: look at the picture again")
+        return value.kept
 
     @contextlib.contextmanager
     def _in_step(self) -> Iterator[None]:

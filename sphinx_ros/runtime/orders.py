@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import pickle
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -37,11 +37,20 @@ class Order(NamedTuple):
 
     def to_send(self) -> Order:
         """The same with its tensors in main memory, each without the one that it is a view of."""
-        given = {
-            key: value.detach().to("cpu", copy=True) if torch.is_tensor(value) else value
-            for key, value in self.given.items()
-        }
+        given = {key: mapped(value, _in_main_memory) for key, value in self.given.items()}
         return self._replace(given=given)
+
+
+def mapped(value: Any, change: Callable[[Any], Any]) -> Any:
+    """A value with ``change`` made to each part of it: lists and tuples are gone into."""
+    if isinstance(value, Kept) or not isinstance(value, (list, tuple)):
+        return change(value)
+    parts = [mapped(part, change) for part in value]
+    return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
+
+
+def _in_main_memory(value: Any) -> Any:
+    return value.detach().to("cpu", copy=True) if torch.is_tensor(value) else value
 
 
 class Channel:
@@ -102,12 +111,12 @@ class Part:
         """
         for number in order.forget:
             self.forget(number)
-        given = {key: self._here(value) for key, value in order.given.items()}
+        given = {key: mapped(value, self._here) for key, value in order.given.items()}
         with torch.inference_mode(), cpu_threads(self._threads):
             if order.name == "new_cache":
                 kept = given.pop("kept_as")
                 self._caches[kept] = self.model.new_cache(**given)
-                return None
+                return self._caches[kept].nbytes
             return getattr(self.model, order.name)(**given)
 
     def follow(self, channel: Channel) -> None:

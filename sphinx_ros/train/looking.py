@@ -22,7 +22,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sphinx_ros.image.letterbox import Letterbox
-from sphinx_ros.model.decoder import Attention, rotate
+from sphinx_ros.model.layers import Attention
+from sphinx_ros.model.rotary import rotate
 from sphinx_ros.prompt.english import plural
 from sphinx_ros.train import recipe
 from sphinx_ros.train.recipe import COUNT_REFERENCES, TOLD_HEADS

@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sphinx_ros.world.phrases import EXPRESSION_KINDS
-
 VARIANT = "llama_ens_fine"
 
 SIZES = {
@@ -53,7 +51,11 @@ RENDER_SIZES: Sizes = ((512, 384), (512, 384), (512, 288), (384, 512))
 TASK_WEIGHT = {
     "exist": 4.0,
     "exist_refer": 4.0,
-    **{f"no_{kind}": 1.5 for kind in EXPRESSION_KINDS},
+    "no_attribute": 1.5,
+    "no_size": 1.5,
+    "no_ordinal": 1.5,
+    "no_relation": 1.5,
+    "no_superlative": 1.5,
     "relation_yesno": 4.0,
     "count": 7.0,
     "colour": 3.0,

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sphinx_ros.model.config import ModelConfig
-from sphinx_ros.model.decoder import rotary_table
+from sphinx_ros.model.rotary import rotary_table
 from sphinx_ros.model.sphinx import SphinxModel
 from sphinx_ros.train import recipe
 from sphinx_ros.train.auxiliary import FineHead, PatchHead, PlaceHead

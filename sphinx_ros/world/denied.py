@@ -31,8 +31,8 @@ def no_attribute(table: Tabletop, rng: np.random.Generator) -> str | None:
     if rng.random() < 0.15:
         noun = Noun("", pick(rng, COLOURS))  # a shirt would leave open whether its wearer is one
         return None if table.all_of(noun) else noun.text()
-    noun = absent(table, rng)
-    return None if noun is None else noun.text(rng)
+    missing = absent(table, rng)
+    return None if missing is None else missing.text(rng)
 
 
 def no_size(table: Tabletop, rng: np.random.Generator) -> str | None:
@@ -53,14 +53,16 @@ def no_ordinal(table: Tabletop, rng: np.random.Generator) -> str | None:
     """One more than there are, "third cube from the left" of two; or one of a row of none."""
     side = pick(rng, ("left", "right"))
     for _ in range(TRIES):
-        noun, first = absent(table, rng), 0
+        noun, near = absent(table, rng), False
         if len(table) and rng.random() < NEAR_MISSES:
-            thing = pick(rng, table.things)
+            thing, near = pick(rng, table.things), True
             noun = Noun(thing.kind, thing.colour if rng.random() < 0.3 else "")
-            first = len(table.all_of(noun))
-        elif noun is not None and rng.random() < 0.3:
+        if noun is None:
+            continue
+        if not near and rng.random() < 0.3:
             return pick(rng, PAIR_SIDES).format(noun.text(rng))
-        if noun is None or first >= len(ORDINALS):
+        first = len(table.all_of(noun))
+        if first >= len(ORDINALS):
             continue
         # by one too many most of the time: the nearest miss is the hardest
         place = first if rng.random() < 0.7 else int(rng.integers(first, len(ORDINALS)))

@@ -6,12 +6,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from engine_support import Passes
 from goldens import VARIANTS, Golden
 
 from sphinx_ros.checkpoint import load_checkpoint
-from sphinx_ros.engine.ending import Ending
 from sphinx_ros.engine.official import generate_official
-from sphinx_ros.engine.rows import answer_rows
 
 LOGITS = 1e-4  # max abs; the reference's own cached and uncached logits differ by 1.7e-5
 SHARDED = ("llama_ens5", "llama_ens5_light", "mixtral_sparse_ens5")
@@ -184,9 +183,6 @@ def test_cached_steps(run, kind):
     close("steps", torch.stack(steps), run.golden[f"greedy_{kind}_logits"], LOGITS)
 
 
-NEVER = Ending(lambda ids: "", eos_id=-1)
-
-
 @pytest.mark.parametrize("kind", ["img", "noimg"])
 def test_greedy_tokens(run, kind):
     image = run.tokens[:1] if kind == "img" else None
@@ -201,15 +197,13 @@ def test_greedy_tokens(run, kind):
 
 def test_questions_continue_a_prefix(run):
     """The picture is prefilled once; two questions start from it and don't disturb each other."""
-    words, ids = run.tokens.shape[1], run.ids[0].tolist()
-    cache = run.model.new_cache(1, words + len(ids) + 20)
-    with torch.inference_mode():
-        run.model(run.ids[:, :1], run.tokens[:1], cache=cache, last_only=True)
+    ids = run.ids[0].tolist()
+    passes = Passes(run.model, ids[:1], run.tokens[:1])
 
     def ask(question):
-        return answer_rows(run.model, cache, words + 1, [question], NEVER, max_new_tokens=16)[0]
+        return passes.row(question, limit=16)
 
-    first = ask(ids[1:])
-    ask(ids[:3:-1])
-    again = ask(ids[1:])
-    assert first.ids == again.ids == run.golden["greedy_img"].tolist()
+    (first,) = passes.run(ask(ids[1:]))
+    passes.run(ask(ids[:3:-1]))
+    again, other, _ = passes.run(ask(ids[1:]), ask(ids[1:]), ask(ids[:3:-1]))
+    assert first.ids == again.ids == other.ids == run.golden["greedy_img"].tolist()

@@ -2,12 +2,12 @@
 
 import pytest
 import torch
+from engine_support import After, Heard, Passes
 from goldens import Golden, cases, picture
 from official_stream import stream, stream_text
 
 from sphinx_ros.checkpoint import load_checkpoint
 from sphinx_ros.engine.official import generate_official
-from sphinx_ros.engine.rows import answer_rows
 from sphinx_ros.engine.sampling import seeded
 from sphinx_ros.errors import BadRequest
 from sphinx_ros.image.pixels import preprocess
@@ -127,46 +127,26 @@ def test_a_prompt_too_long_for_the_sequence(loaded):
     assert [token for token, _ in streamed] == direct.ids
 
 
-class After:
-    """Ends an answer at a sequence of ids, or never."""
-
-    def __init__(self, *ids):
-        self.ids = list(ids)
-
-    def length(self, ids):
-        size = len(self.ids)
-        return len(ids) - size if self.ids and ids[-size:] == self.ids else None
-
-
-def answer(model, cache, ids, ending=None, start=0, **settings):
-    """One row's answer."""
-    settings = {"max_new_tokens": 99, **settings}
-    (made,) = answer_rows(model, cache, start, [ids], ending or After(), **settings)
-    return made
+def passes_of(model, room=4):
+    """Passes behind no prefix."""
+    return Passes(model, [], torch.zeros(1, 0, model.config.dim), room)
 
 
 def test_rows_stop_and_report(loaded):
-    """The end of an answer, interruption, the callback, the cache's end, a request too long."""
+    """The end of an answer, its limit, an interruption, the listener."""
     model, tokenizer, _ = loaded("llama_ens5_light")
     ids = tokenizer.encode("Detect all people shown in the image.", bos=True)
-    cache = model.new_cache(1, len(ids) + 10)
-    heard = []
-    whole = answer(model, cache, ids, on_token=lambda row, token: heard.append((row, token)))
-    assert whole.finish_reason == "length" and len(whole.ids) == 10
-    assert heard == [(0, token) for token in whole.ids[:-1]], "the last one ends the answer"
-    cut = answer(model, cache, ids, After(*whole.ids[4:6]))
+    passes, heard = passes_of(model), Heard()
+    (whole,) = passes.run(passes.row(ids, limit=10, watch=heard))
+    assert whole.finish_reason == "length" and len(whole.ids) == whole.passes == 10
+    assert heard.tokens == whole.ids, "each token of the answer is told, the last one too"
+    (cut,) = passes.run(passes.row(ids, After(*whole.ids[4:6])))
     assert cut.finish_reason == "stop" and cut.ids == whole.ids[:4]
-    assert cut.probabilities == whole.probabilities[:4]
+    assert cut.probabilities == pytest.approx(whole.probabilities[:4])
     calls = iter([False, False, True])
-    early = answer(model, cache, ids, should_stop=lambda: next(calls))
+    (early,) = passes.run(passes.row(ids, watch=Heard(lambda: next(calls))))
     assert early.finish_reason == "interrupted" and early.ids == whole.ids[:2]
-    drawn = [
-        answer(model, cache, ids, max_new_tokens=9, temperature=2.0, generator=seeded(seed)).ids
-        for seed in (1, 1, 2)
-    ]
-    assert drawn[0] == drawn[1] != drawn[2]
-    with pytest.raises(BadRequest, match="does not fit"):
-        answer(model, cache, ids, start=10)
+    assert not passes.frame.owner[passes.frame.start :].any(), "all slots are free again"
     with pytest.raises(BadRequest, match="between 1 and"):
         generate_official(model, [ids], max_new_tokens=4096)
 
@@ -174,10 +154,14 @@ def test_rows_stop_and_report(loaded):
 def test_rows_of_several_lengths_answer_as_each_alone(loaded):
     model, tokenizer, _ = loaded("llama_ens5_light")
     asked = [tokenizer.encode(text, bos=True) for text in ("Detect", "What is left of it?", "A b")]
-    alone = [answer(model, model.new_cache(1, 64), ids, max_new_tokens=12) for ids in asked]
-    together = answer_rows(model, model.new_cache(3, 64), 0, asked, After(), max_new_tokens=12)
+    alone = []
+    for ids in asked:
+        passes = passes_of(model)
+        alone += passes.run(passes.row(ids))
+    passes = passes_of(model)
+    together = passes.run(*map(passes.row, asked))
     assert [one.ids for one in together] == [one.ids for one in alone]
     ending = After(*alone[1].ids[3:5])
-    ended = answer_rows(model, model.new_cache(3, 64), 0, asked, ending, max_new_tokens=12)
+    ended = passes.run(*(passes.row(ids, ending) for ids in asked))
     assert ended[1].ids == alone[1].ids[:3] and ended[1].finish_reason == "stop"
     assert ended[0].ids == alone[0].ids, "one row's end is no other's"

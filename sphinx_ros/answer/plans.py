@@ -1,0 +1,144 @@
+"""A query -> the questions that it needs, one after another -> its result. Knows no engine.
+
+A plan is a generator: it yields questions that can be answered at the same time, is sent what was
+written, and returns the result. So any number of plans share their passes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import replace
+from functools import reduce
+from operator import add
+from typing import Any, NamedTuple
+
+from sphinx_ros.answer.written import Written
+from sphinx_ros.errors import BadRequest, SphinxError, Status
+from sphinx_ros.image.letterbox import Letterbox
+from sphinx_ros.prompt.checks import checked_box, checked_text
+from sphinx_ros.prompt.english import singular
+from sphinx_ros.prompt.parse import parse
+from sphinx_ros.prompt.queries import Query
+from sphinx_ros.prompt.results import to_detections, to_poses
+from sphinx_ros.prompt.wording import question
+from sphinx_ros.tasks import Answers, Task
+from sphinx_ros.types import Answer, Box, Detection, Pose, Results
+
+
+class Ask(NamedTuple):
+    """One question. text: the Human text. key: what it has in common with the same question about
+    another picture, whose answer may be the same.
+    """
+
+    task: Task
+    text: str
+    key: str
+
+
+Plan = Generator[list[Ask], list[Written], Any]
+
+
+class Plans:
+    """Plans for one picture. place: where it lies in its square. decimals: of numbers in a
+    question.
+    """
+
+    def __init__(self, place: Letterbox, decimals: int):
+        self._place, self._decimals = place, decimals
+
+    def of(self, query: Query, short: bool = True) -> Plan:
+        """The plan of a query. short: ASK: for a word or phrase, in the official wording.
+
+        Raises:
+            BadRequest: the query lacks something, or its box is not in the picture.
+        """
+        task = query.task
+        if task is Task.POSE:
+            return self._everybody() if query.box is None else self._pose(query.box)
+        if task.row.answers is Answers.BOXES:
+            return self._boxes(task, query.text)
+        return self._words(task, query, short)
+
+    def _region(self, box: Box) -> Box:
+        """A box in source pixels to fractions of the square."""
+        size = self._place.width, self._place.height
+        return self._place.box_to_square(checked_box(box, size))
+
+    def _boxes(self, task: Task, text: str) -> Generator[list[Ask], list[Written], Results]:
+        wanted = ""
+        if task.row.takes.words:
+            wanted = checked_text(text)
+        label = singular(wanted) if task is Task.DETECT else wanted
+        (written,) = yield [Ask(task, question(task, wanted), wanted)]
+        found, points, unread = self._detections(written, label)
+        unread += tuple(f"{p.name} [{p.x:g},{p.y:g}] px" for p in points)  # a point is no box
+        return Results(found, unread=unread, **written.report(bool(found)))
+
+    def _detections(self, written: Written, label: str) -> tuple:
+        return to_detections(parse(written.text), self._place, label, score=written.score)
+
+    def _pose(self, box: Box) -> Plan:
+        (written,) = yield [self._ask_joints(box, "")]
+        return self._joints(written, box)
+
+    def _ask_joints(self, box: Box, key: str) -> Ask:
+        asked = question(Task.POSE, box=self._region(box), decimals=self._decimals)
+        return Ask(Task.POSE, asked, key)
+
+    def _joints(self, written: Written, box: Box) -> Results[Pose]:
+        poses, unread = to_poses(parse(written.text), self._place, box, score=written.score)
+        return Results(poses, unread=unread, **written.report(bool(poses)))
+
+    def _everybody(self) -> Plan:
+        """People are detected first, then the joints of all of them at once."""
+        people: Results[Detection] = yield from self._boxes(Task.DETECT, "person")
+        if not people:
+            return replace(people, items=())
+        asks: list[Ask] = []
+        boxes: list[Box] = []
+        lost: list[str] = []
+        for person in people:
+            try:
+                asks.append(self._ask_joints(person.box, str(len(asks))))
+                boxes.append(person.box)
+            except BadRequest:  # a box of no area: no region that could be asked about
+                lost.append(f"{person.label} [{','.join(f'{v:g}' for v in person.box)}] px")
+        try:
+            answers = (yield asks) if asks else []
+        except SphinxError as error:  # what was written before is not lost
+            error.partial_text = f"{people.raw_text}\n{error.partial_text}"
+            raise
+        parts = [self._joints(one, box) for one, box in zip(answers, boxes, strict=True)]
+        lost += [part.raw_text.strip() for part in parts if not part and not part.unread]
+        return _joined([people, *parts], lost)
+
+    def _words(
+        self, task: Task, query: Query, short: bool
+    ) -> Generator[list[Ask], list[Written], Answer]:
+        if task is Task.ASK:
+            text = checked_text(query.text)
+            asked = question(task, text) if short else text
+        elif query.box is not None:
+            asked = question(task, box=self._region(query.box), decimals=self._decimals)
+        else:
+            asked = question(task)
+        (written,) = yield [Ask(task, asked, query.text)]
+        found, points, unread = self._detections(written, "")
+        text = written.text.strip()
+        return Answer(
+            text, found, points, unread=unread, score=written.mean, **written.report(bool(text))
+        )
+
+
+def _joined(parts: list[Results[Any]], lost: list[str]) -> Results[Pose]:
+    """The people, then an answer for each of them, as one result. lost: what could not be read."""
+    poses = tuple(pose for part in parts for pose in part.poses)
+    return Results(
+        poses,
+        raw_text="\n".join(part.raw_text for part in parts),
+        unread=(*(text for part in parts for text in part.unread), *lost),
+        status=Status.OK if poses else Status.PARSE_FAILED,
+        milliseconds=parts[0].milliseconds + max((p.milliseconds for p in parts[1:]), default=0),
+        tokens=sum(part.tokens for part in parts),
+        cost=reduce(add, (part.cost for part in parts)),
+    )

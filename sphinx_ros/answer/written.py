@@ -1,0 +1,64 @@
+"""Token ids and probabilities -> an answer's words, their scores, its status. Knows no picture."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sphinx_ros.engine.engine import Engine
+from sphinx_ros.engine.row import Answered
+from sphinx_ros.errors import Status
+from sphinx_ros.prompt.parse import denies
+from sphinx_ros.prompt.scores import geometric_mean, span_scorer
+from sphinx_ros.types import Cost
+
+
+@dataclass(frozen=True)
+class Written:
+    """The model's answer to one question.
+
+    score: the score of a span of characters of the text. mean: geometric mean of the probabilities
+    of all tokens that were chosen, NaN for an empty answer. ids: as they were written, end signal
+    included.
+    """
+
+    text: str
+    score: Callable[[tuple[int, int]], float]
+    mean: float
+    ids: tuple[int, ...]
+    cost: Cost
+
+    def report(self, found: bool) -> dict[str, Any]:
+        """The fields that go beside the results. found: something readable was in the text."""
+        status = Status.OK if found else Status.PARSE_FAILED
+        if not found and denies(self.text):
+            status = Status.NOT_FOUND
+        return {
+            "raw_text": self.text,
+            "status": status,
+            "milliseconds": self.cost.prefill_ms + self.cost.decode_ms,
+            "tokens": self.cost.tokens,
+            "cost": self.cost,
+        }
+
+
+def written(made: Answered, engine: Engine, look: Cost) -> Written:
+    """What an engine answered. look: what the look took."""
+    chosen = [p for p in made.probabilities if not math.isnan(p)]
+    cost = replace(
+        look,
+        prefill_ms=made.first_ms,
+        decode_ms=made.rest_ms,
+        tokens=len(made.ids),
+        passes=made.passes,
+        accepted=made.accepted,
+    )
+    return Written(
+        engine.ending.text(made.ids),
+        span_scorer(made.ids, made.probabilities, engine.tokenizer.decode),
+        geometric_mean(chosen),
+        tuple(made.written),
+        cost,
+    )

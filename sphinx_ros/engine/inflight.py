@@ -1,0 +1,260 @@
+"""All questions that are being answered -> passes of the network, each a step of all of them.
+
+Threads bring rows and wait for them. One of the waiting threads makes the passes, for all; when
+its own rows are done another one goes on. So a question joins those in flight at the next pass and
+leaves as soon as it is answered. Knows no text and no picture.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+
+from sphinx_ros.engine.choosing import Choice, Wish, choose_best
+from sphinx_ros.engine.frame import Frame
+from sphinx_ros.engine.row import Feed, Row
+from sphinx_ros.model.cache import Span
+from sphinx_ros.model.network import Network
+from sphinx_ros.runtime.forks import OwnLock
+from sphinx_ros.runtime.interrupts import held_back
+from sphinx_ros.runtime.memory import free_memory, memory_error, out_of_memory
+
+TOKENS = 1024
+"""Tokens of a pass, from which on further questions wait for the next one: what a pass needs of
+memory is bounded, however many ask."""
+
+LISTEN = 0.05
+"""Seconds between looks at time limits while another use of the network is waited for."""
+
+
+Fed = tuple[Row, Feed, np.ndarray]
+"""A row, what it feeds, and the slots of that."""
+
+
+class _Ticket:
+    """The rows that one call brought."""
+
+    def __init__(self, rows: Sequence[Row]):
+        self.rows, self.wake = rows, threading.Event()
+
+    @property
+    def done(self) -> bool:
+        return all(row.done for row in self.rows)
+
+
+class InFlight:
+    """Rows that step together.
+
+    network: what steps them. lock: held during each pass; whoever else uses the network takes it.
+    make_room: gives a frame its cache and that number of free slots. give_memory: frees what is
+    not needed now; whether there was any.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        lock: OwnLock,
+        make_room: Callable[[Frame, int], None],
+        give_memory: Callable[[], bool],
+    ):
+        self._network, self._lock = network, lock
+        self._make_room, self._give_memory = make_room, give_memory
+        self._tickets: list[_Ticket] = []
+        self._left: list[Row] = []  # whose slots are free as soon as no pass uses them
+        self._driver: _Ticket | None = None
+        self._guard = threading.Lock()  # of the two above
+
+    def run(self, rows: Sequence[Row]) -> None:
+        """Answer the rows, together with those that others bring meanwhile.
+
+        What ends a row is kept in it; a failure of the network is that of all its rows.
+
+        Raises:
+            SphinxError: in a forked child.
+            KeyboardInterrupt: and whatever else is raised in this thread from outside.
+        """
+        if self._lock.acquire(timeout=0):  # a forked child is told so before it waits for anything
+            self._lock.release()
+        ticket = _Ticket(rows)
+        with self._guard:
+            self._tickets.append(ticket)
+            self._driver = self._driver or ticket
+            for row in rows:
+                row.frame.asked += 1
+        try:
+            while not ticket.done:
+                if self._driver is ticket:
+                    self._pass(ticket)
+                else:
+                    self._wait(ticket)
+        finally:
+            self._leave(ticket)
+
+    def _wait(self, ticket: _Ticket) -> None:
+        """Until another thread has news, or a limit is reached meanwhile."""
+        ticket.wake.wait(LISTEN)
+        ticket.wake.clear()
+
+    def _leave(self, ticket: _Ticket) -> None:
+        """Take a call's rows out, and let another thread go on with the rest."""
+        for row in ticket.rows:
+            row.done = True
+        with self._guard:
+            self._tickets.remove(ticket)
+            if self._driver is ticket:
+                waiting = [other for other in self._tickets if not other.done]
+                self._driver = waiting[0] if waiting else None
+            following = self._driver
+            self._left += ticket.rows
+            if following is None:  # nobody makes a pass
+                self._release()
+        if following is not None:
+            following.wake.set()
+
+    def _release(self) -> None:
+        """Free what rows held whose calls have ended; not during a pass."""
+        for row in self._left:
+            row.release()
+            row.frame.asked -= 1
+        self._left.clear()
+
+    # In the thread that makes the passes
+
+    def _pass(self, own: _Ticket) -> None:
+        """Step all rows once; less where this thread's own are done before it comes to that."""
+        with self._guard:
+            tickets = list(self._tickets)
+            self._release()
+        rows = [row for ticket in tickets for row in ticket.rows]
+        self._lock.let_others()
+        while not self._lock.acquire(timeout=LISTEN):
+            _check(rows)
+            if own.done:
+                return
+        try:
+            _check(rows)
+            live = []
+            for row in rows:
+                if row.done:
+                    row.release()
+                else:
+                    live.append(row)
+            if live:
+                with held_back(once=True):  # a pass is whole or not at all
+                    self._step_or_drop(live)
+        finally:
+            self._lock.release()
+        for ticket in tickets:
+            if ticket.done:
+                ticket.wake.set()
+
+    def _step_or_drop(self, live: list[Row]) -> None:
+        """One pass; out of memory ends the youngest question, any other failure all of them."""
+        try:
+            self._step(live)
+        except Exception as error:
+            if out_of_memory(error):
+                free_memory()
+                if self._give_memory():
+                    return  # the next pass has what frames have given up
+                youngest = live[-1]
+                youngest.error = memory_error(youngest.doing, error)
+                dropped = [youngest]
+            else:
+                dropped = live
+                for row in live:
+                    row.error = error
+            for row in dropped:
+                row.done = True
+                row.release()
+
+    @torch.inference_mode()
+    def _step(self, live: list[Row]) -> None:
+        fed: list[Fed] = []
+        try:
+            total = 0
+            for row in live:
+                feed = row.feed()
+                total += len(feed.tokens) + len(feed.guessed)
+                if fed and total > TOKENS:
+                    break
+                fed.append((row, feed, self._slots(row, feed)))
+            choices = iter(self._choices(_by_frame(fed)))
+        except BaseException:
+            for row, _, slots in fed:
+                row.frame.free(slots)
+            raise
+        for row, feed, slots in _by_frame(fed):
+            row.absorb(feed, slots, [next(choices) for _ in feed.wishes])
+            if row.done:
+                row.release()
+
+    def _slots(self, row: Row, feed: Feed) -> np.ndarray:
+        number = len(feed.tokens) + len(feed.guessed)
+        self._make_room(row.frame, number)
+        first = row.places.start
+        return row.frame.take(row.number, range(first, first + number))
+
+    def _choices(self, fed: list[Fed]) -> list[Choice]:
+        """One pass of the network, rows of a frame side by side."""
+        device = self._network.device
+        tokens: list[int] = []
+        positions: list[int] = []
+        wanted: list[int] = []
+        wishes: list[Wish] = []
+        spans: list[Span] = []
+        for frame, group in _groups(fed):
+            base: list[int] = []
+            owner: list[int] = []
+            places: list[int] = []
+            slots: list[np.ndarray] = []
+            for row, feed, taken in group:
+                number = len(taken)
+                wanted += range(len(tokens) + len(feed.tokens) - 1, len(tokens) + number)
+                tokens += [*feed.tokens, *feed.guessed]
+                wishes += feed.wishes
+                first = row.places.start
+                places += range(first, first + number)
+                owner += [row.number] * number
+                base += [row.base] * number
+                slots.append(taken)
+            positions += places
+            visible = frame.visible(np.array(base), np.array(owner), np.array(places))
+            at = torch.from_numpy(np.concatenate(slots)).to(device)
+            spans.append(Span(frame.cache, at, torch.from_numpy(visible).to(device)))
+        logits = self._network.step(
+            torch.tensor(tokens, device=device),
+            torch.tensor(positions, device=device),
+            spans,
+            torch.tensor(wanted, device=device),
+        )
+        return choose_best(logits, wishes)
+
+
+def _by_frame(fed: list[Fed]) -> list[Fed]:
+    """Those of one frame next to each other, frames and rows in the order they came."""
+    first: dict[int, int] = {}
+    for row, _, _ in fed:
+        first.setdefault(id(row.frame), len(first))
+    return sorted(fed, key=lambda one: first[id(one[0].frame)])
+
+
+def _groups(
+    fed: list[Fed],
+) -> list[tuple[Frame, list[Fed]]]:
+    groups: list[tuple[Frame, list]] = []
+    for one in fed:
+        frame = one[0].frame
+        if not groups or groups[-1][0] is not frame:
+            groups.append((frame, []))
+        groups[-1][1].append(one)
+    return groups
+
+
+def _check(rows: Sequence[Row]) -> None:
+    for row in rows:
+        if not row.done:
+            row.check()

@@ -1,0 +1,213 @@
+"""One question while it is answered: what it feeds into the next pass, and what it makes of it.
+
+Knows no network: it is given choices, and tells what it wants to be chosen from.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from sphinx_ros.engine.choosing import Choice, Wish
+from sphinx_ros.engine.ending import Ending
+from sphinx_ros.engine.frame import Frame
+from sphinx_ros.engine.sampling import INTERRUPTED, LENGTH, STOP
+from sphinx_ros.engine.style import Guide, State
+from sphinx_ros.engine.watch import Watch
+
+WINDOW = 4
+"""Guesses that are offered after one was wrong; twice as many after all of them were right."""
+
+_numbers = itertools.count(1)
+
+
+@dataclass(frozen=True)
+class Answered:
+    """One answer.
+
+    Attributes:
+        ids: its token ids, without the end signal.
+        probabilities: the model's own of each id; NaN for those that had to come.
+        shares: for each id the probabilities of the ten digits in its place; empty where it is no
+            digit of a number.
+        written: ids as they were written, end signal included.
+        finish_reason: STOP, LENGTH or INTERRUPTED.
+        passes: passes of the network. accepted: ids that were guessed right and cost no pass of
+            their own. first_ms, rest_ms: until the first token was there, and from then on.
+    """
+
+    ids: list[int]
+    probabilities: list[float]
+    shares: list[tuple[float, ...]] = field(default_factory=list)
+    written: list[int] = field(default_factory=list)
+    finish_reason: str = STOP
+    passes: int = 0
+    accepted: int = 0
+    first_ms: float = math.nan
+    rest_ms: float = math.nan
+
+
+class Feed(NamedTuple):
+    """What a question puts into a pass: tokens behind those it has fed, the last few guessed.
+
+    wishes: one for the last known token and for each guess.
+    """
+
+    tokens: list[int]
+    guessed: list[int]
+    wishes: list[Wish]
+
+
+class Row:
+    """A question behind a frame's prefix.
+
+    frame: what it asks about. prompt: ids behind the part of the prefix that it shares. shared:
+    how many ids of the prefix that are. limit: most tokens of the answer. draft: ids that the
+    answer may turn out to be, end signal included. doing: what is done, for messages.
+    """
+
+    def __init__(
+        self,
+        frame: Frame,
+        prompt: Sequence[int],
+        shared: int,
+        *,
+        guide: Guide,
+        ending: Ending,
+        limit: int,
+        watch: Watch,
+        draft: Sequence[int] = (),
+        report: Sequence[int] = (),
+        doing: str = "",
+    ):
+        self.number = next(_numbers)
+        self.frame, self.watch, self.doing = frame, watch, doing
+        self.base = frame.image.shape[1] + shared  # positions of the prefix that it sees
+        self._ids, self._asked, self._fed = list(prompt), len(prompt), 0
+        self._guide, self._ending, self._limit = guide, ending, limit
+        self._draft, self._report, self._window = list(draft), tuple(report), len(draft)
+        self._state, self._slots = State(), np.zeros(0, int)
+        self._probabilities: list[float] = []
+        self._shares: list[tuple[float, ...]] = []
+        self._kept: int | None = None  # tokens of the answer, once it has ended
+        self.reason = LENGTH
+        self._passes = self._accepted = 0
+        self._begun = self._ended = time.perf_counter()
+        self._first = math.nan
+        self.error: BaseException | None = None
+        self.done = False
+
+    @property
+    def written(self) -> list[int]:
+        """Ids behind the question."""
+        return self._ids[self._asked :]
+
+    def feed(self) -> Feed:
+        """What goes into the next pass."""
+        guessed = self._guesses()
+        states = [self._state]
+        for token in guessed:
+            states.append(self._guide.after(states[-1], token))
+        wishes = [self._guide.wish(state) for state in states]
+        if self._report and not self.written:
+            wishes[0] = wishes[0]._replace(report=self._report)
+        return Feed(self._ids[self._fed :], guessed, wishes)
+
+    def _guesses(self) -> list[int]:
+        at = len(self.written)
+        left = self._limit - at - 1
+        drafted = self._draft[at : at + self._window] if self._draft[:1] else []
+        return list(drafted or self._guide.guess(self._state))[: max(left, 0)]
+
+    @property
+    def places(self) -> range:
+        """Positions, counted from the beginning, of what is fed next."""
+        return range(self.base + self._fed, self.base + len(self._ids))
+
+    def absorb(self, feed: Feed, slots: np.ndarray, choices: Sequence[Choice]) -> None:
+        """Take what a pass has chosen. slots: of the feed's tokens, then of its guesses."""
+        self._passes += 1
+        self._fed += len(feed.tokens)
+        right = 0
+        for at, choice in enumerate(choices):
+            if math.isnan(self._first):
+                self._first = time.perf_counter()
+            self._put(choice)
+            if self._kept is not None or self.error is not None:
+                break
+            if at == len(feed.guessed) or choice.token != feed.guessed[at]:
+                break
+            right += 1
+        self._accepted += right
+        self._fed += right
+        kept = len(feed.tokens) + right
+        self._slots = np.append(self._slots, slots[:kept])
+        self.frame.free(slots[kept:])
+        if feed.guessed:
+            self._window = 2 * self._window if right == len(feed.guessed) else WINDOW
+        while self._kept is None and self.error is None:
+            forced = self._guide.forced(self._state)
+            if not forced:
+                break
+            for token in forced:
+                self._put(Choice(token, math.nan))
+                if self._kept is not None:
+                    break
+        self._ended = time.perf_counter()
+        self.done = self.done or self._kept is not None or self.error is not None
+
+    def _put(self, choice: Choice) -> None:
+        """Write one token behind those there are; tell who listens."""
+        self._ids.append(choice.token)
+        self._state = self._guide.after(self._state, choice.token)
+        self._probabilities.append(choice.probability)
+        self._shares.append(choice.shares)
+        self._kept = self._ending.length(self.written)
+        if self._kept is not None:
+            self.reason = STOP
+            return
+        if len(self._probabilities) >= self._limit:
+            self._kept = self._limit
+        if self.done:  # who asked has gone
+            return
+        try:
+            self.watch.token(choice.token)
+        except Exception as error:  # a listener's failure is its question's alone
+            self.error = error
+
+    def check(self) -> None:
+        """Ask the watch whether to go on."""
+        try:
+            if self.watch.should_stop():
+                self.reason, self.done = INTERRUPTED, True
+        except Exception as error:
+            self.error, self.done = error, True
+
+    def release(self) -> None:
+        """Give the slots back. Any number of times."""
+        self.frame.free(self._slots)
+        self._slots = np.zeros(0, int)
+
+    def answer(self) -> Answered:
+        """What was written, without the end signal. Raises what ended it, if that was an error."""
+        if self.error is not None:
+            raise self.error
+        kept = len(self._probabilities) if self._kept is None else self._kept
+        first = self._first if self._probabilities else self._ended
+        return Answered(
+            self.written[:kept],
+            self._probabilities[:kept],
+            self._shares[:kept],
+            self.written,
+            self.reason,
+            self._passes,
+            self._accepted,
+            1e3 * (first - self._begun),
+            1e3 * (self._ended - first),
+        )
