@@ -1,4 +1,4 @@
-"""Named outcomes and the errors that carry them. Knows nobody.
+"""Named outcomes, the errors that carry them, and how these quote a value. Knows nobody.
 
 Every failure a user can meet has a :class:`Status`; the same numbers stand in ``msg/Status.msg``.
 """
@@ -16,7 +16,7 @@ class Status(IntEnum):
     NO_IMAGE = 2  # no camera picture has arrived yet, and the request carried none
     STALE_IMAGE = 3  # the newest picture is older than the limit
     BAD_IMAGE = 4  # empty, wrong size, unknown encoding, undecodable
-    BAD_REQUEST = 5  # empty or too long text, box outside the picture, unknown task
+    BAD_REQUEST = 5  # words, numbers, a device or a checkpoint that can't be used
     NOT_ACTIVE = 6  # the model is still loading, or the node was switched off
     BUSY = 7  # too many queries are waiting
     TIMEOUT = 8  # the time limit of the request ran out; partial text is kept
@@ -30,11 +30,38 @@ class Status(IntEnum):
         """Whether the model answered: what was asked for, or that there is no such thing."""
         return self in (Status.OK, Status.NOT_FOUND)
 
+    @property
+    def exit_code(self) -> int:
+        """What a command ends with: see :data:`EXIT_CODES`."""
+        return EXIT_CODES[self]
+
     def __str__(self) -> str:
         return self.name
 
     def __format__(self, spec: str) -> str:
         return format(self.name, spec)
+
+
+BAD_INPUT, NO_ANSWER, DEFECT = 2, 3, 70
+"""Exit codes: what was given can't be used; there is no usable answer; a defect of this package
+(as sysexits.h numbers it)."""
+
+EXIT_CODES = {
+    Status.OK: 0,
+    Status.NOT_FOUND: 1,
+    Status.NO_IMAGE: BAD_INPUT,
+    Status.STALE_IMAGE: BAD_INPUT,
+    Status.BAD_IMAGE: BAD_INPUT,
+    Status.BAD_REQUEST: BAD_INPUT,
+    Status.NOT_ACTIVE: NO_ANSWER,
+    Status.BUSY: NO_ANSWER,
+    Status.TIMEOUT: NO_ANSWER,
+    Status.CANCELLED: NO_ANSWER,
+    Status.PARSE_FAILED: NO_ANSWER,
+    Status.OUT_OF_MEMORY: NO_ANSWER,
+    Status.INTERNAL: DEFECT,
+}
+"""Outcome -> exit code of a command that ends with it."""
 
 
 class SphinxError(Exception):
@@ -69,6 +96,8 @@ class BadRequest(SphinxError, ValueError):
 class CheckpointError(SphinxError, ValueError):
     """A checkpoint is missing, incomplete or inconsistent. Names file, key, expected and found."""
 
+    status = Status.BAD_REQUEST
+
 
 class Cancelled(SphinxError):
     """The caller withdrew the query."""
@@ -80,3 +109,21 @@ class TimedOut(SphinxError, TimeoutError):
     """The query's time limit ran out."""
 
     status = Status.TIMEOUT
+
+
+LONGEST = 80
+"""Characters of a value that a message quotes."""
+
+
+def shortened(words: str, most: int = LONGEST) -> str:
+    """At most so many characters of a text; where it is longer it ends in "..."."""
+    return words if len(words) <= most else words[: most - 3] + "..."
+
+
+def quoted(value: object, most: int = LONGEST) -> str:
+    """A value as a message quotes it: as Python writes it, on one line, :func:`shortened`."""
+    try:
+        words = " ".join(repr(value).splitlines())
+    except ValueError:  # a whole number of more digits than Python prints
+        return "a number of thousands of digits"
+    return shortened(words.encode("utf-8", "backslashreplace").decode(), most)

@@ -366,7 +366,7 @@ def test_bad_sources(run, tmp_path, photo):
         (["ground", "{photo}"], "empty"),
         (["ground", "{photo}", ""], "empty"),
         (["ask", "{photo}", "   "], "empty"),
-        (["describe", "{photo}"], "the box is missing"),
+        (["describe", "{photo}"], "a box is needed"),
         (["describe", "{photo}", "1,2,3"], "x0,y0,x1,y1"),
         (["describe", "{photo}", "1,2,3,nan"], "x0,y0,x1,y1"),
         (["pose", "{photo}", "a mug"], "x0,y0,x1,y1"),

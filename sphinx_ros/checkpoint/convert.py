@@ -54,7 +54,7 @@ def convert(
 
     Raises:
         CheckpointError: the checkpoint can't be read, its shards disagree, it can't be split into
-            so many parts, the disk is too small, or ``target`` is there already.
+            ``shards`` equal parts, the disk is too small, or ``target`` is there already.
     """
     stored = open_checkpoint(checkpoint, variant=variant, tokenizer=tokenizer)
     entries = entries_of(stored)

@@ -27,12 +27,9 @@ from sphinx_ros.checkpoint.stored import checked_model, open_checkpoint
 from sphinx_ros.checkpoint.survey import survey
 from sphinx_ros.model.config import ModelConfig
 from sphinx_ros.model.keys import PARTS, part, quantised, split_dim
-from sphinx_ros.model.quantities import BITS
+from sphinx_ros.model.quantities import BITS, DTYPES
 
 OWN_LICENCE = "Apache-2.0, as this package"
-
-DTYPES = {"float32": 4, "bfloat16": 2, "float16": 2}
-"""Number type -> bytes, of those that a checkpoint can be loaded in."""
 
 FORMS = {**{name: (name, None) for name in DTYPES}, **{kind: ("bfloat16", kind) for kind in BITS}}
 """Name of a row -> (number type, quantisation): how a checkpoint can be kept."""
@@ -81,10 +78,10 @@ class Inspection:
         return 2 * c.n_layers * c.kv_heads * c.head_dim * c.max_seq_len
 
     def needs(self, form: str, devices: int = 1) -> tuple[int, int, int]:
-        """Bytes of the weights, of one sequence's cache, and of what one look takes for a moment,
-        on each of so many devices.
+        """Bytes on each device: of the weights, of one sequence's cache, and of what one look
+        takes for a moment.
 
-        form: how they are kept, a key of :data:`FORMS`.
+        form: how the weights are kept, a key of :data:`FORMS`. devices: how many share them.
         """
         dtype, kind = FORMS[form]
         bits = 8 * DTYPES[dtype] if kind is None else BITS[kind]
@@ -96,7 +93,7 @@ class Inspection:
         return round(weights), self.cache_numbers * DTYPES[dtype] // devices, look
 
     def splits(self, devices: int) -> bool:
-        """Whether so many devices can share the network."""
+        """Whether that number of devices can share the network."""
         c = self.config
         return not any(n % devices for n in (c.kv_heads, c.n_heads, c.ffn_hidden, c.dim))
 

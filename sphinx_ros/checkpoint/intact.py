@@ -13,7 +13,7 @@ import os
 import stat
 from pathlib import Path
 
-from sphinx_ros.errors import CheckpointError
+from sphinx_ros.errors import CheckpointError, shortened
 
 LARGEST_JSON = 256 << 20
 """Bytes: more than any list of tensors has."""
@@ -74,8 +74,7 @@ def absent(path: Path, error: OSError | ValueError, gone: str = "is missing") ->
 
 def named(path: Path) -> str:
     """A path in an error, cut where it is longer than any real one."""
-    text = str(path)
-    return text if len(text) <= 500 else f"{text[:497]}..."
+    return shortened(str(path), 500)
 
 
 def there(path: Path) -> bool:

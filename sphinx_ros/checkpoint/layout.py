@@ -18,8 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sphinx_ros.checkpoint.intact import read_json, readable, there
-from sphinx_ros.errors import CheckpointError
-from sphinx_ros.model.limits import shown
+from sphinx_ros.errors import CheckpointError, quoted
 from sphinx_ros.model.recipes import RECIPES
 
 PREFIX = "llma."
@@ -84,7 +83,7 @@ def _check_own(folder: Path, config: dict) -> None:
         file = folder / (CONFIG if foreign else "adapter_config.json")
         what = config.get("model_type") or config.get("architectures") or "an adapter"
         raise CheckpointError(
-            f"{folder} is a transformers folder: {file.name} describes {shown(what)}. This "
+            f"{folder} is a transformers folder: {file.name} describes {quoted(what)}. This "
             f"package reads SPHINX checkpoints: {SHARD_PATTERN} as released, or what sphinx-ros "
             "convert made of them; a language model alone has no visual weights"
         )
@@ -98,7 +97,7 @@ def _variant(folder: Path, meta: dict, given: str | None) -> str:
     place = f"{folder / META}: key 'llama_type'" if given is None else "variant"
     if not isinstance(name, str) or name not in RECIPES:
         raise CheckpointError(
-            f"{place} is {shown(name)}, expected the name of a variant that this release reads, "
+            f"{place} is {quoted(name)}, expected the name of a variant that this release reads, "
             f"one of {', '.join(RECIPES)}"
         )
     return name
@@ -185,7 +184,7 @@ def weight_map(index: Path) -> dict[str, str]:
         or not all(isinstance(n, str) and n and Path(n).name == n for n in places.values())
     ):
         raise CheckpointError(
-            f"{index}: key 'weight_map' is {shown(places)}, expected an object of tensor names "
+            f"{index}: key 'weight_map' is {quoted(places)}, expected an object of tensor names "
             "and names of files beside it; copy the file again"
         )
     return places

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from sphinx_ros.checkpoint.layout import PREFIX
 from sphinx_ros.checkpoint.stored import Stored, open_checkpoint
-from sphinx_ros.errors import CheckpointError, SphinxError
+from sphinx_ros.errors import BadRequest, CheckpointError
 from sphinx_ros.model.kernels import slow_bfloat16
 from sphinx_ros.model.keys import quantised
 from sphinx_ros.model.moe import MixtureOfExperts
@@ -64,9 +64,9 @@ def load_checkpoint(
     Raises:
         CheckpointError: an unknown name; a file that is absent, truncated or not plain tensors; a
             key that is missing, surplus or misshapen; numbers that are not finite, or not in
-            ``dtype``; a variant or a tokenizer that must be given; heads or channels that so many
+            ``dtype``; a variant or a tokenizer that must be given; heads or channels that the
             processes can't share equally.
-        SphinxError: nf4 without bitsandbytes.
+        BadRequest: nf4 without bitsandbytes.
     """
     request_large_pages()
     stored = open_checkpoint(checkpoint, variant=variant, tokenizer=tokenizer)
@@ -177,7 +177,7 @@ class Keeping:
                 return [tensor for layer in layers for tensor in _tensors(layer)]
             new = stored_linear(kind, weight, self.device, self._computed)
         except ImportError as error:
-            raise SphinxError(
+            raise BadRequest(
                 f"quantise {kind!r} needs bitsandbytes ({error}): pip install bitsandbytes, or "
                 "use int8 or int4"
             ) from error

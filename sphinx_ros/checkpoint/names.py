@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 from sphinx_ros.checkpoint.intact import absent
 from sphinx_ros.checkpoint.layout import ASSETS, CONFIG, META, SHARD_PATTERN, SINGLE, TOKENIZER
 from sphinx_ros.checkpoint.released import RELEASED, REPOSITORY, Released
-from sphinx_ros.errors import CheckpointError
+from sphinx_ros.errors import CheckpointError, quoted
 
 SCHEME = "hf://"
 _SOURCE = re.compile(r"hf://([\w.-]+/[\w.-]+)(?:@([\w.-]+))?(?:/(.*))?")
@@ -60,10 +60,10 @@ def find(name: str | Path) -> Path | Source:
         return folder
     if text.lower() in RELEASED:
         return source_of(RELEASED[text.lower()])
-    shown = repr(text if len(text) <= 300 else f"{text[:297]}...")
     raise CheckpointError(
-        f"checkpoint {shown} is not a name ({', '.join([*bundled, *RELEASED])}), and as a "
-        f"folder it {what}; expected a name, hf://owner/repo/folder, or a folder with "
+        f"checkpoint {quoted(text, 300)} is not a name "
+        f"({', '.join([*bundled, *RELEASED])}), and as a folder it {what}; expected a "
+        "name, hf://owner/repo/folder, or a folder with "
         f"{SHARD_PATTERN} or {SINGLE}, and {CONFIG}, {META} and {TOKENIZER}"
     )
 
@@ -97,7 +97,8 @@ def parse(name: str) -> Source:
     folder = PurePosixPath(found[3] or "") if found else PurePosixPath("..")
     if not found or folder.is_absolute() or ".." in folder.parts:
         raise CheckpointError(
-            f"{name!r} is not hf://owner/repo/folder or hf://owner/repo@revision/folder, as in "
+            f"{quoted(name, 300)} is not hf://owner/repo/folder or "
+            f"hf://owner/repo@revision/folder, as in "
             f"{SCHEME}{REPOSITORY}/{RELEASED['sphinx-tiny-1k'].folder}"
         )
     return Source(found[1], "" if str(folder) == "." else str(folder), found[2] or "main")

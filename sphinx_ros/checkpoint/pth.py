@@ -21,7 +21,7 @@ from sphinx_ros.checkpoint.layout import PREFIX
 from sphinx_ros.checkpoint.shards import as_bytes
 
 ALIGNED = 64
-"""Tensors begin at multiples of so many bytes, as torch writes them, to be mapped well."""
+"""Tensors begin at multiples of this number of bytes, as torch writes them, to be mapped well."""
 
 HEAD = 30
 """Bytes of a record's head before its name, as the zip format has it."""

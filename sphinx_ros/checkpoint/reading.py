@@ -142,8 +142,10 @@ def _records(path: Path, size: int) -> collections.Counter[int]:
 
 
 def _check_storage(path: Path, content: Mapping, records: collections.Counter[int]) -> None:
-    """Refuse tensors that are not the bytes of a record, of which there are so many of each size:
-    torch maps as many bytes as the pickle says, without looking at the record.
+    """Refuse tensors that are not the bytes of a record: torch maps as many bytes as the pickle
+    says, without looking at the record.
+
+    records: size in bytes -> number of records of that size.
     """
     sizes: dict[int, tuple[int, str]] = {}
     for key, tensor in content.items():

@@ -60,7 +60,7 @@ class Stored:
         return [shard[key] for shard in self.shards if key in shard]
 
     def split(self, key: str) -> tuple[int | None, int]:
-        """(dimension that is spread over the shards or None, groups of rows), see layout.py."""
+        """(dimension spread over the shards or None, groups of rows), see model/keys.py."""
         return split_dim(key), split_groups(key, self.config.num_experts)
 
     def shape(self, key: str) -> tuple[int, ...]:
@@ -183,7 +183,7 @@ def checked_model(found: Survey, vocabulary: int) -> torch.nn.Module:
 
 
 def check_layers(found: Survey, config: ModelConfig) -> None:
-    """Compare the numbers of layers with those in the files, before so many are built."""
+    """Compare the numbers of layers with those in the files, before they are built."""
     for key, start, count in layer_counts(config):
         numbers = {
             int(name.removeprefix(start).split(".")[0])

@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
 from sphinx_ros.checkpoint.released import RELEASED
-from sphinx_ros.errors import BadRequest
-from sphinx_ros.model.quantities import KINDS
+from sphinx_ros.errors import BAD_INPUT, DEFECT, NO_ANSWER, BadRequest, Status
+from sphinx_ros.model.quantities import DTYPES, KINDS
 from sphinx_ros.model.recipes import RECIPES
 from sphinx_ros.world.camera_facts import SIDES
 
-OK, NOT_FOUND, BAD_INPUT, NO_ANSWER, INTERRUPTED = 0, 1, 2, 3, 130
-"""Exit codes."""
+OK, NOT_FOUND, INTERRUPTED = Status.OK.exit_code, Status.NOT_FOUND.exit_code, 130
+WORST_FIRST = (DEFECT, BAD_INPUT, NO_ANSWER, OK, NOT_FOUND)
+"""Exit codes of several outcomes: the first of these that is among them counts."""
 
 _NEGATIVE_LIST = re.compile(r"-[\d.]+[,;]")
 """How a box begins whose left side lies outside the picture."""
@@ -83,7 +84,9 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--dtype",
-        help="float32, bfloat16 or float16 (default: bfloat16 on CUDA, float32 on the CPU)",
+        choices=("auto", *DTYPES),
+        help="number type of the weights (default: auto, which is bfloat16 on CUDA and float32 on "
+        "the CPU)",
     )
     parser.add_argument(
         "--quantise",

@@ -179,7 +179,7 @@ class Bar:
         return self
 
     def __call__(self, written: int, total: int) -> None:
-        """So many bytes more are written, of so many in all."""
+        """Show progress. written: bytes since the last call; total: bytes in all."""
         if self._shown is None:
             self._shown = Progress(total, self._doing, "B")
         self._shown.advance(written)

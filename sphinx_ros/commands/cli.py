@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 
 from sphinx_ros import __version__
 from sphinx_ros.commands import checkpoints, eval, inspect, look, train, world
-from sphinx_ros.commands.arguments import BAD_INPUT, INTERRUPTED, NO_ANSWER, OK
-from sphinx_ros.errors import SphinxError, Status
+from sphinx_ros.commands.arguments import INTERRUPTED, OK
+from sphinx_ros.errors import BAD_INPUT, DEFECT, SphinxError
 from sphinx_ros.runtime.memory import memory_error, out_of_memory
 from sphinx_ros.runtime.printable import file_name, one_line
 from sphinx_ros.tasks import ROWS
@@ -27,9 +27,6 @@ VERBS: dict[str, Callable[[Sequence[str]], int]] = {
     "world": world.run,
 }
 """Verb -> function from the words behind it to an exit code."""
-
-DEFECT = 70
-"""Exit code of a defect of this package, as sysexits.h numbers it."""
 
 LOOKING = "\n".join(
     f"  {f'{task.value} IMAGE {look.PLACES[row.takes]}':22} {row.about}"
@@ -60,7 +57,8 @@ Examples
   sphinx-ros ask scene.png "how many cubes are there?"
 
 Exit codes: 0 answered, 1 not found in any picture, 2 bad usage or input, 3 no usable answer (time
-limit, memory, unreadable words), 130 Ctrl-C. Version {__version__}.
+limit, memory, unreadable words), 70 a defect of this package, 130 Ctrl-C; of several pictures the
+worst. Version {__version__}.
 """
 
 
@@ -89,13 +87,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 def explained(error: Exception, words: list[str]) -> int:
     """The line and the exit code of an error."""
     if isinstance(error, SphinxError):
-        nothing = error.status in (Status.OUT_OF_MEMORY, Status.TIMEOUT, Status.CANCELLED)
-        return fail(one_line(error), NO_ANSWER if nothing else BAD_INPUT)
+        return fail(one_line(error), error.status.exit_code)
     if isinstance(error, BrokenPipeError):  # the reader of our output has gone, as `| head` does
         _drop_output()
         return OK
     if out_of_memory(error):
-        return fail(one_line(memory_error(f"running {words[0]}", error)), NO_ANSWER)
+        return explained(memory_error(f"running {words[0]}", error), words)
     if isinstance(error, OSError) and error.strerror and not os.environ.get(TRACEBACK):
         _drop_output()
         where = "" if error.filename is None else f"{file_name(error.filename)}: "

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from sphinx_ros.checkpoint.names import find
 from sphinx_ros.checkpoint.released import COORDINATES, RELEASED, REPOSITORY
-from sphinx_ros.commands.arguments import BAD_INPUT, OK, Parser, add_missing_files
+from sphinx_ros.commands.arguments import OK, Parser, add_missing_files
+from sphinx_ros.errors import BAD_INPUT
 from sphinx_ros.runtime.interrupts import load_torch
 
 if TYPE_CHECKING:

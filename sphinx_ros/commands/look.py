@@ -19,11 +19,12 @@ from sphinx_ros.commands.pictures import Picture, Source, is_picture_word
 from sphinx_ros.commands.report import SCHEMA, Report, Tally
 from sphinx_ros.commands.saver import Saver
 from sphinx_ros.errors import BadRequest, SphinxError, Status
-from sphinx_ros.prompt.checks import MAX_SECONDS, MAX_TOKENS, checked_text, read_box
+from sphinx_ros.prompt.checks import LEAST_SECONDS, MAX_SECONDS, MAX_TOKENS, read_box
+from sphinx_ros.prompt.queries import Query
 from sphinx_ros.prompt.wording import EVERYTHING
 from sphinx_ros.runtime.interrupts import load_torch
 from sphinx_ros.tasks import Takes, Task
-from sphinx_ros.types import Answer, Box
+from sphinx_ros.types import Answer
 
 if TYPE_CHECKING:
     import numpy as np
@@ -91,10 +92,10 @@ class Verb:
         options = self.parser().parse_intermixed_args(argv)
         images, words = self.sorted(options.image, options.words)
         text = " ".join(words).strip()
-        wanted = self.understood(text, bool(words))
+        query = self.query(text, bool(words))
         source = Source.of(images, options.watch)
         saver = Saver(options.save, source) if options.save is not None else None
-        asking = Asking(self.task, text, wanted, options)
+        asking = Asking(query, text, options)
         tally = Tally()
         for picture in progress(source):
             report = asking.report(picture)
@@ -118,16 +119,12 @@ class Verb:
             )
         return [image, *words[:count]], rest
 
-    def understood(self, text: str, given: bool) -> str | Box | None:
-        """The words as the task takes them. given: there were some. Raises BadRequest."""
+    def query(self, text: str, given: bool) -> Query:
+        """What is asked of every picture. given: there were words. Raises BadRequest."""
         takes = self.task.row.takes
-        if takes.region:
-            if not text and takes is Takes.BOX:
-                raise BadRequest("the box is missing: give x0,y0,x1,y1 in pixels behind IMAGE")
-            return read_box(text) if text or given else None
-        if takes is Takes.KIND and not given:
-            return EVERYTHING
-        return checked_text(text) if takes.words else None
+        box = read_box(text) if takes.region and given else None
+        everything = takes is Takes.KIND and not given
+        return Query(self.task, EVERYTHING if everything else text, box).checked()
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
@@ -142,7 +139,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--timeout",
-        type=number(0.001, MAX_SECONDS),
+        type=number(LEAST_SECONDS, MAX_SECONDS),
         metavar="S",
         help="seconds an answer may take",
     )
@@ -159,12 +156,13 @@ VERBS = {task.value: Verb(task) for task in Task}
 
 
 class Asking:
-    """One question for any number of pictures; the model loads with the first readable one."""
+    """One query for any number of pictures; the model loads with the first readable one.
 
-    def __init__(
-        self, task: Task, text: str, wanted: str | Box | None, options: argparse.Namespace
-    ):
-        self.task, self.text, self.wanted, self.options = task, text, wanted, options
+    text: what was typed, for the reports.
+    """
+
+    def __init__(self, query: Query, text: str, options: argparse.Namespace):
+        self.query, self.text, self.options = query, text, options
         self.sphinx: Any = None
 
     def load(self) -> None:
@@ -178,17 +176,16 @@ class Asking:
 
     def report(self, picture: Picture) -> Report:
         """Look at one picture. Raises only what concerns all of them: checkpoint, device."""
-        about = (picture.name, self.task.value, self.text)
+        about = (picture.name, self.query.task.value, self.text)
         if picture.error or picture.rgb is None:
             return Report(*about, error=picture.error)
         if self.sphinx is None:
             self.load()
         height, width = picture.rgb.shape[:2]
         limits = {"max_new_tokens": self.options.max_new_tokens, "timeout": self.options.timeout}
-        given = () if self.wanted is None else (self.wanted,)
         try:
             seen = self.sphinx.look(picture.rgb)
-            found = getattr(seen, self.task.value)(*given, **limits)
+            found = self.query.put_to(seen, **limits)
         except SphinxError as error:
             return Report(*about, (width, height), error=error)
         spent = sum(t for t in (seen.timing.encode, seen.timing.prefill) if math.isfinite(t))

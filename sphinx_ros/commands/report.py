@@ -6,8 +6,8 @@ import json
 import math
 from dataclasses import dataclass, field
 
-from sphinx_ros.commands.arguments import BAD_INPUT, NO_ANSWER, NOT_FOUND, OK
-from sphinx_ros.errors import SphinxError, Status
+from sphinx_ros.commands.arguments import WORST_FIRST
+from sphinx_ros.errors import SphinxError, Status, shortened
 from sphinx_ros.runtime.printable import one_line
 from sphinx_ros.types import Answer, Box, Detection, Keypoint, Pose, Results
 
@@ -71,8 +71,7 @@ class Report:
             written = f' (so far: "{self.error.partial_text}")' if self.error.partial_text else ""
             return one_line(f"{self.error}{written}")
         if self.status is Status.PARSE_FAILED:
-            said = one_line(self.answered.raw_text)
-            said = said if len(said) <= QUOTED else said[:QUOTED] + "..."
+            said = shortened(one_line(self.answered.raw_text), QUOTED)
             return f'the model\'s words hold no readable result: "{said}"'
         return ""
 
@@ -177,9 +176,6 @@ class Tally:
         self.seen.add(status)
 
     def exit_code(self) -> int:
-        """2 bad input, 3 no usable answer, 0 at least one answer, 1 not found anywhere."""
-        if self.seen & {Status.BAD_IMAGE, Status.BAD_REQUEST}:
-            return BAD_INPUT
-        if not all(status.answered for status in self.seen):
-            return NO_ANSWER
-        return OK if Status.OK in self.seen else NOT_FOUND
+        """0 at least one answer, 1 not found anywhere; else that of the worst outcome."""
+        codes = {status.exit_code for status in self.seen}
+        return next(code for code in WORST_FIRST if code in codes)

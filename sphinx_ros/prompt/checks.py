@@ -8,57 +8,68 @@ have theirs in :mod:`sphinx_ros.image.picture_size`. Knows no token, no picture 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import operator
+import sys
+from collections.abc import Iterable
+from numbers import Real
+from typing import Any
 
-from sphinx_ros.errors import BadRequest
+from sphinx_ros.errors import BadRequest, quoted
 from sphinx_ros.types import Box
 
 MAX_TOKENS = 4096
 """Largest limit of new tokens that may be asked for."""
 
-MAX_SECONDS = 86_400.0
-"""Longest time limit, a day: clocks and locks take no arbitrary number."""
+LEAST_SECONDS, MAX_SECONDS = 0.001, 86_400.0
+"""Shortest and longest time limit. No answer comes within a millisecond; the longest is a day,
+because clocks and locks take no arbitrary number."""
+
+MAX_SEED = 2**63 - 1
+"""Largest seed: torch's generators take 64 bits with a sign."""
 
 MAX_STANDING = 32
 """Standing queries at a time."""
 
+BOX_FORM = "give x0,y0,x1,y1 in pixels, as 10,20,110,220"
 
-def checked_text(text: str) -> str:
+
+def checked_text(text: object) -> str:
     """The words, stripped."""
     if not isinstance(text, str):
-        raise BadRequest(f"the text is {type(text).__name__}; give words")
-    words = text.strip()
+        raise BadRequest(f"the text is {quoted(text)}, of type {type(text).__name__}; give words")
+    words = checked_unicode(text).strip()
     if not words:
         raise BadRequest("the text is empty: say what to look for or what to answer")
     if "\x00" in words:
         raise BadRequest("the text holds a NUL character: remove it")
-    try:
-        words.encode()
-    except UnicodeEncodeError:
-        raise BadRequest(
-            f"the text {_short(words)} is not valid Unicode: write it in UTF-8"
-        ) from None
     return words
 
 
-def checked_box(box: Sequence[float], size: tuple[int, int] | None = None) -> Box:
-    """Four numbers x0, y0, x1, y1 in source pixels. size: (width, height) of the picture, px."""
+def checked_unicode(text: str) -> str:
+    """A text without halves of characters, which no tokenizer has bytes for."""
     try:
-        values = tuple(float(value) for value in box)
-    except (TypeError, ValueError):
-        values = ()
-    if len(values) != 4 or not all(map(math.isfinite, values)):
+        text.encode()
+    except UnicodeEncodeError:
         raise BadRequest(
-            f"the box {_short(box)} is not four finite numbers: give x0,y0,x1,y1 in pixels, as "
-            "10,20,110,220"
-        )
+            f"the text {quoted(text)} is not valid Unicode: write it in UTF-8"
+        ) from None
+    return text
+
+
+def checked_box(box: Any, size: tuple[int, int] | None = None) -> Box:
+    """Four numbers x0, y0, x1, y1 in source pixels. size: (width, height) of the picture, px."""
+    if box is None:
+        raise BadRequest(f"a box is needed: {BOX_FORM}")
+    values = [_finite(value) for value in _parts(box)]
+    if len(values) != 4 or any(map(math.isnan, values)):
+        raise BadRequest(f"the box {quoted(box)} is not four finite numbers: {BOX_FORM}")
     x0, y0, x1, y1 = values
     if x0 >= x1 or y0 >= y1:
-        raise BadRequest(f"the box {_words(values)} is empty: it must be x0 < x1 and y0 < y1")
+        raise BadRequest(f"the box {written_box(values)} is empty: it must be x0 < x1 and y0 < y1")
     if size is not None and not (x0 < size[0] and y0 < size[1] and x1 > 0 and y1 > 0):
         raise BadRequest(
-            f"the box {_words(values)} lies outside the picture of {size[0]}x{size[1]} pixels: "
-            "give a box inside it"
+            f"the box {written_box(values)} lies outside the picture of {size[0]}x{size[1]} "
+            "pixels: give a box inside it"
         )
     return x0, y0, x1, y1
 
@@ -70,36 +81,93 @@ def read_box(text: str) -> Box:
         values = [float(word) for word in words]
     except ValueError:
         values = []
-    if len(values) != 4:
-        raise BadRequest(
-            f"the box {_short(text)} is not four finite numbers: give x0,y0,x1,y1 in pixels, as "
-            "10,20,110,220"
-        )
-    return checked_box(values)
+    return checked_box(values if len(values) == 4 else text)
 
 
-def checked_seconds(seconds: float, name: str = "timeout") -> float:
-    """A time limit that must be above 0."""
-    if not 0 < seconds <= MAX_SECONDS:  # false for NaN too
-        raise BadRequest(
-            f"{name} is {seconds:g} s; it must be above 0 and at most {MAX_SECONDS:g}"
-        )
-    return float(seconds)
+def written_box(box: Iterable[float]) -> str:
+    """A box as :func:`read_box` reads it, digit for digit: 10,20.5,110,220."""
+    return ",".join(repr(float(value)).removesuffix(".0") for value in box)
 
 
-def checked_tokens(tokens: int) -> int:
+def checked_seconds(seconds: object, name: str = "timeout") -> float:
+    """A time limit."""
+    what = f"a number of seconds, at least {LEAST_SECONDS:g} and at most {MAX_SECONDS:g}"
+    return float(_within(name, seconds, _number(seconds), LEAST_SECONDS, MAX_SECONDS, what))
+
+
+def checked_tokens(tokens: object) -> int:
     """A limit of new tokens; 0 leaves it to the task."""
-    if tokens != int(tokens) or not 0 <= tokens <= MAX_TOKENS:
-        raise BadRequest(f"max_new_tokens is {tokens}; it must be 0..{MAX_TOKENS} (0: usual)")
-    return int(tokens)
+    what = f"a whole number in 0..{MAX_TOKENS} (0: usual)"
+    return _within("max_new_tokens", tokens, _whole(tokens), 0, MAX_TOKENS, what)
 
 
-def _words(box: Sequence[float]) -> str:
-    return ",".join(f"{value:g}" for value in box)
+def checked_temperature(temperature: object) -> float:
+    """The temperature of a draw; 0 takes the most probable token."""
+    what = "a finite number, 0 (always the best token) or above"
+    number = _number(temperature)
+    return float(_within("temperature", temperature, number, 0, sys.float_info.max, what))
 
 
-def _short(value: object) -> str:
-    """A value as it is quoted in a message: at most 80 characters of it, printable."""
-    words = ascii(value) if not isinstance(value, str) else repr(value)
-    words = words.encode("utf-8", "backslashreplace").decode()
-    return words if len(words) <= 80 else words[:77] + "..."
+def checked_top_p(top_p: object) -> float:
+    """The share of the probability that a draw is made from."""
+    return float(_within("top_p", top_p, _number(top_p), 0, 1, "a number in 0..1"))
+
+
+def checked_seed(seed: object) -> int | None:
+    """The seed of draws; None leaves them to chance."""
+    if seed is None:
+        return None
+    what = f"a whole number in 0..{MAX_SEED}, or None"
+    return _within("seed", seed, _whole(seed), 0, MAX_SEED, what)
+
+
+def checked_ids(ids: Any, vocabulary: int, name: str = "token_ids") -> list[int]:
+    """Token ids, at least one. vocabulary: the number of tokens that the network knows."""
+    parts = _parts(ids)
+    if not parts:
+        raise BadRequest(f"{name} is {quoted(ids)}; it must be a list of at least one token id")
+    what = f"a whole number in 0..{vocabulary - 1}, as the checkpoint's tokenizer makes them"
+    return [
+        _within(f"{name}[{place}]", one, _whole(one), 0, vocabulary - 1, what)
+        for place, one in enumerate(parts)
+    ]
+
+
+def _within(name: str, given: object, number: Any, low: float, high: float, what: str) -> Any:
+    """``number``, read from what was given, if it is in low..high. what: that range in words."""
+    if number is None or not low <= number <= high:  # NaN is in no range
+        raise BadRequest(f"{name} is {quoted(given)}; it must be {what}")
+    return number
+
+
+def _parts(values: Any) -> list:
+    """The items of a sequence of whatever library; none where it is no sequence."""
+    try:
+        return list(values)
+    except TypeError:
+        return []
+
+
+def _number(value: object) -> Any:
+    """A number of Python, numpy or torch as Python's own; None for all else, booleans too."""
+    item = getattr(value, "item", None)
+    if callable(item):
+        try:
+            value = item()
+        except (TypeError, ValueError, RuntimeError):  # several numbers
+            return None
+    return value if isinstance(value, Real) and not isinstance(value, bool) else None
+
+
+def _whole(value: object) -> int | None:
+    """A whole number of whatever library; None for all else."""
+    try:
+        return operator.index(_number(value))
+    except TypeError:
+        return None
+
+
+def _finite(value: object) -> float:
+    """A finite number as floating point; NaN for all else."""
+    number = _number(value)
+    return math.nan if number is None or not abs(number) <= sys.float_info.max else float(number)

@@ -10,13 +10,14 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Any
 
-from sphinx_ros.errors import BadRequest
+from sphinx_ros.errors import BadRequest, quoted
 from sphinx_ros.prompt.checks import (
     MAX_STANDING,
     checked_box,
     checked_text,
     checked_tokens,
     read_box,
+    written_box,
 )
 from sphinx_ros.tasks import Takes, Task
 from sphinx_ros.types import Box
@@ -49,9 +50,7 @@ class Query:
         try:
             if takes.words:
                 text = checked_text(self.text)
-            if takes is Takes.BOX and self.box is None:
-                raise BadRequest("a box is needed: x0,y0,x1,y1 in pixels")
-            if takes.region and self.box is not None:
+            if takes is Takes.BOX or (takes is Takes.MAYBE_BOX and self.box is not None):
                 box = checked_box(self.box)
             tokens = checked_tokens(self.max_new_tokens)
         except BadRequest as error:
@@ -72,7 +71,7 @@ class Query:
         if self.task.row.takes.words:
             return f"{self.task.value}: {self.text}"
         if self.box is not None:
-            return f"{self.task.value}: " + ",".join(f"{value:g}" for value in self.box)
+            return f"{self.task.value}: {written_box(self.box)}"
         return self.task.value
 
 
@@ -86,7 +85,7 @@ def read_query(line: str, id: str = "") -> Query:
         near = get_close_matches(name, [task.value for task in Task], 1, 0.75)
         meant = f' (did you mean "{near[0]}"?)' if near else ""
         raise BadRequest(
-            f"{_short(line)!r} is not a query{meant}: write one of "
+            f"{quoted(line)} is not a query{meant}: write one of "
             f"{', '.join(task.value for task in Task)}, a colon and the text, "
             f'as in "{Task.GROUND.line}"'
         ) from None
@@ -97,7 +96,7 @@ def read_query(line: str, id: str = "") -> Query:
             raise BadRequest(f"{name} takes no text")
         return Query(task, rest, id=id).checked()
     except BadRequest as error:
-        raise BadRequest(f"{_short(line)!r}: {error}") from error
+        raise BadRequest(f"{quoted(line)}: {error}") from error
 
 
 def read_queries(lines: Iterable[str]) -> tuple[Query, ...]:
@@ -106,7 +105,3 @@ def read_queries(lines: Iterable[str]) -> tuple[Query, ...]:
     if len(kept) > MAX_STANDING:
         raise BadRequest(f"{len(kept)} standing queries; the limit is {MAX_STANDING}")
     return tuple(read_query(line, f"standing/{i}") for i, line in enumerate(kept))
-
-
-def _short(line: str) -> str:
-    return line if len(line) <= 80 else line[:77] + "..."

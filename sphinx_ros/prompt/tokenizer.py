@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from sphinx_ros.errors import BadRequest, CheckpointError
+from sphinx_ros.errors import CheckpointError, quoted
+from sphinx_ros.prompt.checks import checked_unicode
 
 PREFIXES = ("@", "\n", "\\", "=", ">", "`")
 """Characters tried in front of a text that must be tokenised without a leading space."""
@@ -54,10 +55,7 @@ class Tokenizer:
         self.need_space_before_segment = whole[-len(tail) :] != tail
 
     def _ids(self, text: str) -> list[int]:
-        try:
-            return self._pieces.encode(text)
-        except RuntimeError:  # half a surrogate pair, which sentencepiece has no bytes for
-            raise BadRequest(f"the text {text!r:.80} is no valid Unicode; write it anew") from None
+        return self._pieces.encode(checked_unicode(text))
 
     def encode(self, text: str, bos: bool = False, eos: bool = False) -> list[int]:
         """Ids of a whole text. "<s>" and "</s>" in the text are plain characters.
@@ -86,7 +84,7 @@ class Tokenizer:
             if ids[: len(lead)] == lead:
                 return ids[len(lead) :]
         raise CheckpointError(
-            f"{self.path} merges each of {PREFIXES} with {text!r}, so that the text can't be "
+            f"{self.path} merges each of {PREFIXES} with {quoted(text)}, so that it can't be "
             "tokenised without a leading space; use another stop text"
         )
 

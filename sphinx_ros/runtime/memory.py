@@ -24,7 +24,7 @@ _WORDS = (
 )
 """How torch on a CPU, drivers, cuBLAS and OpenCV say it, in errors of general classes."""
 
-REMEDY = "use a smaller checkpoint, dtype bfloat16, or a device with more memory"
+LESS_MEMORY = "use a smaller checkpoint, dtype bfloat16, or a device with more memory"
 
 
 def out_of_memory(error: BaseException) -> bool:
@@ -52,7 +52,7 @@ def memory_error(doing: str, error: BaseException) -> SphinxError:
     """The named error for one of which :func:`out_of_memory` is true."""
     first = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
     return SphinxError(
-        f"out of memory while {doing}: {first}; {REMEDY}", status=Status.OUT_OF_MEMORY
+        f"out of memory while {doing}: {first}; {LESS_MEMORY}", status=Status.OUT_OF_MEMORY
     )
 
 

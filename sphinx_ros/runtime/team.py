@@ -24,7 +24,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from sphinx_ros.errors import SphinxError
+from sphinx_ros.errors import SphinxError, Status
 from sphinx_ros.model.ranks import Apart
 from sphinx_ros.runtime.crew import REMEDY, Crew
 from sphinx_ros.runtime.leader import VERDICT, Leader
@@ -66,7 +66,9 @@ class Following:
             say(LOADED)
             Part(model, device).follow(channel)
         except Apart as error:
-            raise SphinxError(f"lost the others ({error}); {REMEDY}") from error
+            raise SphinxError(
+                f"lost the others ({error}); {REMEDY}", status=Status.NOT_ACTIVE
+            ) from error
 
 
 def lead(
@@ -156,5 +158,5 @@ def join_torchrun(checkpoint: str | Path, load: Callable) -> tuple[Leader, Any, 
         sys.exit(0)
     failures = [store.get(key).decode() for key in said]
     if any(failures):
-        raise SphinxError("; ".join(filter(None, failures)))
+        raise SphinxError("; ".join(filter(None, failures)), status=Status.NOT_ACTIVE)
     return Leader(Part(model, device), channel, Crew([], [], lambda: None)), tokenizer, config
