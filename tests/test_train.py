@@ -1,6 +1,7 @@
 """Training in miniature: a few scenes, a toy network, and what must hold whatever the sizes."""
 
 import json
+import os
 import pickle
 import signal
 from dataclasses import replace
@@ -404,6 +405,29 @@ def test_saved_run_goes_on_where_it_was(place, tmp_path):
     averaged = dict(zip(names, run.average.values, strict=True))
     for name, value in model.named_parameters():
         assert torch.allclose(value, averaged[f"model.{name}"], atol=2e-3, rtol=2e-3)
+
+
+def test_a_run_that_is_killed_while_it_saves_has_a_whole_checkpoint(place, tmp_path, monkeypatch):
+    folder = tmp_path / "killed"
+    run = new_run(place, folder)
+    run.save()
+    before = [p.clone() for p in run.net.parameters()]
+    put, files = os.replace, set(folder.rglob("*"))
+    for survived in range(5):  # the state and four files
+        left = iter(range(survived))
+
+        def killed(old, new, left=left):
+            if next(left, None) is None:
+                raise SystemExit
+            put(old, new)
+
+        with monkeypatch.context() as patched, pytest.raises(SystemExit):
+            patched.setattr(os, "replace", killed)
+            run.save()
+        assert set(folder.rglob("*")) == files, "nothing is missing, nothing is left behind"
+        load_checkpoint(folder / "checkpoint")
+        new_run(place, folder)
+        assert all(torch.equal(a, b) for a, b in zip(before, run.net.parameters(), strict=True))
 
 
 def test_a_state_of_another_recipe_is_named(place, tmp_path, monkeypatch):

@@ -16,6 +16,7 @@ from pathlib import Path
 from sphinx_ros.commands.arguments import OK, Parser, number
 from sphinx_ros.errors import BadRequest
 from sphinx_ros.runtime.interrupts import load_torch
+from sphinx_ros.runtime.lifeline import end_with_parent
 from sphinx_ros.train.recipe import RENDER_SIZES, Schedule, Sizes
 
 ABOUT = """Train the demonstration model from scratch, on the CPU, on simulated scenes.
@@ -86,7 +87,9 @@ def start_renderer(folder: Path, shards: range, sizes: Sizes) -> BaseProcess | N
     """A background process that renders what is missing; None where nothing is."""
     import multiprocessing
 
-    missing = [n for n in shards if not (folder / f"scenes_{n:05d}.pickle").exists()]
+    from sphinx_ros.train.rendered import shard_path
+
+    missing = [n for n in shards if not shard_path(folder, n).exists()]
     if not missing:
         return None
     # a fresh interpreter: an OpenGL context and torch's threads do not survive a fork
@@ -102,11 +105,10 @@ def keep_rendering(folder: Path, numbers: list[int], sizes: Sizes, parent: int) 
     """Render shard after shard, out of the way of training, as long as the parent lives."""
     from sphinx_ros.train.rendered import write_shard
 
+    end_with_parent(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
     os.nice(5)
     for number_ in numbers:
-        if os.getppid() != parent:
-            return
         write_shard(folder, number_, sizes)
 
 

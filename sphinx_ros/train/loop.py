@@ -17,6 +17,7 @@ import torch
 import torch.distributed as dist
 
 from sphinx_ros.runtime.device import request_large_pages
+from sphinx_ros.runtime.lifeline import end_with_parent
 from sphinx_ros.runtime.progress import Progress
 from sphinx_ros.train import recipe
 from sphinx_ros.train.run import HELD_OUT_SCENES, Run, rate
@@ -25,11 +26,9 @@ from sphinx_ros.train.run import HELD_OUT_SCENES, Run, rate
 def work(run: Run) -> None:
     """Train until the schedule's minutes are used up, or until asked to stop; then save."""
     started, before = time.monotonic(), run.seconds
-    limit, parent, stop = run.schedule.minutes * 60, os.getppid(), False
+    limit, stop = run.schedule.minutes * 60, False
     watcher = Watcher(run, limit) if run.rank == 0 else None
     while run.seconds < limit and not stop:
-        if os.getppid() != parent:  # the launcher was killed: its children end with it
-            return
         scores = run.step()
         run.seconds, stop = run.agreed(started, before)
         if watcher:
@@ -91,8 +90,9 @@ def average_scores(rows: list[dict]) -> dict[str, float]:
     return {k: float(np.mean([row[k] for row in rows if k in row])) for k in sorted(keys)}
 
 
-def process(rank: int, world: int, arguments: dict) -> None:
-    """Entry point of one training process."""
+def process(rank: int, world: int, parent: int, arguments: dict) -> None:
+    """Entry point of one training process. parent: the process that started it."""
+    end_with_parent(parent)  # what is on the disk is whole at any time
     request_large_pages()
     torch.set_num_threads(1)
     if world > 1:
@@ -141,7 +141,9 @@ def train(
         "seed": seed,
         "start": start,
     }
-    context = mp.spawn(process, args=(processes, arguments), nprocs=processes, join=False)
+    context = mp.spawn(
+        process, args=(processes, os.getpid(), arguments), nprocs=processes, join=False
+    )
     try:
         while not context.join():
             pass

@@ -19,11 +19,21 @@ SHARD = 256
 """Scenes in a shard."""
 
 
+def shard_path(folder: Path, number: int) -> Path:
+    """Where a shard lies."""
+    return folder / f"scenes_{number:05d}.pickle"
+
+
+def shards(folder: Path) -> list[Path]:
+    """All shards in a folder, by their numbers."""
+    return sorted(folder.glob("scenes_*.pickle"))
+
+
 def write_shard(folder: Path, number: int, sizes: Sizes) -> Path:
     """Render shard ``number`` (seeds number * SHARD ...) into ``folder``; its path comes back."""
     from sphinx_ros.world.scenes import World
 
-    target = folder / f"scenes_{number:05d}.pickle"
+    target = shard_path(folder, number)
     worlds: dict[tuple[int, int], World] = {}
     scenes = []
     for seed in range(number * SHARD, (number + 1) * SHARD):
@@ -38,12 +48,13 @@ def write_shard(folder: Path, number: int, sizes: Sizes) -> Path:
 
 def render_held_out(path: Path, count: int = 32) -> None:
     """Scenes that training never draws, to score on now and then while it runs."""
-    from sphinx_ros.evaluate.tabletop import HELD_OUT, SIZES
+    from sphinx_ros.evaluate.tabletop import HELD_OUT, PICTURE_SIZES
     from sphinx_ros.world.scenes import World
 
-    worlds = {size: World(*size) for size in SIZES}
+    worlds = {size: World(*size) for size in PICTURE_SIZES}
     # seeds below HELD_OUT: the final evaluation has its own, from HELD_OUT upwards
-    scenes = [worlds[SIZES[i % len(SIZES)]].observe(HELD_OUT - 1 - i) for i in range(count)]
+    sizes = [PICTURE_SIZES[i % len(PICTURE_SIZES)] for i in range(count)]
+    scenes = [worlds[size].observe(HELD_OUT - 1 - i) for i, size in enumerate(sizes)]
     write_bytes(path, pickle.dumps(scenes, protocol=5))
 
 
@@ -52,12 +63,12 @@ def read_shard(path: Path) -> list[Observation]:
     return pickle.loads(path.read_bytes())
 
 
-def render(folder: str | os.PathLike, shards: range, sizes: Sizes) -> None:
+def render(folder: str | os.PathLike, numbers: range, sizes: Sizes) -> None:
     """Render the shards that are not there yet, and show progress."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    with Progress(len(shards) * SHARD, "rendering", "scene") as bar:
-        for number in shards:
-            if not (folder / f"scenes_{number:05d}.pickle").exists():
+    with Progress(len(numbers) * SHARD, "rendering", "scene") as bar:
+        for number in numbers:
+            if not shard_path(folder, number).exists():
                 write_shard(folder, number, sizes)
             bar.advance(SHARD)

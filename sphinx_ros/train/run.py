@@ -6,7 +6,6 @@ Several processes make their steps together and share their gradients.
 from __future__ import annotations
 
 import math
-import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -125,7 +124,11 @@ class Run:
         self.seconds, self.images = state["seconds"], state["images"]
 
     def save(self) -> None:
-        """Write the state and the averaged model, whole or not at all."""
+        """Write the state and the averaged model.
+
+        Each file is replaced at once, so that whoever reads or is killed has a whole one. All
+        checkpoints of a run have the same sizes and words: only the tensors differ.
+        """
         from sphinx_ros.checkpoint import save_checkpoint
 
         state = {
@@ -139,19 +142,17 @@ class Run:
         with replaced(self.folder / "state.pt") as file:
             torch.save(state, file)
         self.average.swap(self.net)
-        target = self.folder / "checkpoint.part"
-        shutil.rmtree(target, ignore_errors=True)
-        save_checkpoint(
-            self.net.model.state_dict(),
-            recipe.SIZES,
-            recipe.VARIANT,
-            self.tokenizer_path,
-            target,
-            dtype=torch.float16,
-        )
-        shutil.rmtree(self.folder / "checkpoint", ignore_errors=True)
-        target.rename(self.folder / "checkpoint")
-        self.average.swap(self.net)
+        try:
+            save_checkpoint(
+                self.net.model.state_dict(),
+                recipe.SIZES,
+                recipe.VARIANT,
+                self.tokenizer_path,
+                self.folder / "checkpoint",
+                dtype=torch.float16,
+            )
+        finally:
+            self.average.swap(self.net)
 
     def step(self) -> dict[str, float]:
         """One optimiser step of all processes; readable scores of this one."""

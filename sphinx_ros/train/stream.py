@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from sphinx_ros.train import recipe
-from sphinx_ros.train.rendered import SHARD, read_shard
+from sphinx_ros.train.rendered import SHARD, read_shard, shards
 from sphinx_ros.types import COCO_KEYPOINTS
 from sphinx_ros.world.truth import Observation
 
@@ -32,7 +32,7 @@ class Scenes:
     @property
     def shards(self) -> list[Path]:
         """The shards on disk now."""
-        return sorted(self.folder.glob("scenes_*.pickle"))
+        return shards(self.folder)
 
     def __len__(self) -> int:
         """Scenes on disk."""

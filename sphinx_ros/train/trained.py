@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sphinx_ros.model import keys
 from sphinx_ros.model.config import ModelConfig
 from sphinx_ros.model.rotary import rotary_table
 from sphinx_ros.model.sphinx import SphinxModel
@@ -131,7 +132,8 @@ class Trained(nn.Module):
 
 def in_decoder(name: str) -> bool:
     """Whether a parameter of :class:`Trained` belongs to the language model."""
-    return name.startswith(tuple(f"model.{p}" for p in ("layers", "norm", "output", "tok_emb")))
+    of_model, _, key = name.partition(".")
+    return of_model == "model" and keys.in_decoder(key)
 
 
 def with_image(text: Tensor, image_tokens: int) -> Tensor:

@@ -12,7 +12,7 @@ import io
 import re
 from pathlib import Path
 
-from sphinx_ros.prompt.conversation import SYSTEM
+from sphinx_ros.prompt.conversation import ASSISTANT, END_SIGNAL, HUMAN, SYSTEM
 from sphinx_ros.prompt.english import plural
 from sphinx_ros.runtime.files import write_bytes
 from sphinx_ros.tasks import Task
@@ -30,10 +30,10 @@ def _before(task: Task) -> str:
 
 FIXED = (
     " " + SYSTEM,
-    "\n\n### Human:",
-    "\n### Assistant:",
-    "\n###",
-    " Human:",
+    f"\n{END_SIGNAL} {HUMAN}:",
+    f"{END_SIGNAL} {ASSISTANT}:",
+    END_SIGNAL,
+    f" {HUMAN}:",
     _before(Task.GROUND),
     _before(Task.DETECT),
     " shown in the image.",
