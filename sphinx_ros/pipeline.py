@@ -17,6 +17,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from sphinx_ros.answer.judge import Judge
+from sphinx_ros.answer.presence import YesNo
+from sphinx_ros.answer.score_calibration import Calibration
 from sphinx_ros.engine.engine import Engine
 from sphinx_ros.engine.official import generate_official
 from sphinx_ros.engine.sampling import seeded
@@ -51,8 +54,15 @@ def _load(
 class Sphinx:
     """A loaded checkpoint. Threads may share it: they take turns, a question or a look each."""
 
-    def __init__(self, network: Network, tokenizer: Tokenizer, name: str = ""):
+    def __init__(
+        self,
+        network: Network,
+        tokenizer: Tokenizer,
+        name: str = "",
+        calibration: Calibration | None = None,
+    ):
         self.engine = Engine(network, tokenizer)
+        self.judge = Judge(YesNo.of(self.engine.habits.pieces), calibration)
         self.model, self.tokenizer, self.name = network, tokenizer, name
 
     @classmethod
@@ -90,6 +100,7 @@ class Sphinx:
             SphinxError: the device does not exist, or is out of memory.
         """
         from sphinx_ros.checkpoint import load_checkpoint
+        from sphinx_ros.checkpoint.hub import resolve
 
         request_large_pages()
         if quantise not in (None, *KINDS):
@@ -112,7 +123,8 @@ class Sphinx:
         )
         with memory_named(f"loading {checkpoint} in {kind} on {', '.join(map(str, chosen))}"):
             network, read, _ = _load(checkpoint, chosen, load)
-        return cls(network, read, str(checkpoint))
+        calibration = Calibration.read(resolve(checkpoint))
+        return cls(network, read, str(checkpoint), calibration)
 
     def close(self) -> None:
         """End the other processes of a network that several share; without them nothing."""
@@ -170,6 +182,7 @@ class Sphinx:
             frame,
             Letterbox.of(width, height),
             self.config.coordinate_decimals,
+            self.judge,
             cached=cached,
             drafts=None if after is None else after.drafts,
         )

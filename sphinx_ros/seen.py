@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from sphinx_ros.answer.judge import Judge
 from sphinx_ros.answer.plans import Ask, Plan, Plans
 from sphinx_ros.answer.written import Written, written
+from sphinx_ros.engine.ending import Ending
 from sphinx_ros.engine.engine import Engine, Question
 from sphinx_ros.engine.frame import Frame
 from sphinx_ros.engine.row import Row
 from sphinx_ros.engine.watch import Deadline, Watch
-from sphinx_ros.errors import SphinxError
+from sphinx_ros.errors import BadRequest, SphinxError
 from sphinx_ros.image.letterbox import Letterbox
 from sphinx_ros.prompt.checks import checked_tokens
 from sphinx_ros.prompt.queries import Query, read_query
@@ -27,13 +29,19 @@ Drafts = Mapping[tuple[Task, str], tuple[int, ...]]
 """What was written to a question about another picture: ids by task and words."""
 
 
+COORDINATES = ("greedy", "expected")
+
+
 class Seen:
     """One picture, encoded and prefilled: ask it anything. :meth:`Sphinx.look` makes it.
 
     Every question takes these keywords: ``max_new_tokens``; ``cancel``, a function that is asked
     before every pass of the network (True raises :class:`Cancelled`); ``timeout`` in seconds
     (raises :class:`TimedOut`); ``on_text``, called with the answer so far after every token;
-    ``free``: True lets the model write anything where it could write numbers alone.
+    ``free``: True lets the model write anything where it could write numbers alone; ``verify``:
+    False does not ask whether what GROUND looks for is there; ``coordinates``: "expected" takes
+    the expected values of the digits in place of those that were written ("greedy"); usual is
+    what the checkpoint's calibration found better, without one greedy.
 
     Attributes:
         width, height: of the picture, pixels. timing: milliseconds of encode and prefill.
@@ -46,19 +54,27 @@ class Seen:
         frame: Frame,
         place: Letterbox,
         decimals: int,
+        judge: Judge,
         *,
         cached: bool = False,
         drafts: Drafts | None = None,
     ):
-        """place: where the picture lies in its square. decimals: of numbers in a question."""
-        self._engine, self._frame = engine, frame
-        self._plans = Plans(place, decimals)
+        """place: where the picture lies in its square. decimals: of numbers in a question.
+
+        judge: what boxes are worth. cached: whether the picture had been looked at before. drafts:
+        what may be written again.
+        """
+        self._engine, self._frame, self._judge = engine, frame, judge
+        self._place, self._decimals = place, decimals
         self._drafts, self._written = dict(drafts or {}), {}  # type: ignore[var-annotated]
         self.width, self.height, self.cached = place.width, place.height, cached
         self.timing = Timing(frame.encode_ms, frame.prefill_ms)
 
     def ground(self, text: str, **options: Any) -> Results[Detection]:
-        """The box of what a sentence describes; NOT_FOUND if the model denies it."""
+        """The box of what a sentence describes; NOT_FOUND if the model denies that it is there.
+
+        It is asked that as well (``verify``): :attr:`Detection.presence`.
+        """
         return self._one(Query(Task.GROUND, text), options)
 
     def detect(self, label: str = EVERYTHING, **options: Any) -> Results[Detection]:
@@ -105,9 +121,8 @@ class Seen:
             BadRequest: a query can't be asked; nothing was asked then.
         """
         asked = [read_query(one) if isinstance(one, str) else one.checked() for one in queries]
-        plans = [self._plans.of(query) for query in asked]
-        limits = [query.max_new_tokens for query in asked]
-        results = self._run(plans, limits, on_text=on_text, **options)
+        pairs = [(self, query) for query in asked]
+        results = answer_together(pairs, on_text=on_text, **options)
         if not return_errors:
             for result in results:
                 if isinstance(result, BaseException):
@@ -117,65 +132,102 @@ class Seen:
     def _one(self, query: Query, options: dict[str, Any], short: bool = True) -> Any:
         on_text = options.pop("on_text", None)
         heard = None if on_text is None else lambda _, text: on_text(text)
-        (result,) = self._run([self._plans.of(query, short)], [0], on_text=heard, **options)
+        (result,) = answer_together([(self, query)], short=short, on_text=heard, **options)
         if isinstance(result, BaseException):
             raise result
         return result
+
+    @property
+    def engine(self) -> Engine:
+        """What answers; of one checkpoint."""
+        return self._engine
+
+    @property
+    def ending(self) -> Ending:
+        """What tells where an answer ends."""
+        return self._engine.ending
 
     @property
     def drafts(self) -> Drafts:
         """What was written to the questions so far, for the next picture of the same camera."""
         return self._drafts | self._written
 
-    def _run(
-        self,
-        plans: Sequence[Plan],
-        limits: Sequence[int],
-        *,
-        max_new_tokens: int | None = None,
-        cancel: Callable[[], bool] | None = None,
-        timeout: float | None = None,
-        on_text: Callable[[int, str], None] | None = None,
-        free: bool = False,
-    ) -> list[Any]:
-        """Follow the plans to their ends: results, and errors in the places of those that fail."""
-        usual, deadline = checked_tokens(max_new_tokens or 0), Deadline(timeout)
-        results: list[Any] = [None] * len(plans)
-        waiting = {number: next(plan) for number, plan in enumerate(plans)}
-        while waiting:
-            questions, owners = [], []
-            for number, asks in waiting.items():
-                heard = None if on_text is None else _heard(on_text, number)
-                for ask in asks:
-                    watch = Watch(self._engine.ending, deadline, cancel, heard)
-                    limit = limits[number] or usual or ask.task.row.max_new_tokens
-                    questions.append((self._frame, self._question(ask, limit, watch, free)))
-                    owners.append((number, ask))
-            rows = self._engine.answer(questions)
-            answers: dict[int, list[Any]] = {number: [] for number in waiting}
-            for (number, ask), row in zip(owners, rows, strict=True):
-                answers[number].append(self._read(ask, row))
-            waiting = _go_on(plans, answers, results)
-        return results
+    def plan(self, query: Query, short: bool, verify: bool, coordinates: str) -> Plan:
+        """What has to be asked for a query. Raises BadRequest."""
+        judge = self._judge
+        if coordinates:
+            if coordinates not in COORDINATES:
+                raise BadRequest(
+                    f"coordinates {coordinates!r} is unknown: use {' or '.join(COORDINATES)}"
+                )
+            judge = Judge(judge.yes_no, judge.calibration, coordinates == "expected")
+        return Plans(self._place, self._decimals, judge).of(query, short, verify)
 
-    def _question(self, ask: Ask, limit: int, watch: Watch, free: bool) -> Question:
+    def question(self, ask: Ask, limit: int, watch: Watch, free: bool) -> tuple[Frame, Question]:
+        """A question for the engine."""
         row = ask.task.row
-        draft = self._drafts.get((ask.task, ask.key), ())
         doing = f"answering {ask.task.value}"
-        return Question(ask.text, limit, watch, doing, row.language, free, draft)
+        if ask.presence:  # its first token says it all
+            ids = self._judge.yes_no.ids
+            return self._frame, Question(ask.text, 1, watch, doing, report=ids)
+        draft = self._drafts.get((ask.task, ask.key), ())
+        return self._frame, Question(ask.text, limit, watch, doing, row.language, free, draft)
 
-    def _read(self, ask: Ask, row: Row) -> Written | Exception:
-        """What was written, or the error that ended it."""
+    def read(self, ask: Ask, row: Row) -> Written | Exception:
+        """What the engine wrote, or the error that ended it."""
         try:
             made = row.answer()
             row.watch.raise_if_stopped(self._engine.ending.text(made.ids))
         except Exception as error:
             return error
         look_ms = 0.0 if self.cached else self.timing.encode + self.timing.prefill
-        look = Cost(look_ms, cached=self.cached)
-        answer = written(made, self._engine, look)
-        self._written[ask.task, ask.key] = answer.ids
+        answer = written(made, self._engine, Cost(look_ms, cached=self.cached))
+        if not ask.presence:
+            self._written[ask.task, ask.key] = answer.ids
         return answer
+
+
+def answer_together(
+    pairs: Sequence[tuple[Seen, Query]],
+    *,
+    short: bool = True,
+    verify: bool = True,
+    coordinates: str = "",
+    max_new_tokens: int | None = None,
+    cancel: Callable[[], bool] | None = None,
+    timeout: float | None = None,
+    on_text: Callable[[int, str], None] | None = None,
+    free: bool = False,
+) -> list[Any]:
+    """Queries about any pictures of one checkpoint as one batch; for options see :class:`Seen`.
+
+    Returns:
+        The results in order, and errors in the places of those that failed.
+
+    Raises:
+        BadRequest: one can't be asked; nothing was asked then.
+    """
+    plans = [seen.plan(query, short, verify, coordinates) for seen, query in pairs]
+    usual, deadline = checked_tokens(max_new_tokens or 0), Deadline(timeout)
+    results: list[Any] = [None] * len(plans)
+    waiting = {number: next(plan) for number, plan in enumerate(plans)}
+    while waiting:
+        questions, owners = [], []
+        for number, asks in waiting.items():
+            seen, query = pairs[number]
+            heard = None if on_text is None else _heard(on_text, number)
+            for ask in asks:
+                told = None if ask.presence else heard
+                watch = Watch(seen.ending, deadline, cancel, told)
+                limit = query.max_new_tokens or usual or ask.task.row.max_new_tokens
+                questions.append(seen.question(ask, limit, watch, free))
+                owners.append((number, ask))
+        rows = pairs[0][0].engine.answer(questions)
+        answers: dict[int, list[Any]] = {number: [] for number in waiting}
+        for (number, ask), row in zip(owners, rows, strict=True):
+            answers[number].append(pairs[number][0].read(ask, row))
+        waiting = _go_on(plans, answers, results)
+    return results
 
 
 def _heard(on_text: Callable[[int, str], None], number: int) -> Callable[[str], None]:

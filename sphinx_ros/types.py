@@ -17,6 +17,8 @@ from sphinx_ros.errors import Status
 Box = tuple[float, float, float, float]
 """x0, y0, x1, y1 in source pixels."""
 
+UNKNOWN_BOX: Box = (math.nan, math.nan, math.nan, math.nan)
+
 
 def iou(one: Sequence[float], other: Sequence[float]) -> float:
     """Intersection over union of two boxes x0, y0, x1, y1; 0 where both are empty."""
@@ -64,6 +66,7 @@ class ScoreSource(IntEnum):
 
     NONE = 0  # unknown: the score is NaN
     TOKEN_PROBABILITY = 1  # geometric mean of the probabilities of the coordinate tokens
+    CALIBRATED = 2  # probability that the box is right (IoU of 0.5 or more), by a calibration
 
 
 class Visibility(IntEnum):
@@ -77,12 +80,24 @@ class Visibility(IntEnum):
 
 @dataclass(frozen=True)
 class Detection:
-    """A labelled box: ``box`` = (x0, y0, x1, y1) in source pixels with x0 <= x1 and y0 <= y1."""
+    """A labelled box.
+
+    Attributes:
+        box: (x0, y0, x1, y1) in source pixels with x0 <= x1 and y0 <= y1.
+        score: 0..1, NaN where unknown; score_source says what it is.
+        sigma: standard deviation of each side of the box, source pixels; NaN where unknown.
+        expected: the box by the expected values of its digits, beside the digits that were
+            written; NaN where unknown.
+        presence: the model's probability that there is such a thing, 0..1; NaN where not asked.
+    """
 
     label: str
     box: Box
     score: float = math.nan
     score_source: ScoreSource = ScoreSource.NONE
+    sigma: Box = UNKNOWN_BOX
+    expected: Box = UNKNOWN_BOX
+    presence: float = math.nan
 
     def __post_init__(self) -> None:
         _check_box(self.box)
@@ -190,6 +205,7 @@ class Results(Sequence[T]):
         raw_text: the model's own words.
         unread: parts of raw_text that look like a result and could not be read.
         status: OK, NOT_FOUND or PARSE_FAILED.
+        denied: boxes that were written of what the model, asked whether it is there, denies.
         milliseconds: time of the question, without the look.
         tokens: tokens that the model wrote, without the end signal.
         cost: what they took, in detail.
@@ -202,6 +218,7 @@ class Results(Sequence[T]):
     milliseconds: float = math.nan
     tokens: int = 0
     cost: Cost = Cost()
+    denied: tuple[T, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "items", tuple(self.items))

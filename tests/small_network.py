@@ -128,7 +128,7 @@ def teach(model: SphinxModel, tokenizer: Tokenizer, answers: dict, steps: int = 
         optimizer.step()
         schedule.step()
     with torch.no_grad():
-        chances = model(tokens, images[: len(rows)])[:, :-1].softmax(-1)
+        chances = model(tokens, images[torch.arange(len(rows)) % len(images)])[:, :-1].softmax(-1)
         right = chances.gather(-1, tokens[:, 1:, None])[..., 0][learnt[:, 1:]]
     return right.min().item()
 

@@ -66,12 +66,12 @@ def test_a_batch_of_all_tasks_gives_the_results_of_the_single_calls(taught):
     seen = taught.look(picture(64, 48))
     lines = [*LINES[:3], "detect: mug", "pose", "detect: can"]
     many = seen.answer([*lines, Query(Task.POSE)])
-    assert many[1].detections == seen.ground("the red mug").detections
+    alone = seen.ground("the red mug")
+    assert [d.box for d in many[1]] == [d.box for d in alone] and len(alone) == 1
     assert many[2].text == seen.caption().text == ANSWERS[question(Task.CAPTION)]
     assert many[4].poses == many[6].poses == seen.pose().poses and many[4].poses
     assert many[5].status is Status.NOT_FOUND
-    steps = max(one.cost.passes for one in many[:4])
-    assert steps <= max(one.cost.tokens for one in many[:4]) + 1
+    assert all(one.cost.passes <= one.cost.tokens + 2 for one in many[:4])
 
 
 def test_a_query_that_cannot_be_asked_is_told_before_any_is(taught):
@@ -233,7 +233,7 @@ def test_a_limit_counts_while_another_waits_for_its_turn(random_one):
 def test_out_of_memory_ends_the_youngest_question_and_the_engine_lives_on(random_one, monkeypatch):
     sphinx = fresh(random_one)
     seen = sphinx.look(picture(64, 48))
-    expected = seen.answer(LINES[:3], max_new_tokens=6)
+    expected = seen.answer(LINES[:3], max_new_tokens=6, verify=False)
     real = sphinx.model.step
 
     def small(tokens, positions, spans, wanted):
@@ -242,11 +242,11 @@ def test_out_of_memory_ends_the_youngest_question_and_the_engine_lives_on(random
         return real(tokens, positions, spans, wanted)
 
     monkeypatch.setattr(sphinx.model, "step", small)
-    got = seen.answer(LINES[:3], max_new_tokens=6, return_errors=True)
+    got = seen.answer(LINES[:3], max_new_tokens=6, return_errors=True, verify=False)
     assert texts(got[:2]) == texts(expected[:2])
     assert got[2].status is Status.OUT_OF_MEMORY and "answering caption" in str(got[2])
     monkeypatch.undo()
-    assert texts(seen.answer(LINES[:3], max_new_tokens=6)) == texts(expected)
+    assert texts(seen.answer(LINES[:3], max_new_tokens=6, verify=False)) == texts(expected)
 
 
 def test_any_failure_of_the_network_reaches_every_caller(random_one, monkeypatch):
@@ -319,7 +319,10 @@ def test_a_cache_grows_while_others_are_in_it(random_one, alone):
 def test_answers_in_the_language_are_the_same_with_it_and_cost_fewer_passes(taught):
     sphinx = fresh(taught)
     seen = sphinx.look(picture(64, 48))
-    for ask in (lambda **o: seen.ground("the red mug", **o), lambda **o: seen.detect("mug", **o)):
+    for ask in (
+        lambda **o: seen.ground("the red mug", verify=False, **o),
+        lambda **o: seen.detect("mug", **o),
+    ):
         free = [ask(free=True) for _ in range(3)]
         constrained = ask()
         assert constrained.raw_text == free[0].raw_text
@@ -342,7 +345,7 @@ def test_the_last_picture_s_answers_are_guesses_for_the_next(taught):
     first = sphinx.look(picture(64, 48))
     told = first.answer(LINES[:3])
     second = sphinx.look(picture(64, 48, seed=4), after=first)
-    again = second.answer(LINES[:3])
+    again = second.answer(LINES[:3], verify=False)
     assert texts(again) == texts(told)
     assert max(one.cost.passes for one in again) <= 2
     assert sum(one.cost.accepted for one in again) > 10

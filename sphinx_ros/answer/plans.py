@@ -6,12 +6,14 @@ written, and returns the result. So any number of plans share their passes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator
 from dataclasses import replace
 from functools import reduce
 from operator import add
 from typing import Any, NamedTuple
 
+from sphinx_ros.answer.judge import Judge
 from sphinx_ros.answer.written import Written
 from sphinx_ros.errors import BadRequest, SphinxError, Status
 from sphinx_ros.image.letterbox import Letterbox
@@ -20,34 +22,42 @@ from sphinx_ros.prompt.english import singular
 from sphinx_ros.prompt.parse import parse
 from sphinx_ros.prompt.queries import Query
 from sphinx_ros.prompt.results import to_detections, to_poses
-from sphinx_ros.prompt.wording import question
+from sphinx_ros.prompt.wording import presence_question, question
 from sphinx_ros.tasks import Answers, Task
 from sphinx_ros.types import Answer, Box, Detection, Pose, Results
 
 
 class Ask(NamedTuple):
-    """One question. text: the Human text. key: what it has in common with the same question about
-    another picture, whose answer may be the same.
+    """One question.
+
+    text: the Human text. key: what it has in common with the same question about another picture,
+    whose answer may be the same. presence: only the probability of yes is wanted.
     """
 
     task: Task
     text: str
     key: str
+    presence: bool = False
 
 
 Plan = Generator[list[Ask], list[Written], Any]
 
 
 class Plans:
-    """Plans for one picture. place: where it lies in its square. decimals: of numbers in a
-    question.
+    """Plans for one picture.
+
+    place: where it lies in its square. decimals: of numbers in a question. judge: what its boxes
+    are worth.
     """
 
-    def __init__(self, place: Letterbox, decimals: int):
-        self._place, self._decimals = place, decimals
+    def __init__(self, place: Letterbox, decimals: int, judge: Judge):
+        self._place, self._decimals, self._judge = place, decimals, judge
 
-    def of(self, query: Query, short: bool = True) -> Plan:
-        """The plan of a query. short: ASK: for a word or phrase, in the official wording.
+    def of(self, query: Query, short: bool = True, verify: bool = True) -> Plan:
+        """The plan of a query.
+
+        short: ASK: for a word or phrase, in the official wording. verify: GROUND: ask as well
+        whether there is such a thing.
 
         Raises:
             BadRequest: the query lacks something, or its box is not in the picture.
@@ -55,6 +65,8 @@ class Plans:
         task = query.task
         if task is Task.POSE:
             return self._everybody() if query.box is None else self._pose(query.box)
+        if task is Task.GROUND and verify and self._judge.asks:
+            return self._ground(query.text)
         if task.row.answers is Answers.BOXES:
             return self._boxes(task, query.text)
         return self._words(task, query, short)
@@ -64,18 +76,31 @@ class Plans:
         size = self._place.width, self._place.height
         return self._place.box_to_square(checked_box(box, size))
 
+    def _ground(self, text: str) -> Generator[list[Ask], list[Written], Results]:
+        """A box, and whether there is such a thing, at the same time."""
+        wanted = checked_text(text)
+        there = question(Task.ASK, presence_question(wanted))
+        written, answer = yield [
+            Ask(Task.GROUND, question(Task.GROUND, wanted), wanted),
+            Ask(Task.ASK, there, wanted, presence=True),
+        ]
+        found = self._found(written, wanted, self._judge.presence(answer))
+        return self._judge.judged(replace(found, cost=written.cost + answer.cost))
+
     def _boxes(self, task: Task, text: str) -> Generator[list[Ask], list[Written], Results]:
-        wanted = ""
-        if task.row.takes.words:
-            wanted = checked_text(text)
+        wanted = checked_text(text) if task.row.takes.words else ""
         label = singular(wanted) if task is Task.DETECT else wanted
         (written,) = yield [Ask(task, question(task, wanted), wanted)]
-        found, points, unread = self._detections(written, label)
+        return self._found(written, label)
+
+    def _found(self, written: Written, label: str, presence: float = math.nan) -> Results:
+        found, points, unread = self._detections(written, label, presence)
         unread += tuple(f"{p.name} [{p.x:g},{p.y:g}] px" for p in points)  # a point is no box
         return Results(found, unread=unread, **written.report(bool(found)))
 
-    def _detections(self, written: Written, label: str) -> tuple:
-        return to_detections(parse(written.text), self._place, label, score=written.score)
+    def _detections(self, written: Written, label: str, presence: float = math.nan) -> tuple:
+        finish = self._judge.finish(written, self._place, presence)
+        return to_detections(parse(written.text), self._place, label, written.score, finish)
 
     def _pose(self, box: Box) -> Plan:
         (written,) = yield [self._ask_joints(box, "")]

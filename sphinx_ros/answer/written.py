@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from sphinx_ros.answer.coordinates import Spread, span_spreads
 from sphinx_ros.engine.engine import Engine
 from sphinx_ros.engine.row import Answered
 from sphinx_ros.errors import Status
@@ -19,14 +20,17 @@ from sphinx_ros.types import Cost
 class Written:
     """The model's answer to one question.
 
-    score: the score of a span of characters of the text. mean: geometric mean of the probabilities
-    of all tokens that were chosen, NaN for an empty answer. ids: as they were written, end signal
-    included.
+    score: the score of a span of characters of the text. spreads: those of the numbers in a span.
+    mean: geometric mean of the probabilities of all tokens that were chosen, NaN for an empty
+    answer. first: the probabilities, as the first token, of what was asked for. ids: as they were
+    written, end signal included.
     """
 
     text: str
     score: Callable[[tuple[int, int]], float]
+    spreads: Callable[[tuple[int, int]], list[Spread]]
     mean: float
+    first: tuple[float, ...]
     ids: tuple[int, ...]
     cost: Cost
 
@@ -58,7 +62,9 @@ def written(made: Answered, engine: Engine, look: Cost) -> Written:
     return Written(
         engine.ending.text(made.ids),
         span_scorer(made.ids, made.probabilities, engine.tokenizer.decode),
+        span_spreads(made.ids, made.shares, engine.tokenizer.decode),
         geometric_mean(chosen),
+        made.first,
         tuple(made.written),
         cost,
     )

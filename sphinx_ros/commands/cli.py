@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from sphinx_ros import __version__
-from sphinx_ros.commands import checkpoints, eval, inspect, look, train, world
+from sphinx_ros.commands import calibrate, checkpoints, eval, inspect, look, train, world
 from sphinx_ros.commands.arguments import INTERRUPTED, OK
 from sphinx_ros.errors import BAD_INPUT, DEFECT, SphinxError
 from sphinx_ros.runtime.memory import memory_error, out_of_memory
@@ -24,6 +24,7 @@ VERBS: dict[str, Callable[[Sequence[str]], int]] = {
     **checkpoints.VERBS,
     "train": train.run,
     "eval": eval.run,
+    "calibrate": calibrate.run,
     "world": world.run,
 }
 """Verb -> function from the words behind it to an exit code."""
@@ -49,6 +50,7 @@ Make and measure the demonstration model.
   world SEED             draw one scene of the simulated tabletop with everything true about it
   train                  train the demonstration model from scratch on simulated scenes
   eval world             scores of a checkpoint on simulated scenes it has never seen
+  calibrate              what a checkpoint's scores are worth, measured and kept beside it
 
 Examples
   sphinx-ros world 7 --save scene.png

@@ -17,8 +17,8 @@ from torch import Tensor
 class Wish(NamedTuple):
     """What a question wants of one place.
 
-    only: the tokens that are allowed there, in ascending order; none: all of them. report: tokens
-    whose probabilities are wanted.
+    only: the tokens that are allowed there; none: all of them. report: tokens whose probabilities
+    are wanted.
     """
 
     only: tuple[int, ...] = ()

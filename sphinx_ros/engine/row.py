@@ -34,8 +34,9 @@ class Answered:
     Attributes:
         ids: its token ids, without the end signal.
         probabilities: the model's own of each id; NaN for those that had to come.
-        shares: for each id the probabilities of the ten digits in its place; empty where it is no
-            digit of a number.
+        shares: for each id the probabilities of the ten digits in its place, in their order; empty
+            where it is no digit of a number.
+        first: the probabilities, as the first token, of the ids of the question's ``report``.
         written: ids as they were written, end signal included.
         finish_reason: STOP, LENGTH or INTERRUPTED.
         passes: passes of the network. accepted: ids that were guessed right and cost no pass of
@@ -51,6 +52,7 @@ class Answered:
     accepted: int = 0
     first_ms: float = math.nan
     rest_ms: float = math.nan
+    first: tuple[float, ...] = ()
 
 
 class Feed(NamedTuple):
@@ -100,6 +102,7 @@ class Row:
         self._passes = self._accepted = 0
         self._begun = self._ended = time.perf_counter()
         self._first = math.nan
+        self._first_shares: tuple[float, ...] = ()
         self.error: BaseException | None = None
         self.done = False
 
@@ -138,6 +141,8 @@ class Row:
         for at, choice in enumerate(choices):
             if math.isnan(self._first):
                 self._first = time.perf_counter()
+            if self._report and not self.written:
+                self._first_shares, choice = choice.shares, choice._replace(shares=())
             self._put(choice)
             if self._kept is not None or self.error is not None:
                 break
@@ -210,4 +215,5 @@ class Row:
             self._accepted,
             1e3 * (first - self._begun),
             1e3 * (self._ended - first),
+            self._first_shares if self._report else (),
         )

@@ -69,8 +69,7 @@ class Pieces:
             chr(int(text[3:5], 16)) if len(text) == 6 and text.startswith("<0x") else text
             for text in texts
         ]
-        self.digits = tuple(sorted(texts.index(d) for d in "0123456789" if d in texts))
-        self.values = tuple(int(self.texts[i]) for i in self.digits)
+        self.digits = tuple(texts.index(digit) for digit in "0123456789" if digit in texts)
         # what may follow a group: its bracket closes, or another group begins
         self.ends = tuple(
             i

@@ -9,22 +9,32 @@ from collections.abc import Sequence
 
 import torch
 
+from sphinx_ros.answer.judge import Judge
+from sphinx_ros.answer.presence import YesNo
+from sphinx_ros.answer.score_calibration import Calibration
 from sphinx_ros.engine.engine import Engine, Question
 from sphinx_ros.engine.frame import Frame
 from sphinx_ros.engine.watch import Deadline, Watch
+from sphinx_ros.image.letterbox import Letterbox
 from sphinx_ros.model.network import Network
+from sphinx_ros.prompt.queries import Query
 from sphinx_ros.prompt.tokenizer import Tokenizer
-from sphinx_ros.tasks import Language
+from sphinx_ros.seen import Seen, answer_together
+from sphinx_ros.tasks import Language, Task
+from sphinx_ros.types import Detection, Results
 
 
 class BatchAsker:
     """Greedy answers for a batch of pictures.
 
-    network: in evaluation mode. tokenizer: of the same checkpoint.
+    network: in evaluation mode. tokenizer, calibration: of the same checkpoint.
     """
 
-    def __init__(self, network: Network, tokenizer: Tokenizer):
+    def __init__(
+        self, network: Network, tokenizer: Tokenizer, calibration: Calibration | None = None
+    ):
         self.engine = Engine(network, tokenizer, budget=0)
+        self.judge = Judge(YesNo.of(self.engine.habits.pieces), calibration)
         self._frames: list[Frame] = []
 
     def look(self, pictures: torch.Tensor) -> None:
@@ -46,3 +56,21 @@ class BatchAsker:
         ]
         rows = self.engine.answer(asked)
         return [self.engine.ending.text(row.answer().ids).strip() for row in rows]
+
+    def ground(
+        self, expressions: Sequence[tuple[int, Letterbox, str]]
+    ) -> list[Results[Detection]]:
+        """Expressions (number of the picture, where it lies in its square, words), all at once."""
+        decimals = self.engine.network.config.coordinate_decimals
+        pairs = [
+            (
+                Seen(self.engine, self._frames[number], place, decimals, self.judge),
+                Query(Task.GROUND, words),
+            )
+            for number, place, words in expressions
+        ]
+        results = answer_together(pairs) if pairs else []
+        for result in results:
+            if isinstance(result, Exception):
+                raise result
+        return results

@@ -10,11 +10,12 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from sphinx_ros.evaluate.trust import refer_row, trust
 from sphinx_ros.image.letterbox import Letterbox
 from sphinx_ros.prompt.parse import Parsed, denies, parse
 from sphinx_ros.prompt.results import to_detections, to_poses
 from sphinx_ros.tasks import Task
-from sphinx_ros.types import COCO_KEYPOINTS, Pose, iou
+from sphinx_ros.types import COCO_KEYPOINTS, Detection, Pose, Results, iou
 from sphinx_ros.world.truth import Observation, SceneObject
 from sphinx_ros.world.turn import Turn
 
@@ -75,12 +76,7 @@ def score(turn: Turn, text: str, observation: Observation) -> dict:
     row = {"kind": turn.kind, "size": "", "scene": observation.seed}
     if turn.task is Task.GROUND:
         found, _, _ = to_detections(parsed, place)
-        true = turn.target["boxes"][0]
-        return row | {
-            "group": "refer",
-            "size": size_class(true, camera.width, camera.height),
-            "iou": iou(found[0].box, true) if found else 0.0,
-        }
+        return score_refer(turn, Results(found), observation)
     if turn.task is Task.DETECT:
         found, _, _ = to_detections(parsed, place)
         true = list(zip(turn.target["labels"], turn.target["boxes"], strict=True))
@@ -99,6 +95,16 @@ def score(turn: Turn, text: str, observation: Observation) -> dict:
     right = text.strip().lower() in [a.lower() for a in turn.target.get("answers", ())]
     group = "qa" if turn.kind in QA_KINDS else turn.kind
     return row | {"group": group, "right": right}
+
+
+def score_refer(turn: Turn, found: Results[Detection], observation: Observation) -> dict:
+    """One row for a referring expression, whether it fits something or not."""
+    camera, boxes = observation.camera, turn.target["boxes"]
+    true = boxes[0] if boxes else None
+    size = "" if true is None else size_class(true, camera.width, camera.height)
+    row = {"group": "refer", "kind": turn.kind, "size": size, "scene": observation.seed}
+    place = Letterbox.of(camera.width, camera.height)
+    return row | refer_row(found, true, place)
 
 
 def score_pose(parsed: Parsed, place: Letterbox, thing: SceneObject) -> dict:
@@ -146,7 +152,8 @@ def table(rows: list[dict]) -> dict[str, float]:
         out.update({f"{name}.{k}": v for k, v in values.items()})
         out[f"{name}.n"] = len(chosen)
 
-    refer = [r for r in rows if r["group"] == "refer"]
+    asked = [r for r in rows if r["group"] == "refer"]
+    refer = [r for r in asked if r["there"]]
 
     def boxes(chosen: list[dict]) -> dict[str, float]:
         return {
@@ -154,7 +161,12 @@ def table(rows: list[dict]) -> dict[str, float]:
             "miou": mean(r["iou"] for r in chosen),
         }
 
-    put("refer", refer, boxes(refer))
+    put("refer", refer, boxes(refer) | trust(asked))
+    out["refer.absent.n"] = len(asked) - len(refer)
+    for kind in dict.fromkeys(sorted(r["kind"] for r in asked)):
+        chosen = [r for r in asked if r["kind"] == kind]
+        name = "kept" if chosen[0]["there"] else "denied"
+        put(f"refer.{kind}", chosen, {name: mean(r["kept"] == r["there"] for r in chosen)})
     for key in ("kind", "size"):
         for value in dict.fromkeys(sorted(r[key] for r in refer)):
             chosen = [r for r in refer if r[key] == value]

@@ -21,6 +21,7 @@ from sphinx_ros.runtime.files import write_text
 from sphinx_ros.runtime.progress import Progress
 from sphinx_ros.runtime.workers import Workers
 from sphinx_ros.tasks import Task
+from sphinx_ros.world.phrases import EXPRESSION_KINDS
 from sphinx_ros.world.truth import Observation
 
 if TYPE_CHECKING:
@@ -41,6 +42,13 @@ PER_SCENE = {
 }  # fmt: skip
 """Questions per scene; expressions of one type are asked where the scene allows them."""
 
+REFERRING = {
+    kind: share
+    for kind, share in PER_SCENE.items()
+    if kind in EXPRESSION_KINDS or kind.startswith("no_") or kind == "worded"
+}
+"""Of these the referring expressions, a third of which fit nothing."""
+
 SEEDS_PER_RUN = 10_000_000
 BARS = {
     "refer.acc50": (0.90, 1.0),
@@ -60,11 +68,11 @@ BARS = {
 _worker: dict[str, Any] = {}
 
 
-def _start(checkpoint: str, threads: int, quantise: str | None) -> None:
-    """Load the model once per process."""
+def _start(checkpoint: str, threads: int, quantise: str | None, calibrated: bool = True) -> None:
+    """Load the model once per process. calibrated: False leaves its scores raw."""
     import torch
 
-    from sphinx_ros.answer.calibration import Calibration
+    from sphinx_ros.answer.score_calibration import Calibration
     from sphinx_ros.checkpoint import load_checkpoint
     from sphinx_ros.checkpoint.hub import resolve
     from sphinx_ros.evaluate.asker import BatchAsker
@@ -187,6 +195,40 @@ def evaluate(
     return table(rows)
 
 
+def refer_rows(
+    checkpoint: str,
+    scenes: int,
+    seed: int,
+    *,
+    batch: int = 24,
+    processes: int | None = None,
+    quantise: str | None = None,
+) -> list[dict]:
+    """Rows of referring expressions alone, with the raw scores: what a calibration is made of."""
+    from sphinx_ros.checkpoint import load_checkpoint
+
+    load_checkpoint(checkpoint, quantise=quantise)
+    processes = processes or os.cpu_count() or 1
+    given, remedy = (str(checkpoint), 1, quantise, False), "use fewer --processes"
+    jobs = [(range(i, min(i + batch, scenes)), seed) for i in range(0, scenes, batch)]
+    rows: list[dict] = []
+    with (
+        Workers(processes, _start, given, remedy) as workers,
+        Progress(scenes, "scenes", "scene") as bar,
+    ):
+        for job, part in zip(jobs, workers.map(_refer_batch, jobs), strict=True):
+            rows += part
+            bar.advance(len(job[0]))
+    return rows
+
+
+def _refer_batch(job: tuple[range, int]) -> list[dict]:
+    """Rows of the referring expressions about the scenes with some indices."""
+    indices, seed = job
+    scenes = [s for i in indices if (s := _observe(i, seed, False)) is not None]
+    return ask_scenes(_worker["asker"], scenes, _worker["size"], seed, REFERRING)
+
+
 def with_people(rows: list[dict]) -> int:
     """The number of scenes in which a pose was asked for."""
     return len({row["scene"] for row in rows if row["group"] == "pose"})
@@ -194,7 +236,7 @@ def with_people(rows: list[dict]) -> int:
 
 def report(scores: dict[str, float]) -> str:
     """The table people read."""
-    lines = [f"{'score':26} {'value':>7} {'asked':>7} {'bar':>9}"]
+    lines = [f"{'score':26} {'value':>7} {'asked':>7} {'bar':>12}"]
     for name, value in scores.items():
         if name.endswith((".n", ".scenes")):
             continue
@@ -205,7 +247,7 @@ def report(scores: dict[str, float]) -> str:
             bar = (
                 f"<= {high:.2f}" if not low else f">= {low:.2f}" if high == 1 else f"{low}-{high}"
             )
-            mark = f"{bar:>9} {'reached' if low <= value <= high else 'MISSED'}"
+            mark = f"{bar:>12} {'reached' if low <= value <= high else 'MISSED'}"
         lines.append(f"{name:26} {value:7.3f} {count:>7} {mark}")
     return "\n".join(lines)
 

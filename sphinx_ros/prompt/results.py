@@ -6,8 +6,10 @@ picture, what is nobody's joint, and what was said before.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from sphinx_ros.image.letterbox import Letterbox
-from sphinx_ros.prompt.parse import Item, Parsed
+from sphinx_ros.prompt.parse import Item, Parsed, Span
 from sphinx_ros.prompt.people import People, join_bare_points, joint_index
 from sphinx_ros.prompt.places import (
     REPEATED,
@@ -26,8 +28,17 @@ SAME_IOU = 0.95
 """Boxes of one label that overlap more are one thing, said again."""
 
 
+def as_read(found: Detection, span: Span) -> Detection:
+    """A box of which nothing else is known."""
+    return found
+
+
 def to_detections(
-    parsed: Parsed, place: Letterbox, default_label: str = "", score: Scorer = unknown
+    parsed: Parsed,
+    place: Letterbox,
+    default_label: str = "",
+    score: Scorer = unknown,
+    finish: Callable[[Detection, Span], Detection] = as_read,
 ) -> tuple[tuple[Detection, ...], tuple[Keypoint, ...], tuple[str, ...]]:
     """All boxes and points in reading order, in source px.
 
@@ -36,6 +47,7 @@ def to_detections(
     Args:
         default_label: label of boxes and points for which the model wrote no words of its own.
         score: score of the characters of one box or point.
+        finish: what else is known of a box, by its characters.
 
     Returns:
         Detections, keypoints, and unread texts: those of ``parsed``, what lies outside the
@@ -54,7 +66,8 @@ def to_detections(
                 unread.append(as_written(item.label, box) + REPEATED)
             else:
                 value = score(span)
-                detections.append(Detection(label, pixels, value, source_of(value)))
+                read = Detection(label, pixels, value, source_of(value))
+                detections.append(finish(read, span))
         for point, span in zip(item.points, item.point_spans, strict=True):
             spot = to_source_point(point, place)
             if spot is None:

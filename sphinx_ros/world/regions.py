@@ -44,7 +44,7 @@ def ground(kind: str) -> Callable:
             return None
         index, words = found
         said = "the " + words if rng.random() < 0.5 else words
-        target = target_of(table, [index], [words])
+        target = target_of(table, [index], [words], said=said)
         return Turn(Task.GROUND, question(Task.GROUND, said), _box(table, index), kind, target)
 
     return make
@@ -56,10 +56,9 @@ def worded(table: Tabletop, rng: np.random.Generator) -> Turn | None:
     if found is None:
         return None
     index, words = found
-    asked = question(Task.GROUND, freely(words, rng))
-    return Turn(
-        Task.GROUND, asked, _box(table, index), "worded", target_of(table, [index], [words])
-    )
+    said = freely(words, rng)
+    target = target_of(table, [index], [words], said=said)
+    return Turn(Task.GROUND, question(Task.GROUND, said), _box(table, index), "worded", target)
 
 
 def ground_none(kind: str) -> Callable:
@@ -72,10 +71,8 @@ def ground_none(kind: str) -> Callable:
             return None
         draw = rng.random()
         said = freely(words, rng) if draw < 0.15 else "the " * (draw < 0.6) + words
-        answer = NONE_ANSWER.format(words)
-        return Turn(
-            Task.GROUND, question(Task.GROUND, said), answer, f"no_{kind}", target_of(table, [])
-        )
+        answer, target = NONE_ANSWER.format(words), target_of(table, [], said=said)
+        return Turn(Task.GROUND, question(Task.GROUND, said), answer, f"no_{kind}", target)
 
     return make
 

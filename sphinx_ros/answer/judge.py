@@ -1,0 +1,96 @@
+"""What the boxes of an answer are worth: score, spread and presence, by a calibration."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from sphinx_ros.answer.presence import YesNo
+from sphinx_ros.answer.score_calibration import Calibration, Evidence
+from sphinx_ros.answer.written import Written
+from sphinx_ros.errors import Status
+from sphinx_ros.image.letterbox import Letterbox
+from sphinx_ros.prompt.parse import Span
+from sphinx_ros.prompt.places import to_source_box
+from sphinx_ros.types import Detection, Results, ScoreSource
+
+Finish = Callable[[Detection, Span], Detection]
+"""A box as it was read, and its characters in the text -> it with all that is known of it."""
+
+
+class Judge:
+    """Of one checkpoint.
+
+    calibration: None gives raw scores and denies nothing. expected: take the expected coordinates
+    for boxes, where they are known, in place of the digits that were written; None: as the
+    calibration found better, without one the digits.
+    """
+
+    def __init__(
+        self,
+        yes_no: YesNo,
+        calibration: Calibration | None = None,
+        expected: bool | None = None,
+    ):
+        self.yes_no, self.calibration = yes_no, calibration
+        usual = calibration is not None and calibration.expected
+        self.expected = usual if expected is None else expected
+
+    @property
+    def asks(self) -> bool:
+        """Whether it can be asked if a thing is there: yes and no are pieces of its tokenizer."""
+        return bool(self.yes_no.yes)
+
+    def presence(self, answer: Written) -> float:
+        """What the model answers to whether a thing is there: probability of yes, NaN unknown."""
+        return self.yes_no.presence(answer.first)
+
+    def finish(self, written: Written, place: Letterbox, presence: float = math.nan) -> Finish:
+        """A function that finishes the boxes of an answer. place: of the picture in its square."""
+
+        def finished(found: Detection, span: Span) -> Detection:
+            found, spreads = replace(found, presence=presence), written.spreads(span)
+            if len(spreads) != 4:
+                return found
+            factor = place.side * (self.calibration.sigma if self.calibration else 1.0)
+            x0, y0, x1, y1 = (factor * one.deviation for one in spreads)
+            means = tuple(one.mean for one in spreads)
+            box = None if math.isnan(sum(means)) else to_source_box(means, place)
+            found = replace(found, sigma=(x0, y0, x1, y1), expected=box or found.expected)
+            if self.expected and box is not None:
+                found = replace(found, box=box)
+            return self._scored(found, place)
+
+        return finished
+
+    def _scored(self, found: Detection, place: Letterbox) -> Detection:
+        """With the calibrated score, where there is a calibration and the thing was asked for."""
+        if self.calibration is None or math.isnan(found.presence):
+            return found
+        score = self.calibration.score(evidence_of(found, place, self.calibration.sigma))
+        if math.isnan(score):
+            return found
+        return replace(found, score=score, score_source=ScoreSource.CALIBRATED)
+
+    def judged(self, results: Results[Any]) -> Results[Any]:
+        """Boxes of what is not there become ``denied``, and the answer NOT_FOUND."""
+        if self.calibration is None or results.status is not Status.OK:
+            return results
+        denied = tuple(d for d in results if d.presence < self.calibration.present)
+        if not denied:
+            return results
+        kept = tuple(d for d in results if d not in denied)
+        status = results.status if kept else Status.NOT_FOUND
+        return replace(results, items=kept, denied=denied, status=status)
+
+
+def evidence_of(found: Detection, place: Letterbox, factor: float = 1.0) -> Evidence:
+    """What is known of a box with a raw score. factor: what its sigma was multiplied with."""
+    x0, y0, x1, y1 = found.box
+    width, height = max(x1 - x0, 1.0), max(y1 - y0, 1.0)
+    sides = zip(found.sigma, (width, height, width, height), strict=True)
+    error = math.hypot(*(sigma / side for sigma, side in sides)) / factor
+    size = max(width, height) / place.side
+    return Evidence(found.score, found.presence, error, size)
