@@ -23,12 +23,19 @@ from sphinx_ros.answer.score_calibration import Calibration
 from sphinx_ros.engine.engine import Engine
 from sphinx_ros.engine.official import generate_official
 from sphinx_ros.engine.sampling import seeded
-from sphinx_ros.errors import BadRequest, SphinxError
+from sphinx_ros.errors import BadRequest, quoted
 from sphinx_ros.image.letterbox import Letterbox
 from sphinx_ros.image.pixels import preprocess
 from sphinx_ros.model.config import ModelConfig
 from sphinx_ros.model.network import Network
 from sphinx_ros.model.quantities import KINDS
+from sphinx_ros.prompt.checks import (
+    checked_ids,
+    checked_seed,
+    checked_temperature,
+    checked_tokens,
+    checked_top_p,
+)
 from sphinx_ros.prompt.conversation import END_SIGNAL, conversation
 from sphinx_ros.prompt.queries import Query
 from sphinx_ros.prompt.tokenizer import Tokenizer
@@ -104,12 +111,12 @@ class Sphinx:
 
         request_large_pages()
         if quantise not in (None, *KINDS):
-            raise SphinxError(f"quantise {quantise!r} is unknown; use one of {', '.join(KINDS)}")
+            raise BadRequest(f"quantise {quantise!r} is unknown; use one of {', '.join(KINDS)}")
         if devices and device is not None:
-            raise SphinxError(f"device {device} and devices {list(devices)}: give one of them")
+            raise BadRequest(f"device {device} and devices {list(devices)}: give one of them")
         chosen = [choose_device(one) for one in devices or [device]]
         if len({one.type for one in chosen}) > 1:
-            raise SphinxError(f"devices {list(map(str, chosen))} are of several kinds; use one")
+            raise BadRequest(f"devices {list(map(str, chosen))} are of several kinds; use one")
         kind = choose_dtype(dtype, chosen[0])
         given: dict[str, Any] = {
             "dtype": kind,
@@ -155,6 +162,8 @@ class Sphinx:
         Raises:
             BadRequest: it lacks something, or its text leaves no room for an answer.
         """
+        if not isinstance(query, Query):
+            raise BadRequest(f"a Query is needed, not {quoted(query)}: use read_query for a line")
         query = query.checked()
         if query.task.row.takes.words:
             self.engine.question_ids(question(query.task, query.text))
@@ -197,9 +206,14 @@ class Sphinx:
         token_ids: BOS first; with a picture its tokens are put behind the first id and row 0
         belongs to the last of them. What parity is checked with.
         """
-        if not len(token_ids):
-            raise BadRequest("logits needs at least one token id (BOS)")
-        ids = torch.tensor([list(token_ids)], device=self.device)
+        words = 0 if rgb is None else self.config.image_words
+        known = checked_ids(token_ids, self.config.vocab_size)
+        most = self.config.max_seq_len - words
+        if len(known) > most:
+            raise BadRequest(
+                f"{len(known)} token ids, and the sequence holds {most}: shorten the text"
+            )
+        ids = torch.tensor([known], device=self.device)
         with self.engine.lock, memory_named("computing logits"):
             image = None if rgb is None else self.model.encode_image(self._pixels(rgb))
             return self.model(ids, image)[0].cpu()
@@ -226,8 +240,12 @@ class Sphinx:
             stop: texts that end an answer, beside the end-of-text token.
             seed: of the draws at temperature > 0; None draws from torch's global generator.
         """
-        if not prompts:
-            raise BadRequest("generate needs at least one prompt")
+        if isinstance(prompts, str) or not prompts:
+            raise BadRequest(
+                f"generate needs a list of prompts, at least one, and got {quoted(prompts)}"
+            )
+        temperature, top_p = checked_temperature(temperature), checked_top_p(top_p)
+        seed, max_new_tokens = checked_seed(seed), checked_tokens(max_new_tokens)
         if images is not None and len(images) != len(prompts):
             raise BadRequest(f"{len(prompts)} prompts and {len(images)} images: give one for each")
         rows = [self.tokenizer.encode(p, True, False) for p in prompts]

@@ -17,7 +17,7 @@ from sphinx_ros.engine.engine import Engine, Question
 from sphinx_ros.engine.frame import Frame
 from sphinx_ros.engine.row import Row
 from sphinx_ros.engine.watch import Deadline, Watch
-from sphinx_ros.errors import BadRequest, SphinxError
+from sphinx_ros.errors import BadRequest, SphinxError, quoted
 from sphinx_ros.image.letterbox import Letterbox
 from sphinx_ros.prompt.checks import checked_tokens
 from sphinx_ros.prompt.queries import Query, read_query
@@ -120,7 +120,9 @@ class Seen:
         Raises:
             BadRequest: a query can't be asked; nothing was asked then.
         """
-        asked = [read_query(one) if isinstance(one, str) else one.checked() for one in queries]
+        if isinstance(queries, (str, Query)):
+            raise BadRequest(f"queries is {quoted(queries)}: give a list of them")
+        asked = [_query(one) for one in queries]
         pairs = [(self, query) for query in asked]
         results = answer_together(pairs, on_text=on_text, **options)
         if not return_errors:
@@ -131,7 +133,9 @@ class Seen:
 
     def _one(self, query: Query, options: dict[str, Any], short: bool = True) -> Any:
         on_text = options.pop("on_text", None)
-        heard = None if on_text is None else lambda _, text: on_text(text)
+        heard = on_text
+        if callable(on_text):
+            heard = lambda _, text: on_text(text)  # noqa: E731 (a function of the text alone)
         (result,) = answer_together([(self, query)], short=short, on_text=heard, **options)
         if isinstance(result, BaseException):
             raise result
@@ -187,6 +191,15 @@ class Seen:
         return answer
 
 
+def _query(one: str | Query) -> Query:
+    """A line or a query, checked."""
+    if isinstance(one, str):
+        return read_query(one)
+    if not isinstance(one, Query):
+        raise BadRequest(f"{quoted(one)} is no query: give a line of text or a Query")
+    return one.checked()
+
+
 def answer_together(
     pairs: Sequence[tuple[Seen, Query]],
     *,
@@ -207,6 +220,9 @@ def answer_together(
     Raises:
         BadRequest: one can't be asked; nothing was asked then.
     """
+    for name, function in (("cancel", cancel), ("on_text", on_text)):
+        if function is not None and not callable(function):
+            raise BadRequest(f"{name} is {quoted(function)}: give a function")
     plans = [seen.plan(query, short, verify, coordinates) for seen, query in pairs]
     usual, deadline = checked_tokens(max_new_tokens or 0), Deadline(timeout)
     results: list[Any] = [None] * len(plans)

@@ -189,6 +189,7 @@ def test_a_question_joins_those_in_flight(random_one):
     assert begun.wait(20)
     short = seen.ask("how many?", max_new_tokens=3)
     ended["short"] = (short.tokens, time.monotonic())
+    joined.set()
     thread.join()
     assert ended["short"][1] < ended["long"][1]
     assert ended["long"][0] > 3 >= ended["short"][0]

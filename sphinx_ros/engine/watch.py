@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from sphinx_ros.engine.ending import Ending
 from sphinx_ros.errors import Cancelled, SphinxError, TimedOut
-from sphinx_ros.prompt.checks import checked_seconds
+from sphinx_ros.prompt.checks import LEAST_SECONDS, checked_seconds
 
 
 class Deadline:
@@ -15,9 +15,10 @@ class Deadline:
 
     def __init__(self, seconds: float | None):
         if seconds is not None:
-            if seconds <= 0:
+            number = isinstance(seconds, (int, float)) and not isinstance(seconds, bool)
+            if number and seconds < LEAST_SECONDS:
                 raise TimedOut(f"the time limit of {seconds:g} s is used up before the question")
-            checked_seconds(seconds)
+            seconds = checked_seconds(seconds)
         self.seconds = seconds
         self._end = None if seconds is None else time.monotonic() + seconds
 

@@ -15,7 +15,7 @@ from sphinx_ros.errors import CheckpointError
 
 @dataclass(frozen=True)
 class Range:
-    """Numbers from ``least`` to ``most``, both included; ``count``: a list of so many."""
+    """Numbers from ``least`` to ``most``, both included; ``count``: how many a list has."""
 
     kind: type
     least: float

@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 
 from sphinx_ros.errors import BadRequest
+from sphinx_ros.prompt.checks import checked_box, checked_text
 from sphinx_ros.prompt.english import asked_kind, is_one, plural
 from sphinx_ros.tasks import Takes, Task
 
@@ -35,10 +36,10 @@ def question(
     """
     task, text = Task(task), text.strip()
     row = task.row
-    if row.takes is Takes.TEXT and not text:
-        raise BadRequest(f"task {task.value} got an empty text: say what to look for or to answer")
+    if row.takes is Takes.TEXT:
+        text = checked_text(text)
     if row.takes is Takes.BOX and box is None:
-        raise BadRequest(f"task {task.value} got no region: pass box=(x0, y0, x1, y1)")
+        checked_box(box)
     if "{text}." in row.wording:  # the wording brings its own stop
         text = text.rstrip(". ") or text
     if row.takes is Takes.KIND:
@@ -87,6 +88,10 @@ def format_box(box: Sequence[float], decimals: int = 3) -> str:
 
 
 def format_number(value: float, decimals: int = 3) -> str:
-    """A fraction of the square as the model writes it: "0." and ``decimals`` digits."""
+    """A fraction of the square as the model writes it: "0." and ``decimals`` digits.
+
+    Any number but NaN will do: it is clipped to 0 .. 1 before it is rounded, so that none is too
+    large to be multiplied.
+    """
     steps = 10**decimals
-    return f"0.{min(max(round(value * steps), 0), steps - 1):0{decimals}d}"
+    return f"0.{min(round(min(max(value, 0), 1) * steps), steps - 1):0{decimals}d}"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sphinx_ros.errors import SphinxError
+from sphinx_ros.errors import BadRequest
 from sphinx_ros.world import scenery
 from sphinx_ros.world.kinds import PALETTE, SPAN, build, dimensions
 from sphinx_ros.world.mannequin import SKIN, TROUSERS, Looks, build_person
@@ -72,7 +72,7 @@ class LiveWorld:
             self._imagine(np.random.default_rng([seed, attempt]))
             if all(self._whole(t) for t in np.arange(0, PERIOD, 0.75)):
                 return
-        raise SphinxError(
+        raise BadRequest(
             f"no scene in which everything stays in sight for seed {seed} at "
             f"{width}x{height}; take another seed or a picture nearer to 4:3"
         )

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from sphinx_ros.errors import SphinxError
+from sphinx_ros.errors import BadRequest
 from sphinx_ros.world.shapes import PROFILES, Part
 from sphinx_ros.world.textures import library
 from sphinx_ros.world.view import View
@@ -50,7 +50,7 @@ def _mujoco() -> ModuleType:
     try:
         importlib.import_module("mujoco.egl")
     except ImportError as error:
-        raise SphinxError(
+        raise BadRequest(
             f"the simulated tabletop needs mujoco and EGL ({error}); "
             "pip install 'sphinx_ros[world]', and on Debian or Ubuntu "
             "apt install libegl1 libgl1-mesa-dri libopengl0"
@@ -134,7 +134,7 @@ class Canvas:
         try:
             self._gl = mujoco.egl.GLContext(width, height)
         except Exception as error:  # PyOpenGL raises many kinds
-            raise SphinxError(
+            raise BadRequest(
                 f"no OpenGL context without a screen (EGL): {error}; on Debian or "
                 "Ubuntu install libegl1 libgl1-mesa-dri libopengl0"
             ) from error

@@ -12,7 +12,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from sphinx_ros.errors import SphinxError
+from sphinx_ros.errors import BadRequest
 from sphinx_ros.types import Box
 from sphinx_ros.world import scenery
 from sphinx_ros.world.kinds import PALETTE, SPAN, build, dimensions
@@ -234,7 +234,7 @@ class World:
                 if not bad:
                     return replace(seen, rgb=self.canvas.colours())
                 stage = without(stage, bad)
-        raise SphinxError(
+        raise BadRequest(
             f"no scene with anything fit to be asked about in six tries for seed "
             f"{seed} at {self.width}x{self.height}; take another seed"
         )

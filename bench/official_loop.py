@@ -1,0 +1,46 @@
+"""What the official demo does with a question, restated plainly: encode, prefill and decode anew.
+
+For each question the picture is encoded, the whole prompt is prefilled and one token follows the
+other, each a pass over a cache of its own (LLaMA2-Accessory, ``accessory/model/meta.py``). The
+network and its weights are ours, so that the loop alone is compared.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import NamedTuple
+
+import torch
+
+from sphinx_ros.engine.official import generate_official
+from sphinx_ros.prompt.conversation import END_SIGNAL, conversation
+
+
+class Official(NamedTuple):
+    """One answer. first_s: until its first token; token_s: of each token after that."""
+
+    ids: list[int]
+    seconds: float
+    first_s: float
+    token_s: float
+
+
+@torch.inference_mode()
+def ask(sphinx, pixels: torch.Tensor, question: str, tokens: int) -> Official:
+    """Ask one question. pixels: [1, 3, S, S]. tokens: most of the answer."""
+    ids = sphinx.tokenizer.encode(conversation([(question, None)]), True, False)
+    stop = [
+        [sphinx.tokenizer.eos_id],
+        sphinx.tokenizer.encode_segment(END_SIGNAL),
+        sphinx.tokenizer.encode_wo_prefix_space(END_SIGNAL),
+    ]
+    begun = time.perf_counter()
+    image = sphinx.model.encode_image(pixels)
+    generate_official(sphinx.model, [ids], image, max_new_tokens=1)
+    first = time.perf_counter() - begun
+    begun = time.perf_counter()
+    image = sphinx.model.encode_image(pixels)
+    (made,) = generate_official(sphinx.model, [ids], image, max_new_tokens=tokens, stop=stop)
+    whole = time.perf_counter() - begun
+    rest = max(len(made.ids) - 1, 1)
+    return Official(made.ids, whole, first, max(whole - first, 0.0) / rest)
