@@ -2,7 +2,6 @@
 
 import random
 import threading
-import time
 
 import numpy as np
 import pytest

@@ -2,6 +2,7 @@
 
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from sphinx_ros.tasks import Task
 from sphinx_ros.types import (
     COCO_KEYPOINTS,
     Answer,
+    Cost,
     Detection,
     Keypoint,
     Pose,
@@ -42,6 +44,19 @@ def test_detections_there_and_back():
     assert detections_of(message) == [MUG]
     assert message.header == HEADER and message.query.id == "q1"
     assert (message.image_width, message.image_height) == (640, 480)
+
+
+def test_what_the_model_is_sure_of_travels_with_a_box():
+    sure = replace(MUG, sigma=(1.0, 2.0, 3.0, 4.0), presence=0.75)
+    score = replace(sure, score_source=ScoreSource.CALIBRATED)
+    message = m.detections_message(outcome(Task.GROUND, Results([score], denied=(sure,))))
+    assert detections_of(message) == [score]
+    (denied,) = message.denied
+    assert list(denied.sigma) == [1, 2, 3, 4] and denied.presence == 0.75
+    cost = Cost(tokens=17, passes=9, accepted=4, cached=True)
+    times = replace(Times(), tokens=17, passes=cost.passes, accepted=4, cached=True)
+    timing = m.timing_message(replace(outcome(Task.GROUND, Results([score])), times=times))
+    assert (timing.passes, timing.accepted, timing.cached) == (9, 4, True)
 
 
 def test_unknown_scores_and_boxes_are_nan():

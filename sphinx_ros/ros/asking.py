@@ -20,6 +20,7 @@ from sphinx_ros.ros.counts import Counts
 from sphinx_ros.ros.lettering import cut
 from sphinx_ros.ros.outcomes import Frame, Look, Outcome, Times, name_error
 from sphinx_ros.ros.waiting import Job
+from sphinx_ros.types import Cost
 
 log = logging.getLogger("sphinx_ros")
 
@@ -102,12 +103,16 @@ class Asker:
             self._last = None
         unread = tuple(result.unread) if result is not None else ()
         asked_model = result is not None or raw
+        cost = getattr(result, "cost", Cost())
         times = replace(
             times_of(look.frame, job, started, self._clock()),
             decode_ms=look.decode_ms,
             look_ms=look.look_ms,
             query_ms=1e3 * (time.monotonic() - begun) if asked_model else math.nan,
             tokens=getattr(result, "tokens", 0) or 0,
+            passes=cost.passes,
+            accepted=cost.accepted,
+            cached=cost.cached,
         )
         height, width = look.rgb.shape[:2] if look.rgb is not None else (0, 0)
         header = look.frame.header

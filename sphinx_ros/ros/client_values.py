@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 from sphinx_ros.ros import messages as m
-from sphinx_ros.types import Detection, Keypoint, Pose, ScoreSource, Visibility
+from sphinx_ros.types import (
+    UNKNOWN_BOX,
+    Box,
+    Detection,
+    Keypoint,
+    Pose,
+    ScoreSource,
+    Visibility,
+)
 
 
 def detections_of(message: m.DetectionArray | m.Answer) -> list[Detection]:
@@ -16,9 +26,17 @@ def detections_of(message: m.DetectionArray | m.Answer) -> list[Detection]:
             (item.box.x0, item.box.y0, item.box.x1, item.box.y1),
             item.score,
             ScoreSource(item.score_source),
+            _sides(item.sigma),
+            presence=math.nan if math.isnan(item.presence) else item.presence,
         )
         for item in message.detections
     ]
+
+
+def _sides(values: Sequence[float]) -> Box:
+    """Four numbers of a message; those that are unknown are equal to each other."""
+    x0, y0, x1, y1 = map(float, values)
+    return UNKNOWN_BOX if math.isnan(x0 + y0 + x1 + y1) else (x0, y0, x1, y1)
 
 
 def poses_of(messages: Any) -> list[Pose]:

@@ -169,6 +169,8 @@ def detection_message(item: DetectionValue) -> Detection:
         box=box_message(item.box),
         score=float(item.score),
         score_source=int(item.score_source),
+        sigma=[float(side) for side in item.sigma],
+        presence=float(item.presence),
     )
 
 
@@ -206,6 +208,9 @@ def timing_message(outcome: Outcome) -> Timing:
         look_ms=times.look_ms,
         query_ms=times.query_ms,
         tokens=times.tokens,
+        passes=times.passes,
+        accepted=times.accepted,
+        cached=times.cached,
         frames_dropped=times.frames_dropped,
     )
 
@@ -227,7 +232,8 @@ def _common(outcome: Outcome) -> dict:
 def detections_message(outcome: Outcome) -> DetectionArray:
     """For the tasks that answer with boxes."""
     found = [detection_message(item) for item in outcome.boxes]
-    return DetectionArray(detections=found, **_common(outcome))
+    denied = [detection_message(item) for item in getattr(outcome.result, "denied", ())]
+    return DetectionArray(detections=found, denied=denied, **_common(outcome))
 
 
 def poses_message(outcome: Outcome) -> PersonPoseArray:

@@ -64,6 +64,9 @@ class Times:
     look_ms: float = NAN
     query_ms: float = NAN
     tokens: int = 0
+    passes: int = 0
+    accepted: int = 0
+    cached: bool = False
     frames_dropped: int = 0
 
 
