@@ -98,6 +98,13 @@ def test_numbers_have_fixed_digits():
     assert format_box((0, 0, 1, 1), decimals=2) == "[0.00,0.00,0.99,0.99]"
 
 
+@pytest.mark.parametrize("huge", [1e308, 10**400])
+def test_numbers_of_any_size_are_clipped_before_they_are_rounded(huge):
+    assert format_box((-huge, 0, huge, huge)) == "[0.000,0.000,0.999,0.999]"
+    with pytest.raises(BadRequest, match="finite"):
+        format_box((0, 0, huge, math.inf))
+
+
 @pytest.mark.parametrize(
     "one, many",
     [

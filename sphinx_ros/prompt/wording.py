@@ -82,7 +82,7 @@ def format_box(box: Sequence[float], decimals: int = 3) -> str:
     Raises:
         BadRequest: not four finite numbers.
     """
-    if len(box) != 4 or not all(math.isfinite(value) for value in box):
+    if len(box) != 4 or not all(abs(value) < math.inf for value in box):  # not so of NaN
         raise BadRequest(f"box {tuple(box)}: need four finite numbers x0, y0, x1, y1")
     return "[" + ",".join(format_number(value, decimals) for value in box) + "]"
 
