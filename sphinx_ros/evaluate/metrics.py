@@ -153,7 +153,10 @@ def table(rows: list[dict]) -> dict[str, float]:
         out[f"{name}.n"] = len(chosen)
 
     asked = [r for r in rows if r["group"] == "refer"]
-    refer = [r for r in asked if r["there"]]
+    # words of other kinds than the model card's have rows of their own, so that the others can be
+    # compared with those of earlier checkpoints
+    usual = [r for r in asked if r["kind"] != "worded"]
+    refer = [r for r in usual if r["there"]]
 
     def boxes(chosen: list[dict]) -> dict[str, float]:
         return {
@@ -161,15 +164,15 @@ def table(rows: list[dict]) -> dict[str, float]:
             "miou": mean(r["iou"] for r in chosen),
         }
 
-    put("refer", refer, boxes(refer) | trust(asked))
-    out["refer.absent.n"] = len(asked) - len(refer)
+    put("refer", refer, boxes(refer) | trust(usual))
+    out["refer.absent.n"] = len(usual) - len(refer)
     for kind in dict.fromkeys(sorted(r["kind"] for r in asked)):
         chosen = [r for r in asked if r["kind"] == kind]
         name = "kept" if chosen[0]["there"] else "denied"
         put(f"refer.{kind}", chosen, {name: mean(r["kept"] == r["there"] for r in chosen)})
     for key in ("kind", "size"):
-        for value in dict.fromkeys(sorted(r[key] for r in refer)):
-            chosen = [r for r in refer if r[key] == value]
+        for value in dict.fromkeys(sorted(r[key] for r in asked if r["there"])):
+            chosen = [r for r in (asked if key == "kind" else refer) if r[key] == value]
             put(f"refer.{value}" if key == "kind" else f"refer.{value}_box", chosen, boxes(chosen))
     detect = [r for r in rows if r["group"] == "detect"]
     none = [r for r in detect if r["kind"] == "detect_none"]

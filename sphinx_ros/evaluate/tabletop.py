@@ -79,10 +79,9 @@ def _start(checkpoint: str, threads: int, quantise: str | None, calibrated: bool
 
     torch.set_num_threads(threads)
     model, tokenizer, config = load_checkpoint(checkpoint, quantise=quantise)
-    calibration = Calibration.read(resolve(checkpoint))
-    _worker.update(
-        asker=BatchAsker(model, tokenizer, calibration), size=config.image_size, worlds={}
-    )
+    calibration = Calibration.read(resolve(checkpoint)) if calibrated else None
+    asker = BatchAsker(model, tokenizer, calibration)
+    _worker.update(asker=asker, size=config.image_size, worlds={})
 
 
 def _observe(index: int, seed: int, people_only: bool) -> Observation | None:

@@ -65,7 +65,7 @@ def _sides(read: Box, true: Box, sigma: Box) -> list[tuple[float, float]]:
 
 
 def trust(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """Of rows of :func:`refer_row`: what can be relied on.
+    """Of rows of :func:`refer_row`: what can be relied on. NaN where there is nothing to say.
 
     auroc, ece: of the scores of all boxes that were written. absent_acc: share of expressions that
     fit nothing for which no box was given. present_kept: share of the others for which one was.
@@ -97,7 +97,7 @@ def calibration_of(rows: Sequence[dict[str, Any]], source: str) -> Calibration |
     overlap, of_sides = ("iou_expected", "sides_expected") if expected else ("iou", "sides")
     evidence = [Evidence(**row["evidence"]) for row in known]
     right = [row[overlap] >= RIGHT_IOU for row in known]
-    sides = [side for row in there if row[overlap] >= RIGHT_IOU for side in row[of_sides]]
+    sides = [side for row in there for side in row[of_sides]]
     return Calibration(
         fit_weights(evidence, right),
         fit_threshold([row["presence"] for row in known], [row["there"] for row in known]),
