@@ -113,6 +113,14 @@ def test_depth_is_stretched_and_holes_are_black(encoding, dtype):
         assert out[1, 1] == 0 and out[4, 4] == 0
 
 
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("low, high", [(-3e38, 3e38), (1e-44, 3e-44), (-1e-30, 1e-30), (5, 5)])
+def test_depth_of_any_range_is_stretched_without_a_warning(recwarn, low, high, order):
+    depth = np.array([[low, np.nan, high, -np.inf]], order + "f4")
+    out = decode_image(depth.tobytes(), 4, 1, "32FC1", is_bigendian=order == ">")[0, :, 0]
+    assert out.tolist() == [1, 0, 255 if high > low else 1, 0] and not recwarn.list
+
+
 def test_depth_without_a_valid_value_is_black():
     assert not decode_image(np.zeros((6, 8), np.float32), 8, 6, "32FC1").any()
 

@@ -232,16 +232,20 @@ def _grey(grey: np.ndarray) -> np.ndarray:
 
 
 def _stretch(values: np.ndarray) -> np.ndarray:
-    """[H, W] of any range to uint8: valid values from 1 to 255, invalid ones 0."""
-    values = values.astype(np.float32)
+    """[H, W] of any range to uint8: valid values from 1 to 255, invalid ones 0.
+
+    In float64: the distance between two float32 may be too large, or too small, for a float32.
+    """
     valid = np.isfinite(values) & (values != 0)
     if not valid.any():
         return np.zeros(values.shape, np.uint8)
-    low, high = float(values[valid].min()), float(values[valid].max())
+    shown = values[valid]
+    low = float(shown.min())
+    span = float(shown.max()) - low or 1.0  # 1: all are the same
 
     def scaled(part: np.ndarray) -> np.ndarray:
         seen = np.isfinite(part) & (part != 0)
-        level = (np.where(seen, part, low) - low) / max(high - low, 1e-12) * 254 + 1
+        level = (np.where(seen, part.astype(np.float64), low) - low) / span * 254 + 1
         return np.where(seen, np.rint(level), 0)
 
     return by_rows(values, scaled)
