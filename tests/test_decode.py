@@ -311,10 +311,14 @@ def chunk(kind, content):
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)
 
 
-def png(width, height, rows, *, colour=2, depth=8, extra=b""):
-    """A PNG file; rows: what is compressed, a filter byte before each row. extra: chunks."""
-    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
-    parts = chunk(b"IHDR", header), extra, chunk(b"IDAT", zlib.compress(rows)), chunk(b"IEND", b"")
+def png(width, height, rows, *, colour=2, depth=8, extra=b"", methods=(0, 0, 0), packed=None):
+    """A PNG file; rows: what is compressed, a filter byte before each row. extra: chunks.
+
+    methods: compression, filter, interlace. packed: the compressed data, instead of rows.
+    """
+    header = struct.pack(">IIBBBBB", width, height, depth, colour, *methods)
+    packed = zlib.compress(rows) if packed is None else packed
+    parts = chunk(b"IHDR", header), extra, chunk(b"IDAT", packed), chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
 
 
@@ -526,5 +530,69 @@ def test_damaged_pngs_are_named():
     twice = chunk(b"IHDR", struct.pack(">IIBBBBB", 9, 9, 8, 2, 0, 0, 0))
     with pytest.raises(BadImage, match="two sizes"):
         decode_compressed(png(8, 6, rows, extra=twice))
-    with pytest.raises(BadImage, match="inconsistent|damaged|not a readable"):
-        decode_compressed(png(8, 6, b"\x09" * len(rows)))
+
+
+FLAT = (b"\0" + bytes(range(24))) * 6
+"""Rows of 8x6 pixels of three samples."""
+
+
+@pytest.mark.parametrize(
+    "data, says",
+    [
+        (png(8, 6, b"\x09" * len(FLAT)), "filter 9"),
+        (png(8, 6, FLAT[:-25] + b"\x05" + bytes(24)), "filter 5"),
+        (png(8, 6, b"\x07" * 400, methods=(0, 0, 1)), "filter 7"),
+        (png(8, 6, FLAT, depth=3), "3 bits"),
+        (png(8, 6, FLAT, depth=4), "4 bits"),
+        (png(8, 6, FLAT * 2, colour=3, depth=16), "16 bits"),
+        (png(8, 6, FLAT, colour=5), "colour type 5"),
+        (png(8, 6, FLAT, methods=(1, 0, 0)), "compression 1"),
+        (png(8, 6, FLAT, methods=(0, 64, 0)), "filter method 64"),
+        (png(8, 6, FLAT, methods=(0, 0, 2)), "interlace method 2"),
+        (png(8, 6, (b"\0" + bytes(8)) * 6, colour=3), "no palette"),
+        (png(8, 6, (b"\0" + bytes(8)) * 6, colour=3, extra=chunk(b"PLTE", b"abcd")), "4 bytes"),
+        (png(8, 6, FLAT * 3), "go on behind"),
+        (png(8, 6, b"", packed=zlib.compress(FLAT)[:-4]), "no end"),
+        (png(8, 6, b"", packed=zlib.compress(FLAT)[:-1] + b"x"), "check"),
+        (png(8, 6, b"", packed=b"\x78\xbb" + zlib.compress(FLAT)[2:]), "damaged"),
+        (png(8, 6, b"", packed=b""), "cut off"),
+        (png(2_000_000, 1, b"\0" + bytes(250_000), colour=0, depth=1), "2000000x1.*1000000"),
+        (png(1, 2_000_000, bytes(4_000_000), colour=0, depth=1), "1x2000000.*1000000"),
+    ],
+)
+def test_what_libpng_would_complain_of_is_named_before_it_does(data, says, capfd):
+    with pytest.raises(BadImage, match=says):
+        decode_compressed(data)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        png(8, 6, FLAT, extra=chunk(b"tRNS", b"x" * 100) + chunk(b"tRNS", b"x" * 6) * 2),
+        png(8, 6, FLAT, extra=chunk(b"PLTE", b"abc" * 300) * 2),
+        png(8, 6, FLAT, extra=chunk(b"gAMA", b"") + chunk(b"IDAT", b"") * 3),
+        png(8, 6, b"", packed=zlib.compress(FLAT) + b"behind it"),
+    ],
+)
+def test_what_is_odd_beside_the_pixels_of_a_png_changes_nothing(data, capfd):
+    assert np.array_equal(decode_compressed(data), decode_compressed(png(8, 6, FLAT)))
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_number_that_a_palette_lacks_is_black(capfd):
+    rows = (b"\0" + bytes((0, 1, 7, 255)) * 2) * 6
+    colours = chunk(b"PLTE", bytes((9, 8, 7, 6, 5, 4)))
+    row = decode_compressed(png(8, 6, rows, colour=3, extra=colours))[0, :4]
+    assert row.tolist() == [[9, 8, 7], [6, 5, 4], [0, 0, 0], [0, 0, 0]]
+    assert capfd.readouterr() == ("", "")
+
+
+def test_pngs_at_the_limit_of_a_side_and_of_many_pieces():
+    wide = decode_compressed(png(1_000_000, 1, b"\0" + b"\xff" * 125_000, colour=0, depth=1))
+    assert wide.shape == (1, 1_000_000, 3) and (wide == 255).all()
+    noise = RNG.integers(0, 256, (700, 1000, 3), dtype=np.uint8)
+    for level in (0, 1):
+        rows = b"".join(b"\0" + row.tobytes() for row in noise)
+        data = png(1000, 700, b"", packed=zlib.compress(rows, level))
+        assert np.array_equal(decode_compressed(data), noise)
