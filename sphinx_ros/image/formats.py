@@ -7,14 +7,16 @@ that people keep pictures in, and the orientation that a file says it is to be s
 from __future__ import annotations
 
 import io
+import re
 import struct
 
 import numpy as np
-from PIL import BmpImagePlugin, Image, ImageOps, PpmImagePlugin, TiffImagePlugin, WebPImagePlugin
+from PIL import BmpImagePlugin, Image, ImageOps, PpmImagePlugin, TiffImagePlugin
 
 from sphinx_ros.errors import BadImage
-from sphinx_ros.image import jpeg, png
+from sphinx_ros.image import jpeg, png, webp
 from sphinx_ros.image.decode import decode_compressed, decode_image
+from sphinx_ros.image.overheard import overheard
 from sphinx_ros.image.picture_size import MAX_PIXELS, checked_size
 
 ORIENTATION = 0x0112
@@ -22,12 +24,21 @@ ORIENTATION = 0x0112
 
 _OTHER = (
     (b"BM", BmpImagePlugin.BmpImageFile),
-    (b"RIFF", WebPImagePlugin.WebPImageFile),
     (b"II", TiffImagePlugin.TiffImageFile),
     (b"MM", TiffImagePlugin.TiffImageFile),
     (b"P", PpmImagePlugin.PpmImageFile),
 )
 """How the bytes of other formats begin, and who reads them."""
+
+TILE = 1 << 20
+"""Pixels that a tile of a TIFF may have, however small the picture: 1024x1024. A tile is decoded
+whole. Larger ones may have four times the pixels of the picture: a usual picture fills them."""
+
+_TILE_WIDTH, _TILE_HEIGHT = 322, 323
+"""TIFF tags."""
+
+_LIBTIFF = re.compile(r"^(?:\w+\.tif|\w*(?:TIFF|LZW|ZIP|JPEG|Fax|Log|PackBits|ZSTD)\w*)\b.*: ")
+"""Lines of libtiff: the name that Pillow gives to a file, or a function's."""
 
 _WIDE = {"I;16": "mono16", "I;16B": "mono16", "I": "mono16", "F": "32fc1"}
 """Pillow's modes of more than 8 bits -> the encoding that says how they are shown."""
@@ -35,6 +46,7 @@ _WIDE = {"I;16": "mono16", "I;16B": "mono16", "I": "mono16", "F": "32fc1"}
 _BROKEN = (
     *(OSError, EOFError, SyntaxError, ValueError, TypeError, KeyError, IndexError),
     *(struct.error, OverflowError, ZeroDivisionError, AttributeError),
+    *(Image.DecompressionBombError, AssertionError, NotImplementedError, RuntimeError),
 )
 """What Pillow's readers raise on damaged files."""
 
@@ -53,6 +65,9 @@ def decode_file(data: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     if data.startswith(png.START):
         rgb = decode_compressed(data, max_pixels=max_pixels)
         return upright(rgb, png.read_png(data, max_pixels).exif)
+    if data.startswith(webp.START):
+        file = webp.read_webp(data, max_pixels)
+        return upright(file.pixels(), file.exif)
     for start, reader in _OTHER:
         if data.startswith(start):
             return _other(data, reader, max_pixels)
@@ -76,20 +91,37 @@ def upright(rgb: np.ndarray, exif: bytes) -> np.ndarray:
 
 def _other(data: bytes, reader: type, max_pixels: int) -> np.ndarray:
     """A file by one of Pillow's readers, which is what states the size that is checked."""
-    try:
-        picture = reader(io.BytesIO(data))
-        width, height = picture.size
-        checked_size(width, height, max_pixels)
-        # Newer Pillows turn a TIFF upright while they load it, and then take its tag away.
-        picture = ImageOps.exif_transpose(picture)
-        if picture.mode not in _WIDE:
-            return np.asarray(picture.convert("RGB"))
-        values = np.asarray(picture)
-    except BadImage:
-        raise
-    except _BROKEN as error:
-        raise BadImage(f"its {len(data)} bytes can't be decoded: {error}") from None
+    reason = ""
+    with overheard(_LIBTIFF) as said:
+        try:
+            picture = reader(io.BytesIO(data))
+            checked_size(*picture.size, max_pixels)
+            if isinstance(picture, TiffImagePlugin.TiffImageFile):
+                _check_tile(picture)
+            # Newer Pillows turn a TIFF upright while they load it, and then take its tag away.
+            picture = ImageOps.exif_transpose(picture)
+            values = np.asarray(picture if picture.mode in _WIDE else picture.convert("RGB"))
+        except BadImage:
+            raise
+        except _BROKEN as error:
+            reason = str(error) or type(error).__name__
+    if reason:
+        raise BadImage(f"its {len(data)} bytes can't be decoded: {said() or reason}")
+    if picture.mode not in _WIDE:
+        return values
     height, width = values.shape
     if picture.mode != "F":
         values = np.clip(values, 0, 65535).astype("<u2")
     return decode_image(values, width, height, _WIDE[picture.mode], max_pixels=max_pixels)
+
+
+def _check_tile(picture: TiffImagePlugin.TiffImageFile) -> None:
+    """Raises BadImage: a tile, which is decoded whole, is much larger than the picture."""
+    wide, high = (picture.tag_v2.get(tag, 0) for tag in (_TILE_WIDTH, _TILE_HEIGHT))
+    width, height = picture.size
+    limit = max(TILE, 4 * width * height)
+    if wide * high > limit:
+        raise BadImage(
+            f"the TIFF has tiles of {wide}x{high} pixels for a picture of {width}x{height}; the "
+            f"limit is {limit} pixels of a tile: write it anew with smaller ones or in strips"
+        )
