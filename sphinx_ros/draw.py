@@ -17,6 +17,7 @@ from sphinx_ros.image import letters
 from sphinx_ros.types import COCO_EDGES, COCO_KEYPOINTS, Box, Detection, Pose
 
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
+PERSON = "person"
 LEFT, RIGHT, MIDDLE = (80, 200, 255), (255, 160, 60), (240, 240, 90)  # sides of a skeleton
 
 
@@ -34,15 +35,19 @@ def draw(
     poses: Iterable[Pose] = (),
     captions: Sequence[str] = (),
     scale: float | None = None,
+    regions: Iterable[Box] = (),
 ) -> np.ndarray:
     """A copy of the picture [H, W, 3] uint8 with everything drawn in; captions go below it.
 
     The result has the same width and, with captions, more height. Boxes outside the picture are
     clipped, NaN coordinates are left out. scale: of the letters, 1 is about 22 pixels high; None
-    follows the picture's size.
+    follows the picture's size. regions: boxes that were asked about, in white and without words.
     """
     picture = np.ascontiguousarray(rgb).copy()
     scale = scale or max(0.35, min(picture.shape[:2]) / 900)
+    for region in regions:
+        if all(math.isfinite(v) for v in region):
+            draw_box(picture, region, WHITE)
     for pose in poses:
         draw_pose(picture, pose)
     taken: list[tuple[int, int, int, int]] = []
@@ -98,7 +103,9 @@ def draw_label(
 
 
 def draw_pose(picture: np.ndarray, pose: Pose) -> None:
-    """Bones and joints, in place; the left side blue, the right side orange."""
+    """Bones, joints and the box, in place; the left side blue, the right side orange."""
+    if pose.box is not None and all(math.isfinite(v) for v in pose.box):
+        draw_box(picture, pose.box, label_colour(PERSON))
     thick = max(1, round(min(picture.shape[:2]) / 250))
     points = [
         (round(k.x), round(k.y)) if math.isfinite(k.x) and math.isfinite(k.y) else None

@@ -64,6 +64,21 @@ def test_a_skeleton_is_drawn_where_the_joints_are():
     assert all(ink[round(k.y), round(k.x)] for k in joints)
 
 
+def frame(ink) -> bool:
+    """Whether the outline of (40, 50, 120, 100) is drawn, and nothing in the middle of it."""
+    edges = ink[100, 40:121].all() and ink[50:101, 40].all() and ink[50, 40:121].all()
+    return bool(edges) and not ink[60:90, 50:110].any()
+
+
+@pytest.mark.parametrize("nowhere", [(math.nan,) * 4, (0, 0, math.inf, 9)])
+def test_a_region_and_a_person_s_box_are_drawn(nowhere):
+    box = (40, 50, 120, 100)
+    joints = tuple(Keypoint(n, math.nan, math.nan) for n in COCO_KEYPOINTS)
+    asked = draw(GREY, regions=[box, nowhere])
+    assert frame(changed(asked)) and (asked[100, 60] > 180).all()
+    assert frame(changed(draw(GREY, poses=[Pose(joints, box), Pose(joints, nowhere)])))
+
+
 def plate(label):
     """Pixels of a label's letters and plate, on a wide picture."""
     ground = np.full((120, 900, 3), 90, np.uint8)

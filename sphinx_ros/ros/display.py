@@ -59,7 +59,7 @@ class Display:
 
 
 def annotate(rgb: np.ndarray, outcomes: Sequence[Outcome]) -> np.ndarray:
-    """The picture with all boxes and skeletons; answers and failures in words below it."""
+    """The picture with all boxes, skeletons and regions; answers and failures in words below."""
     boxes = [box for outcome in outcomes for box in outcome.boxes]
     people = [person for outcome in outcomes for person in outcome.people]
     lines = []
@@ -68,4 +68,5 @@ def annotate(rgb: np.ndarray, outcomes: Sequence[Outcome]) -> np.ndarray:
             lines.append(f"{outcome.query.line()} -> {outcome.status}")
         elif text := getattr(outcome.result, "text", ""):
             lines.append(f"{outcome.query.line()} -> {text}")
-    return draw(rgb, boxes, people, lines)
+    regions = [outcome.query.box for outcome in outcomes if outcome.query.box is not None]
+    return draw(rgb, boxes, people, lines, regions=regions)
