@@ -1,5 +1,6 @@
 """The whole path without a robot: a simulated camera and the node on the demonstration model."""
 
+import sys
 from pathlib import Path
 
 from ament_index_python.packages import PackageNotFoundError, get_package_prefix
@@ -61,6 +62,7 @@ def rviz():
 
 def start(context):
     """Node, camera and rviz, after every argument was checked. Raises BadRequest."""
+    words.check_names(ARGUMENTS, Path(__file__).name, sys.argv)
     said = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
     words.given(said)  # the node's own launch file reads them again
     camera = {

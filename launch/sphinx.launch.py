@@ -1,6 +1,7 @@
 """Start the node on a camera: ros2 launch sphinx_ros sphinx.launch.py image:=/camera/image_raw"""
 
 import json
+import sys
 from pathlib import Path
 
 from launch import LaunchDescription
@@ -49,6 +50,7 @@ def typed(value):
 
 def start(context):
     """The transport and the node, after every argument was checked. Raises BadRequest."""
+    words.check_names(ARGUMENTS, Path(__file__).name, sys.argv)
     said = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
     overrides = {name: typed(value) for name, value in words.given(said).items()}
     overrides["use_sim_time"] = words.flag("use_sim_time", said["use_sim_time"])

@@ -96,6 +96,32 @@ def test_every_row_is_described_with_its_default_and_choices():
         assert "default" in said and all(choice in said for choice in row.choices)
 
 
+DECLARED = ["checkpoint", "quantise", "rviz", *ROWS]
+
+
+@pytest.mark.parametrize(
+    "word, says",
+    [
+        ("chekpoint:=demo", "did you mean checkpoint"),
+        ("quantize:=int8", "did you mean quantise"),
+        ("Device:=cpu", "did you mean device"),
+        ("xyz:=1", "no argument of sphinx.launch.py: --show-args"),
+        (":=1", "no argument"),
+    ],
+)
+@pytest.mark.parametrize("file", ["sphinx.launch.py", "/opt/share/launch/sphinx.launch.py"])
+def test_a_name_that_is_no_argument_is_refused_with_what_was_meant(word, says, file):
+    command = ["ros2", "launch", "sphinx_ros", file, "checkpoint:=demo", word]
+    with pytest.raises(BadRequest, match=says):
+        words.check_names(DECLARED, "sphinx.launch.py", command)
+    words.check_names(DECLARED, "sphinx.launch.py", command[:-1])
+
+
+def test_names_of_a_launch_file_that_includes_ours_are_its_own():
+    command = ["ros2", "launch", "robot", "robot.launch.py", "checkpint:=demo", "lidar:=false"]
+    words.check_names(DECLARED, "sphinx.launch.py", command)
+
+
 def test_rviz_shows_what_the_node_publishes():
     layout = yaml.safe_load((ros_support.ROOT / "config" / "sphinx.rviz").read_text())
     shown = {d["Name"]: d for d in layout["Visualization Manager"]["Displays"]}
@@ -180,6 +206,9 @@ def test_the_demonstration_lists_only_what_it_heeds(apart):
         ("demo", "rate:=much", "must be a number"),
         ("demo", "dtype:=int3", "float32"),
         ("demo", "log_level:=loud", "debug, info"),
+        ("sphinx", "chekpoint:=demo", "did you mean checkpoint"),
+        ("demo", "quantize:=int8", "did you mean quantise"),
+        ("demo", "image:=/elsewhere", "no argument of demo.launch.py"),
     ],
 )
 def test_a_word_that_cannot_be_used_ends_launch_before_any_process(

@@ -6,7 +6,8 @@ found out later. Knows no launch and no rclpy.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,31 @@ def given(words: Mapping[str, str], table: Iterable[Parameter] = TABLE) -> dict[
         for row in table
         if words.get(row.name, "").strip()
     }
+
+
+def check_names(known: Iterable[str], file: str, command: Sequence[str]) -> None:
+    """Refuse NAME:=VALUE of a command line whose name a launch file does not declare.
+
+    launch itself takes any name in silence. Another launch file that includes ours has arguments
+    of its own: names count only where ``file`` is the one that the command starts.
+
+    Args:
+        known: names of the arguments that the file declares.
+        file: its name, such as "sphinx.launch.py".
+        command: the words of the command line, ``sys.argv``.
+
+    Raises:
+        BadRequest: with the name, those like it, and how to list all.
+    """
+    known = list(known)
+    if not any(Path(word).name == file for word in command):
+        return
+    for word in command:
+        name, sign, _ = word.partition(":=")
+        if sign and name not in known:
+            like = difflib.get_close_matches(name.lower(), known, n=2, cutoff=0.6)
+            meant = f"; did you mean {' or '.join(like)}?" if like else ":"
+            raise BadRequest(f"{name!r} is no argument of {file}{meant} --show-args lists all")
 
 
 def flag(name: str, text: str) -> bool:
