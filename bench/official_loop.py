@@ -10,9 +10,12 @@ from __future__ import annotations
 import time
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
 from sphinx_ros.engine.official import generate_official
+from sphinx_ros.image.pixels import preprocess
+from sphinx_ros.pipeline import Sphinx
 from sphinx_ros.prompt.conversation import END_SIGNAL, conversation
 
 
@@ -26,8 +29,8 @@ class Official(NamedTuple):
 
 
 @torch.inference_mode()
-def ask(sphinx, pixels: torch.Tensor, question: str, tokens: int) -> Official:
-    """Ask one question. pixels: [1, 3, S, S]. tokens: most of the answer."""
+def ask(sphinx: Sphinx, rgb: np.ndarray, question: str, tokens: int) -> Official:
+    """Ask one question. rgb: [H, W, 3] uint8. tokens: most of the answer."""
     ids = sphinx.tokenizer.encode(conversation([(question, None)]), True, False)
     stop = [
         [sphinx.tokenizer.eos_id],
@@ -35,12 +38,16 @@ def ask(sphinx, pixels: torch.Tensor, question: str, tokens: int) -> Official:
         sphinx.tokenizer.encode_wo_prefix_space(END_SIGNAL),
     ]
     begun = time.perf_counter()
-    image = sphinx.model.encode_image(pixels)
+    image = sphinx.model.encode_image(_pixels(sphinx, rgb))
     generate_official(sphinx.model, [ids], image, max_new_tokens=1)
     first = time.perf_counter() - begun
     begun = time.perf_counter()
-    image = sphinx.model.encode_image(pixels)
+    image = sphinx.model.encode_image(_pixels(sphinx, rgb))
     (made,) = generate_official(sphinx.model, [ids], image, max_new_tokens=tokens, stop=stop)
     whole = time.perf_counter() - begun
     rest = max(len(made.ids) - 1, 1)
     return Official(made.ids, whole, first, max(whole - first, 0.0) / rest)
+
+
+def _pixels(sphinx: Sphinx, rgb: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(preprocess(rgb, sphinx.config.image_size))[None].to(sphinx.device)
