@@ -8,6 +8,8 @@ import pytest
 from small_network import ANSWERS, picture, taught_checkpoint
 from synthetic import random_observation as observation
 
+from sphinx_ros.answer.score_calibration import Calibration
+from sphinx_ros.commands.cli import main
 from sphinx_ros.evaluate import metrics as s
 from sphinx_ros.evaluate.tabletop import BARS, report, with_people, write
 from sphinx_ros.image.letterbox import Letterbox
@@ -132,3 +134,11 @@ def test_batched_questions_answer_as_single_ones():
         ]
         asked = [(number, q, Language.FREE) for number, q in enumerate(mixed)]
         assert asker.ask(asked) == single
+
+
+def test_calibrate_writes_what_a_checkpoint_reads(tmp_path, capsys):
+    words = ["calibrate", "--out", str(tmp_path), "--scenes", "6", "--processes", "1"]
+    assert main(words) == 0
+    made = Calibration.read(tmp_path)
+    assert made is not None and made.questions > 10 and 0 < made.present < 1
+    assert "questions" in capsys.readouterr().out
