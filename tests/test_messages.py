@@ -14,6 +14,7 @@ pytest.importorskip("sphinx_ros.msg", reason="the ROS interfaces are not built")
 from sphinx_ros.errors import BadRequest, Status
 from sphinx_ros.prompt.queries import Query
 from sphinx_ros.ros import messages as m
+from sphinx_ros.ros import replies
 from sphinx_ros.ros.client_values import detections_of, poses_of
 from sphinx_ros.ros.outcomes import Outcome, Times
 from sphinx_ros.ros.params import Config
@@ -40,7 +41,7 @@ def outcome(task, result, **fields) -> Outcome:
 
 
 def test_detections_there_and_back():
-    message = m.detections_message(outcome(Task.GROUND, Results([MUG])))
+    message = replies.detections_message(outcome(Task.GROUND, Results([MUG])))
     assert detections_of(message) == [MUG]
     assert message.header == HEADER and message.query.id == "q1"
     assert (message.image_width, message.image_height) == (640, 480)
@@ -49,39 +50,41 @@ def test_detections_there_and_back():
 def test_what_the_model_is_sure_of_travels_with_a_box():
     sure = replace(MUG, sigma=(1.0, 2.0, 3.0, 4.0), presence=0.75)
     score = replace(sure, score_source=ScoreSource.CALIBRATED)
-    message = m.detections_message(outcome(Task.GROUND, Results([score], denied=(sure,))))
+    message = replies.detections_message(outcome(Task.GROUND, Results([score], denied=(sure,))))
     assert detections_of(message) == [score]
     (denied,) = message.denied
     assert list(denied.sigma) == [1, 2, 3, 4] and denied.presence == 0.75
     cost = Cost(tokens=17, passes=9, accepted=4, cached=True)
     times = replace(Times(), tokens=17, passes=cost.passes, accepted=4, cached=True)
-    timing = m.timing_message(replace(outcome(Task.GROUND, Results([score])), times=times))
+    timing = replies.timing_message(replace(outcome(Task.GROUND, Results([score])), times=times))
     assert (timing.passes, timing.accepted, timing.cached) == (9, 4, True)
 
 
 def test_unknown_scores_and_boxes_are_nan():
-    message = m.detections_message(outcome(Task.DETECT, Results([Detection("x", (0, 0, 1, 1))])))
+    message = replies.detections_message(
+        outcome(Task.DETECT, Results([Detection("x", (0, 0, 1, 1))]))
+    )
     assert math.isnan(message.detections[0].score) and message.detections[0].score_source == 0
-    pose = m.poses_message(outcome(Task.POSE, Results([PERSON]))).poses[0]
+    pose = replies.poses_message(outcome(Task.POSE, Results([PERSON]))).poses[0]
     assert math.isnan(pose.box.x0) and len(pose.keypoints) == 17
     assert poses_of([pose])[0].keypoints[3].name == "left ear"
 
 
 def test_answers_of_all_kinds():
     words = Answer("two", detections=(MUG,), raw_text="two <p>mug</p>", score=0.5)
-    message = m.answer_message(outcome(Task.ASK, words))
+    message = replies.answer_message(outcome(Task.ASK, words))
     assert message.text == "two" and detections_of(message) == [MUG] and message.score == 0.5
-    message = m.answer_message(outcome(Task.DETECT, Results([MUG])))
+    message = replies.answer_message(outcome(Task.DETECT, Results([MUG])))
     assert message.text == "" and detections_of(message) == [MUG] and math.isnan(message.score)
     failed = Outcome(Query(Task.ASK, "x"), Status.TIMEOUT, "late", raw_text="tw")
-    message = m.answer_message(failed)
+    message = replies.answer_message(failed)
     assert (message.status.code, message.text, message.raw_text) == (Status.TIMEOUT, "", "tw")
     assert message.header == m.Header()
 
 
 def test_times_become_stamps_and_unknown_ones_zero():
     times = Times(received=1.5, started=1_700_000_000.25, image_age_ms=3.0)
-    timing = m.timing_message(outcome(Task.ASK, None, times=times))
+    timing = replies.timing_message(outcome(Task.ASK, None, times=times))
     assert timing.received == m.Time(sec=1, nanosec=500_000_000)
     assert timing.started == m.Time(sec=1_700_000_000, nanosec=250_000_000)
     assert timing.finished == m.Time() and math.isnan(timing.query_ms)
@@ -123,7 +126,7 @@ def test_pictures_there_and_back():
 
 @pytest.mark.skipif(m.Detection2DArray is None, reason="vision_msgs is not installed")
 def test_the_vision_msgs_mirror():
-    mirror = m.mirror_message(outcome(Task.GROUND, Results([MUG])))
+    mirror = replies.mirror_message(outcome(Task.GROUND, Results([MUG])))
     box = mirror.detections[0]
     assert mirror.header == HEADER and box.header == HEADER
     assert (box.bbox.center.position.x, box.bbox.size_y) == (60.0, 200.0)

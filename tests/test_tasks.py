@@ -160,17 +160,18 @@ def test_the_verb_asks_the_method_of_seen(task, capsys, monkeypatch, tmp_path):
 def test_the_messages(task):
     pytest.importorskip("sphinx_ros.msg", reason="the ROS interfaces are not built")
     from sphinx_ros.ros import messages as m
+    from sphinx_ros.ros import replies
     from sphinx_ros.ros.outcomes import Outcome
     from sphinx_ros.ros.services import PORTS
 
     assert getattr(m.QueryMessage, task.name) == task.row.number
     assert m.query_of(m.query_message(query(task))) == query(task)
     outcome = Outcome(query(task), Status.OK, result=result_of(task), width=640, height=480)
-    message = m.answer_to(outcome)
+    message = replies.answer_to(outcome)
     assert message.query.task == task.row.number and message.status.code == Status.OK
     kinds = {Answers.BOXES: m.DetectionArray, Answers.PEOPLE: m.PersonPoseArray}
     assert type(message) is kinds.get(task.row.answers, m.Answer)
-    assert m.answer_message(outcome).status.code == Status.OK, "the action's result"
+    assert replies.answer_message(outcome).status.code == Status.OK, "the action's result"
     if task in PORTS:
         _, kind, field = PORTS[task]
         assert field in kind.Request.get_fields_and_field_types()

@@ -95,7 +95,8 @@ def _other(data: bytes, reader: type, max_pixels: int) -> np.ndarray:
     with overheard(_LIBTIFF) as said:
         try:
             picture = reader(io.BytesIO(data))
-            checked_size(*picture.size, max_pixels)
+            width, height = picture.size
+            checked_size(width, height, max_pixels)
             if isinstance(picture, TiffImagePlugin.TiffImageFile):
                 _check_tile(picture)
             # Newer Pillows turn a TIFF upright while they load it, and then take its tag away.

@@ -43,6 +43,7 @@ class Asker:
     def __init__(self, model: Any, clock: Callable[[], float], counts: Counts):
         self.model, self._clock, self._counts = model, clock, counts
         self._last: Look | None = None
+        self._minded: tuple[Query, ...] = ()
 
     def check(self, query: Query) -> Query:
         """The query, stripped. Raises BadRequest; the model can say more than the words show."""
@@ -58,6 +59,13 @@ class Asker:
             except Exception as error:
                 reasons.append(f'"{cut(query.line(), SHOWN)}": {named(error)[1]}')
         return reasons
+
+    def mind(self, queries: tuple[Query, ...]) -> None:
+        """Say once that standing queries can't be asked: they came when no model could tell."""
+        if queries is not self._minded:
+            self._minded = queries
+            if reasons := "; ".join(self.unaskable(queries)):
+                log.warning("standing queries that can't be asked: %s", reasons)
 
     def look(self, frame: Frame) -> Look:
         """Decode and encode a frame, unless it is the last one. A bad one keeps the reason."""

@@ -1,7 +1,7 @@
 """Our values to ROS messages and back: the only module that names message classes.
 
-Others take them from here. Knows no model and no thread. Headers are passed through untouched;
-times become stamps here.
+Others take them from here; :mod:`sphinx_ros.ros.replies` makes answers of them. Knows no model and
+no thread. Headers are passed through untouched; times become stamps here.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import array
 import functools
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -43,28 +42,25 @@ from sphinx_ros.msg import (
 )
 from sphinx_ros.msg import Query as QueryMessage
 from sphinx_ros.prompt.queries import Query
-from sphinx_ros.ros.outcomes import Frame, Outcome
+from sphinx_ros.ros.outcomes import Frame
 from sphinx_ros.ros.params import Config
 from sphinx_ros.srv import Ask, Detect, EstimatePose, Ground, SetQueries
-from sphinx_ros.tasks import Answers, Task
-from sphinx_ros.types import Answer as AnswerValue
+from sphinx_ros.tasks import Task
 from sphinx_ros.types import Box
-from sphinx_ros.types import Detection as DetectionValue
-from sphinx_ros.types import Keypoint as KeypointValue
-from sphinx_ros.types import Pose as PoseValue
 
 __all__ = [
-    "Answer", "Ask", "BoundingBox", "CameraInfo", "CompressedImage", "Detect", "DetectionArray",
-    "DiagnosticArray", "DiagnosticStatus", "EstimatePose", "FloatingPointRange", "Ground",
-    "Header", "Image", "IntegerRange", "KeyValue", "Marker", "MarkerArray",
-    "ParameterDescriptor", "ParameterType", "PersonPoseArray", "Point", "QueryAction",
-    "QueryMessage", "SetParametersResult", "SetQueries", "Status", "String", "Time",
+    "Answer", "Ask", "BoundingBox", "CameraInfo", "CompressedImage", "Detect", "Detection",
+    "Detection2D", "Detection2DArray", "DetectionArray", "DiagnosticArray", "DiagnosticStatus",
+    "EstimatePose", "FloatingPointRange", "Ground", "Header", "Image", "IntegerRange", "KeyValue",
+    "Keypoint", "Marker", "MarkerArray", "ObjectHypothesisWithPose", "ParameterDescriptor",
+    "ParameterType", "PersonPose", "PersonPoseArray", "Point", "QueryAction", "QueryMessage",
+    "SetParametersResult", "SetQueries", "Status", "String", "Time", "Timing",
 ]  # fmt: skip
 
 try:  # a standard mirror for other people's tools, where it is installed
     from vision_msgs.msg import Detection2D, Detection2DArray, ObjectHypothesisWithPose
 except ImportError:
-    Detection2DArray = None
+    Detection2D = Detection2DArray = ObjectHypothesisWithPose = None
 
 TASKS = {task.row.number: task for task in Task}
 """Constants of msg/Query.msg -> tasks."""
@@ -160,126 +156,6 @@ def query_message(query: Query) -> QueryMessage:
 def status_message(status: int, text: str = "") -> Status:
     """A named outcome with a sentence."""
     return Status(code=int(status), text=text)
-
-
-def detection_message(item: DetectionValue) -> Detection:
-    """A :class:`sphinx_ros.types.Detection`, source pixels."""
-    return Detection(
-        label=item.label,
-        box=box_message(item.box),
-        score=float(item.score),
-        score_source=int(item.score_source),
-        sigma=[float(side) for side in item.sigma],
-        presence=float(item.presence),
-    )
-
-
-def keypoint_message(item: KeypointValue) -> Keypoint:
-    """A :class:`sphinx_ros.types.Keypoint`, source pixels; absent ones stay NaN."""
-    return Keypoint(
-        name=item.name,
-        x=float(item.x),
-        y=float(item.y),
-        score=float(item.score),
-        visibility=int(item.visibility),
-    )
-
-
-def pose_message(item: PoseValue) -> PersonPose:
-    """A :class:`sphinx_ros.types.Pose` with its 17 joints."""
-    return PersonPose(
-        box=box_message(item.box),
-        keypoints=[keypoint_message(k) for k in item.keypoints],
-        score=float(item.score),
-        score_source=int(item.score_source),
-    )
-
-
-def timing_message(outcome: Outcome) -> Timing:
-    """Stamps and milliseconds of one query."""
-    times = outcome.times
-    return Timing(
-        received=time_message(times.received),
-        started=time_message(times.started),
-        finished=time_message(times.finished),
-        image_age_ms=times.image_age_ms,
-        queue_ms=times.queue_ms,
-        decode_ms=times.decode_ms,
-        look_ms=times.look_ms,
-        query_ms=times.query_ms,
-        tokens=times.tokens,
-        passes=times.passes,
-        accepted=times.accepted,
-        cached=times.cached,
-        frames_dropped=times.frames_dropped,
-    )
-
-
-def _common(outcome: Outcome) -> dict:
-    """The fields that all three kinds of answers share."""
-    return dict(
-        header=outcome.header if outcome.header is not None else Header(),
-        image_width=outcome.width,
-        image_height=outcome.height,
-        query=query_message(outcome.query),
-        status=status_message(outcome.status, outcome.text),
-        raw_text=outcome.raw_text,
-        unread=list(outcome.unread),
-        timing=timing_message(outcome),
-    )
-
-
-def detections_message(outcome: Outcome) -> DetectionArray:
-    """For the tasks that answer with boxes."""
-    found = [detection_message(item) for item in outcome.boxes]
-    denied = [detection_message(item) for item in getattr(outcome.result, "denied", ())]
-    return DetectionArray(detections=found, denied=denied, **_common(outcome))
-
-
-def poses_message(outcome: Outcome) -> PersonPoseArray:
-    """For the tasks that answer with people."""
-    people = [pose_message(item) for item in outcome.people]
-    return PersonPoseArray(poses=people, **_common(outcome))
-
-
-def answer_message(outcome: Outcome) -> Answer:
-    """For the tasks that answer in words; of the others, status, boxes and times."""
-    answer = Answer(score=NAN, **_common(outcome))
-    answer.detections = [detection_message(item) for item in outcome.boxes]
-    if isinstance(outcome.result, AnswerValue):
-        answer.text = outcome.result.text
-        answer.score = float(outcome.result.score)
-        answer.keypoints = [keypoint_message(item) for item in outcome.result.keypoints]
-    return answer
-
-
-ANSWERS: dict[Answers, Callable[[Outcome], Any]] = {
-    Answers.BOXES: detections_message,
-    Answers.PEOPLE: poses_message,
-    Answers.WORDS: answer_message,
-}
-"""What a task answers with -> the function that makes its message."""
-
-
-def answer_to(outcome: Outcome) -> Any:
-    """The message that belongs to the task of a query."""
-    return ANSWERS[outcome.query.task.row.answers](outcome)
-
-
-def mirror_message(outcome: Outcome) -> Any:
-    """vision_msgs/Detection2DArray: class_id is the label, unknown scores are 0."""
-    mirror = Detection2DArray(header=outcome.header or Header())
-    for item in outcome.boxes:
-        x0, y0, x1, y1 = item.box
-        box = Detection2D(header=mirror.header, id=outcome.query.id)
-        box.bbox.center.position.x, box.bbox.center.position.y = (x0 + x1) / 2, (y0 + y1) / 2
-        box.bbox.size_x, box.bbox.size_y = x1 - x0, y1 - y0
-        guess = ObjectHypothesisWithPose()
-        guess.hypothesis.class_id = item.label
-        guess.hypothesis.score = 0.0 if math.isnan(item.score) else float(item.score)
-        box.results.append(guess)
-        mirror.detections.append(box)
-    return mirror
 
 
 def image_message(rgb: np.ndarray, header: Header) -> Image:

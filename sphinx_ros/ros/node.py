@@ -19,7 +19,7 @@ from rclpy.node import Node
 from sphinx_ros.errors import BadRequest
 from sphinx_ros.prompt.queries import read_queries
 from sphinx_ros.ros import messages as m
-from sphinx_ros.ros import params
+from sphinx_ros.ros import params, replies
 from sphinx_ros.ros.declaring import declare, read_node
 from sphinx_ros.ros.display import Display
 from sphinx_ros.ros.health import report
@@ -129,9 +129,9 @@ class SphinxNode(Node):
 
     def _publish_answer(self, outcome: Outcome) -> None:
         answers = outcome.query.task.row.answers
-        self._outputs[answers].publish(m.answer_to(outcome))
+        self._outputs[answers].publish(replies.answer_to(outcome))
         if answers is Answers.BOXES and self._mirror is not None and outcome.status.answered:
-            self._mirror.publish(m.mirror_message(outcome))
+            self._mirror.publish(replies.mirror_message(outcome))
 
     def _publish_health(self) -> None:
         health = m.DiagnosticArray(status=[report(self.get_fully_qualified_name(), self)])

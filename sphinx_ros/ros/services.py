@@ -19,6 +19,7 @@ from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from sphinx_ros.errors import BadRequest
 from sphinx_ros.prompt.queries import Query, read_queries
 from sphinx_ros.ros import messages as m
+from sphinx_ros.ros import replies
 from sphinx_ros.ros.outcomes import Outcome
 from sphinx_ros.ros.waiting import Job
 from sphinx_ros.tasks import Answers, Task
@@ -81,7 +82,7 @@ class Services:
             what = {"text": given} if task.row.takes.words else {"box": m.box_of(given)}
             query = Query(task, max_new_tokens=request.max_new_tokens, **what)
             outcome = self._worker.result(self._submit(query, request))
-            response.result = m.answer_to(outcome)
+            response.result = replies.answer_to(outcome)
             return response
 
         return on_request
@@ -133,9 +134,9 @@ class Services:
             if handle.is_cancel_requested:
                 self._worker.cancel(job)
         outcome: Outcome = self._worker.result(job)
-        result.answer = m.answer_message(outcome)
+        result.answer = replies.answer_message(outcome)
         if query.task.row.answers is Answers.PEOPLE:
-            result.poses = m.poses_message(outcome).poses
+            result.poses = replies.poses_message(outcome).poses
         if handle.is_cancel_requested:
             handle.canceled()
         elif outcome.status.answered:

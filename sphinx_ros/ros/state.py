@@ -92,6 +92,17 @@ class Lifetime:
             return None
         return SphinxError(text, status=Status.NOT_ACTIVE)
 
+    def check(self, active: bool) -> None:
+        """Raise the named error that keeps a request from being queued. active: the parameter."""
+        problem = self.problem()
+        if problem is None and not active:
+            problem = SphinxError(
+                "the node is switched off: set its parameter active to true",
+                status=Status.NOT_ACTIVE,
+            )
+        if problem is not None:
+            raise problem
+
     def stop(self) -> None:
         """Final: nothing is loaded any more."""
         with self._lock:

@@ -10,17 +10,17 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from sphinx_ros.errors import Cancelled, SphinxError, Status, TimedOut
 from sphinx_ros.prompt.checks import checked_seconds
 from sphinx_ros.prompt.queries import Query
-from sphinx_ros.ros.asking import Asker, named, times_of
+from sphinx_ros.ros.asking import Asker
 from sphinx_ros.ros.counts import Counts
 from sphinx_ros.ros.outcomes import Frame, Look, Outcome
 from sphinx_ros.ros.params import Config
+from sphinx_ros.ros.settling import OnPass, Settling
 from sphinx_ros.ros.state import Lifetime, State
 from sphinx_ros.ros.waiting import Inbox, Job
 
@@ -47,18 +47,16 @@ class Worker:
         factory: Callable[[], object],
         *,
         clock: Callable[[], float] = time.time,
-        on_pass: Callable[[Look, Sequence[Outcome], bool], None] | None = None,
+        on_pass: OnPass | None = None,
         config: Config | None = None,
         about_source: Callable[[], str] = lambda: "",
     ):
         self.counts = Counts()
         self.inbox = Inbox(config or Config(), self.counts, about_source)
         self.life = Lifetime(factory)
-        self.last_error = ""
-        self._clock, self._on_pass = clock, on_pass
+        self._clock, self._ending = clock, Settling(self.counts, self.life, clock, on_pass)
         self._asker: Asker | None = None
         self._running: Job | None = None
-        self._minded: tuple[Query, ...] = ()
         self._thread = self._new_thread()
 
     # For the node's threads
@@ -72,6 +70,11 @@ class Worker:
     def trouble(self) -> str:
         """Why the model is not there; "" where it is."""
         return self.life.trouble
+
+    @property
+    def last_error(self) -> str:
+        """The last thing that went wrong; "" where nothing did."""
+        return self._ending.last_error
 
     @property
     def device(self) -> str:
@@ -121,11 +124,14 @@ class Worker:
             if timeout != 0:
                 job.deadline = job.asked + checked_seconds(timeout)
             job.query = query.checked()
-            asker = self._admit()
+            asker = self._asker
+            self.life.check(self.inbox.config.active)
+            if asker is None:
+                raise SphinxError("the model is being loaded anew", status=Status.NOT_ACTIVE)
             job.query = asker.check(query)
             self.inbox.put(job)
         except Exception as error:
-            self._settle(job, self._failure(job, error))
+            self._ending.fail(job, error)
         return job
 
     def result(self, job: Job) -> Outcome:
@@ -145,14 +151,14 @@ class Worker:
         """Settle a job now, wherever it is, and let the model drop it."""
         job.withdrawn = True
         self.inbox.remove(job)
-        self._settle(job, self._failure(job, why))
+        self._ending.fail(job, why)
 
     def stop(self, seconds: float = 1.5) -> bool:
         """Cancel everything and end the thread; whether it ended within the seconds."""
         self.life.stop()
         why = Cancelled("the node is shutting down")
         for job in self.inbox.close():
-            self._settle(job, self._failure(job, why))
+            self._ending.fail(job, why)
         if self._thread.is_alive():
             self._thread.join(seconds)
         self._abandon(why)  # the picture's encoding takes longer than we may wait
@@ -175,8 +181,7 @@ class Worker:
                 if self._asker is not None and not self._serve_waiting():
                     self._standing_pass()
             except Exception as error:  # a defect here must not leave the robot blind
-                self.last_error = f"INTERNAL: {type(error).__name__}: {error}"
-                log.error("the worker failed: %s", error, exc_info=error)
+                self._ending.defect(error, "the worker failed")
                 self._abandon(error)
                 time.sleep(0.01)  # a defect that repeats must not take the whole processor
 
@@ -187,17 +192,10 @@ class Worker:
         model = self.life.load()
         if model is None:
             return
-        self._asker, self._minded = Asker(model, self._clock, self.counts), ()
-        self._mind(self.inbox.queries)
+        self._asker = asker = Asker(model, self._clock, self.counts)
+        asker.mind(self.inbox.queries)
         if self.state is State.STOPPED:  # meanwhile; nobody else will
             self.life.close(model)
-
-    def _mind(self, queries: tuple[Query, ...]) -> None:
-        """Say once that standing queries can't be asked: they came when no model could tell."""
-        if queries is not self._minded:
-            self._minded = queries
-            if reasons := self.unaskable(queries):
-                log.warning("standing queries that can't be asked: %s", reasons)
 
     def _serve_waiting(self) -> int:
         """Serve all requests that wait; how many there were."""
@@ -212,15 +210,15 @@ class Worker:
     def _serve(self, job: Job) -> None:
         started = time.monotonic()
         try:
-            self._check(job)
+            self._ending.check(job)
             look = self._look(job.frame or self.inbox.fresh_frame(self._clock()))
-            self._check(job)
+            self._ending.check(job)
         except Exception as error:
-            self._settle(job, self._failure(job, error, started))
+            self._ending.fail(job, error, started)
             return
         outcome = self._answer(job.query, look, job, started)
-        self._settle(job, outcome)
-        self._report(look, [outcome], standing=False)
+        self._ending.settle(job, outcome)
+        self._ending.report(look, [outcome], standing=False)
 
     def _standing_pass(self) -> None:
         """All standing queries on the newest frame; requests that come in go between them."""
@@ -228,7 +226,8 @@ class Worker:
         if due is None:  # the request that ended the wait was withdrawn meanwhile
             return
         frame, queries = due
-        self._mind(queries)
+        assert self._asker is not None
+        self._asker.mind(queries)
         look, outcomes = self._look(frame), []
         for query in queries:
             self._serve_waiting()
@@ -236,9 +235,9 @@ class Worker:
                 return
             job = Job(query, frame, self.inbox.config.default_timeout)
             outcome = self._answer(query, look, job, job.asked)
-            self._settle(job, outcome)
+            self._ending.settle(job, outcome)
             outcomes.append(outcome)
-        self._report(look, outcomes, standing=True)
+        self._ending.report(look, outcomes, standing=True)
 
     def _look(self, frame: Frame) -> Look:
         assert self._asker is not None
@@ -258,56 +257,8 @@ class Worker:
             self.counts.keep(outcome.times)
         return outcome
 
-    def _admit(self) -> Asker:
-        """Raise the named error that keeps a request from being queued."""
-        asker, problem = self._asker, self.life.problem()
-        if problem is None and not self.inbox.config.active:
-            problem = SphinxError(
-                "the node is switched off: set its parameter active to true",
-                status=Status.NOT_ACTIVE,
-            )
-        if problem is not None:
-            raise problem
-        if asker is None:
-            raise SphinxError("the model is being loaded anew", status=Status.NOT_ACTIVE)
-        return asker
-
-    def _check(self, job: Job) -> None:
-        if self.state is State.STOPPED:
-            raise Cancelled("the node is shutting down")
-        if job.withdrawn:
-            raise Cancelled("the query was cancelled before the model began")
-        if not job.left:
-            raise TimedOut("the time limit ran out before the model began")
-
-    def _failure(self, job: Job, error: Exception, started: float | None = None) -> Outcome:
-        status, text = named(error)
-        frame = job.frame
-        times = times_of(frame, job, started or time.monotonic(), self._clock())
-        header = frame.header if frame is not None else None
-        raw = getattr(error, "partial_text", "")
-        return Outcome(job.query, status, text, raw_text=raw, header=header, times=times)
-
     def _abandon(self, why: Exception) -> None:
         """Settle the job that is being worked on, if there is one."""
         running = self._running
         if running is not None:
-            self._settle(running, self._failure(running, why))
-
-    def _settle(self, job: Job, outcome: Outcome) -> None:
-        times = replace(outcome.times, frames_dropped=self.counts["dropped"])
-        outcome = replace(outcome, times=times)
-        if job.finish(outcome):
-            self.counts.add(outcome.status.name)
-            if not outcome.status.answered:
-                self.last_error = f"{outcome.status}: {outcome.text}"
-
-    def _report(self, look: Look, outcomes: Sequence[Outcome], standing: bool) -> None:
-        if self._on_pass is None:
-            return
-        try:
-            self._on_pass(look, outcomes, standing)
-        except Exception as error:  # publishing must not end the worker
-            self.last_error = f"INTERNAL: {type(error).__name__}: {error}"
-            if self.state is not State.STOPPED:
-                log.error("publishing failed: %s", error, exc_info=error)
+            self._ending.fail(running, why)

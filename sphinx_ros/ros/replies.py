@@ -1,0 +1,135 @@
+"""What became of a query -> the message that answers it. Knows no model.
+
+There is one kind of message for each of :class:`sphinx_ros.tasks.Answers`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from sphinx_ros.ros import messages as m
+from sphinx_ros.ros.outcomes import Outcome
+from sphinx_ros.tasks import Answers
+from sphinx_ros.types import Answer, Detection, Keypoint, Pose
+
+
+def detection_message(item: Detection) -> m.Detection:
+    """A :class:`sphinx_ros.types.Detection`, source pixels."""
+    return m.Detection(
+        label=item.label,
+        box=m.box_message(item.box),
+        score=float(item.score),
+        score_source=int(item.score_source),
+        sigma=[float(side) for side in item.sigma],
+        presence=float(item.presence),
+    )
+
+
+def keypoint_message(item: Keypoint) -> m.Keypoint:
+    """A :class:`sphinx_ros.types.Keypoint`, source pixels; absent ones stay NaN."""
+    return m.Keypoint(
+        name=item.name,
+        x=float(item.x),
+        y=float(item.y),
+        score=float(item.score),
+        visibility=int(item.visibility),
+    )
+
+
+def pose_message(item: Pose) -> m.PersonPose:
+    """A :class:`sphinx_ros.types.Pose` with its 17 joints."""
+    return m.PersonPose(
+        box=m.box_message(item.box),
+        keypoints=[keypoint_message(k) for k in item.keypoints],
+        score=float(item.score),
+        score_source=int(item.score_source),
+    )
+
+
+def timing_message(outcome: Outcome) -> m.Timing:
+    """Stamps and milliseconds of one query."""
+    times = outcome.times
+    return m.Timing(
+        received=m.time_message(times.received),
+        started=m.time_message(times.started),
+        finished=m.time_message(times.finished),
+        image_age_ms=times.image_age_ms,
+        queue_ms=times.queue_ms,
+        decode_ms=times.decode_ms,
+        look_ms=times.look_ms,
+        query_ms=times.query_ms,
+        tokens=times.tokens,
+        passes=times.passes,
+        accepted=times.accepted,
+        cached=times.cached,
+        frames_dropped=times.frames_dropped,
+    )
+
+
+def _common(outcome: Outcome) -> dict:
+    """The fields that all three kinds of answers share."""
+    return dict(
+        header=outcome.header if outcome.header is not None else m.Header(),
+        image_width=outcome.width,
+        image_height=outcome.height,
+        query=m.query_message(outcome.query),
+        status=m.status_message(outcome.status, outcome.text),
+        raw_text=outcome.raw_text,
+        unread=list(outcome.unread),
+        timing=timing_message(outcome),
+    )
+
+
+def detections_message(outcome: Outcome) -> m.DetectionArray:
+    """For the tasks that answer with boxes."""
+    found = [detection_message(item) for item in outcome.boxes]
+    denied = [detection_message(item) for item in getattr(outcome.result, "denied", ())]
+    return m.DetectionArray(detections=found, denied=denied, **_common(outcome))
+
+
+def poses_message(outcome: Outcome) -> m.PersonPoseArray:
+    """For the tasks that answer with people."""
+    people = [pose_message(item) for item in outcome.people]
+    return m.PersonPoseArray(poses=people, **_common(outcome))
+
+
+def answer_message(outcome: Outcome) -> m.Answer:
+    """For the tasks that answer in words; of the others, status, boxes and times."""
+    answer = m.Answer(score=math.nan, **_common(outcome))
+    answer.detections = [detection_message(item) for item in outcome.boxes]
+    if isinstance(outcome.result, Answer):
+        answer.text = outcome.result.text
+        answer.score = float(outcome.result.score)
+        answer.keypoints = [keypoint_message(item) for item in outcome.result.keypoints]
+    return answer
+
+
+ANSWERS: dict[Answers, Callable[[Outcome], Any]] = {
+    Answers.BOXES: detections_message,
+    Answers.PEOPLE: poses_message,
+    Answers.WORDS: answer_message,
+}
+"""What a task answers with -> the function that makes its message."""
+
+
+def answer_to(outcome: Outcome) -> Any:
+    """The message that belongs to the task of a query."""
+    return ANSWERS[outcome.query.task.row.answers](outcome)
+
+
+def mirror_message(outcome: Outcome) -> Any:
+    """vision_msgs/Detection2DArray: class_id is the label, unknown scores are 0."""
+    mirror = m.Detection2DArray(header=outcome.header or m.Header())
+    for item in outcome.boxes:
+        x0, y0, x1, y1 = item.box
+        box = m.Detection2D(header=mirror.header, id=outcome.query.id)
+        box.bbox.center.position.x, box.bbox.center.position.y = (x0 + x1) / 2, (y0 + y1) / 2
+        box.bbox.size_x, box.bbox.size_y = x1 - x0, y1 - y0
+        guess = m.ObjectHypothesisWithPose()
+        guess.hypothesis.class_id = item.label
+        guess.hypothesis.score = 0.0 if math.isnan(item.score) else float(item.score)
+        box.results.append(guess)
+        mirror.detections.append(box)
+    return mirror

@@ -1,0 +1,79 @@
+"""A job and what became of it -> its one outcome, counted, and passed on to those who publish.
+
+Knows no model and no message. May be used from any thread.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from sphinx_ros.errors import Cancelled, TimedOut
+from sphinx_ros.ros.asking import named, times_of
+from sphinx_ros.ros.counts import Counts
+from sphinx_ros.ros.outcomes import Look, Outcome
+from sphinx_ros.ros.state import Lifetime, State
+from sphinx_ros.ros.waiting import Job
+
+log = logging.getLogger("sphinx_ros")
+
+OnPass = Callable[[Look, Sequence[Outcome], bool], None]
+"""What is called with (look, outcomes, standing) when there is something to publish."""
+
+
+class Settling:
+    """How jobs end. last_error: the last thing that went wrong, for the diagnostics; "" for none.
+
+    clock: the node's time in seconds. life: whether the node is ending.
+    """
+
+    def __init__(
+        self, counts: Counts, life: Lifetime, clock: Callable[[], float], on_pass: OnPass | None
+    ):
+        self.last_error = ""
+        self._counts, self._life, self._clock, self._on_pass = counts, life, clock, on_pass
+
+    def settle(self, job: Job, outcome: Outcome) -> None:
+        """Give a job its outcome; the first one counts."""
+        times = replace(outcome.times, frames_dropped=self._counts["dropped"])
+        outcome = replace(outcome, times=times)
+        if job.finish(outcome):
+            self._counts.add(outcome.status.name)
+            if not outcome.status.answered:
+                self.last_error = f"{outcome.status}: {outcome.text}"
+
+    def fail(self, job: Job, error: Exception, started: float | None = None) -> None:
+        """Settle a job with an error's name. started: steady clock, when it was taken up."""
+        status, text = named(error)
+        frame = job.frame
+        times = times_of(frame, job, started or time.monotonic(), self._clock())
+        header = frame.header if frame is not None else None
+        raw = getattr(error, "partial_text", "")
+        outcome = Outcome(job.query, status, text, raw_text=raw, header=header, times=times)
+        self.settle(job, outcome)
+
+    def defect(self, error: Exception, what: str) -> None:
+        """Log an error that must not end the worker, with its trace. what: "the worker failed"."""
+        self.last_error = f"INTERNAL: {type(error).__name__}: {error}"
+        log.error("%s: %s", what, error, exc_info=error)
+
+    def report(self, look: Look, outcomes: Sequence[Outcome], standing: bool) -> None:
+        """Hand outcomes to who publishes them. standing: they are those of standing queries."""
+        if self._on_pass is None:
+            return
+        try:
+            self._on_pass(look, outcomes, standing)
+        except Exception as error:  # publishing must not end the worker
+            if self._life.state is not State.STOPPED:
+                self.defect(error, "publishing failed")
+
+    def check(self, job: Job) -> None:
+        """Raise the named error of a job that is over before it began."""
+        if self._life.state is State.STOPPED:
+            raise Cancelled("the node is shutting down")
+        if job.withdrawn:
+            raise Cancelled("the query was cancelled before the model began")
+        if not job.left:
+            raise TimedOut("the time limit ran out before the model began")
