@@ -1,0 +1,68 @@
+"""CUDA without a GPU: where tensors of the CPU and of "cuda" would meet, fake ones raise."""
+
+import pytest
+import torch
+from small_network import SIZES
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from sphinx_ros.model.cache import Span
+from sphinx_ros.model.config import RECIPES, ModelConfig
+from sphinx_ros.model.sphinx import SphinxModel
+
+VARIANTS = [name for name in RECIPES if not name.startswith("mixtral")]
+"""Routed experts ask the host how many tokens each has (``bincount``): a fake can't tell."""
+
+
+def built(variant):
+    """A toy of a variant, in earnest: libraries compute while they build."""
+    return SphinxModel(ModelConfig.from_json(SIZES, variant, 99)).eval()
+
+
+def to_fake_cuda(model, dtype):
+    """The same with parameters and buffers that claim to be on a GPU."""
+    for module in model.modules():
+        for name, p in list(module.named_parameters(recurse=False)):
+            made = torch.empty(p.shape, dtype=dtype, device="cuda")
+            setattr(module, name, torch.nn.Parameter(made, requires_grad=False))
+        for name, buffer in list(module.named_buffers(recurse=False)):
+            made = torch.empty(buffer.shape, dtype=buffer.dtype, device="cuda")
+            module.register_buffer(name, made, persistent=False)
+    return model
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_look_prefill_and_packed_steps_stay_on_the_device(variant, dtype):
+    model = built(variant)
+    with FakeTensorMode(), torch.inference_mode():
+        to_fake_cuda(model, dtype)
+        config = model.config
+        model.prepare()
+        picture = torch.empty(1, 3, config.image_size, config.image_size, device="cuda")
+        image = model.encode_image(picture)
+        cache = model.new_cache(1, image.shape[1] + 40)
+        tokens = torch.ones(1, 4, dtype=torch.long, device="cuda")
+        model.hidden(model.embed(tokens, image), cache=cache)
+        start = image.shape[1] + 4
+        for rows in (1, 3):
+            visible = torch.ones(rows, start + rows, dtype=torch.bool, device="cuda")
+            slots = torch.arange(start, start + rows, device="cuda")
+            logits = model.step(
+                torch.ones(rows, dtype=torch.long, device="cuda"),
+                torch.full((rows,), start, device="cuda"),
+                [Span(cache, slots, visible)],
+                torch.arange(rows, device="cuda"),
+            )
+            assert logits.device.type == "cuda" and logits.shape == (rows, 99)
+            assert logits.dtype is torch.float32
+        longer = model.new_cache(1, cache.length + 8, cache)
+        assert longer.stored.device.type == "cuda"
+
+
+def test_a_tensor_of_the_cpu_is_noticed():
+    model = built("llama_ens")
+    with FakeTensorMode(), torch.inference_mode():
+        to_fake_cuda(model, torch.float32)
+        with pytest.raises(RuntimeError, match="device"):
+            model.embed(torch.ones(1, 3, dtype=torch.long, device="cuda"), torch.ones(1, 2, 64))
+            model.norm(torch.ones(1, 64))
