@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from sphinx_ros.image import letters
+from sphinx_ros.prompt.plain import plain
 from sphinx_ros.types import COCO_EDGES, COCO_KEYPOINTS, Box, Detection, Pose
 
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
@@ -42,6 +43,7 @@ def draw(
     The result has the same width and, with captions, more height. Boxes outside the picture are
     clipped, NaN coordinates are left out. scale: of the letters, 1 is about 22 pixels high; None
     follows the picture's size. regions: boxes that were asked about, in white and without words.
+    Captions are shown as people read them: their tags and coordinates are drawn, not written.
     """
     picture = np.ascontiguousarray(rgb).copy()
     scale = scale or max(0.35, min(picture.shape[:2]) / 900)
@@ -61,7 +63,8 @@ def draw(
             draw_label(picture, words, item.box, label_colour(item.label), scale, taken)
     if not captions:
         return picture
-    return np.vstack([picture, caption_bar(picture.shape[1], captions, scale)])
+    shown = [plain(line) for line in captions]
+    return np.vstack([picture, caption_bar(picture.shape[1], shown, scale)])
 
 
 def draw_box(picture: np.ndarray, box: Box, colour: tuple[int, int, int]) -> None:

@@ -113,6 +113,12 @@ def test_text_is_cut_to_the_width():
     assert caption_bar(200, ["a", "b"], 0.5).shape[1] == 200
 
 
+def test_captions_are_shown_as_people_read_them():
+    written = "describe: <p>large blue mug</p>[0.270,0.512,0.401,0.688]."
+    read = draw(GREY, captions=["describe: large blue mug."])
+    assert np.array_equal(draw(GREY, captions=[written]), read)
+
+
 def test_side_by_side_keeps_every_picture_whole():
     pictures = [np.full((40 + 10 * i, 60, 3), 40 * i, np.uint8) for i in range(5)]
     sheet = side_by_side(pictures, columns=3, gap=8)

@@ -102,7 +102,7 @@ DECLARED = ["checkpoint", "quantise", "rviz", *ROWS]
 @pytest.mark.parametrize(
     "word, says",
     [
-        ("checkpoin:=demo", "did you mean checkpoint"),
+        ("check_point:=demo", "did you mean checkpoint"),
         ("quantize:=int8", "did you mean quantise"),
         ("Device:=cpu", "did you mean device"),
         ("xyz:=1", "no argument of sphinx.launch.py: --show-args"),
@@ -118,7 +118,7 @@ def test_a_name_that_is_no_argument_is_refused_with_what_was_meant(word, says, f
 
 
 def test_names_of_a_launch_file_that_includes_ours_are_its_own():
-    command = ["ros2", "launch", "robot", "robot.launch.py", "checkpoin:=demo", "lidar:=false"]
+    command = ["ros2", "launch", "robot", "robot.launch.py", "check_point:=demo", "lidar:=false"]
     words.check_names(DECLARED, "sphinx.launch.py", command)
 
 
@@ -206,7 +206,7 @@ def test_the_demonstration_lists_only_what_it_heeds(apart):
         ("demo", "rate:=much", "must be a number"),
         ("demo", "dtype:=int3", "float32"),
         ("demo", "log_level:=loud", "debug, info"),
-        ("sphinx", "checkpoin:=demo", "did you mean checkpoint"),
+        ("sphinx", "check_point:=demo", "did you mean checkpoint"),
         ("demo", "quantize:=int8", "did you mean quantise"),
         ("demo", "image:=/elsewhere", "no argument of demo.launch.py"),
     ],

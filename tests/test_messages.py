@@ -71,9 +71,11 @@ def test_unknown_scores_and_boxes_are_nan():
 
 
 def test_answers_of_all_kinds():
-    words = Answer("two", detections=(MUG,), raw_text="two <p>mug</p>", score=0.5)
+    written = "two <p>mugs</p>[0.1,0.2,0.3,0.4]"
+    words = Answer(written, detections=(MUG,), raw_text=written, score=0.5)
     message = replies.answer_message(outcome(Task.ASK, words))
-    assert message.text == "two" and detections_of(message) == [MUG] and message.score == 0.5
+    assert (message.text, message.raw_text) == ("two mugs", written)
+    assert detections_of(message) == [MUG] and message.score == 0.5
     message = replies.answer_message(outcome(Task.DETECT, Results([MUG])))
     assert message.text == "" and detections_of(message) == [MUG] and math.isnan(message.score)
     failed = Outcome(Query(Task.ASK, "x"), Status.TIMEOUT, "late", raw_text="tw")

@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from sphinx_ros.prompt.plain import plain
 from sphinx_ros.ros import messages as m
 from sphinx_ros.ros.outcomes import Outcome
 from sphinx_ros.tasks import Answers
@@ -100,7 +101,7 @@ def answer_message(outcome: Outcome) -> m.Answer:
     answer = m.Answer(score=math.nan, **_common(outcome))
     answer.detections = [detection_message(item) for item in outcome.boxes]
     if isinstance(outcome.result, Answer):
-        answer.text = outcome.result.text
+        answer.text = plain(outcome.result.text)
         answer.score = float(outcome.result.score)
         answer.keypoints = [keypoint_message(item) for item in outcome.result.keypoints]
     return answer
