@@ -73,7 +73,7 @@ def test_unknown_scores_and_boxes_are_nan():
 def test_answers_of_all_kinds():
     written = "two <p>mugs</p>[0.1,0.2,0.3,0.4]"
     words = Answer(written, detections=(MUG,), raw_text=written, score=0.5)
-    message = replies.answer_message(outcome(Task.ASK, words))
+    message = replies.answer_message(outcome(Task.ASK, words, raw_text=written))
     assert (message.text, message.raw_text) == ("two mugs", written)
     assert detections_of(message) == [MUG] and message.score == 0.5
     message = replies.answer_message(outcome(Task.DETECT, Results([MUG])))
