@@ -189,7 +189,8 @@ class Asking:
         except SphinxError as error:
             return Report(*about, (width, height), error=error)
         spent = sum(t for t in (seen.timing.encode, seen.timing.prefill) if math.isfinite(t))
-        return Report(*about, (width, height), found, look_ms=spent)
+        look_ms = 0.0 if seen.cached else spent
+        return Report(*about, (width, height), found, look_ms=look_ms, box=self.query.box)
 
 
 def drawn(picture: Picture, report: Report) -> np.ndarray:
@@ -201,7 +202,8 @@ def drawn(picture: Picture, report: Report) -> np.ndarray:
     assert picture.rgb is not None
     outcome = said or ("" if report.status is Status.OK else report.status.name)
     captions = [f"{asked}: {outcome}" if outcome else asked]
-    return draw(picture.rgb, report.detections, report.poses, captions)
+    regions = [] if report.box is None else [report.box]
+    return draw(picture.rgb, report.detections, report.poses, captions, regions=regions)
 
 
 def progress(source: Source) -> Iterable[Picture]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from sphinx_ros.commands.arguments import WORST_FIRST
 from sphinx_ros.errors import SphinxError, Status, shortened
+from sphinx_ros.prompt.plain import plain
 from sphinx_ros.runtime.printable import one_line
 from sphinx_ros.types import Answer, Box, Detection, Keypoint, Pose, Results
 
@@ -18,7 +19,8 @@ SCHEMA = """--json prints one object per picture, one per line:
                 read_text)
   status        OK NOT_FOUND BAD_IMAGE BAD_REQUEST TIMEOUT PARSE_FAILED OUT_OF_MEMORY ...
   answer        the model's sentence for describe, caption and ask; null for the other verbs
-  results       list of {label, box: [x0, y0, x1, y1], score}; from pose with keypoints: 17 of
+  results       list of {label, box: [x0, y0, x1, y1], score, score_source, sigma: px, of each
+                side, presence: that there is such a thing}; from pose with keypoints: 17 of
                 {name, x, y, score, visibility} in COCO order; a point in an answer has point:
                 [x, y] instead of box. Pixels of the picture as viewers show it, origin upper left
   score         of the whole answer for describe, caption and ask; null for the other verbs
@@ -27,7 +29,8 @@ SCHEMA = """--json prints one object per picture, one per line:
   milliseconds  looking and answering, without loading the model
   tokens        tokens the model wrote
   message       what went wrong and what to do, only where status is neither OK nor NOT_FOUND
-Scores are 0..1 from the probabilities of the coordinate tokens, null where unknown."""
+Scores are 0..1, null where unknown: CALIBRATED is the probability that a box is right,
+TOKEN_PROBABILITY the mean probability of its coordinate tokens."""
 
 QUOTED = 160  # characters of the model's own words in a message
 
@@ -43,6 +46,7 @@ class Report:
     found: Results | Answer | None = None
     error: SphinxError | None = None
     look_ms: float = 0.0
+    box: Box | None = None  # that was asked about
 
     @property
     def status(self) -> Status:
@@ -116,7 +120,9 @@ class Report:
             places = ", ".join(f"{k.name} {k.x:.0f},{k.y:.0f}" for k in joints)
             lines.append(f"{head} person{where}{score_words(person.score)} joints {places}")
         if isinstance(self.found, Answer):
-            lines.insert(0, f"{head} {one_line(self.found.text)}{score_words(self.found.score)}")
+            lines.insert(
+                0, f"{head} {one_line(plain(self.found.text))}{score_words(self.found.score)}"
+            )
         elif not lines:
             lines.append(f"{head} {one_line(self.answered.raw_text)}")
         return lines + [f"{self.image}: unread {one_line(part)}" for part in self.answered.unread]
@@ -124,8 +130,14 @@ class Report:
 
 def detection(item: Detection) -> dict:
     """JSON of a box."""
-    box = [known(value) for value in item.box]
-    return {"label": item.label, "box": box, "score": known(item.score, 4)}
+    return {
+        "label": item.label,
+        "box": [known(value) for value in item.box],
+        "score": known(item.score, 4),
+        "score_source": item.score_source.name,
+        "sigma": [known(value) for value in item.sigma],
+        "presence": known(item.presence, 4),
+    }
 
 
 def pose(item: Pose) -> dict:
