@@ -47,7 +47,10 @@ def processes(folder, number):
 
 def parent(folder, then, **options):
     code = PARENT.format(tests=str(Path(__file__).parent), folder=str(folder), then=then)
-    heeds = "import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"  # nohup ignores it
+    heeds = (  # nohup ignores the one, a shell without job control the other in the background
+        "import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    )
     return subprocess.Popen([sys.executable, "-c", heeds + textwrap.dedent(code)], **options)
 
 

@@ -29,7 +29,7 @@ def _detection(thing: SceneObject) -> Detection:
 
 
 def _pose(thing: SceneObject) -> Pose:
-    """The joints of a person; those outside the picture are absent."""
+    """The joints of a person; those outside the picture are absent. Its box is drawn with all."""
     assert thing.keypoints is not None
     return Pose(
         tuple(
@@ -37,6 +37,5 @@ def _pose(thing: SceneObject) -> Pose:
             if v
             else Keypoint(name, math.nan, math.nan, visibility=Visibility.ABSENT)
             for name, (x, y, v) in zip(COCO_KEYPOINTS, thing.keypoints, strict=True)
-        ),
-        box=thing.box,
+        )
     )
