@@ -135,7 +135,7 @@ def test_the_verb_asks_the_method_of_seen(task, capsys, monkeypatch, tmp_path):
     from sphinx_ros.pipeline import Sphinx
 
     class Looked(Recording):
-        timing = Timing(1.0, 1.0)
+        timing, cached = Timing(1.0, 1.0), False
 
         def __getattr__(self, name):
             ask = super().__getattr__(name)
