@@ -28,6 +28,8 @@ from sphinx_ros.types import Answer, Box, Cost, Detection, Pose, Results, Timing
 Drafts = Mapping[tuple[Task, str], tuple[int, ...]]
 """What was written to a question about another picture: ids by task and words."""
 
+DRAFTS = 128
+"""Answers that are handed on from picture to picture, the last ones."""
 
 COORDINATES = ("greedy", "expected")
 
@@ -154,7 +156,8 @@ class Seen:
     @property
     def drafts(self) -> Drafts:
         """What was written to the questions so far, for the next picture of the same camera."""
-        return self._drafts | self._written
+        known = self._drafts | self._written
+        return dict(list(known.items())[-DRAFTS:])  # a robot may ask something new each time
 
     def plan(self, query: Query, short: bool, verify: bool, coordinates: str) -> Plan:
         """What has to be asked for a query. Raises BadRequest."""

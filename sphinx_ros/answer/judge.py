@@ -51,6 +51,7 @@ class Judge:
         """A function that finishes the boxes of an answer. place: of the picture in its square."""
 
         def finished(found: Detection, span: Span) -> Detection:
+            """The box with its presence and, where its four numbers are known, their spreads."""
             found, spreads = replace(found, presence=presence), written.spreads(span)
             if len(spreads) != 4:
                 return found

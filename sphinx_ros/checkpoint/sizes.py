@@ -86,6 +86,7 @@ class _Shapes:
         return key in self.shapes
 
     def of(self, key: str, dimensions: int) -> tuple[int, ...]:
+        """The shape of a key. Raises CheckpointError: missing, empty, or of other dimensions."""
         found = self.shapes.get(key)
         if found is None or len(found) != dimensions or not all(found):
             said = "is missing" if found is None else f"has shape {list(found)}"

@@ -119,6 +119,7 @@ class _Reader:
         self.used = end
 
     def bracket(self, token: re.Match) -> None:
+        """A bracket with what is in it: an item, or parts that can't be read."""
         start, end = token.span()
         if token.group("end"):
             label, words = label_before(self.text, start, self.used, self.tag)

@@ -78,6 +78,7 @@ class Services:
         """The callback of one service."""
 
         def on_request(request: Any, response: Any) -> Any:
+            """Ask the worker, and wait for its outcome."""
             given = getattr(request, field)
             what = {"text": given} if task.row.takes.words else {"box": m.box_of(given)}
             query = Query(task, max_new_tokens=request.max_new_tokens, **what)

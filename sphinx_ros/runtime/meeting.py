@@ -107,6 +107,7 @@ def join(
     """
 
     def gloo(name: str, limit: timedelta) -> Any:
+        """A group of all processes by a name of its own. limit: of each of its operations."""
         options = c10d.ProcessGroupGloo._Options()
         make = c10d.ProcessGroupGloo
         wire = make.create_device(hostname=LOOPBACK) if loopback else make.create_default_device()
