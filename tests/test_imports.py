@@ -63,11 +63,11 @@ NETWORK = (
     "sphinx_ros.model.decoder",
     "sphinx_ros.model.network",
     "sphinx_ros.model.sphinx",
-    "sphinx_ros.model.vision",
     "sphinx_ros.pipeline",
     "sphinx_ros.runtime.team",
     "sphinx_ros.seen",
 )
+TOWERS = tuple(f"sphinx_ros.model.{one}" for one in ("blip2", "clip_vit", "convnext", "dinov2"))
 RENDERER = ("mujoco", "OpenGL", "sphinx_ros.world.render")
 
 KNOWS_NO = {
@@ -84,7 +84,7 @@ KNOWS_NO = {
     "job": ("sphinx_ros.checkpoint", "sphinx_ros.evaluate", "sphinx_ros.train"),
     "launch": ("launch", "launch_ros"),
     "engine": ("sphinx_ros.engine.engine",),
-    "layer": ("sphinx_ros.model.layers", "sphinx_ros.model.moe", "sphinx_ros.model.vision"),
+    "layer": ("sphinx_ros.model.layers", "sphinx_ros.model.moe", *TOWERS),
     "maker": (
         "sphinx_ros.world.exercises",
         "sphinx_ros.world.questions",
@@ -112,7 +112,7 @@ KNOWS_NO = {
     "thread": ("threading",),
     "token": ("sentencepiece", "sphinx_ros.prompt.tokenizer"),
     "torch": ("torch",),
-    "tower": ("open_clip", "sphinx_ros.model.vision", "timm", "transformers"),
+    "tower": ("open_clip", "timm", "transformers", *TOWERS),
     "vocabulary": ("sphinx_ros.prompt.tokenizer",),
     "verb": ("sphinx_ros.commands",),
 }

@@ -5,11 +5,11 @@ import weakref
 
 import pytest
 import torch
-from timm.layers import Mlp
 
-from sphinx_ros.model import vision
+from sphinx_ros.model import visual_layers
+from sphinx_ros.model.dinov2 import SwiGLU
 from sphinx_ros.model.scratch import reused_memory, take
-from sphinx_ros.model.vision import RowsMlp, SwiGLU
+from sphinx_ros.model.visual_layers import Mlp
 
 
 def test_memory_is_used_again_where_it_fits():
@@ -62,8 +62,8 @@ def test_threads_have_their_own():
 
 def test_layers_give_the_same_with_and_without_gradients(monkeypatch):
     torch.manual_seed(0)
-    convnext, gated = RowsMlp(Mlp(24, 96)), SwiGLU(24, 40)
-    monkeypatch.setattr(vision, "ROWS", 100)  # several pieces, the last one shorter
+    convnext, gated = Mlp(24, 96), SwiGLU(24, 40)
+    monkeypatch.setattr(visual_layers, "ROWS", 100)  # several pieces, the last one shorter
     x = torch.randn(2, 13, 13, 24)
     for layer in (convnext, gated):
         plain = layer(x)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
+from torch.overrides import TorchFunctionMode
 
 from sphinx_ros.checkpoint.layout import PREFIX
 from sphinx_ros.model.config import ModelConfig
 from sphinx_ros.model.keys import split_dim
+from sphinx_ros.model.ranks import ALONE, Ranks
 
 _TOLERATED = re.compile(
     r".*\.position_ids|.*\.inv_freq"
@@ -39,12 +41,32 @@ def tolerated(key: str) -> bool:
     return _TOLERATED.fullmatch(key) is not None
 
 
-def empty_model(config: ModelConfig):
-    """The ``SphinxModel`` of a configuration, with shapes and without storage."""
+class NoStartValues(TorchFunctionMode):
+    """Tensors are not filled with random numbers while this is on.
+
+    Without storage there is nothing to fill, and torch would import its compiler for it, which
+    takes longer than all else that loading the demonstration model does.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__name__", "") in ("normal_", "uniform_", "kaiming_uniform_"):
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
+
+
+def empty_model(config: ModelConfig, ranks: Ranks = ALONE):
+    """The ``SphinxModel`` of a configuration, with shapes and without storage.
+
+    Raises:
+        ValueError: heads or channels that the processes can't share equally.
+    """
     from sphinx_ros.model.sphinx import SphinxModel
 
-    with torch.device("meta"):
-        return SphinxModel(config)
+    with torch.device("meta"), NoStartValues():
+        return SphinxModel(config, ranks)
 
 
 def expected_keys(config: ModelConfig) -> dict[str, Expected]:

@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from sphinx_ros.checkpoint.expected import empty_model
 from sphinx_ros.checkpoint.layout import PREFIX
 from sphinx_ros.checkpoint.stored import Stored, open_checkpoint
 from sphinx_ros.errors import BadRequest, CheckpointError
@@ -24,6 +25,7 @@ from sphinx_ros.model.keys import quantised
 from sphinx_ros.model.moe import MixtureOfExperts
 from sphinx_ros.model.quant import Widened, stored_linear
 from sphinx_ros.model.ranks import ALONE, Ranks
+from sphinx_ros.model.visual_layers import JointProjection
 from sphinx_ros.runtime.device import request_large_pages
 
 
@@ -152,7 +154,7 @@ class Keeping:
     def type_of(self, key: str, owner: nn.Module, leaf: str) -> torch.dtype:
         """The number type of a plain parameter."""
         shape = getattr(owner, leaf).shape
-        large = isinstance(owner, (nn.Embedding, nn.Conv2d, nn.MultiheadAttention))
+        large = isinstance(owner, (nn.Embedding, nn.Conv2d, JointProjection))
         # small ones, and BLIP-2 makes its pictures what this one is
         large &= not (isinstance(owner, nn.Conv2d) and owner.in_channels == 3)
         large |= isinstance(owner, nn.Linear)  # a linear layer that its owner reads by itself
@@ -193,19 +195,15 @@ class Keeping:
         if self.wide:
             for name, module in list(model.named_modules()):
                 kinds = {parameter.dtype for parameter in module.parameters()}
-                own = isinstance(module, (nn.Conv2d, nn.MultiheadAttention))
-                if own and torch.bfloat16 in kinds:
+                if isinstance(module, nn.Conv2d) and torch.bfloat16 in kinds:
                     parent, _, leaf = name.rpartition(".")
                     setattr(model.get_submodule(parent), leaf, Widened(module))
 
 
 def _shared_model(stored: Stored, ranks: Ranks):
     """The network without storage, of which this process has a part."""
-    from sphinx_ros.model.sphinx import SphinxModel
-
     try:
-        with torch.device("meta"):
-            return SphinxModel(stored.config, ranks)
+        return empty_model(stored.config, ranks)
     except ValueError as error:
         raise CheckpointError(
             f"{stored.layout.folder}: {error}; use a number of devices that divides it"

@@ -15,13 +15,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sphinx_ros.model.blip2 import Blip2
 from sphinx_ros.model.cache import Cache, Span
+from sphinx_ros.model.clip_vit import Clip
 from sphinx_ros.model.config import ModelConfig
+from sphinx_ros.model.convnext import ConvNext
 from sphinx_ros.model.decoder import Decoder
+from sphinx_ros.model.dinov2 import Dino
 from sphinx_ros.model.ranks import ALONE, Ranks
 from sphinx_ros.model.scratch import reused_memory
 from sphinx_ros.model.views import dino_renormalise, tower_views
-from sphinx_ros.model.vision import Blip2, Clip, Dino, build_convnext, convnext_tokens
 
 
 class SphinxModel(Decoder):
@@ -34,7 +37,7 @@ class SphinxModel(Decoder):
         if "clip" in recipe.towers:
             self.clip = Clip(towers.clip, towers)
             mixed += towers.clip.width
-        self.openclip_convnext_xxl = build_convnext(towers.convnext)
+        self.openclip_convnext_xxl = ConvNext(towers.convnext)
         self.dinov2_vitg14 = Dino(towers.dinov2, towers)
         mixed += towers.convnext.width + towers.dinov2.width
         if recipe.qformer:
@@ -57,7 +60,7 @@ class SphinxModel(Decoder):
         parts = []
         if "clip" in recipe.towers:
             parts.append(self.clip(vit))
-        parts.append(convnext_tokens(self.openclip_convnext_xxl, conv, self.config.patch_grid))
+        parts.append(self.openclip_convnext_xxl(conv, self.config.patch_grid))
         parts.append(self.dinov2_vitg14(dino_renormalise(vit, recipe.fused_renorm)))
         return torch.cat(parts, dim=-1)
 

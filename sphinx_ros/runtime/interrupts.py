@@ -43,7 +43,6 @@ def held_back(once: bool = False) -> Iterator[None]:
 
 
 def load_torch() -> None:
-    """Import torch and what hangs on its C++ part; later imports find them loaded."""
+    """Import torch with its C++ part; later imports find it loaded."""
     with held_back():
         import torch  # noqa: F401
-        import torchvision  # noqa: F401
