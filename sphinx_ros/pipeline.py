@@ -20,6 +20,7 @@ import torch
 from sphinx_ros.answer.judge import Judge
 from sphinx_ros.answer.presence import YesNo
 from sphinx_ros.answer.score_calibration import Calibration
+from sphinx_ros.answer.subject import Subject
 from sphinx_ros.engine.engine import Engine
 from sphinx_ros.engine.official import generate_official
 from sphinx_ros.engine.sampling import seeded
@@ -186,7 +187,7 @@ class Sphinx:
         pixels = self._pixels(rgb)
         frame, cached = self.engine.look(pixels, _content(pixels))
         height, width = rgb.shape[:2]
-        return Seen(
+        subject = Subject(
             self.engine,
             frame,
             Letterbox.of(width, height),
@@ -195,6 +196,7 @@ class Sphinx:
             cached=cached,
             drafts=None if after is None else after.drafts,
         )
+        return Seen(subject)
 
     def _pixels(self, rgb: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(preprocess(rgb, self.config.image_size))[None].to(self.device)

@@ -12,6 +12,8 @@ import torch
 from sphinx_ros.answer.judge import Judge
 from sphinx_ros.answer.presence import YesNo
 from sphinx_ros.answer.score_calibration import Calibration
+from sphinx_ros.answer.subject import Subject
+from sphinx_ros.answer.together import answer_together
 from sphinx_ros.engine.engine import Engine, Question
 from sphinx_ros.engine.frame import Frame
 from sphinx_ros.engine.watch import Deadline, Watch
@@ -19,7 +21,6 @@ from sphinx_ros.image.letterbox import Letterbox
 from sphinx_ros.model.network import Network
 from sphinx_ros.prompt.queries import Query
 from sphinx_ros.prompt.tokenizer import Tokenizer
-from sphinx_ros.seen import Seen, answer_together
 from sphinx_ros.tasks import Language, Task
 from sphinx_ros.types import Detection, Results
 
@@ -64,7 +65,7 @@ class BatchAsker:
         decimals = self.engine.network.config.coordinate_decimals
         pairs = [
             (
-                Seen(self.engine, self._frames[number], place, decimals, self.judge),
+                Subject(self.engine, self._frames[number], place, decimals, self.judge),
                 Query(Task.GROUND, words),
             )
             for number, place, words in expressions

@@ -1,0 +1,93 @@
+"""One picture that was looked at: its questions for the engine, and the words of the answers.
+
+Knows no files and no ROS.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from sphinx_ros.answer.judge import Judge
+from sphinx_ros.answer.plans import Ask, Plan, Plans
+from sphinx_ros.answer.written import Written, written
+from sphinx_ros.engine.engine import Engine, Question
+from sphinx_ros.engine.frame import Frame
+from sphinx_ros.engine.row import Row
+from sphinx_ros.engine.watch import Watch
+from sphinx_ros.errors import BadRequest
+from sphinx_ros.image.letterbox import Letterbox
+from sphinx_ros.prompt.queries import Query
+from sphinx_ros.tasks import Task
+from sphinx_ros.types import Cost
+
+Drafts = Mapping[tuple[Task, str], tuple[int, ...]]
+"""What was written to a question about another picture: ids by task and words."""
+
+DRAFTS = 128
+"""Answers that are handed on from picture to picture, the last ones."""
+
+COORDINATES = ("greedy", "expected")
+
+
+class Subject:
+    """What questions are about.
+
+    place: where the picture lies in its square. decimals: of numbers in a question. judge: what
+    boxes are worth. cached: whether the picture had been looked at before. drafts: what may be
+    written again.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        frame: Frame,
+        place: Letterbox,
+        decimals: int,
+        judge: Judge,
+        *,
+        cached: bool = False,
+        drafts: Drafts | None = None,
+    ):
+        self.engine, self.frame, self.place, self.cached = engine, frame, place, cached
+        self._decimals, self._judge = decimals, judge
+        self._drafts, self._written = dict(drafts or {}), {}  # type: ignore[var-annotated]
+
+    @property
+    def drafts(self) -> Drafts:
+        """What was written to the questions so far, for the next picture of the same camera."""
+        known = self._drafts | self._written
+        return dict(list(known.items())[-DRAFTS:])  # a robot may ask something new each time
+
+    def plan(self, query: Query, short: bool, verify: bool, coordinates: str) -> Plan:
+        """What has to be asked for a query. Raises BadRequest."""
+        judge = self._judge
+        if coordinates:
+            if coordinates not in COORDINATES:
+                raise BadRequest(
+                    f"coordinates {coordinates!r} is unknown: use {' or '.join(COORDINATES)}"
+                )
+            judge = Judge(judge.yes_no, judge.calibration, coordinates == "expected")
+        return Plans(self.place, self._decimals, judge).of(query, short, verify)
+
+    def question(self, ask: Ask, limit: int, watch: Watch, free: bool) -> tuple[Frame, Question]:
+        """A question for the engine."""
+        row = ask.task.row
+        doing = f"answering {ask.task.value}"
+        if ask.presence:  # its first token says it all
+            ids = self._judge.yes_no.ids
+            return self.frame, Question(ask.text, 1, watch, doing, report=ids)
+        draft = self._drafts.get((ask.task, ask.key), ())
+        return self.frame, Question(ask.text, limit, watch, doing, row.language, free, draft)
+
+    def read(self, ask: Ask, row: Row) -> Written | Exception:
+        """What the engine wrote, or the error that ended it."""
+        try:
+            made = row.answer()
+            row.watch.raise_if_stopped(self.engine.ending.text(made.ids))
+        except Exception as error:
+            return error
+        look_ms = 0.0 if self.cached else self.frame.encode_ms + self.frame.prefill_ms
+        answer = written(made, self.engine, Cost(look_ms, cached=self.cached))
+        if not ask.presence:
+            self._written[ask.task, ask.key] = answer.ids
+        return answer

@@ -1,0 +1,89 @@
+"""Queries about any pictures of one checkpoint -> their results, as one batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from sphinx_ros.answer.plans import Ask, Plan
+from sphinx_ros.answer.subject import Subject
+from sphinx_ros.answer.written import Written
+from sphinx_ros.engine.watch import Deadline, Watch
+from sphinx_ros.errors import BadRequest, SphinxError, quoted
+from sphinx_ros.prompt.checks import checked_tokens
+from sphinx_ros.prompt.queries import Query
+
+
+def answer_together(
+    pairs: Sequence[tuple[Subject, Query]],
+    *,
+    short: bool = True,
+    verify: bool = True,
+    coordinates: str = "",
+    max_new_tokens: int | None = None,
+    cancel: Callable[[], bool] | None = None,
+    timeout: float | None = None,
+    on_text: Callable[[int, str], None] | None = None,
+    free: bool = False,
+) -> list[Any]:
+    """Answer queries; for options see :class:`sphinx_ros.seen.Seen`.
+
+    Returns:
+        The results in order, and errors in the places of those that failed.
+
+    Raises:
+        BadRequest: one can't be asked; nothing was asked then.
+    """
+    for name, function in (("cancel", cancel), ("on_text", on_text)):
+        if function is not None and not callable(function):
+            raise BadRequest(f"{name} is {quoted(function)}: give a function")
+    plans = [subject.plan(query, short, verify, coordinates) for subject, query in pairs]
+    usual, deadline = checked_tokens(max_new_tokens or 0), Deadline(timeout)
+    results: list[Any] = [None] * len(plans)
+    waiting = {number: next(plan) for number, plan in enumerate(plans)}
+    while waiting:
+        questions, owners = [], []
+        for number, asks in waiting.items():
+            subject, query = pairs[number]
+            heard = None if on_text is None else _heard(on_text, number)
+            for ask in asks:
+                told = None if ask.presence else heard
+                watch = Watch(subject.engine.ending, deadline, cancel, told)
+                limit = query.max_new_tokens or usual or ask.task.row.max_new_tokens
+                questions.append(subject.question(ask, limit, watch, free))
+                owners.append((number, ask))
+        rows = pairs[0][0].engine.answer(questions)
+        answers: dict[int, list[Any]] = {number: [] for number in waiting}
+        for (number, ask), row in zip(owners, rows, strict=True):
+            answers[number].append(pairs[number][0].read(ask, row))
+        waiting = _go_on(plans, answers, results)
+    return results
+
+
+def _heard(on_text: Callable[[int, str], None], number: int) -> Callable[[str], None]:
+    return lambda text: on_text(number, text)
+
+
+def _go_on(
+    plans: Sequence[Plan], answers: Mapping[int, list[Any]], results: list[Any]
+) -> dict[int, list[Ask]]:
+    """Tell the plans what was written; the next questions of those that have not ended."""
+    following: dict[int, list[Ask]] = {}
+    for number, parts in answers.items():
+        failed = next((one for one in parts if isinstance(one, Exception)), None)
+        try:
+            if failed is None:
+                following[number] = plans[number].send(parts)
+            else:
+                if isinstance(failed, SphinxError):  # what the others wrote is not lost
+                    failed.partial_text = "\n".join(filter(None, map(_text, parts)))
+                plans[number].throw(failed)
+        except StopIteration as end:
+            results[number] = end.value
+        except Exception as error:
+            results[number] = error
+    return following
+
+
+def _text(part: Written | Exception) -> str:
+    return part.text if isinstance(part, Written) else getattr(part, "partial_text", "")
