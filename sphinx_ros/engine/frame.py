@@ -31,8 +31,8 @@ class Frame:
         key: what it is found by. ids: of the prefix's text, BOS first. image: its image tokens
         [1, W, dim], which stand behind BOS. start: positions of the prefix.
         cache: keys and values; None while their memory is given to others: what is asked next
-        computes the prefix again from the image tokens.
-        asked: questions that are being answered now.
+        computes the prefix again from the image tokens. given: how often that was.
+        asked: questions that are being answered now; a frame that is asked keeps its memory.
         encode_ms, prefill_ms: what the look took.
     """
 
@@ -40,8 +40,20 @@ class Frame:
         self.key, self.ids, self.image = key, list(ids), image
         self.start = len(self.ids) + image.shape[1]
         self.cache: KeyValues | None = None
-        self.asked, self.encode_ms, self.prefill_ms = 0, 0.0, 0.0
+        self.asked = self.given = 0
+        self.encode_ms = self.prefill_ms = 0.0
         self.owner = self.place = np.zeros(0, np.int32)
+        self._lock = threading.RLock()  # of asked and given
+
+    def begin(self) -> None:
+        """One more question is being answered."""
+        with self._lock:
+            self.asked += 1
+
+    def end(self) -> None:
+        """One of them has been answered."""
+        with self._lock:
+            self.asked -= 1
 
     @property
     def nbytes(self) -> int:
@@ -55,11 +67,14 @@ class Frame:
         empty = np.zeros(max(more, 0), np.int32)
         self.owner, self.place = np.append(self.owner, empty), np.append(self.place, empty)
 
-    def give_up(self) -> KeyValues | None:
-        """Let the cache go; nobody may be asking."""
-        cache, self.cache = self.cache, None
-        self.owner = self.place = np.zeros(0, np.int32)
-        return cache
+    def give_up(self) -> bool:
+        """Let the cache go, unless somebody is asking; whether it did."""
+        with self._lock:
+            if self.asked:
+                return False
+            self.cache, self.given = None, self.given + 1
+            self.owner = self.place = np.zeros(0, np.int32)
+            return True
 
     def lacks(self, number: int) -> bool:
         """Whether fewer slots than ``number`` are free."""
@@ -71,10 +86,15 @@ class Frame:
         self.owner[free], self.place[free] = owner, places
         return free
 
-    def free(self, slots: Sequence[int] | np.ndarray) -> None:
-        """Give slots back."""
-        if self.cache is not None and len(slots):
-            self.owner[np.asarray(slots, int)] = NOBODY
+    def free(self, slots: Sequence[int] | np.ndarray, given: int | None = None) -> None:
+        """Give slots back; given: unless the memory was given up since, with all that was in it."""
+        with self._lock:
+            if self.cache is not None and len(slots) and given in (None, self.given):
+                self.owner[np.asarray(slots, int)] = NOBODY
+
+    def pass_on(self, slots: np.ndarray, owner: int) -> None:
+        """Slots of one question are another one's from now on."""
+        self.owner[slots] = owner
 
     @property
     def used(self) -> int:
@@ -146,8 +166,9 @@ class Frames:
             for frame in list(self._frames.values())[:-1]:
                 if not while_():
                     break
-                if not frame.asked:
+                cache = frame.cache
+                if frame.give_up():
                     del self._frames[frame.key]
-                    self.spare = frame.give_up()
+                    self.spare = cache
                     self.evicted += 1
             return self.evicted > before

@@ -83,7 +83,7 @@ class InFlight:
             self._tickets.append(ticket)
             self._driver = self._driver or ticket
             for row in rows:
-                row.frame.asked += 1
+                row.frame.begin()
         try:
             while not ticket.done:
                 if self._driver is ticket:
@@ -116,10 +116,10 @@ class InFlight:
 
     def _release(self) -> None:
         """Free what rows held whose calls have ended; not during a pass."""
-        for row in self._left:
+        while self._left:
+            row = self._left.pop()
             row.release()
-            row.frame.asked -= 1
-        self._left.clear()
+            row.frame.end()
 
     # In the thread that makes the passes
 
