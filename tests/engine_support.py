@@ -24,6 +24,8 @@ class After:
 class Free:
     """Allows everything and expects nothing."""
 
+    digits = ()
+
     def after(self, state, token):
         return State()
 

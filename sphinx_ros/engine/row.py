@@ -17,11 +17,12 @@ import numpy as np
 from sphinx_ros.engine.choosing import Choice, Wish
 from sphinx_ros.engine.ending import Ending
 from sphinx_ros.engine.frame import Frame
+from sphinx_ros.engine.guesses import Draft
 from sphinx_ros.engine.sampling import INTERRUPTED, LENGTH, STOP
 from sphinx_ros.engine.style import Guide, State
 from sphinx_ros.engine.watch import Watch
 
-WINDOW = 4
+WINDOW = 6
 """Guesses that are offered after one was wrong; twice as many after all of them were right."""
 
 _numbers = itertools.count(1)
@@ -71,7 +72,8 @@ class Row:
 
     frame: what it asks about. prompt: ids behind the part of the prefix that it shares. shared:
     how many ids of the prefix that are. limit: most tokens of the answer. draft: ids that the
-    answer may turn out to be, end signal included. doing: what is done, for messages.
+    answer may turn out to be, or to be like, end signal included. doing: what is done, for
+    messages.
     """
 
     def __init__(
@@ -93,7 +95,8 @@ class Row:
         self.base = frame.image.shape[1] + shared  # positions of the prefix that it sees
         self._ids, self._asked, self._fed = list(prompt), len(prompt), 0
         self._guide, self._ending, self._limit = guide, ending, limit
-        self._draft, self._report, self._window = list(draft), tuple(report), len(draft)
+        self._draft, self._report = Draft(draft, guide.digits), tuple(report)
+        self._window = len(draft)
         self._state, self._slots = State(), np.zeros(0, int)
         self._probabilities: list[float] = []
         self._shares: list[tuple[float, ...]] = []
@@ -123,10 +126,9 @@ class Row:
         return Feed(self._ids[self._fed :], guessed, wishes)
 
     def _guesses(self) -> list[int]:
-        at = len(self.written)
-        left = self._limit - at - 1
-        drafted = self._draft[at : at + self._window] if self._draft[:1] else []
-        return list(drafted or self._guide.guess(self._state))[: max(left, 0)]
+        left = self._limit - len(self.written) - 1
+        guessed = self._draft.rest(self._window) or self._guide.guess(self._state)
+        return list(guessed)[: max(left, 0)]
 
     @property
     def places(self) -> range:
@@ -171,6 +173,7 @@ class Row:
         """Write one token behind those there are; tell who listens."""
         self._ids.append(choice.token)
         self._state = self._guide.after(self._state, choice.token)
+        self._draft.follow(choice.token)
         self._probabilities.append(choice.probability)
         self._shares.append(choice.shares)
         self._kept = self._ending.length(self.written)

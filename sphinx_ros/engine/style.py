@@ -117,6 +117,11 @@ class Guide:
     def __init__(self, pieces: Pieces, language: Language, style: Style | None):
         self.pieces, self.language, self.style = pieces, language, style
 
+    @property
+    def digits(self) -> tuple[int, ...]:
+        """The ids of the ten digits."""
+        return self.pieces.digits
+
     def after(self, state: State, token: int) -> State:
         """The state behind one more token."""
         return self.pieces.after(state, token)
