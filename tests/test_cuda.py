@@ -32,7 +32,7 @@ def to_fake_cuda(model, dtype):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_look_prefill_and_packed_steps_stay_on_the_device(variant, dtype):
+def test_look_prefill_and_packed_steps_stay_on_the_device(variant, dtype, caplog):
     model = built(variant)
     with FakeTensorMode(), torch.inference_mode():
         to_fake_cuda(model, dtype)
@@ -57,6 +57,7 @@ def test_look_prefill_and_packed_steps_stay_on_the_device(variant, dtype):
             assert logits.dtype is torch.float32
         longer = model.new_cache(1, cache.length + 8, cache)
         assert longer.stored.device.type == "cuda"
+    assert not caplog.records, "nothing is captured of tensors that hold no numbers"
 
 
 def test_a_tensor_of_the_cpu_is_noticed():

@@ -20,8 +20,9 @@ import torch
 from torch import Tensor, nn
 
 from sphinx_ros.model.cache import Cache, Span
+from sphinx_ros.model.captured import Capture, Captured, CudaGraphs, Parts, has_graphs
 from sphinx_ros.model.config import ModelConfig
-from sphinx_ros.model.flat import SMALL, Flat, flat_layers, flat_pass
+from sphinx_ros.model.flat import SMALL, Flat, Heads, flat_layers, flat_pass
 from sphinx_ros.model.layers import Block, RMSNorm, bias
 from sphinx_ros.model.ranks import ALONE, Ranks
 from sphinx_ros.model.rotary import rotary_table, turns
@@ -40,8 +41,10 @@ class Decoder(nn.Module):
         self.words_shared = config.vocab_size % ranks.size == 0
         words = config.vocab_size // (ranks.size if self.words_shared else 1)
         self.output = nn.Linear(config.dim, words, bias=False)
+        self._heads = Heads(config.n_heads, config.kv_heads, config.head_dim)
         self._turns: Tensor | None = None
         self._flat: list[Flat] | None = None
+        self._captured: Captured | None = None
 
     def new_cache(self, batch: int, length: int, like: Cache | None = None) -> Cache:
         """A cache for ``batch`` sequences of up to ``length`` positions; it begins as ``like``."""
@@ -49,14 +52,30 @@ class Decoder(nn.Module):
         return Cache(self.config, self.ranks, batch, length, weight.dtype, weight.device, like)
 
     @torch.no_grad()
-    def prepare(self) -> None:
-        """Get ready for many small passes: see :mod:`sphinx_ros.model.flat`. Any number of times.
+    def prepare(self, capture: Capture | None = None) -> None:
+        """Get ready for many small passes. Any number of times.
 
-        The weights keep their values and their names; from then on they stay where they are.
+        See :mod:`sphinx_ros.model.flat` and, on a GPU, :mod:`sphinx_ros.model.captured`; capture:
+        other than CUDA graphs. The weights keep their values and their names; from then on they
+        stay where they are.
         """
+        weight = self.norm.weight
         small = sum(p.nbytes for p in self.layers.parameters()) <= SMALL
-        if self._flat is None and (small or self.norm.weight.is_cuda):
+        if self._flat is None and (small or weight.is_cuda):
             self._flat = flat_layers(self.layers)
+        if capture is None and has_graphs(weight):
+            capture = CudaGraphs(weight.device)
+        if self._captured is None and self._flat is not None and capture is not None:
+            table = self._turn_table(weight.device)
+            modules = self.tok_embeddings, self.norm, self.output
+            parts = Parts(self._flat, *modules, table, self._heads, self.config.norm_eps)
+            self._captured = Captured(parts, capture)
+
+    def _turn_table(self, device: torch.device) -> Tensor:
+        """The turns of all positions, made once."""
+        if self._turns is None or self._turns.device != device:
+            self._turns = turns(self.config, device)
+        return self._turns
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Hidden states [..., dim] to float32 logits [..., vocabulary]."""
@@ -93,17 +112,15 @@ class Decoder(nn.Module):
     def packed(self, x: Tensor, positions: Tensor, spans: Sequence[Span]) -> Tensor:
         """Embeddings x [N, dim] of tokens in spans to their last hidden states, not normalised.
 
-        positions: [N] rotary positions. Their keys and values are written to the spans' caches.
+        x: may be overwritten. positions: [N] rotary positions. The tokens' keys and values are
+        written to the spans' caches.
         """
         config = self.config
-        if self._turns is None or self._turns.device != x.device:
-            self._turns = turns(config, x.device)
-        turn = self._turns[positions]
+        turn = self._turn_table(x.device)[positions]
         group = config.n_heads // config.kv_heads
         biases = [bias(span.visible, group, x.dtype) for span in spans]
         if self._flat is not None:
-            heads = config.n_heads, config.kv_heads, config.head_dim
-            return flat_pass(self._flat, x, turn, spans, biases, heads, config.norm_eps)
+            return flat_pass(self._flat, x, turn, spans, biases, self._heads, config.norm_eps)
         for index, block in enumerate(self.layers):
             x = block.packed(x, turn, spans, biases, index)
         return x

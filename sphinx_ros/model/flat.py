@@ -24,6 +24,14 @@ SMALL = 1 << 26
 weights, and joining them would copy what stays mapped from its file."""
 
 
+class Heads(NamedTuple):
+    """Heads of queries, heads of keys, and the channels of each."""
+
+    queries: int
+    keys: int
+    size: int
+
+
 class Flat(NamedTuple):
     """One layer; the products' weights lie the other way round than a linear layer's."""
 
@@ -84,26 +92,49 @@ def flat_pass(
     turn: Tensor,
     spans: Sequence[Span],
     biases: Sequence[Tensor],
-    heads: tuple[int, int, int],
+    heads: Heads,
     eps: float,
 ) -> Tensor:
-    """X [N, dim] of tokens in spans -> [N, dim]; heads: of queries, of keys, channels of each."""
-    queries, keys, size = heads
-    width = (x.shape[1],)
+    """X [N, dim] of tokens in spans -> [N, dim], in its place.
+
+    turn: [N, D/2] of their positions. biases: of :func:`sphinx_ros.model.layers.bias`.
+    """
     for index, layer in enumerate(layers):
-        y = _norm(x, width, layer.attention_norm, eps).mm(layer.qkv)
-        y = y.view(len(x), queries + 2 * keys, size)
-        turn_(y.narrow(1, 0, queries + keys), turn)
-        q, new = y.transpose(0, 1).split((queries, 2 * keys))
+        q, new = split(into_attention(layer, x, turn, heads, eps), heads)
         seen = attend_packed(q, new, spans, biases, index)
-        x = torch.addmm(x, seen, layer.out)
-        gate, up = _norm(x, width, layer.ffn_norm, eps).mm(layer.gate_up).chunk(2, -1)
-        x = torch.addmm(x, F.silu(gate).mul_(up), layer.down)
+        x = out_of_attention(layer, x, seen, eps)
     return x
 
 
-def _norm(x: Tensor, width: tuple[int, ...], weight: Tensor, eps: float) -> Tensor:
+def into_attention(
+    layer: Flat, x: Tensor, turn: Tensor, heads: Heads, eps: float, out: Tensor | None = None
+) -> Tensor:
+    """X [N, dim] to queries, keys and values [N, (H + 2K) * D], turned.
+
+    out: where to; none: memory of their own.
+    """
+    y = torch.mm(_norm(x, layer.attention_norm, eps), layer.qkv, out=out)
+    turned = heads.queries + heads.keys
+    turn_(y.view(len(x), -1, heads.size).narrow(1, 0, turned), turn)
+    return y
+
+
+def split(y: Tensor, heads: Heads) -> tuple[Tensor, Tensor]:
+    """What :func:`into_attention` made, to queries [H, N, D] and keys before values [2K, N, D]."""
+    y = y.view(len(y), -1, heads.size).transpose(0, 1)
+    queries, new = y.split((heads.queries, 2 * heads.keys))
+    return queries, new
+
+
+def out_of_attention(layer: Flat, x: Tensor, seen: Tensor, eps: float) -> Tensor:
+    """X [N, dim] before attention and what that gave [N, H * D] -> [N, dim], in x's place."""
+    x.addmm_(seen, layer.out)
+    gate, up = _norm(x, layer.ffn_norm, eps).mm(layer.gate_up).chunk(2, -1)
+    return x.addmm_(F.silu(gate).mul_(up), layer.down)
+
+
+def _norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     if x.dtype is torch.float32:
-        return F.rms_norm(x, width, weight, eps)
-    wide = x.float()  # rounded before the weight, as the official code does
-    return (wide * torch.rsqrt(wide.square().mean(-1, True) + eps)).type_as(x) * weight
+        return F.rms_norm(x, weight.shape, weight, eps)
+    # computed in float32, and rounded before the weight as the official code does
+    return F.rms_norm(x, weight.shape, None, eps) * weight

@@ -153,16 +153,22 @@ def attend_packed(
 
     new: [2K, N, D] their keys and values, which are put into the spans' caches.
     """
-    if len(spans) == 1:
-        out = _attend_span(q, new, spans[0], biases[0], layer)
-    else:
-        outs, at = [], 0
-        for span, bias in zip(spans, biases, strict=True):
-            n = len(span.visible)
-            outs.append(_attend_span(q.narrow(1, at, n), new.narrow(1, at, n), span, bias, layer))
-            at += n
-        out = torch.cat(outs, 1)
+    out = attend_spans(q, new, spans, biases, layer)
     return out.transpose(0, 1).reshape(q.shape[1], -1)
+
+
+def attend_spans(
+    q: Tensor, new: Tensor, spans: Sequence[Span], biases: Sequence[Tensor], layer: int
+) -> Tensor:
+    """:func:`attend_packed`, with heads in front: [H, N, D]."""
+    if len(spans) == 1:
+        return _attend_span(q, new, spans[0], biases[0], layer)
+    outs, at = [], 0
+    for span, bias in zip(spans, biases, strict=True):
+        n = len(span.visible)
+        outs.append(_attend_span(q.narrow(1, at, n), new.narrow(1, at, n), span, bias, layer))
+        at += n
+    return torch.cat(outs, 1)
 
 
 def _attend_span(q: Tensor, new: Tensor, span: Span, bias: Tensor, layer: int) -> Tensor:
@@ -181,5 +187,12 @@ def _attend_span(q: Tensor, new: Tensor, span: Span, bias: Tensor, layer: int) -
 
 def bias(visible: Tensor, group: int, dtype: torch.dtype) -> Tensor:
     """What is added to attention scores: [n, used] bool -> [group * n, used], 0 or -inf."""
-    added = torch.zeros(visible.shape, dtype=dtype, device=visible.device)
-    return added.masked_fill_(~visible, float("-inf")).repeat(group, 1)
+    if not visible.is_cuda:
+        added = torch.zeros(visible.shape, dtype=dtype, device=visible.device)
+        return added.masked_fill_(~visible, float("-inf")).repeat(group, 1)
+    # attention on a GPU copies, in each layer, a bias whose rows don't begin at multiples of 8
+    n, used = visible.shape
+    wide = torch.zeros(group * n, -(-used // 8) * 8, dtype=dtype, device=visible.device)
+    added = wide[:, :used]
+    added.unflatten(0, (group, n)).masked_fill_(~visible, float("-inf"))
+    return added

@@ -130,8 +130,22 @@ class SphinxModel(Decoder):
 
         positions: [N] rotary positions. wanted: [M] which of the N tokens.
         """
+        if self._captured is not None:
+            logits = self._captured.step(tokens, positions, spans, self._plain_step)
+            if logits is not None:
+                return logits[wanted]
+        return self._plain_step(tokens, positions, spans, wanted)
+
+    def _plain_step(
+        self,
+        tokens: Tensor,
+        positions: Tensor,
+        spans: Sequence[Span],
+        wanted: Tensor | None = None,
+    ) -> Tensor:
+        """:meth:`step` operation by operation; of all tokens where none are named."""
         x = self.packed(self.embed(tokens[None])[0], positions, spans)
-        return self.logits(self.norm(x[wanted]))
+        return self.logits(self.norm(x if wanted is None else x[wanted]))
 
 
 def halve_grid(tokens: Tensor, grid: int) -> Tensor:
