@@ -14,6 +14,7 @@ from small_network import ANSWERS, picture, random_checkpoint, taught_checkpoint
 from sphinx_ros import Sphinx
 from sphinx_ros.engine.frame import Frame, Frames
 from sphinx_ros.errors import BadRequest, Cancelled, SphinxError, Status, TimedOut
+from sphinx_ros.model.decoder import Decoder
 from sphinx_ros.prompt.queries import Query
 from sphinx_ros.prompt.wording import question
 from sphinx_ros.tasks import Task
@@ -332,6 +333,28 @@ def test_answers_in_the_language_are_the_same_with_it_and_cost_fewer_passes(taug
         assert [d.score for d in constrained] == pytest.approx(
             [d.score for d in free[0]], abs=1e-5
         )
+
+
+@pytest.mark.parametrize("cheap", [0, 24, 1000], ids=["never", "alone", "always"])
+def test_all_digits_are_tried_beside_each_other_where_tokens_cost_little(
+    taught, monkeypatch, cheap
+):
+    """Whatever a pass takes with it, answers and probabilities are those of one by one."""
+    lines = ["ground: the red mug", "detect: mug", "pose: 0,0,64,48", "caption", "ground: the can"]
+    sphinx = fresh(taught)
+    seen = sphinx.look(picture(64, 48))
+    single = [seen.answer([line], free=True)[0] for line in lines for _ in range(2)][::2]
+    monkeypatch.setattr(Decoder, "cheap_tokens", cheap)
+    alone = seen.ground("the red mug", verify=False)
+    together = seen.answer(lines)
+    assert texts(together) == texts(single)
+    assert together[0][0].sigma == pytest.approx(single[0][0].sigma, abs=1e-3)
+    assert together[1][0].score == pytest.approx(single[1][0].score, abs=1e-5)
+    fewer = alone.cost.passes <= (alone.tokens + 1) / 2
+    assert fewer == (cheap > 0)
+    assert sum(seen._frame.owner) == 0, "no slot is left behind"
+    if cheap == 1000:
+        assert together[0].cost.passes <= (together[0].tokens + 1) / 2
 
 
 def test_a_denial_is_written_freely(taught):

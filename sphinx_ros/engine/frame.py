@@ -87,7 +87,7 @@ class Frame:
         return free
 
     def free(self, slots: Sequence[int] | np.ndarray, given: int | None = None) -> None:
-        """Give slots back; given: unless the memory was given up since, with all that was in it."""
+        """Give slots back; given: unless the memory was given up since, with all in it."""
         with self._lock:
             if self.cache is not None and len(slots) and given in (None, self.given):
                 self.owner[np.asarray(slots, int)] = NOBODY
@@ -102,14 +102,18 @@ class Frame:
         taken = np.flatnonzero(self.owner[self.start :])
         return self.start + (int(taken[-1]) + 1 if len(taken) else 0)
 
-    def visible(self, base: np.ndarray, owner: np.ndarray, place: np.ndarray) -> np.ndarray:
+    def visible(
+        self, base: np.ndarray, owner: np.ndarray, branch: np.ndarray, place: np.ndarray
+    ) -> np.ndarray:
         """[n, used] bool: which positions each of n tokens sees.
 
-        base: positions of the prefix that it sees. owner, place: its question, its position there.
+        base: positions of the prefix that it sees. owner: its question. branch: who owns its own
+        slot, the question or one of its branches. place: its position there.
         """
         used = self.used
-        own = (self.owner[:used] == owner[:, None]) & (self.place[:used] <= place[:, None])
-        return own | (np.arange(used) < base[:, None])
+        there = self.owner[:used]
+        own = (there == owner[:, None]) | (there == branch[:, None])
+        return own & (self.place[:used] <= place[:, None]) | (np.arange(used) < base[:, None])
 
 
 class Frames:

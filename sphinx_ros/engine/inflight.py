@@ -26,6 +26,9 @@ TOKENS = 1024
 """Tokens of a pass, from which on further questions wait for the next one: what a pass needs of
 memory is bounded, however many ask."""
 
+BRANCHING = 1 << 20
+"""Questions that have different numbers in the names of their branches; more are never alive."""
+
 LISTEN = 0.05
 """Seconds between looks at time limits while another use of the network is waited for."""
 
@@ -175,12 +178,7 @@ class InFlight:
     def _step(self, live: list[Row]) -> None:
         fed: list[Fed] = []
         try:
-            total = 0
-            for row in live:
-                feed = row.feed()
-                total += len(feed.tokens) + len(feed.guessed)
-                if fed and total > TOKENS:
-                    break
+            for row, feed in self._feeds(live):
                 fed.append((row, feed, self._slots(row, feed)))
             choices = iter(self._choices(_by_frame(fed)))
         except BaseException:
@@ -188,15 +186,35 @@ class InFlight:
                 row.frame.free(slots)
             raise
         for row, feed, slots in _by_frame(fed):
-            row.absorb(feed, slots, [next(choices) for _ in feed.wishes])
+            row.absorb(feed, slots, [next(choices) for _ in feed.all_wishes])
             if row.done:
                 row.release()
 
+    def _feeds(self, live: Sequence[Row]) -> list[tuple[Row, Feed]]:
+        """What a pass takes: of all questions, or of the first that it has room for."""
+        found: list[tuple[Row, Feed]] = []
+        total = 0
+        for row in live:
+            feed = row.feed()
+            total += feed.size
+            if found and total > TOKENS:
+                break
+            found.append((row, feed))
+        if total <= self._network.cheap_tokens:
+            branched = [(row, row.branched(feed)) for row, feed in found]
+            if sum(feed.size for _, feed in branched) <= self._network.cheap_tokens:
+                return branched
+        return found
+
     def _slots(self, row: Row, feed: Feed) -> np.ndarray:
-        number = len(feed.tokens) + len(feed.guessed)
-        self._make_room(row.frame, number)
-        first = row.places.start
-        return row.frame.take(row.number, range(first, first + number))
+        self._make_room(row.frame, feed.size)
+        place = row.places.start
+        taken = [row.frame.take(row.number, range(place, place + feed.chain))]
+        place += feed.chain
+        for number, branch in enumerate(feed.branches):
+            after = range(place, place + len(branch.tokens))
+            taken.append(row.frame.take(branch_owner(row.number, number), after))
+        return np.concatenate(taken)
 
     def _choices(self, fed: list[Fed]) -> list[Choice]:
         """One pass of the network, rows of a frame side by side."""
@@ -209,20 +227,27 @@ class InFlight:
         for frame, group in _groups(fed):
             base: list[int] = []
             owner: list[int] = []
+            branch: list[int] = []
             places: list[int] = []
             slots: list[np.ndarray] = []
             for row, feed, taken in group:
                 number = len(taken)
                 wanted += range(len(tokens) + len(feed.tokens) - 1, len(tokens) + number)
                 tokens += [*feed.tokens, *feed.guessed]
-                wishes += feed.wishes
+                wishes += feed.all_wishes
                 first = row.places.start
-                places += range(first, first + number)
+                places += range(first, first + feed.chain)
                 owner += [row.number] * number
+                branch += [row.number] * feed.chain
+                for which, one in enumerate(feed.branches):
+                    size = len(one.tokens)
+                    tokens += one.tokens
+                    places += range(first + feed.chain, first + feed.chain + size)
+                    branch += [branch_owner(row.number, which)] * size
                 base += [row.base] * number
                 slots.append(taken)
             positions += places
-            visible = frame.visible(np.array(base), np.array(owner), np.array(places))
+            visible = frame.visible(*map(np.array, (base, owner, branch, places)))
             at = torch.from_numpy(np.concatenate(slots)).to(device)
             spans.append(Span(frame.cache, at, torch.from_numpy(visible).to(device)))
         logits = self._network.step(
@@ -232,6 +257,11 @@ class InFlight:
             torch.tensor(wanted, device=device),
         )
         return choose_best(logits, wishes)
+
+
+def branch_owner(question: int, number: int) -> int:
+    """Who owns the slots of a question's branch, for one pass."""
+    return -(question % BRANCHING * 10 + number + 1)
 
 
 def _by_frame(fed: list[Fed]) -> list[Fed]:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sphinx_ros.engine.branches import Branch, branches
 from sphinx_ros.engine.choosing import Choice, Wish
 from sphinx_ros.engine.ending import Ending
 from sphinx_ros.engine.frame import Frame
@@ -59,12 +60,29 @@ class Answered:
 class Feed(NamedTuple):
     """What a question puts into a pass: tokens behind those it has fed, the last few guessed.
 
-    wishes: one for the last known token and for each guess.
+    wishes: one for the last known token and for each guess. branches: continuations behind the
+    last of these, which see nothing of each other.
     """
 
     tokens: list[int]
     guessed: list[int]
     wishes: list[Wish]
+    branches: Sequence[Branch] = ()
+
+    @property
+    def chain(self) -> int:
+        """Tokens without the branches."""
+        return len(self.tokens) + len(self.guessed)
+
+    @property
+    def size(self) -> int:
+        """All tokens."""
+        return self.chain + sum(len(branch.tokens) for branch in self.branches)
+
+    @property
+    def all_wishes(self) -> list[Wish]:
+        """Those of the branches, too."""
+        return [*self.wishes, *(wish for branch in self.branches for wish in branch.wishes)]
 
 
 class Row:
@@ -125,6 +143,18 @@ class Row:
             wishes[0] = wishes[0]._replace(report=self._report)
         return Feed(self._ids[self._fed :], guessed, wishes)
 
+    def branched(self, feed: Feed) -> Feed:
+        """The same with all digits that may follow; as it is where a guess goes further."""
+        left = self._limit - len(self.written) - 1 - len(feed.guessed)
+        if self._draft.rest(self._window):
+            return feed
+        state = self._state
+        for token in feed.guessed:
+            state = self._guide.after(state, token)
+        found = branches(self._guide, state)
+        fits = all(len(branch.tokens) <= left for branch in found)
+        return feed._replace(branches=found if fits else ())
+
     def _guesses(self) -> list[int]:
         left = self._limit - len(self.written) - 1
         guessed = self._draft.rest(self._window) or self._guide.guess(self._state)
@@ -136,29 +166,22 @@ class Row:
         return range(self.base + self._fed, self.base + len(self._ids))
 
     def absorb(self, feed: Feed, slots: np.ndarray, choices: Sequence[Choice]) -> None:
-        """Take what a pass has chosen. slots: of the feed's tokens, then of its guesses."""
+        """Take what a pass has chosen. slots: of the feed's tokens, guesses and branches."""
         self._passes += 1
         self._fed += len(feed.tokens)
-        right = 0
-        for at, choice in enumerate(choices):
-            if math.isnan(self._first):
-                self._first = time.perf_counter()
-            if self._report and not self.written:
-                self._first_shares, choice = choice.shares, choice._replace(shares=())
-            self._put(choice)
-            if self._kept is not None or self.error is not None:
-                break
-            if at == len(feed.guessed) or choice.token != feed.guessed[at]:
-                break
-            right += 1
+        right = self._follow(choices, feed.guessed)
+        kept, chosen = len(feed.tokens) + right, range(0)
+        if right == len(feed.guessed) and not self._over:
+            chosen = self._follow_branch(feed, choices[right + 1 :])
+            self.frame.pass_on(slots[chosen.start : chosen.stop], self.number)
+        used = [*range(kept), *chosen]
         self._accepted += right
-        self._fed += right
-        kept = len(feed.tokens) + right
-        self._slots = np.append(self._slots, slots[:kept])
-        self.frame.free(slots[kept:])
+        self._fed += right + len(chosen)
+        self._slots = np.append(self._slots, slots[used])
+        self.frame.free(np.delete(slots, used))
         if feed.guessed:
             self._window = 2 * self._window if right == len(feed.guessed) else WINDOW
-        while self._kept is None and self.error is None:
+        while not self._over:
             forced = self._guide.forced(self._state)
             if not forced:
                 break
@@ -167,7 +190,38 @@ class Row:
                 if self._kept is not None:
                     break
         self._ended = time.perf_counter()
-        self.done = self.done or self._kept is not None or self.error is not None
+        self.done = self.done or self._over
+
+    @property
+    def _over(self) -> bool:
+        return self._kept is not None or self.error is not None
+
+    def _follow(self, choices: Sequence[Choice], guessed: Sequence[int]) -> int:
+        """Write what was chosen behind the last known token, and behind each guess that was right;
+        how many were.
+        """
+        for at, choice in enumerate(choices):
+            if math.isnan(self._first):
+                self._first = time.perf_counter()
+            if self._report and not self.written:
+                self._first_shares, choice = choice.shares, choice._replace(shares=())
+            self._put(choice)
+            if self._over or at == len(guessed) or choice.token != guessed[at]:
+                return at
+        return len(guessed)
+
+    def _follow_branch(self, feed: Feed, choices: Sequence[Choice]) -> range:
+        """Go on with the branch of the token that was written last, if there is one: which of the
+        feed's tokens are right.
+        """
+        begin, at = feed.chain, 0
+        for branch in feed.branches:
+            size = len(branch.tokens)
+            if branch.tokens[0] == self._ids[-1]:
+                right = 1 + self._follow(choices[at : at + size], branch.tokens[1:])
+                return range(begin, begin + right)
+            begin, at = begin + size, at + size
+        return range(0)
 
     def _put(self, choice: Choice) -> None:
         """Write one token behind those there are; tell who listens."""

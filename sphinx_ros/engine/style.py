@@ -155,6 +155,12 @@ class Guide:
             return style.between if whole is None else style.between[:whole]
         return style.closing if self.language is Language.ONE_BOX else ()
 
+    def ends(self, state: State) -> bool:
+        """Whether all that follows is certain, up to the end."""
+        style = self.style
+        complete = style is not None and self.language is Language.ONE_BOX and style.closing
+        return bool(complete) and self.forced(state) == style.closing  # type: ignore[union-attr]
+
     def guess(self, state: State) -> tuple[int, ...]:
         """Ids that are likely to come in this state; to be verified."""
         style = self.style

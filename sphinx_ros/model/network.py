@@ -46,6 +46,10 @@ class Network(Protocol):
     def device(self) -> torch.device:
         """Where tensors are taken and given."""
 
+    @property
+    def cheap_tokens(self) -> int:
+        """Tokens up to which a pass costs little more than one of two; 0: each costs its share."""
+
     def new_cache(self, batch: int, length: int, like: Any = None) -> KeyValues:
         """A cache for ``batch`` sequences of up to ``length`` positions.
 

@@ -133,8 +133,8 @@ class WideLinear(StoredLinear):
         if x.is_cuda:
             return None
         # a product of one row reads the weights as they are, and adds up in float32
-        rows = x.to(self.weight.dtype).split(1)
-        return torch.cat([F.linear(row, self.weight) for row in rows]).to(x.dtype)
+        y = [F.linear(row, self.weight) for row in x.to(self.weight.dtype).split(1)]
+        return (y[0] if len(y) == 1 else torch.cat(y)).to(x.dtype)
 
 
 class Int8Linear(StoredLinear):

@@ -71,6 +71,11 @@ class Leader:
         """Where this process has its part, and tensors are taken and given."""
         return self._part.device
 
+    @property
+    def cheap_tokens(self) -> int:
+        """None: each rank's pass is bound by reading its weights, or by waiting for the others."""
+        return 0
+
     def parameters(self) -> Iterator[nn.Parameter]:
         """Those of this process's part."""
         return self._part.model.parameters()
