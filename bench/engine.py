@@ -1,46 +1,40 @@
 """What the engine saves: many questions on one look, forced text, guesses, against a plain loop.
 
-    python bench/engine.py [--checkpoint demo] [--questions 1 2 4 8 16 32] [--tokens 24]
-                           [--threads N] [--repeat 5] [--plot FILE.png] [--json FILE]
+    python bench/engine.py [--checkpoint demo] [--full-size] [--folder F] [--tokens 24]
+                           [--questions 1 2 4 8 16 32] [--threads N] [--repeat 5]
+                           [--plot FILE.png] [--json FILE]
 
-One run measures both sides: the loop of ``official_loop.py`` (encode, prefill and decode anew for
-each question; N questions take N times as long) and the engine, on the same network, weights and
-picture. A pass is compared with today's plain call of the network. bandwidth_share is the bytes of
-weights and cache that a pass reads, by its time, as a share of what a plain sum reads.
+Both sides are measured in one run: the loop of ``official_loop.py`` (encode, prefill and decode
+anew for each question; N questions take N times as long) and the engine, on the same network,
+weights and picture. A pass is compared with a plain call of the network. bandwidth_share is the
+bytes of weights and cache that a pass reads, by its time, as a share of what a plain sum reads.
+
+--full-size measures a network of SPHINX-Tiny-1k's size with random numbers as well, beside the
+first; with 8 and 4 bits too. It takes 12 GB of memory, and half an hour on two cores. --folder is
+where its checkpoint is, or is written to (6 GB); otherwise it is a temporary one. Random numbers
+write no boxes: its answers have always --tokens tokens, and none of them is forced.
+
+In the JSON the keys of the first network end in _demo; those of the full-size one have no ending.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import json
-import statistics
-import time
-from collections.abc import Callable
+import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
+import full_size
 import numpy as np
-import official_loop
+import one_look
 import torch
 
-from sphinx_ros.engine.choosing import ANY, choose_best
-from sphinx_ros.model.cache import Span
 from sphinx_ros.model.kernels import slow_bfloat16
 from sphinx_ros.pipeline import Sphinx
-from sphinx_ros.prompt.wording import question
 from sphinx_ros.runtime.files import write_text
-from sphinx_ros.tasks import Task
-
-
-def median(action: Callable[[], Any], repeat: int) -> float:
-    """Seconds of an action, the median."""
-    action()
-    times = []
-    for _ in range(repeat):
-        begun = time.perf_counter()
-        action()
-        times.append(time.perf_counter() - begun)
-    return statistics.median(times)
 
 
 def scene(seed: int, count: int) -> tuple[np.ndarray, list[str]]:
@@ -63,97 +57,49 @@ def scene(seed: int, count: int) -> tuple[np.ndarray, list[str]]:
     return observation.rgb, list(found)[:count]
 
 
-def fresh(sphinx: Sphinx) -> Sphinx:
-    """The same network with an engine that remembers nothing."""
-    return Sphinx(sphinx.model, sphinx.tokenizer, calibration=sphinx.judge.calibration)
+def measured(sphinx: Sphinx, options: argparse.Namespace, repeat: int) -> dict[str, float]:
+    """All figures of one network."""
+    counts = sorted(options.questions)
+    rgb, asked = scene(7, max(counts))
+    found = one_look.passes(sphinx, repeat)
+    found |= one_look.many_questions(sphinx, rgb, asked, counts, options.tokens, repeat)
+    return found | one_look.one_answer(sphinx, rgb, asked[0], options.tokens)
 
 
-@torch.inference_mode()
-def passes(sphinx: Sphinx, repeat: int) -> dict[str, float]:
-    """One pass of 1 and of 8 tokens behind a prefix, and today's plain call of the network."""
-    network, filled = sphinx.model, 200
-    network.prepare()
-    cache = network.new_cache(1, filled + 64)
-    token = torch.tensor([[5]])
-    network(torch.randint(3, 99, (1, filled)), cache=cache)
+def full_size_figures(folder: Path, options: argparse.Namespace) -> dict[str, float]:
+    """The random network of true size: in bfloat16 all figures, in fewer bits those of a pass."""
+    from sphinx_ros.checkpoint.released import RELEASED, VOCABULARY
 
-    def plain() -> None:
-        logits = network(token, cache=cache, start=filled, last_only=True)[:, -1]
-        logits.argmax(-1).tolist(), logits.softmax(-1).max(-1).values.tolist()
-
-    def packed(rows: int) -> Callable[[], Any]:
-        visible = torch.zeros(rows, filled + rows, dtype=torch.bool)
-        visible[:, :filled] = True
-        visible[:, filled:].fill_diagonal_(True)
-        span = Span(cache, torch.arange(filled, filled + rows), visible)
-        ids, places = torch.full((rows,), 5), torch.full((rows,), filled)
-        wanted = torch.arange(rows)
-        return lambda: choose_best(network.step(ids, places, [span], wanted), [ANY] * rows)
-
-    times = repeat * 20 if sphinx.config.dim < 512 else repeat
-    out = {"plain_pass_ms": 1e3 * median(plain, times)}
-    for rows in (1, 8):
-        out[f"pass_{rows}_ms"] = 1e3 * median(packed(rows), times)
-    weights = [p for n, p in network.named_parameters() if n.startswith(("layers", "output"))]
-    read = sum(p.nbytes for p in weights) + cache.nbytes * filled // cache.length
-    plain_sum = torch.ones(1 << 27, dtype=torch.float32)
-    bandwidth = plain_sum.nbytes / median(lambda: plain_sum.sum(), 5)
-    out["bandwidth_share"] = read / (out["pass_1_ms"] / 1e3) / bandwidth
-    return out
+    tiny = RELEASED["sphinx-tiny-1k"]
+    if not (folder / "config.json").exists():
+        full_size.write_checkpoint(folder, 0, tiny.decoder, tiny.variant, VOCABULARY)
+    small = {}
+    for kind in ("int8", "int4"):
+        sphinx = Sphinx.from_pretrained(folder, device="cpu", dtype="bfloat16", quantise=kind)
+        small[kind] = one_look.passes(sphinx, 3)
+        del sphinx
+        gc.collect()
+    sphinx = Sphinx.from_pretrained(folder, device="cpu", dtype="bfloat16")
+    found = measured(sphinx, options, repeat=1)
+    found |= one_look.passes(sphinx, 3)
+    for kind, figures in small.items():
+        found |= {f"{kind}_{name}": value for name, value in figures.items()}
+        found[f"{kind}_over_bf16"] = figures["pass_1_ms"] / found["pass_1_ms"]
+    return found
 
 
-def answers(
-    sphinx: Sphinx,
-    rgb: np.ndarray,
-    asked: list[str],
-    counts: list[int],
-    tokens: int,
-    repeat: int,
-) -> dict:
-    """Questions on one frame, by the plain loop and by the engine; free, forced and guessed."""
-    texts = [question(Task.GROUND, words) for words in asked]
-    plain = [official_loop.ask(sphinx, rgb, text, tokens) for text in texts[: 2 * repeat]]
-    official = statistics.median(one.seconds for one in plain)
-    out: dict[str, Any] = {
-        "official_s": official,
-        "official_first_s": statistics.median(one.first_s for one in plain),
-        "official_token_s": statistics.median(one.token_s for one in plain),
-    }
-
-    def look_and_ask(count: int, engine: Sphinx) -> Any:
-        engine.engine.frames.clear()
-        lines = [f"ground: {words}" for words in asked[:count]]
-        return engine.look(rgb).answer(lines, max_new_tokens=tokens, verify=False)
-
-    engine = fresh(sphinx)
-    for count in counts:
-        seconds = median(lambda count=count: look_and_ask(count, engine), repeat)
-        out[f"engine_{count}_s"] = seconds
-        out[f"speedup_{count}_questions"] = count * official / seconds
-    seen = engine.look(rgb)
-    free = seen.ground(asked[0], max_new_tokens=tokens, verify=False, free=True)
-    forced = seen.ground(asked[0], max_new_tokens=tokens, verify=False)
-    again = engine.look(rgb, after=seen).ground(asked[0], max_new_tokens=tokens, verify=False)
-    assert free.raw_text == forced.raw_text == again.raw_text
-    written = free.cost.tokens + 1  # and the end
-    out |= {
-        "tokens_of_a_box": written,
-        "passes_free": free.cost.passes,
-        "passes_grammar": forced.cost.passes,
-        "passes_per_token_grammar": forced.cost.passes / written,
-        "passes_unchanged_draft": again.cost.passes,
-        "token_s": free.cost.decode_ms / 1e3 / max(free.cost.passes - 1, 1),
-        "first_box_s": out[f"engine_{counts[0]}_s"],
-        "boxes_per_s_1": 1 / (forced.cost.prefill_ms + forced.cost.decode_ms) * 1e3,
-        "frame_bytes": seen._frame.nbytes,
-    }
-    eight = [f"ground: {words}" for words in asked[:8]]
-    seconds = median(lambda: seen.answer(eight, max_new_tokens=tokens, verify=False), repeat)
-    out["boxes_per_s_8"] = len(eight) / seconds
-    return out
+def table(columns: dict[str, dict[str, float]]) -> str:
+    """What people read: a row for each figure, a column for each network."""
+    names = list(dict.fromkeys(name for figures in columns.values() for name in figures))
+    lines = [" " * 26 + "".join(f"{title:>14}" for title in columns)]
+    for name in names:
+        cells = [figures.get(name) for figures in columns.values()]
+        said = ["" if cell is None else f"{cell:.4g}" for cell in cells]
+        lines.append(f"{name:26}" + "".join(f"{cell:>14}" for cell in said))
+    return "\n".join(lines)
 
 
-def plot(found: dict[str, Any], counts: list[int], path: str) -> None:
+def plot(found: dict[str, float], counts: list[int], path: str) -> None:
     """Cost against number of questions."""
     import matplotlib
 
@@ -171,11 +117,14 @@ def plot(found: dict[str, Any], counts: list[int], path: str) -> None:
     figure.savefig(path, dpi=120)
 
 
-def main() -> None:
+def parsed() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--checkpoint", default="demo")
+    parser.add_argument("--full-size", action="store_true", help="a random network beside it")
+    parser.add_argument("--folder", type=Path, help="where the random network's checkpoint is")
     parser.add_argument("--questions", type=int, nargs="+", default=[1, 2, 4, 8, 16, 32])
     parser.add_argument("--tokens", type=int, default=24, help="most of an answer (default: 24)")
     parser.add_argument("--threads", type=int, default=0, help="default: torch's own choice")
@@ -184,34 +133,40 @@ def main() -> None:
     parser.add_argument("--quantise", default=None)
     parser.add_argument("--plot", metavar="FILE", help="cost against number of questions")
     parser.add_argument("--json", metavar="FILE")
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Measure, print, write."""
+    options = parsed()
     if options.threads:
         torch.set_num_threads(options.threads)
     sphinx = Sphinx.from_pretrained(
         options.checkpoint, dtype=options.dtype, quantise=options.quantise
     )
-    found: dict[str, Any] = {
-        "checkpoint": str(options.checkpoint),
+    found = measured(sphinx, options, options.repeat)
+    columns = {options.checkpoint: found}
+    keys: dict[str, Any] = {
         "threads": torch.get_num_threads(),
         "cpu_has_bf16": not slow_bfloat16(torch.device("cpu")),
+        **{f"{name}_demo": value for name, value in found.items()},
     }
-    found |= passes(sphinx, options.repeat)
-    counts = sorted(options.questions)
-    rgb, asked = scene(7, max(counts))
-    found |= answers(sphinx, rgb, asked, counts, options.tokens, options.repeat)
-    found["batch8_step_over_1"] = found["pass_8_ms"] / found["pass_1_ms"]
-    found["pass_speedup"] = found["plain_pass_ms"] / found["pass_1_ms"]
-    if options.checkpoint == "demo":
-        found["pass_speedup_demo"] = found["pass_speedup"]
-        found["batch8_step_over_1_demo"] = found["batch8_step_over_1"]
-    for name, value in found.items():
-        print(
-            f"{name:26} {value:12.4g}" if isinstance(value, float) else f"{name:26} {value!s:>12}"
-        )
+    if options.full_size:
+        temporary = None if options.folder else Path(tempfile.mkdtemp(prefix="sphinx_full_size_"))
+        try:
+            full = full_size_figures(options.folder or temporary / "checkpoint", options)
+        finally:
+            if temporary:
+                shutil.rmtree(temporary, ignore_errors=True)
+        columns["full size"] = full
+        keys |= full
+    # random numbers write no boxes: what a box costs is the first network's
+    keys |= {n: found[n] for n in ("passes_per_token_grammar", "passes_unchanged_draft")}
+    print(table(columns))
     if options.plot:
-        plot(found, counts, options.plot)
+        plot(found, sorted(options.questions), options.plot)
     if options.json:
-        write_text(Path(options.json), json.dumps(found, indent=1) + "\n")
+        write_text(Path(options.json), json.dumps(keys, indent=1) + "\n")
 
 
 if __name__ == "__main__":
