@@ -1,6 +1,6 @@
 """Ask a robot's camera: boxes, keypoints and text answers from SPHINX.
 
-Importing this package is cheap: torch, timm and open_clip load with the first use of
+Importing this package is cheap: torch and all else that is heavy load with the first use of
 :class:`Sphinx`, and rclpy only under :mod:`sphinx_ros.ros`.
 """
 

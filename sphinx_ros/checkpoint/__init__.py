@@ -11,6 +11,7 @@ loading.py, saving.py           a network <-> a folder
 writing.py, pth.py, staging.py  tensors, one at a time -> a folder, whole or not at all
 convert.py, mix.py              folders -> folders
 inspection.py                   a folder -> a report on it
+reference.py, compared.py       a folder's visual encoders beside those of their libraries
 look_memory.py                  a network -> what a look at a picture needs beside it
 """
 

@@ -64,17 +64,9 @@ def number(low: float, high: float, kind: type = float) -> Callable[[str], Any]:
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
     """--checkpoint, --variant, --tokenizer, --device, --devices, --dtype, --quantise."""
-    parser.add_argument(
-        "--checkpoint",
-        default="demo",
-        metavar="X",
-        help='"demo" (the bundled demonstration model, for the simulated tabletop), a published '
-        f"name ({', '.join(RELEASED)}), hf://owner/repo/folder or a folder (default: demo)",
-    )
+    add_checkpoint(parser)
     add_missing_files(parser)
-    parser.add_argument(
-        "--device", help="cpu, cuda, cuda:1 ... (default: the first CUDA device, else cpu)"
-    )
+    add_device(parser)
     parser.add_argument(
         "--devices",
         type=lambda words: words.split(","),
@@ -82,17 +74,40 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         metavar="A,B",
         help="several that share one network: cuda:0,cuda:1",
     )
-    parser.add_argument(
-        "--dtype",
-        choices=("auto", *DTYPES),
-        help="number type of the weights (default: auto, which is bfloat16 on CUDA and float32 on "
-        "the CPU)",
-    )
+    add_dtype(parser)
     parser.add_argument(
         "--quantise",
         choices=KINDS,
         help="store the decoder in 8 or 4 bits: int8 hardly changes answers, int4 does; nf4 needs "
         "bitsandbytes (default: no)",
+    )
+
+
+def add_checkpoint(parser: argparse.ArgumentParser) -> None:
+    """--checkpoint."""
+    parser.add_argument(
+        "--checkpoint",
+        default="demo",
+        metavar="X",
+        help='"demo" (the bundled demonstration model, for the simulated tabletop), a published '
+        f"name ({', '.join(RELEASED)}), hf://owner/repo/folder or a folder (default: demo)",
+    )
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """--device."""
+    parser.add_argument(
+        "--device", help="cpu, cuda, cuda:1 ... (default: the first CUDA device, else cpu)"
+    )
+
+
+def add_dtype(parser: argparse.ArgumentParser) -> None:
+    """--dtype."""
+    parser.add_argument(
+        "--dtype",
+        choices=("auto", *DTYPES),
+        help="number type of the weights (default: auto, which is bfloat16 on CUDA and float32 on "
+        "the CPU)",
     )
 
 

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from sphinx_ros import __version__
-from sphinx_ros.commands import calibrate, checkpoints, eval, inspect, look, train, world
+from sphinx_ros.commands import calibrate, checkpoints, compare, eval, inspect, look, train, world
 from sphinx_ros.commands.arguments import INTERRUPTED, OK
 from sphinx_ros.errors import BAD_INPUT, DEFECT, SphinxError
 from sphinx_ros.runtime.memory import memory_error, out_of_memory
@@ -21,6 +21,7 @@ from sphinx_ros.tasks import ROWS
 VERBS: dict[str, Callable[[Sequence[str]], int]] = {
     **{name: verb.run for name, verb in look.VERBS.items()},
     "inspect": inspect.run,
+    "compare": compare.run,
     **checkpoints.VERBS,
     "train": train.run,
     "eval": eval.run,
@@ -42,6 +43,7 @@ may follow each other.
 
 Checkpoints.
   inspect X              what a checkpoint is, whether it is whole, what memory it needs
+  compare                its visual encoders beside those of open_clip, timm and transformers
   fetch X                download a published checkpoint, or hf://owner/repo/folder
   convert X OUT          to safetensors without repetitions, or back to the released layout
   mix X X OUT            a weighted sum of checkpoints of one variant
