@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from sphinx_ros.answer.chat import Chat
 from sphinx_ros.answer.subject import Drafts, Subject
-from sphinx_ros.answer.together import answer_together
+from sphinx_ros.answer.together import answer_one, answer_together
 from sphinx_ros.errors import BadRequest, quoted
 from sphinx_ros.prompt.queries import Query, read_query
 from sphinx_ros.prompt.wording import EVERYTHING
@@ -69,7 +70,11 @@ class Seen:
 
     def ask(self, text: str, *, short: bool = True, **options: Any) -> Answer:
         """A free question. short: ask for a word or phrase, in the official wording."""
-        return self._one(Query(Task.ASK, text), options, short)
+        return self._one(Query(Task.ASK, text), {**options, "short": short})
+
+    def chat(self) -> Chat:
+        """A conversation about the picture: each question goes on from those before it."""
+        return Chat(self._subject)
 
     def answer(
         self,
@@ -101,16 +106,8 @@ class Seen:
                     raise result
         return results
 
-    def _one(self, query: Query, options: dict[str, Any], short: bool = True) -> Any:
-        on_text = options.pop("on_text", None)
-        heard = on_text
-        if callable(on_text):
-            heard = lambda _, text: on_text(text)  # noqa: E731 (a function of the text alone)
-        pairs = [(self._subject, query)]
-        (result,) = answer_together(pairs, short=short, on_text=heard, **options)
-        if isinstance(result, BaseException):
-            raise result
-        return result
+    def _one(self, query: Query, options: dict[str, Any]) -> Any:
+        return answer_one(self._subject, query, **options)
 
     @property
     def drafts(self) -> Drafts:

@@ -44,8 +44,8 @@ class Heard:
     def __init__(self, stop=lambda: False):
         self.tokens, self.should_stop = [], stop
 
-    def token(self, token):
-        self.tokens.append(token)
+    def token(self, choice):
+        self.tokens.append(choice.token)
 
 
 class Passes:

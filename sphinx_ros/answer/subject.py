@@ -5,6 +5,7 @@ Knows no files and no ROS.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 
 from sphinx_ros.answer.judge import Judge
@@ -13,6 +14,7 @@ from sphinx_ros.answer.written import Written, written
 from sphinx_ros.engine.engine import Engine, Question
 from sphinx_ros.engine.frame import Frame
 from sphinx_ros.engine.row import Row
+from sphinx_ros.engine.talk import Talk
 from sphinx_ros.engine.watch import Watch
 from sphinx_ros.errors import BadRequest
 from sphinx_ros.image.letterbox import Letterbox
@@ -22,6 +24,9 @@ from sphinx_ros.types import Cost
 
 Drafts = Mapping[tuple[Task, str], tuple[int, ...]]
 """What was written to a question about another picture: ids by task and words."""
+
+Turns = tuple[tuple[str, str], ...]
+"""Questions (the whole Human text) and answers of a conversation."""
 
 DRAFTS = 128
 """Answers that are handed on from picture to picture, the last ones."""
@@ -51,6 +56,18 @@ class Subject:
         self.engine, self.frame, self.place, self.cached = engine, frame, place, cached
         self._decimals, self._judge = decimals, judge
         self._drafts, self._written = dict(drafts or {}), {}  # type: ignore[var-annotated]
+        self._earlier: Turns = ()
+        self._talk: Talk | None = None
+
+    def after(self, earlier: Turns, talk: Talk) -> Subject:
+        """The same picture for the next question of a conversation.
+
+        What is written depends on the turns before it, so it is no draft for others.
+        """
+        other = copy.copy(self)
+        other._drafts, other._written = {}, {}
+        other._earlier, other._talk = earlier, talk
+        return other
 
     @property
     def drafts(self) -> Drafts:
@@ -76,8 +93,18 @@ class Subject:
         if ask.presence:  # its first token says it all
             ids = self._judge.yes_no.ids
             return self.frame, Question(ask.text, 1, watch, doing, report=ids)
-        draft = self._drafts.get((ask.task, ask.key), ())
-        return self.frame, Question(ask.text, limit, watch, doing, row.language, free, draft)
+        asked = Question(
+            ask.text,
+            limit,
+            watch,
+            doing,
+            row.language,
+            free,
+            self._drafts.get((ask.task, ask.key), ()),
+            earlier=self._earlier,
+            talk=self._talk,
+        )
+        return self.frame, asked
 
     def read(self, ask: Ask, row: Row) -> Written | Exception:
         """What the engine wrote, or the error that ended it."""

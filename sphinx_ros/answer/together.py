@@ -60,6 +60,22 @@ def answer_together(
     return results
 
 
+def answer_one(
+    subject: Subject,
+    query: Query,
+    on_text: Callable[[str], None] | None = None,
+    **options: Any,
+) -> Any:
+    """Answer one query; ``on_text`` is called with the text alone. Raises what ended it."""
+    heard: Any = on_text
+    if callable(on_text):
+        heard = lambda _, text: on_text(text)  # noqa: E731 (a function of the text alone)
+    (result,) = answer_together([(subject, query)], on_text=heard, **options)
+    if isinstance(result, BaseException):
+        raise result
+    return result
+
+
 def _heard(on_text: Callable[[int, str], None], number: int) -> Callable[[str], None]:
     return lambda text: on_text(number, text)
 

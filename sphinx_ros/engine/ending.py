@@ -10,6 +10,9 @@ from collections.abc import Callable, Sequence
 
 from sphinx_ros.prompt.conversation import END_SIGNAL
 
+INCOMPLETE = "\ufffd"
+"""What a tokenizer writes for bytes that are no whole character."""
+
 
 class Ending:
     """Tells after each token whether the answer is complete, and which tokens are part of it.
@@ -42,8 +45,12 @@ class Ending:
         return self._to_text(list(ids)).split(self._signal)[0]
 
     def text_so_far(self, ids: Sequence[int]) -> str:
-        """The text of an unfinished answer, without the first characters of a signal to come."""
-        text = self.text(ids)
+        """The text of an unfinished answer: only what no further token changes.
+
+        So without the first characters of a signal to come, and without a character of which some
+        bytes are missing.
+        """
+        text = self.text(ids).rstrip(INCOMPLETE)
         for size in range(len(self._signal) - 1, 0, -1):
             if text.endswith(self._signal[:size]):
                 return text[:-size].strip()

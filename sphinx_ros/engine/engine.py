@@ -20,6 +20,7 @@ from sphinx_ros.engine.prefix import common_length, question_prefix
 from sphinx_ros.engine.row import Row
 from sphinx_ros.engine.sampling import STOP
 from sphinx_ros.engine.style import Habits, Pieces
+from sphinx_ros.engine.talk import Talk
 from sphinx_ros.engine.watch import Watch
 from sphinx_ros.errors import BadRequest
 from sphinx_ros.model.network import Network
@@ -49,6 +50,8 @@ class Question:
         language: of the answer. free: let it be written without constraints.
         draft: ids that the answer may turn out to be, end signal included.
         report: ids whose probabilities as the first token are wanted.
+        earlier: questions and answers of the conversation before it. talk: that conversation,
+        whose tokens need not be fed again.
     """
 
     text: str
@@ -59,6 +62,8 @@ class Question:
     free: bool = False
     draft: Sequence[int] = ()
     report: Sequence[int] = ()
+    earlier: Sequence[tuple[str, str]] = ()
+    talk: Talk | None = None
 
 
 class Engine:
@@ -78,23 +83,27 @@ class Engine:
         self._in_flight = InFlight(network, self.lock, self._make_room, self._give_memory)
         network.prepare()
 
-    def question_ids(self, asked: str) -> list[int]:
+    def question_ids(self, asked: str, earlier: Sequence[tuple[str, str]] = ()) -> list[int]:
         """The prompt ids of one question (the Human text), BOS first.
+
+        earlier: questions and answers of a conversation before it.
 
         Raises:
             BadRequest: they leave no room for an answer; the limit is in tokens.
         """
         most = self.network.config.max_seq_len - self.network.config.image_words - LEAST_ANSWER
         frame = len(self.prefix_ids)
+        turns = [*earlier, (asked, None)]
         least = len(asked) // self._longest_piece  # a text of megabytes is not even tokenised
         if least <= most:
-            ids = self.tokenizer.encode(conversation([(asked, None)]), True, False)
+            ids = self.tokenizer.encode(conversation(turns), True, False)
             if len(ids) <= most:
                 return ids
             least = len(ids) - frame
+        what = f"conversation of {len(turns)} questions" if earlier else "question"
         raise BadRequest(
-            f"the question has {least} tokens or more, and {max(most - frame, 0)} fit behind a "
-            "picture: shorten the text"
+            f"the {what} has {least} tokens or more, and {max(most - frame, 0)} fit behind a "
+            f"picture: {'begin another one' if earlier else 'shorten the text'}"
         )
 
     @functools.cached_property
@@ -174,7 +183,7 @@ class Engine:
         return rows
 
     def _row(self, frame: Frame, question: Question) -> Row:
-        ids = self.question_ids(question.text)
+        ids = self.question_ids(question.text, question.earlier)
         # A tokenizer whose pieces reach over the prefix's end shares less of it.
         shared = common_length(ids, frame.ids)
         left = self.network.config.max_seq_len - self.network.config.image_words - len(ids)
@@ -189,7 +198,12 @@ class Engine:
             draft=question.draft,
             report=question.report,
             doing=question.doing,
+            talk=question.talk,
         )
+
+    def let_go(self, talk: Talk) -> None:
+        """A conversation is over. Waits for nothing, so that any thread can clean up."""
+        self._in_flight.let_go(talk)
 
     # Memory; with the lock
 

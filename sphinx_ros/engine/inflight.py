@@ -16,6 +16,7 @@ import torch
 from sphinx_ros.engine.choosing import Choice, Wish, choose_best
 from sphinx_ros.engine.frame import Frame
 from sphinx_ros.engine.row import Feed, Row
+from sphinx_ros.engine.talk import Talk
 from sphinx_ros.model.cache import Span
 from sphinx_ros.model.network import Network
 from sphinx_ros.runtime.forks import OwnLock
@@ -67,6 +68,7 @@ class InFlight:
         self._make_room, self._give_memory = make_room, give_memory
         self._tickets: list[_Ticket] = []
         self._left: list[Row] = []  # whose slots are free as soon as no pass uses them
+        self._over: list[Talk] = []  # likewise
         self._driver: _Ticket | None = None
         self._guard = threading.Lock()  # of the two above
 
@@ -123,6 +125,21 @@ class InFlight:
             row = self._left.pop()
             row.release()
             row.frame.end()
+        while self._over:
+            self._over.pop().release()
+
+    def let_go(self, talk: Talk) -> None:
+        """A conversation is over: its slots are free before the next pass.
+
+        Waits for nothing: what calls it may be the garbage collector, in any thread.
+        """
+        self._over.append(talk)
+        if self._guard.acquire(blocking=False):
+            try:
+                if self._driver is None:
+                    self._release()
+            finally:
+                self._guard.release()
 
     # In the thread that makes the passes
 

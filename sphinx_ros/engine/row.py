@@ -21,6 +21,7 @@ from sphinx_ros.engine.frame import Frame
 from sphinx_ros.engine.guesses import Draft
 from sphinx_ros.engine.sampling import INTERRUPTED, LENGTH, STOP
 from sphinx_ros.engine.style import Guide, State
+from sphinx_ros.engine.talk import Talk
 from sphinx_ros.engine.watch import Watch
 
 WINDOW = 6
@@ -91,7 +92,7 @@ class Row:
     frame: what it asks about. prompt: ids behind the part of the prefix that it shares. shared:
     how many ids of the prefix that are. limit: most tokens of the answer. draft: ids that the
     answer may turn out to be, or to be like, end signal included. doing: what is done, for
-    messages.
+    messages. talk: the conversation that it belongs to.
     """
 
     def __init__(
@@ -107,6 +108,7 @@ class Row:
         draft: Sequence[int] = (),
         report: Sequence[int] = (),
         doing: str = "",
+        talk: Talk | None = None,
     ):
         self.number = next(_numbers)
         self.frame, self.watch, self.doing = frame, watch, doing
@@ -115,7 +117,7 @@ class Row:
         self._guide, self._ending, self._limit = guide, ending, limit
         self._draft, self._report = Draft(draft, guide.digits), tuple(report)
         self._window = len(draft)
-        self._state, self._slots = State(), np.zeros(0, int)
+        self._state, self._slots, self._talk = State(), np.zeros(0, int), talk
         self._probabilities: list[float] = []
         self._shares: list[tuple[float, ...]] = []
         self._kept: int | None = None  # tokens of the answer, once it has ended
@@ -134,6 +136,9 @@ class Row:
 
     def feed(self) -> Feed:
         """What goes into the next pass."""
+        if self._talk is not None and not self._fed:
+            self._slots = self._talk.take(self.frame, self.base, self._ids, self.number)
+            self._fed = len(self._slots)
         guessed = self._guesses()
         states = [self._state]
         for token in guessed:
@@ -239,7 +244,7 @@ class Row:
         if self.done:  # who asked has gone
             return
         try:
-            self.watch.token(choice.token)
+            self.watch.token(choice)
         except Exception as error:  # a listener's failure is its question's alone
             self.error = error
 
@@ -252,8 +257,11 @@ class Row:
             self.error, self.done = error, True
 
     def release(self) -> None:
-        """Give the slots back. Any number of times."""
-        self.frame.free(self._slots)
+        """Give the slots back, or leave them to the conversation. Any number of times."""
+        if self._talk is None:
+            self.frame.free(self._slots)
+        elif len(self._slots):
+            self._talk.put(self.frame, self.base, self._ids[: self._fed], self._slots)
         self._slots = np.zeros(0, int)
 
     def answer(self) -> Answered:

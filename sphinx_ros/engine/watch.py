@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from sphinx_ros.engine.choosing import Choice
 from sphinx_ros.engine.ending import Ending
 from sphinx_ros.errors import Cancelled, SphinxError, TimedOut
 from sphinx_ros.prompt.checks import LEAST_SECONDS, checked_seconds
@@ -28,10 +29,10 @@ class Deadline:
 
 
 class Watch:
-    """Follows one answer while it is written: cancel, time limit, a listener.
+    """Follows one answer while it is written: cancel, time limit, listeners.
 
     ending: turns ids to text. cancel: asked before every token, or None. on_text: told the answer
-    so far after every token, or None.
+    so far after every token, or None. on_token: told every token, or None.
     """
 
     def __init__(
@@ -40,15 +41,18 @@ class Watch:
         deadline: Deadline,
         cancel: Callable[[], bool] | None = None,
         on_text: Callable[[str], None] | None = None,
+        on_token: Callable[[Choice], None] | None = None,
     ):
         self._ending, self._deadline = ending, deadline
-        self._cancel, self._on_text = cancel, on_text
+        self._cancel, self._on_text, self._on_token = cancel, on_text, on_token
         self._ids: list[int] = []
         self._why: type[SphinxError] | None = None
 
-    def token(self, token: int) -> None:
+    def token(self, choice: Choice) -> None:
         """One more token of the answer was written."""
-        self._ids.append(token)
+        self._ids.append(choice.token)
+        if self._on_token is not None:
+            self._on_token(choice)
         if self._on_text is not None:
             self._on_text(self._ending.text_so_far(self._ids))
 
