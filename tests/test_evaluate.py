@@ -3,11 +3,13 @@
 import json
 import math
 
+import cv2
 import numpy as np
 import pytest
 from small_network import ANSWERS, picture, taught_checkpoint
 from synthetic import random_observation as observation
 
+from sphinx_ros import Sphinx
 from sphinx_ros.answer.score_calibration import Calibration
 from sphinx_ros.commands.cli import main
 from sphinx_ros.evaluate import metrics as s
@@ -116,7 +118,6 @@ def test_report_and_json(tmp_path):
 def test_batched_questions_answer_as_single_ones():
     import torch
 
-    from sphinx_ros import Sphinx
     from sphinx_ros.evaluate.asker import BatchAsker
     from sphinx_ros.image.pixels import preprocess
 
@@ -142,3 +143,60 @@ def test_calibrate_writes_what_a_checkpoint_reads(tmp_path, capsys):
     made = Calibration.read(tmp_path)
     assert made is not None and made.questions > 10 and 0 < made.present < 1
     assert "questions" in capsys.readouterr().out
+
+
+def labels_file(folder, *rows):
+    cv2.imwrite(str(folder / "one.png"), picture(64, 48, 1)[:, :, ::-1])
+    cv2.imwrite(str(folder / "other.png"), picture(48, 64, 2)[:, :, ::-1])
+    path = folder / "labels.jsonl"
+    path.write_text("\n".join(row if isinstance(row, str) else json.dumps(row) for row in rows))
+    return path
+
+
+def test_calibrate_takes_one_s_own_labels(tmp_path, capsys):
+    """The taught network writes the same box for the same words, wherever they are right."""
+    right = Sphinx.from_pretrained(taught_checkpoint()).look(picture(64, 48, 1))
+    box = list(right.ground("the red mug")[0].box)
+    path = labels_file(
+        tmp_path,
+        {"image": "one.png", "text": "the red mug", "box": box},
+        {"image": "other.png", "text": "the red mug", "box": [0, 0, 3, 3]},
+        "",
+        {"image": "one.png", "text": "the blue ball", "box": None},
+    )
+    words = ["calibrate", "--labels", str(path), "--out", str(tmp_path / "made"), "--checkpoint"]
+    assert main([*words, str(taught_checkpoint())]) == 0
+    made = Calibration.read(tmp_path / "made")
+    assert made is not None and made.questions == 3
+    assert made.source == "labels.jsonl, 3 expressions"
+    assert "from 3 questions" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "row, said",
+    [
+        ("no JSON", "line 2: 'no JSON' is no JSON object"),
+        ("[" * 9999, "line 2: "),
+        ({"image": "one.png", "text": "a mug"}, "has not the keys image, text and box"),
+        ({"image": "gone.png", "text": "a mug", "box": None}, "there is no file 'gone.png'"),
+        ({"image": "one.png", "text": " ", "box": None}, "line 2: the text is empty"),
+        ({"image": "one.png", "text": "a mug", "box": [9, 9, 3, 3]}, "it must be x0 < x1"),
+        ({"image": "one.png", "text": "a mug", "box": "here"}, "is not four finite numbers"),
+        ({"image": "one.png", "text": "a mug", "box": [70, 70, 90, 90]}, "outside the picture"),
+        ({"image": "labels.jsonl", "text": "a mug", "box": None}, "line 2, labels.jsonl: "),
+    ],
+)
+def test_what_is_wrong_with_labels_is_said_by_line(tmp_path, capsys, row, said):
+    path = labels_file(tmp_path, {"image": "one.png", "text": "the red mug", "box": None}, row)
+    words = ["calibrate", "--labels", str(path), "--out", str(tmp_path), "--checkpoint"]
+    assert main([*words, str(taught_checkpoint())]) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "calibration.json").exists()
+
+
+def test_a_file_of_labels_that_is_none(tmp_path, capsys):
+    empty, binary = tmp_path / "empty.jsonl", tmp_path / "binary.jsonl"
+    empty.write_text("\n\n"), binary.write_bytes(b"\xff\xfe\x00")
+    for path, said in ((empty, "has no line"), (binary, "not UTF-8"), (tmp_path, "can't be read")):
+        assert main(["calibrate", "--labels", str(path)]) == 2
+        assert said in capsys.readouterr().err

@@ -1,0 +1,59 @@
+"""Labelled pictures -> rows of answers, from which a calibration is made. Knows no command."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sphinx_ros.errors import BadRequest, SphinxError
+from sphinx_ros.evaluate.labels import Labelled
+from sphinx_ros.evaluate.trust import refer_row
+from sphinx_ros.image.formats import decode_file
+from sphinx_ros.image.letterbox import Letterbox
+from sphinx_ros.pipeline import Sphinx
+from sphinx_ros.prompt.checks import checked_box
+from sphinx_ros.prompt.queries import Query
+from sphinx_ros.runtime.progress import Progress
+from sphinx_ros.tasks import Task
+
+
+def labelled_rows(sphinx: Sphinx, labels: Sequence[Labelled]) -> list[dict[str, Any]]:
+    """A row of :func:`~sphinx_ros.evaluate.trust.refer_row` for each label, with a progress bar.
+
+    The questions about one picture are answered as one batch.
+
+    Raises:
+        SphinxError: a picture or a question that failed; the label's line is named.
+    """
+    pictures: dict[Path, list[Labelled]] = {}
+    for one in labels:
+        pictures.setdefault(one.image, []).append(one)
+    rows = []
+    with Progress(len(labels), "asking", "question") as bar:
+        for image, asked in pictures.items():
+            rows += _rows_of(sphinx, image, asked)
+            bar.advance(len(asked))
+    return rows
+
+
+def _rows_of(sphinx: Sphinx, image: Path, asked: Sequence[Labelled]) -> list[dict[str, Any]]:
+    line = asked[0].line
+    try:
+        rgb: np.ndarray = decode_file(image.read_bytes())
+        height, width = rgb.shape[:2]
+        for one in asked:
+            line = one.line
+            if one.box is not None:
+                checked_box(one.box, (width, height))
+        seen = sphinx.look(rgb)
+        found = seen.answer([Query(Task.GROUND, one.text) for one in asked])
+    except OSError as error:
+        raise BadRequest(f"line {line}: {image} can't be read: {error.strerror}") from None
+    except SphinxError as error:
+        error.args = (f"line {line}, {image.name}: {error}",)
+        raise
+    place = Letterbox.of(width, height)
+    return [refer_row(one, it.box, place) for one, it in zip(found, asked, strict=True)]
