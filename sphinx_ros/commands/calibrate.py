@@ -41,7 +41,7 @@ def run(argv: Sequence[str]) -> int:
     options = parser().parse_intermixed_args(argv)
     labels = None
     if options.labels:  # before torch is loaded: what is wrong is said at once
-        from sphinx_ros.evaluate.labels import read_labels
+        from sphinx_ros.evaluate.label_file import read_labels
 
         labels = read_labels(options.labels)
     load_torch()

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from sphinx_ros.errors import BadRequest, SphinxError
-from sphinx_ros.evaluate.labels import Labelled
+from sphinx_ros.evaluate.label_file import Labelled
 from sphinx_ros.evaluate.trust import refer_row
 from sphinx_ros.image.formats import decode_file
 from sphinx_ros.image.letterbox import Letterbox
