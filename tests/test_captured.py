@@ -21,7 +21,7 @@ from sphinx_ros.model.captured import LADDER
 from sphinx_ros.model.config import ModelConfig
 from sphinx_ros.model.sphinx import SphinxModel
 
-LENGTH = 90
+LENGTH = 130
 """Positions of a test's caches."""
 
 
@@ -157,7 +157,7 @@ def test_padded_pieces_give_what_a_plain_pass_gives(changes):
     recorder = Recorder()
     captured.prepare(recorder)
     case = Case(plain, captured)
-    numbers = [*range(1, 71)]
+    numbers = [*range(1, 71), 100, LADDER[-1] - 1, LADDER[-1], LADDER[-1] + 1]
     case.draw.shuffle(numbers)
     with torch.inference_mode():
         for number in numbers:
@@ -209,7 +209,7 @@ def test_many_tokens_and_gradients_are_not_captured():
     case = Case(plain, captured)
     case.compare(2)  # gradients are on
     with torch.inference_mode():
-        case.compare(65)
+        case.compare(LADDER[-1] + 1)
     assert not recorder.captures
 
 

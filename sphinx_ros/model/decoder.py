@@ -20,8 +20,9 @@ import torch
 from torch import Tensor, nn
 
 from sphinx_ros.model.cache import Cache, Span
-from sphinx_ros.model.captured import Capture, Captured, CudaGraphs, Parts, has_graphs
+from sphinx_ros.model.captured import Capture, Captured, Parts
 from sphinx_ros.model.config import ModelConfig
+from sphinx_ros.model.cuda_graphs import CudaGraphs, has_graphs
 from sphinx_ros.model.flat import SMALL, Flat, Heads, flat_layers, flat_pass
 from sphinx_ros.model.layers import Block, RMSNorm, bias
 from sphinx_ros.model.ranks import ALONE, Ranks
