@@ -6,17 +6,18 @@ Several questions are answered as one batch, together with those of other thread
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from sphinx_ros.answer.chat import Chat
+from sphinx_ros.answer.streaming import stream_together
 from sphinx_ros.answer.subject import Drafts, Subject
 from sphinx_ros.answer.together import answer_one, answer_together
 from sphinx_ros.errors import BadRequest, quoted
 from sphinx_ros.prompt.queries import Query, read_query
 from sphinx_ros.prompt.wording import EVERYTHING
 from sphinx_ros.tasks import Task
-from sphinx_ros.types import Answer, Box, Detection, Pose, Results, Timing
+from sphinx_ros.types import Answer, Box, Detection, Event, Pose, Results, Timing
 
 
 class Seen:
@@ -97,14 +98,47 @@ class Seen:
         """
         if isinstance(queries, (str, Query)):
             raise BadRequest(f"queries is {quoted(queries)}: give a list of them")
-        asked = [_query(one) for one in queries]
-        pairs = [(self._subject, query) for query in asked]
-        results = answer_together(pairs, on_text=on_text, **options)
+        results = answer_together(self._pairs(queries), on_text=on_text, **options)
         if not return_errors:
             for result in results:
                 if isinstance(result, BaseException):
                     raise result
         return results
+
+    def stream(
+        self,
+        queries: str | Query | Sequence[str | Query],
+        *,
+        return_errors: bool = False,
+        **options: Any,
+    ) -> Iterator[Event]:
+        """One query or several, told while they are answered.
+
+        A thread of its own asks, as :meth:`answer` does, from the first event that is waited for.
+        Who stops listening (``break``, ``close()``, or nobody holds the iterator any more) cancels
+        the questions before the next pass of the network.
+
+        Args:
+            queries: as for :meth:`answer`, or a single one. Events of a list come mixed, each with
+                the number of its query.
+            return_errors: as for :meth:`answer`.
+
+        Yields:
+            :class:`Piece`: more text; the pieces of a query make up its ``raw_text``, but for
+            spaces around an answer. :class:`Found`: each box and point as soon as its bracket
+            closes, behind the text that closes it, and each person at the end of the answer about
+            it: those of the result, in order, but for what is judged at the end. Last, when all
+            are answered, :class:`Finished` with the result of each query, in order.
+
+        Raises:
+            BadRequest: a query can't be asked.
+            SphinxError: what ended a query, with its ``partial_text``; all others are told before.
+        """
+        return stream_together(self._pairs(queries), return_errors=return_errors, **options)
+
+    def _pairs(self, queries: str | Query | Sequence[str | Query]) -> list[tuple[Subject, Query]]:
+        several = [queries] if isinstance(queries, (str, Query)) else queries
+        return [(self._subject, _query(one)) for one in several]
 
     def _one(self, query: Query, options: dict[str, Any]) -> Any:
         return answer_one(self._subject, query, **options)

@@ -7,7 +7,7 @@ written, and returns the result. So any number of plans share their passes.
 from __future__ import annotations
 
 import math
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import replace
 from functools import reduce
 from operator import add
@@ -24,20 +24,27 @@ from sphinx_ros.prompt.queries import Query
 from sphinx_ros.prompt.results import to_detections, to_poses
 from sphinx_ros.prompt.wording import presence_question, question
 from sphinx_ros.tasks import Answers, Task
-from sphinx_ros.types import Answer, Box, Detection, Pose, Results
+from sphinx_ros.types import Answer, Box, Detection, Keypoint, Pose, Results
+
+Items = tuple[tuple[Detection, ...] | tuple[Keypoint, ...] | tuple[Pose, ...], ...]
+"""What can be read of an answer: items of one kind in the order they were written, then those of
+another.
+"""
 
 
 class Ask(NamedTuple):
     """One question.
 
     text: the Human text. key: what it has in common with the same question about another picture,
-    whose answer may be the same. presence: only the probability of yes is wanted.
+    whose answer may be the same. presence: only the probability of yes is wanted. items: what can
+    be read of its answer; boxes and points, but not poses, also while it is written.
     """
 
     task: Task
     text: str
     key: str
     presence: bool = False
+    items: Callable[[Written], Items] = lambda _: ()
 
 
 Plan = Generator[list[Ask], list[Written], Any]
@@ -81,7 +88,7 @@ class Plans:
         wanted = checked_text(text)
         there = question(Task.ASK, presence_question(wanted))
         written, answer = yield [
-            Ask(Task.GROUND, question(Task.GROUND, wanted), wanted),
+            self._ask_boxes(Task.GROUND, wanted, wanted),
             Ask(Task.ASK, there, wanted, presence=True),
         ]
         found = self._found(written, wanted, self._judge.presence(answer))
@@ -90,8 +97,14 @@ class Plans:
     def _boxes(self, task: Task, text: str) -> Generator[list[Ask], list[Written], Results]:
         wanted = checked_text(text) if task.row.takes.words else ""
         label = singular(wanted) if task is Task.DETECT else wanted
-        (written,) = yield [Ask(task, question(task, wanted), wanted)]
+        (written,) = yield [self._ask_boxes(task, wanted, label)]
         return self._found(written, label)
+
+    def _ask_boxes(self, task: Task, wanted: str, label: str) -> Ask:
+        def items(written: Written) -> Items:
+            return self._detections(written, label)[:1]
+
+        return Ask(task, question(task, wanted), wanted, items=items)
 
     def _found(self, written: Written, label: str, presence: float = math.nan) -> Results:
         found, points, unread = self._detections(written, label, presence)
@@ -108,10 +121,17 @@ class Plans:
 
     def _ask_joints(self, box: Box, key: str) -> Ask:
         asked = question(Task.POSE, box=self._region(box), decimals=self._decimals)
-        return Ask(Task.POSE, asked, key)
+
+        def items(written: Written) -> Items:
+            return self._poses(written, box)[:1]
+
+        return Ask(Task.POSE, asked, key, items=items)
+
+    def _poses(self, written: Written, box: Box) -> tuple:
+        return to_poses(parse(written.text), self._place, box, score=written.score)
 
     def _joints(self, written: Written, box: Box) -> Results[Pose]:
-        poses, unread = to_poses(parse(written.text), self._place, box, score=written.score)
+        poses, unread = self._poses(written, box)
         return Results(poses, unread=unread, **written.report(bool(poses)))
 
     def _everybody(self) -> Plan:
@@ -147,7 +167,11 @@ class Plans:
             asked = question(task, box=self._region(query.box), decimals=self._decimals)
         else:
             asked = question(task)
-        (written,) = yield [Ask(task, asked, query.text)]
+
+        def items(written: Written) -> Items:
+            return self._detections(written, "")[:2]
+
+        (written,) = yield [Ask(task, asked, query.text, items=items)]
         found, points, unread = self._detections(written, "")
         text = written.text.strip()
         return Answer(

@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from sphinx_ros.answer.plans import Ask, Plan
 from sphinx_ros.answer.subject import Subject
 from sphinx_ros.answer.written import Written
+from sphinx_ros.engine.choosing import Choice
 from sphinx_ros.engine.watch import Deadline, Watch
 from sphinx_ros.errors import BadRequest, SphinxError, quoted
 from sphinx_ros.prompt.checks import checked_tokens
 from sphinx_ros.prompt.queries import Query
+
+
+class News(NamedTuple):
+    """Something was written.
+
+    number: of the query. part: of the query's questions, from 0 in the order of their answers.
+    what: one more token of the answer, or all of it.
+    """
+
+    number: int
+    part: int
+    ask: Ask
+    what: Choice | Written
 
 
 def answer_together(
@@ -25,8 +40,11 @@ def answer_together(
     timeout: float | None = None,
     on_text: Callable[[int, str], None] | None = None,
     free: bool = False,
+    heard: Callable[[News], None] | None = None,
 ) -> list[Any]:
     """Answer queries; for options see :class:`sphinx_ros.seen.Seen`.
+
+    heard: told what is written, by whichever thread makes the passes; it must take no time.
 
     Returns:
         The results in order, and errors in the places of those that failed.
@@ -40,22 +58,30 @@ def answer_together(
     plans = [subject.plan(query, short, verify, coordinates) for subject, query in pairs]
     usual, deadline = checked_tokens(max_new_tokens or 0), Deadline(timeout)
     results: list[Any] = [None] * len(plans)
-    waiting = {number: next(plan) for number, plan in enumerate(plans)}
+    waiting, parts = {number: next(plan) for number, plan in enumerate(plans)}, [0] * len(plans)
     while waiting:
         questions, owners = [], []
         for number, asks in waiting.items():
             subject, query = pairs[number]
-            heard = None if on_text is None else _heard(on_text, number)
             for ask in asks:
-                told = None if ask.presence else heard
-                watch = Watch(subject.engine.ending, deadline, cancel, told)
+                tell = told = None
+                if not ask.presence:
+                    if heard is not None:
+                        tell = functools.partial(_tell, heard, number, parts[number], ask)
+                    if on_text is not None:
+                        told = functools.partial(on_text, number)
+                    parts[number] += 1
+                watch = Watch(subject.engine.ending, deadline, cancel, told, tell)
                 limit = query.max_new_tokens or usual or ask.task.row.max_new_tokens
                 questions.append(subject.question(ask, limit, watch, free))
-                owners.append((number, ask))
+                owners.append((number, ask, tell))
         rows = pairs[0][0].engine.answer(questions)
         answers: dict[int, list[Any]] = {number: [] for number in waiting}
-        for (number, ask), row in zip(owners, rows, strict=True):
-            answers[number].append(pairs[number][0].read(ask, row))
+        for (number, ask, tell), row in zip(owners, rows, strict=True):
+            answer = pairs[number][0].read(ask, row)
+            answers[number].append(answer)
+            if tell is not None and isinstance(answer, Written):
+                tell(answer)
         waiting = _go_on(plans, answers, results)
     return results
 
@@ -76,8 +102,10 @@ def answer_one(
     return result
 
 
-def _heard(on_text: Callable[[int, str], None], number: int) -> Callable[[str], None]:
-    return lambda text: on_text(number, text)
+def _tell(
+    heard: Callable[[News], None], number: int, part: int, ask: Ask, what: Choice | Written
+) -> None:
+    heard(News(number, part, ask, what))
 
 
 def _go_on(
