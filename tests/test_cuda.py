@@ -7,15 +7,20 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from sphinx_ros.model.cache import Span
 from sphinx_ros.model.config import RECIPES, ModelConfig
+from sphinx_ros.model.recipes import is_mixture
 from sphinx_ros.model.sphinx import SphinxModel
 
-VARIANTS = [name for name in RECIPES if not name.startswith("mixtral")]
-"""Routed experts ask the host how many tokens each has (``bincount``): a fake can't tell."""
+MIXTURE = {
+    "n_kv_heads": 2, "head_dim": 16, "hidden_dim": 24,
+    "moe": {"num_experts": 4, "num_experts_per_tok": 2},
+}  # fmt: skip
+"""What a toy with routed experts has besides."""
 
 
 def built(variant):
     """A toy of a variant, in earnest: libraries compute while they build."""
-    return SphinxModel(ModelConfig.from_json(SIZES, variant, 99)).eval()
+    sizes = SIZES | (MIXTURE if is_mixture(variant) else {})
+    return SphinxModel(ModelConfig.from_json(sizes, variant, 99)).eval()
 
 
 def to_fake_cuda(model, dtype):
@@ -31,7 +36,7 @@ def to_fake_cuda(model, dtype):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", RECIPES)
 def test_look_prefill_and_packed_steps_stay_on_the_device(variant, dtype, caplog):
     model = built(variant)
     with FakeTensorMode(), torch.inference_mode():

@@ -52,6 +52,32 @@ def test_it_is_the_weighted_sum_of_the_chosen_experts(mixture, shape):
         assert torch.allclose(mixture(x), dense(mixture, x), atol=1e-5)
 
 
+@pytest.mark.parametrize("way", ["by_expert", "grouped", "all_at_once"])
+@pytest.mark.parametrize("tokens", [1, 2, 50])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
+def test_each_way_gives_the_same(mixture, way, tokens, dtype):
+    if way == "grouped" and not hasattr(F, "grouped_mm"):
+        pytest.skip("this torch has no grouped_mm")
+    x = torch.randn(tokens, 32).to(dtype)
+    with torch.inference_mode():
+        mixture.to(dtype)
+        made = getattr(mixture, way)(x, *mixture.route(x)).float()
+        want = dense(mixture.float(), x.float())
+    assert (made - want).norm() < (0.02 if dtype is torch.bfloat16 else 1e-5) * want.norm()
+
+
+@pytest.mark.parametrize("way", ["by_expert", "grouped", "all_at_once"])
+def test_what_nobody_chose_may_be_infinite(mixture, way):
+    if way == "grouped" and not hasattr(F, "grouped_mm"):
+        pytest.skip("this torch has no grouped_mm")
+    x = torch.rand(9, 32)
+    with torch.inference_mode():
+        mixture.gate.weight[1] = -9.0
+        want = dense(mixture, x)
+        mixture.w1.view(4, -1)[1] = mixture.w3.view(4, -1)[1] = 1e30
+        assert torch.allclose(getattr(mixture, way)(x, *mixture.route(x)), want, atol=1e-5)
+
+
 def test_an_expert_works_on_its_tokens_only(mixture, monkeypatch):
     rows = []
     silu = F.silu

@@ -1,6 +1,7 @@
 """What this machine multiplies stored weights with, tried once and compared with plain arithmetic.
 
-torch's kernels for 8 and 4 bits are not public: each is used only where it is there and right.
+torch's kernels for 8 and 4 bits are not public, that for groups is new: each is used only where it
+is there and right.
 Knows no layer.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 import functools
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from sphinx_ros.model.quantities import GROUP
@@ -65,6 +67,32 @@ def int4_kernel() -> bool:
     want = x.float() @ ((w.unflatten(1, (-1, GROUP)).float() - 8) * scale + zero).flatten(1).T
     same = torch.equal(theirs.flatten(), pack(w.to(torch.uint8)).flatten())
     return same and bool((y.float() - want).norm() < 0.02 * want.norm())
+
+
+@functools.cache
+def grouped_kernel(device: torch.device) -> bool:
+    """Whether bfloat16 rows are multiplied group by group where the groups' ends stay on the GPU.
+
+    torch 2.14 does so for compute capability 9 and 10; elsewhere it brings the ends to the host.
+    """
+    if device.type != "cuda" or not hasattr(F, "grouped_mm"):
+        return False
+    if torch.cuda.get_device_capability(device)[0] not in (9, 10):
+        return False
+    draw = torch.Generator().manual_seed(0)
+    x = torch.randn(5, 64, generator=draw).to(device, torch.bfloat16)
+    w = torch.randn(4, 64, 64, generator=draw).to(device, torch.bfloat16)
+    ends = torch.tensor([1, 1, 4, 5], dtype=torch.int32, device=device)
+    group = torch.tensor([0, 2, 2, 2, 3], device=device)
+    for weights in (w, w.mT):
+        try:
+            y = F.grouped_mm(x, weights, offs=ends)
+        except (RuntimeError, NotImplementedError):
+            return False
+        want = torch.bmm(x[:, None].float(), weights[group].float())[:, 0]
+        if not bool((y.float() - want).norm() < 0.02 * want.norm()):
+            return False
+    return True
 
 
 def slow_bfloat16(device: torch.device) -> bool:
