@@ -42,15 +42,21 @@ QUESTION = (
 
 
 def write_tokenizer(path: Path, pieces: int) -> None:
-    """The demonstration model's tokenizer, filled up with pieces that no text has.
+    """The demonstration model's tokenizer, filled up with pieces that no text has."""
+    from sphinx_ros.world.demo_tokenizer import train_tokenizer
+
+    train_tokenizer(path)
+    fill_tokenizer(path, pieces)
+
+
+def fill_tokenizer(path: Path, pieces: int) -> None:
+    """Fill a tokenizer file up to ``pieces``, with some that no text has.
 
     Protocol buffers that follow each other are one with the repeated fields of both: field 1 of a
     sentencepiece model is a piece, with 1 its text, 2 its score (float), 3 its type (3: control).
     """
     from sphinx_ros.prompt.tokenizer import Tokenizer
-    from sphinx_ros.world.demo_tokenizer import train_tokenizer
 
-    train_tokenizer(path)
     with path.open("ab") as file:
         for number in range(pieces - Tokenizer(str(path)).n_words):
             text = f"<filler_{number}>".encode()
@@ -90,11 +96,14 @@ def write_checkpoint(folder: Path, seed: int, params: dict, variant: str, pieces
 
 
 def numbers(entry, draw: torch.Generator) -> torch.Tensor:
-    """Norms 1, biases 0, matrices normal with the spread that keeps signals level."""
+    """Norms 1, biases 0, matrices normal with the spread that keeps signals level; where the
+    generator is.
+    """
+    made = torch.empty(entry.shape, device=draw.device)
     if len(entry.shape) < 2:
-        return torch.full(entry.shape, float(not entry.key.endswith("bias")), dtype=entry.dtype)
+        return made.fill_(float(not entry.key.endswith("bias"))).to(entry.dtype)
     spread = 1 / math.sqrt(max(1, math.prod(entry.shape[1:])))
-    return torch.empty(entry.shape).normal_(0, spread, generator=draw).to(entry.dtype)
+    return made.normal_(0, spread, generator=draw).to(entry.dtype)
 
 
 def resident_peak() -> int:
@@ -120,10 +129,10 @@ def look_flop(model) -> float:
     """Floating-point operations of encoding a picture, counted by torch on the "meta" device."""
     from torch.utils.flop_counter import FlopCounterMode
 
-    from sphinx_ros.model.sphinx import SphinxModel
+    from sphinx_ros.checkpoint.expected import empty_model
 
+    shape = empty_model(model.config)
     with torch.device("meta"), torch.inference_mode():
-        shape = SphinxModel(model.config)
         with FlopCounterMode(display=False) as counter:
             shape.encode_image(torch.empty(1, 3, *2 * [model.config.image_size]))
     return float(counter.get_total_flops())
