@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import sphinx_ros
+from sphinx_ros.checkpoint.reference import REFERENCES
 from sphinx_ros.errors import Status
 from sphinx_ros.ros import start
 from sphinx_ros.tasks import Task
@@ -43,10 +44,24 @@ def test_manifest_says_what_colcon_and_rosdep_ask():
         "python3-numpy",
         "python3-opencv",
         "python3-pytorch-pip",
-        "python3-transformers-pip",
-        "python3-timm-pip",
     }
     assert wanted <= names("exec_depend")
+    assert {"python3-timm-pip", "python3-transformers-pip"} <= names("test_depend")
+    assert not names("test_depend") & names("exec_depend")
+
+
+def test_what_the_encoders_are_compared_with_is_an_extra_that_make_installs():
+    tomllib = pytest.importorskip("tomllib", reason="Python 3.10 reads no TOML")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    always, extras = (
+        {re.match(r"[\w-]+", line)[0] for line in lines}
+        for lines in (project["dependencies"], project["optional-dependencies"]["reference"])
+    )
+    assert {one.package for one in REFERENCES.values()} | {"torchvision"} == extras
+    assert not always & extras
+    made = re.search(r'^EXTRAS="(.*)"', (ROOT / "tools" / "setup.sh").read_text(), re.M)
+    named = set(made[1].split(","))
+    assert "reference" in named and named <= set(project["optional-dependencies"])
 
 
 def test_manifest_names_every_package_that_the_interfaces_use():

@@ -14,6 +14,7 @@ PYTHON="${PYTHON:-python3}"
 TORCH="${TORCH:-}"
 LOG="${LOG:-build/setup.log}"
 PIP="$VENV/bin/python -m pip --disable-pip-version-check"
+EXTRAS="world,ros,reference,test"
 CPU_WHEELS="https://download.pytorch.org/whl/cpu"
 
 die() {
@@ -100,7 +101,7 @@ environment() {
 # Whether $VENV holds all that pyproject.toml asks for. What an interrupted pip left half there has
 # no RECORD, which it writes last: forgotten, so that pip installs it anew.
 complete() {
-    "$VENV/bin/python" - <<'CHECK'
+    "$VENV/bin/python" - "$EXTRAS" <<'CHECK'
 import shutil, sys
 from importlib.metadata import PackageNotFoundError, distribution, distributions
 from pip._vendor.packaging.requirements import Requirement
@@ -116,7 +117,9 @@ for half in [d for d in distributions() if d.read_text("RECORD") is None]:
 with open("pyproject.toml", "rb") as file:
     project = tomllib.load(file)["project"]
 wanted = project["dependencies"] + [
-    line for extra in ("world", "ros", "test") for line in project["optional-dependencies"][extra]
+    line
+    for extra in sys.argv[1].split(",")
+    for line in project["optional-dependencies"][extra]
 ]
 for line in map(Requirement, wanted + ["setuptools>=77"]):
     try:
@@ -141,9 +144,9 @@ python_packages() {
     if [ "$TORCH" = cpu ]; then cpu_torch || return 1; fi
     # The Python part alone, for its requirements; the tested versions, or else any in range.
     export SPHINX_ROS_INTERFACES=off
-    $PIP install --no-build-isolation -c requirements/tested.txt -e '.[world,ros,test]' || {
+    $PIP install --no-build-isolation -c requirements/tested.txt -e ".[$EXTRAS]" || {
         echo "the tested versions do not all exist here; taking what the ranges allow"
-        $PIP install --no-build-isolation -e '.[world,ros,test]'
+        $PIP install --no-build-isolation -e ".[$EXTRAS]"
     }
 }
 
