@@ -131,7 +131,7 @@ def look_flop(model) -> float:
 
     from sphinx_ros.checkpoint.expected import empty_model
 
-    shape = empty_model(model.config)
+    shape = empty_model(model.config).requires_grad_(False)
     with torch.device("meta"), torch.inference_mode():
         with FlopCounterMode(display=False) as counter:
             shape.encode_image(torch.empty(1, 3, *2 * [model.config.image_size]))
