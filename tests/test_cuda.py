@@ -7,6 +7,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from sphinx_ros.model.cache import Span
 from sphinx_ros.model.config import RECIPES, ModelConfig
+from sphinx_ros.model.quant import stored_linear
 from sphinx_ros.model.recipes import is_mixture
 from sphinx_ros.model.sphinx import SphinxModel
 
@@ -63,6 +64,17 @@ def test_look_prefill_and_packed_steps_stay_on_the_device(variant, dtype, caplog
         longer = model.new_cache(1, cache.length + 8, cache)
         assert longer.stored.device.type == "cuda"
     assert not caplog.records, "nothing is captured of tensors that hold no numbers"
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
+@pytest.mark.parametrize("kind", ["int8", "int4", "wide"])
+def test_layers_of_fewer_bits_stay_on_the_device(kind, dtype):
+    layer = stored_linear(kind, torch.randn(256, 128), "cpu", dtype)
+    with FakeTensorMode(), torch.inference_mode():
+        to_fake_cuda(layer, torch.bfloat16)
+        for rows in (1, 5, 100):
+            y = layer(torch.empty(rows, 128, dtype=dtype, device="cuda"))
+            assert y.device.type == "cuda" and y.dtype is dtype and y.shape == (rows, 256)
 
 
 def test_a_tensor_of_the_cpu_is_noticed():

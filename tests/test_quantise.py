@@ -18,7 +18,7 @@ from sphinx_ros.errors import SphinxError
 from sphinx_ros.image.pixels import preprocess
 from sphinx_ros.model import quant
 from sphinx_ros.model.config import ModelConfig
-from sphinx_ros.model.kernels import pack, unpack
+from sphinx_ros.model.kernels import pack, scaled_into, tile_rows, unpack
 from sphinx_ros.model.quant import Int4Linear, Int8Linear, WideLinear, stored_linear
 from sphinx_ros.model.sphinx import SphinxModel
 
@@ -86,6 +86,16 @@ def test_the_stored_form():
     assert torch.equal(four.block(64, 128, torch.float32), four.block(0, 128, torch.float32)[64:])
     zero = stored_linear("int8", torch.zeros(4, 8), "cpu", torch.float32)
     assert torch.equal(zero(torch.ones(6, 8)), torch.zeros(6, 4))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+def test_few_operations_give_the_same_weights_as_many(dtype):
+    """int4 as a GPU unpacks it."""
+    torch.manual_seed(3)
+    layer, tile = Int4Linear(torch.randn(256, 96), "cpu"), tile_rows()
+    want = layer.block(tile, 256, dtype)
+    found = scaled_into(torch.empty_like(want), layer.weight[1:], layer.steps[:, tile:])
+    assert torch.allclose(found.float(), want.float(), rtol=2 * torch.finfo(dtype).eps, atol=1e-6)
 
 
 def test_without_kernels(monkeypatch):

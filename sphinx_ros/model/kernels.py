@@ -28,6 +28,23 @@ def unpack(packed: Tensor) -> Tensor:
     return torch.cat((packed & 15, packed >> 4), -1).transpose(1, 2).flatten(0, 1)
 
 
+def scaled_into(into: Tensor, packed: Tensor, steps: Tensor) -> Tensor:
+    """Values of :func:`pack` as floating point, to ``into`` [out, in], in few operations.
+
+    steps: [in / GROUP, out, 2], what a value counts and what 8 stands for. For a GPU, where each
+    operation reads and writes the whole; a CPU would convert the types in a copy of its own.
+    """
+    halves = len(packed), 2, packed.shape[2]  # a tile's rows: those of low values, of high ones
+    places = into.unflatten(1, (-1, GROUP)).unflatten(0, halves)
+    steps = steps.float().transpose(0, 1)[:, :, None].unflatten(0, halves)
+    scale, eight = steps.unbind(-1)  # [tiles, 2, rows, groups, 1]
+    zero = eight - 8 * scale
+    for half, values in enumerate((packed & 15, packed >> 4)):
+        values = values.transpose(1, 2).unflatten(2, (-1, GROUP))
+        torch.addcmul(zero[:, half], values, scale[:, half], out=places[:, half])
+    return into
+
+
 @functools.cache
 def tile_rows() -> int:
     """Rows that are interleaved: 64 where the CPU has AVX-512, else 32."""

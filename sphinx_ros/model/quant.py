@@ -26,6 +26,7 @@ from sphinx_ros.model.kernels import (
     int4_kernel,
     int8_kernel,
     pack,
+    scaled_into,
     tile_rows,
     unpack,
 )
@@ -154,7 +155,10 @@ class Int8Linear(StoredLinear):
     def block_into(self, into: Tensor, low: int) -> Tensor:
         """See the base class."""
         high = low + len(into)
-        return into.copy_(self.weight[low:high]).mul_(self.scale[low:high, None])
+        weight, scale = self.weight[low:high], self.scale[low:high, None]
+        if into.is_cuda:  # which converts types in the operation
+            return torch.mul(weight, scale, out=into)
+        return into.copy_(weight).mul_(scale)
 
     def product_from_stored(self, x: Tensor) -> Tensor | None:
         """See the base class."""
@@ -195,6 +199,10 @@ class Int4Linear(StoredLinear):
     def block_into(self, into: Tensor, low: int) -> Tensor:
         """See the base class."""
         high, tile = low + len(into), tile_rows()
+        if into.is_cuda:
+            return scaled_into(
+                into, self.weight[low // tile : high // tile], self.steps[:, low:high]
+            )
         wide = into if into.dtype == torch.float32 else into.float()
         wide.copy_(unpack(self.weight[low // tile : high // tile]))  # [rows, in]
         scale, zero = self.steps[:, low:high].float().permute(2, 1, 0)[..., None]
