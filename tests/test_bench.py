@@ -4,13 +4,18 @@ import importlib.util
 from pathlib import Path
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from goldens import WeightStore
-from small_network import SIZES
+from small_network import SIZES, picture, taught_checkpoint
 
+from sphinx_ros import Sphinx
 from sphinx_ros.checkpoint import load_checkpoint
+from sphinx_ros.engine.style import Guide, Pieces
+from sphinx_ros.prompt.tokenizer import Tokenizer
+from sphinx_ros.tasks import Language
 
 BENCH = Path(__file__).parent.parent / "bench"
 
@@ -69,3 +74,102 @@ def test_quantised_measures_what_it_says(tmp_path):
     assert row["int4_bytes"] < 0.4 * row["bfloat16_bytes"]
     assert row["bfloat16_off_official"] < 0.05
     assert "llama_ens_light" in module.table({"llama_ens_light": row}, ["int8", "int4"])
+
+
+# benchmarks of several modules, which import each other by name
+
+
+@pytest.fixture
+def beside(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCH))
+    return bench
+
+
+def test_drafts_asks_in_four_ways_and_counts_their_passes(beside, capsys):
+    drafts = beside("drafts")
+    sphinx = Sphinx.from_pretrained(taught_checkpoint(), device="cpu")
+    lines = ["ground: the red mug", "pose", "caption", "ask: how many mugs are there?"]
+    found = {"still": {way: drafts.Counts() for way in drafts.WAYS}}
+    clips = {"still": [picture(64, 48, seed) for seed in range(2)]}
+    out = drafts.report(found, drafts.measure(sphinx, clips, lines, found))
+    assert out["differences"] == out["not_in_the_language"] == 0
+    assert out["passes_still_draft"] < out["passes_still_grammar"] <= out["passes_still_free"]
+    assert out["passes_unchanged_draft"] <= 2 and out["unchanged_answers"] == 3
+    assert out["passes_still_free_count"] == 2 == 2 * out["passes_still_draft_count"]
+    assert out["phrase_passes_with"] <= out["phrase_passes_without"]
+    drafts.show({"px_still": 0.0, **out})
+    assert "ground" in (said := capsys.readouterr().out) and "flow_ms" in said
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return Tokenizer(taught_checkpoint() / "tokenizer.model")
+
+
+def test_boxes_move_with_the_flow_inside_them(beside, tokenizer):
+    guesses, pieces = beside("guesses"), Pieces(tokenizer)
+    flow = np.zeros((200, 200, 2), np.float32)
+    flow[:, :120] = 20, -10
+    text = "<p>mug</p>[0.250,0.400,0.500,0.600]<p>can</p>[0.800,0.100,0.995,0.300]"
+    moved = guesses.moved(tokenizer.encode(text), pieces, flow)
+    assert tokenizer.decode(moved) == text.replace(
+        "0.250,0.400,0.500,0.600", "0.350,0.350,0.600,0.550"
+    )
+    before = cv2.GaussianBlur(picture(320, 240), (0, 0), 5)
+    small = guesses.grey(before), guesses.grey(np.roll(before, 6, 1))
+    middle = guesses.flow_between(*small)[80:140, 80:140].reshape(-1, 2)
+    assert np.median(middle, 0) == pytest.approx([6 * 224 / 320, 0], abs=0.5)
+
+
+def test_a_replay_takes_the_passes_that_guesses_leave(beside, tokenizer):
+    guesses = beside("guesses")
+    guide = Guide(Pieces(tokenizer), Language.FREE, None)
+    ids = [11, 12, 13, 14, 11, 12, 13, 14, 15]
+    assert guesses.replay(ids, guide, lambda _: []) == (9, 0, 0)
+    assert guesses.replay(ids, guide, lambda written: ids[len(written) :]) == (1, 9, 9)
+    assert guesses.replay(ids, guide, guesses.repeated) == (7, 4, 2)
+
+
+def test_the_bins_of_a_diagram_hold_each_box_once(beside):
+    reliability = beside("reliability")
+    rows = [{"score": score, "iou": iou} for score, iou in ((0.05, 0.0), (0.93, 0.8), (1.0, 0.4))]
+    found = reliability.diagram([*rows, {"score": float("nan"), "iou": 0.9}, {"iou": 0.0}])
+    assert found["boxes"] == 3 and found["auroc"] == 0.5
+    first, last = found["bins"][0], found["bins"][-1]
+    assert first["n"] == 1 and first["share"] == 0 < first["above"]
+    assert last["n"] == 2 and last["share"] == 0.5 and last["score"] == pytest.approx(0.965)
+    assert sum(part["n"] for part in found["bins"]) == 3
+    below, above = reliability.interval(90, 100)
+    assert below < 0.9 < above < 0.95 and reliability.interval(9, 10)[0] < below
+    assert reliability.plain(found)["bins"][4]["share"] is None
+
+
+def test_plots_are_drawn(beside, tmp_path):
+    pytest.importorskip("matplotlib")
+    plots, reliability = beside("plots"), beside("reliability")
+    found = {"official_s": 1.0, "engine_1_s": 1.0, "engine_8_s": 2.0}
+    found |= {"speedup_1_questions": 1.0, "speedup_8_questions": 4.0}
+    plots.cost(found, [1, 8], tmp_path / "cost.png", "a title")
+    rows = [{"score": score, "iou": score} for score in np.linspace(0, 1, 50)]
+    curves = {"raw": reliability.diagram(rows)["bins"]}
+    plots.reliability(curves, tmp_path / "reliability.png", "a title")
+    for name in ("cost", "reliability"):
+        data = (tmp_path / f"{name}.png").read_bytes()
+        assert data.startswith(b"\x89PNG") and 5_000 < len(data) < 60_000
+
+
+def test_the_engine_is_measured_against_the_plain_loop(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCH))
+    one_look, table = bench("one_look"), bench("engine").table
+    sphinx = Sphinx.from_pretrained(taught_checkpoint(), device="cpu")
+    picture = np.zeros((48, 64, 3), np.uint8)
+    asked = ["the red mug", "the blue ball", "the can"]
+    found = one_look.passes(sphinx, 1)
+    found |= one_look.many_questions(sphinx, picture, asked, [1, 3], 12, 1)
+    found |= one_look.one_answer(sphinx, picture, asked[0], 24)
+    assert all(value > 0 for value in found.values()), found
+    assert found["passes_unchanged_draft"] == 1 < found["passes_grammar"] < found["passes_free"]
+    times = found["engine_3_s"], found["speedup_3_questions"], found["official_s"]
+    assert times[0] * times[1] == pytest.approx(3 * times[2])
+    lines = table({"one": found, "other": {"look_s": 0.5}}).splitlines()
+    assert len(lines) == 1 + len(found) and any(line.endswith("           0.5") for line in lines)
