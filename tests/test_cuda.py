@@ -1,10 +1,15 @@
 """CUDA without a GPU: where tensors of the CPU and of "cuda" would meet, fake ones raise."""
 
+from collections import Counter
+
 import pytest
 import torch
+from engine_support import Free, Passes
 from small_network import SIZES
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from sphinx_ros.engine.choosing import Wish
 from sphinx_ros.model.cache import Span
 from sphinx_ros.model.config import RECIPES, ModelConfig
 from sphinx_ros.model.quant import stored_linear
@@ -75,6 +80,53 @@ def test_layers_of_fewer_bits_stay_on_the_device(kind, dtype):
         for rows in (1, 5, 100):
             y = layer(torch.empty(rows, 128, dtype=dtype, device="cuda"))
             assert y.device.type == "cuda" and y.dtype is dtype and y.shape == (rows, 256)
+
+
+class Transfers(TorchDispatchMode):
+    """Counts copies from device to device; what comes to the host is zeros."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = Counter()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        name = function.overloadpacket.__name__
+        if name in ("resolve_conj", "resolve_neg"):  # of what came, and is no fake
+            return args[0]
+        made = function(*args, **(kwargs or {}))
+        given = [x for x in args[:2] if isinstance(x, torch.Tensor)]
+        if name == "copy_":
+            given = given[1:]
+        if name in ("to", "_to_copy", "cpu", "copy_"):
+            way = f"{given[0].device.type} to {made.device.type}"
+            if way == "cuda to cpu":
+                with unset_fake_temporarily():
+                    made = torch.zeros(made.shape, dtype=made.dtype)
+            self.count[way] += 1
+        return made
+
+
+class Reporting(Free):
+    """Wants to know probabilities, and allows two tokens."""
+
+    def wish(self, state):
+        return Wish((3, 4), (5,))
+
+
+@pytest.mark.parametrize("variant", ["llama_ens", "mixtral_sparse_ens"])
+def test_the_host_waits_once_in_a_pass(variant):
+    model = built(variant)
+    with FakeTensorMode(), torch.inference_mode():
+        to_fake_cuda(model, torch.bfloat16)
+        model.prepare()
+        passes = Passes(model, [1, 7], torch.empty(1, 5, 64, device="cuda"))
+        passes.frame.fill(model.new_cache(1, 80))
+        rows = [passes.row([5], guide=Reporting()), passes.row([6, 7, 8])]
+        with Transfers() as transfers:
+            made = max(answered.passes for answered in passes.run(*rows))
+    assert made > 3
+    assert transfers.count["cuda to cpu"] == made
+    assert transfers.count["cpu to cuda"] <= 3 * made
 
 
 def test_a_tensor_of_the_cpu_is_noticed():

@@ -10,8 +10,11 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from sphinx_ros.runtime.sending import send
 
 
 class Wish(NamedTuple):
@@ -50,9 +53,9 @@ def choose_best(logits: Tensor, wishes: Sequence[Wish]) -> list[Choice]:
     wide = max((len(wish.only) + len(wish.report) for wish in wishes), default=0)
     if wide:
         rows = [(*wish.only, *wish.report) for wish in wishes]
-        index = torch.tensor([[*row, *(0,) * (wide - len(row))] for row in rows])
-        columns.append(logits.gather(-1, index.to(logits.device)) - total)
-    table = torch.cat(columns, -1).tolist()
+        index = np.array([[*row, *(0,) * (wide - len(row))] for row in rows])
+        columns.append(logits.gather(-1, send([index], logits.device)[0]) - total)
+    table = torch.cat(columns, -1).cpu().tolist()
     return [_chosen(row, wish) for row, wish in zip(table, wishes, strict=True)]
 
 

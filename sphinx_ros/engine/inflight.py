@@ -22,6 +22,7 @@ from sphinx_ros.model.network import Network
 from sphinx_ros.runtime.forks import OwnLock
 from sphinx_ros.runtime.interrupts import held_back
 from sphinx_ros.runtime.memory import free_memory, memory_error, out_of_memory
+from sphinx_ros.runtime.sending import send
 
 TOKENS = 1024
 """Tokens of a pass, from which on further questions wait for the next one: what a pass needs of
@@ -240,7 +241,9 @@ class InFlight:
         positions: list[int] = []
         wanted: list[int] = []
         wishes: list[Wish] = []
-        spans: list[Span] = []
+        frames: list[Frame] = []
+        at: list[np.ndarray] = []
+        visible: list[np.ndarray] = []
         for frame, group in _groups(fed):
             base: list[int] = []
             owner: list[int] = []
@@ -264,16 +267,13 @@ class InFlight:
                 base += [row.base] * number
                 slots.append(taken)
             positions += places
-            visible = frame.visible(*map(np.array, (base, owner, branch, places)))
-            at = torch.from_numpy(np.concatenate(slots)).to(device)
-            spans.append(Span(frame.cache, at, torch.from_numpy(visible).to(device)))
-        logits = self._network.step(
-            torch.tensor(tokens, device=device),
-            torch.tensor(positions, device=device),
-            spans,
-            torch.tensor(wanted, device=device),
-        )
-        return choose_best(logits, wishes)
+            frames.append(frame)
+            at.append(np.concatenate(slots))
+            visible.append(frame.visible(*map(np.array, (base, owner, branch, places))))
+        given = send([*map(np.array, (tokens, positions, wanted)), *at], device)
+        parts = zip(frames, given[3:], send(visible, device), strict=True)
+        spans = [Span(frame.cache, slots, seen) for frame, slots, seen in parts]
+        return choose_best(self._network.step(given[0], given[1], spans, given[2]), wishes)
 
 
 def branch_owner(question: int, number: int) -> int:
