@@ -21,8 +21,7 @@ from pathlib import Path
 
 import gpu_card
 import torch
-from gpu_keys import described
-from gpu_report import JSON, TABLE, Report
+from gpu_report import JSON, TABLE, Report, described
 
 Section = Callable[[Report, torch.device, bool], None]
 

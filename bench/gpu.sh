@@ -37,10 +37,11 @@ if [ -n "$missing" ]; then
 fi
 
 export PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}" # the package need not be installed
+case " $* " in *" --help "* | *" -h "*) exec "$python" "$root/bench/gpu.py" --help ;; esac
 "$python" "$root/bench/gpu.py" "$@"
 code=$?
 case $code in
-    0) said="everything was measured, and the numbers are the official ones" ;;
+    0) said="all that was asked for was measured, and nothing is off the official numbers" ;;
     1) said="PARITY FAILS: see parity_over in gpu.json" ;;
     3) said="parity holds; some parts could not be measured: see failed_... in gpu.json" ;;
     *) exit $code ;;

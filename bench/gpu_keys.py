@@ -247,14 +247,3 @@ TABLES = (
 )  # fmt: skip
 
 FAILED = Key("failed_{part}", "why a part could not be measured")
-
-
-def described() -> str:
-    """All keys, a line each, for --help."""
-    lines = []
-    for table in TABLES:
-        lines += ["", table.title]
-        for key in table.keys:
-            unit = f" [{key.unit}]" if key.unit else ""
-            lines.append(f"  {key.name:38} {key.words}{unit}")
-    return "\n".join([*lines, "", "Otherwise", f"  {FAILED.name:38} {FAILED.words}"])

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from gpu_keys import TABLES, Key, Table
+from gpu_keys import FAILED, TABLES, Key, Table
 
 from sphinx_ros.runtime.files import write_text
 
@@ -140,3 +140,14 @@ def _across(table: Table, found: dict[str, Any]) -> list[str]:
     for name, row in rows.items():
         lines.append(f"| {name} | {' | '.join(row.get(at, '') for at in used)} |")
     return lines
+
+
+def described() -> str:
+    """All keys, a line each, for --help."""
+    lines = []
+    for table in TABLES:
+        lines += ["", table.title]
+        for key in table.keys:
+            unit = f" [{key.unit}]" if key.unit else ""
+            lines.append(f"  {key.name:38} {key.words}{unit}")
+    return "\n".join([*lines, "", "Otherwise", f"  {FAILED.name:38} {FAILED.words}"])
