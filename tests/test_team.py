@@ -199,8 +199,8 @@ def test_a_forked_child_is_refused(shared, picture):
 def test_both_kinds_of_network_are_what_users_may_ask_of_one():
     wanted = {name for name in vars(Network) if name == "__call__" or not name.startswith("_")}
     assert wanted == {
-        "config", "device", "new_cache", "encode_image", "embed", "hidden", "logits", "__call__",
-        "prepare", "step",
+        "config", "device", "cheap_tokens", "new_cache", "encode_image", "embed", "hidden",
+        "logits", "__call__", "prepare", "step",
     }  # fmt: skip
     config = ModelConfig.from_json(WIDE, "llama_ens", 512)
     with torch.device("meta"):
