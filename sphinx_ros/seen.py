@@ -90,15 +90,17 @@ class Seen:
         queries: lines such as "ground: the red mug", "pose", "ask: how many mugs are there?" (the
             grammar of the node's parameter ``queries``), or :class:`Query` objects.
         on_text: called with the number of the query and its answer so far.
-        return_errors: put the error of a query in the place of its result instead of raising the
-            first one when all others have been answered.
+        return_errors: put the error of a query in the place of its result, also where it can't be
+            asked of this picture, instead of raising the first one.
 
         Raises:
             BadRequest: a query can't be asked; nothing was asked then.
         """
         if isinstance(queries, (str, Query)):
             raise BadRequest(f"queries is {quoted(queries)}: give a list of them")
-        results = answer_together(self._pairs(queries), on_text=on_text, **options)
+        results = answer_together(
+            self._pairs(queries), on_text=on_text, refuse=not return_errors, **options
+        )
         if not return_errors:
             for result in results:
                 if isinstance(result, BaseException):

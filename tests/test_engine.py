@@ -97,6 +97,20 @@ def test_an_error_of_one_is_not_the_others(taught):
         seen.answer(LINES[:3], on_text=broken)
 
 
+def test_one_that_cannot_be_asked_of_this_picture_is_told_in_its_place(random_one):
+    outside, endless = Query(Task.DESCRIBE, box=(500, 0, 600, 9)), "ask: " + "why? " * 700
+    seen = fresh(random_one).look(picture(64, 48))
+    asked = [LINES[0], outside, endless, LINES[2]]
+    results = seen.answer(asked, return_errors=True, max_new_tokens=5)
+    assert [type(one) is BadRequest for one in results] == [False, True, True, False]
+    assert texts([results[0], results[3]]) == texts(
+        seen.answer([LINES[0], LINES[2]], max_new_tokens=5)
+    )
+    for wrong in (outside, endless):
+        with pytest.raises(BadRequest):
+            seen.answer([LINES[0], wrong])
+
+
 # joining, leaving, stopping
 
 PROMPTS = ([5, 6, 7], [9], [11, 12, 13, 14, 15, 16, 17], [5, 6, 8], [20, 21])

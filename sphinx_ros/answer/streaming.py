@@ -37,6 +37,7 @@ def stream_together(
     """
     if cancel is not None and not callable(cancel):
         raise BadRequest(f"cancel is {quoted(cancel)}: give a function")
+    options["refuse"] = not return_errors
     told: queue.SimpleQueue[News | list[Any] | BaseException] = queue.SimpleQueue()
     closed = threading.Event()
 

@@ -16,7 +16,7 @@ from sphinx_ros.engine.frame import Frame
 from sphinx_ros.engine.row import Row
 from sphinx_ros.engine.talk import Talk
 from sphinx_ros.engine.watch import Watch
-from sphinx_ros.errors import BadRequest
+from sphinx_ros.errors import BadRequest, SphinxError
 from sphinx_ros.image.letterbox import Letterbox
 from sphinx_ros.prompt.queries import Query
 from sphinx_ros.tasks import Task
@@ -86,6 +86,12 @@ class Subject:
             judge = Judge(judge.yes_no, judge.calibration, coordinates == "expected")
         return Plans(self.place, self._decimals, judge).of(query, short, verify)
 
+    def askable(self, asks: list[Ask]) -> list[Ask]:
+        """These questions. Raises BadRequest where one is too long."""
+        for ask in asks:
+            self.engine.question_ids(ask.text)
+        return asks
+
     def question(self, ask: Ask, limit: int, watch: Watch, free: bool) -> tuple[Frame, Question]:
         """A question for the engine."""
         row = ask.task.row
@@ -111,6 +117,8 @@ class Subject:
         try:
             made = row.answer()
             row.watch.raise_if_stopped(self.engine.ending.text(made.ids))
+        except SphinxError as error:
+            return self._own(error, row)
         except Exception as error:
             return error
         look_ms = 0.0 if self.cached else self.frame.encode_ms + self.frame.prefill_ms
@@ -118,3 +126,12 @@ class Subject:
         if not ask.presence:
             self._written[ask.task, ask.key] = answer.ids
         return answer
+
+    def _own(self, error: SphinxError, row: Row) -> SphinxError:
+        """A row's own error with its own words: all rows share the one of the network."""
+        if error is not row.error:
+            return error
+        own = copy.copy(error)
+        own.__cause__ = error.__cause__
+        own.partial_text = self.engine.ending.text_so_far(row.written)
+        return own

@@ -41,10 +41,12 @@ def answer_together(
     on_text: Callable[[int, str], None] | None = None,
     free: bool = False,
     heard: Callable[[News], None] | None = None,
+    refuse: bool = True,
 ) -> list[Any]:
     """Answer queries; for options see :class:`sphinx_ros.seen.Seen`.
 
     heard: told what is written, by whichever thread makes the passes; it must take no time.
+    refuse: False asks the others where one can't be asked.
 
     Returns:
         The results in order, and errors in the places of those that failed.
@@ -58,7 +60,7 @@ def answer_together(
     plans = [subject.plan(query, short, verify, coordinates) for subject, query in pairs]
     usual, deadline = checked_tokens(max_new_tokens or 0), Deadline(timeout)
     results: list[Any] = [None] * len(plans)
-    waiting, parts = {number: next(plan) for number, plan in enumerate(plans)}, [0] * len(plans)
+    waiting, parts = _begin(pairs, plans, results, refuse), [0] * len(plans)
     while waiting:
         questions, owners = [], []
         for number, asks in waiting.items():
@@ -106,6 +108,21 @@ def _tell(
     heard: Callable[[News], None], number: int, part: int, ask: Ask, what: Choice | Written
 ) -> None:
     heard(News(number, part, ask, what))
+
+
+def _begin(
+    pairs: Sequence[tuple[Subject, Query]], plans: Sequence[Plan], results: list[Any], refuse: bool
+) -> dict[int, list[Ask]]:
+    """The first questions of the plans; the errors of those that can't be asked are results."""
+    asked: dict[int, list[Ask]] = {}
+    for number, ((subject, _), plan) in enumerate(zip(pairs, plans, strict=True)):
+        try:
+            asked[number] = subject.askable(next(plan))
+        except BadRequest as error:
+            if refuse:
+                raise
+            results[number] = error
+    return asked
 
 
 def _go_on(
