@@ -16,8 +16,7 @@ from sphinx_ros.errors import BadImage, BadRequest, Cancelled, SphinxError, Stat
 from sphinx_ros.prompt.queries import Query
 from sphinx_ros.ros.outcomes import Frame
 from sphinx_ros.ros.params import Config
-from sphinx_ros.ros.waiting import Job
-from sphinx_ros.ros.worker import State, Worker
+from sphinx_ros.ros.worker import AT_ONCE, Job, State, Worker
 from sphinx_ros.tasks import Task
 from sphinx_ros.types import Answer, Detection, Results
 
@@ -142,7 +141,18 @@ def test_nothing_is_decoded_that_is_not_looked_at(make):
     assert worker.counts["received"] == 30 and worker.counts["dropped"] == 29
 
 
-def test_requests_go_before_standing_queries_and_each_keeps_its_frame(make):
+def test_what_goes_out_says_how_many_pictures_were_dropped(make):
+    passes = []
+    worker = make(on_pass=lambda look, out, standing: passes.extend(out))
+    for number in range(5):
+        worker.inbox.offer(frame(number))
+    worker.inbox.change(Config(queries=["ask: a"]))
+    assert until(lambda: passes)
+    assert worker.result(worker.submit(ASK)).times.frames_dropped == 4
+    assert passes[0].times.frames_dropped == 4
+
+
+def test_a_request_does_not_wait_for_standing_queries_and_each_keeps_its_frame(make):
     model, passes = HandModel(), []
     worker = make(model, on_pass=lambda look, out, standing: passes.append((standing, out)))
     worker.inbox.change(Config(queries=["ask: a", "ask: b", "ask: c"]))
@@ -151,6 +161,7 @@ def test_requests_go_before_standing_queries_and_each_keeps_its_frame(make):
     assert until(model.writing.is_set)  # "a" is being answered on frame 1
     worker.inbox.offer(frame(2))
     job = worker.submit(Query(Task.ASK, "urgent"))
+    assert until(lambda: (2, "urgent") in model.asked), "it waited for the standing queries"
     worker.inbox.change(Config(queries=["ask: d"]))
     model.go.set()
     assert worker.result(job).header == "header 2"
@@ -159,6 +170,80 @@ def test_requests_go_before_standing_queries_and_each_keeps_its_frame(make):
     assert model.asked[:4] == [(1, "a"), (2, "urgent"), (1, "b"), (1, "c")]
     first = next(out for standing, out in passes if standing)
     assert [o.header for o in first] == ["header 1"] * 3
+
+
+def hold_all(worker, model):
+    """Requests that every thread works on until `model.go` is set."""
+    model.go.clear()
+    held = [worker.submit(ASK) for _ in range(AT_ONCE)]
+    assert until(lambda: len(model.asked) == AT_ONCE)
+    return held
+
+
+def test_a_pass_lets_those_requests_go_first_that_were_there(make):
+    model, passes = HandModel(), []
+    worker = make(
+        model,
+        config=Config(max_pending=64),
+        on_pass=lambda look, out, standing: passes.extend(out if standing else ()),
+    )
+    worker.inbox.offer(frame(1))
+    held = hold_all(worker, model)
+    waiting = [worker.submit(ASK) for _ in range(5)]
+    worker.inbox.change(Config(max_pending=64, queries=["ask: standing"]))
+    worker.inbox.offer(frame(2))
+    time.sleep(0.1)
+    assert (2, "standing") not in model.asked, "it went before requests that wait"
+    model.go.set()
+    assert until(lambda: passes)
+    for job in (*held, *waiting):
+        assert worker.result(job).status is Status.OK
+        assert job.outcome.times.started <= passes[0].times.started
+
+
+def test_standing_queries_do_not_miss_a_picture_that_a_request_looked_at(make):
+    model, passes = HandModel(), []
+    worker = make(
+        model, on_pass=lambda look, out, standing: passes.extend(out if standing else ())
+    )
+    worker.inbox.offer(frame(1))
+    assert worker.result(worker.submit(ASK)).header == "header 1"
+    worker.inbox.change(Config(queries=["ask: a"]))
+    time.sleep(0.05)
+    assert not passes, "queries begin with the next picture"
+    worker.inbox.change(Config(queries=["ask: a"], max_rate=10.0))
+    worker.inbox.offer(frame(2))
+    assert until(lambda: passes)
+    worker.inbox.offer(frame(3))
+    assert worker.result(worker.submit(ASK)).header == "header 3", "before the pass is due"
+    assert until(lambda: len(passes) == 2) and passes[1].header == "header 3"
+    assert model.looks == 3
+
+
+def test_a_flood_of_requests_does_not_starve_standing_queries(make):
+    passes, over = [], threading.Event()
+    worker = make(
+        config=Config(max_pending=64, queries=["ask: standing"]),
+        on_pass=lambda look, out, standing: passes.extend(out if standing else ()),
+    )
+    worker.inbox.offer(frame(0))
+
+    def client():
+        while not over.is_set():
+            worker.result(worker.submit(ASK))
+
+    threads = [threading.Thread(target=client) for _ in range(3 * AT_ONCE)]
+    for thread in threads:
+        thread.start()
+    try:
+        for number in range(1, 6):
+            count = len(passes)
+            worker.inbox.offer(frame(number))
+            assert until(lambda: len(passes) > count), "requests kept it from its turn"  # noqa: B023
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join(10)
 
 
 def test_standing_queries_run_on_new_frames_only_and_not_above_their_rate(make):
@@ -270,10 +355,10 @@ def test_a_time_limit_holds_for_those_who_wait(make):
     model = HandModel()
     worker = make(model)
     worker.inbox.offer(frame(1))
-    model.go.clear()
-    worker.submit(ASK)
-    outcome = worker.result(worker.submit(ASK, timeout=0.1))
-    assert outcome.status is Status.TIMEOUT and worker.inbox.waiting == 0
+    hold_all(worker, model)
+    job = worker.submit(ASK, timeout=0.1)
+    assert worker.inbox.waiting == 1
+    assert worker.result(job).status is Status.TIMEOUT and worker.inbox.waiting == 0
 
 
 def test_a_look_that_hangs_does_not_hold_the_caller(make):
@@ -290,24 +375,39 @@ def test_a_look_that_hangs_does_not_hold_the_caller(make):
     worker.inbox.offer(frame(1))
     model.go.clear()
     assert worker.result(worker.submit(ASK, timeout=0.1)).status is Status.TIMEOUT
-    assert not model.looked.is_set(), "the answer came while the look went on"
+    job = worker.submit(ASK)
+    worker.cancel(job)
+    assert job.done and job.outcome.status is Status.CANCELLED
+    assert not model.looked.is_set(), "the answers came while the look went on"
     model.go.set()
+
+
+def test_a_look_is_made_once_for_all_who_come_while_it_is_made(make):
+    class Slow(HandModel):
+        def look(self, rgb):
+            time.sleep(0.1)
+            return super().look(rgb)
+
+    model, decoded, picture = Slow(), [], frame(1)
+    worker = make(model, config=Config(queries=["ask: standing"]))
+    worker.inbox.offer(Frame(lambda: decoded.append(1) or picture.decode(), time.time()))
+    jobs = [worker.submit(ASK) for _ in range(AT_ONCE)]
+    assert [worker.result(job).status for job in jobs] == [Status.OK] * AT_ONCE
+    assert until(lambda: (1, "standing") in model.asked)
+    assert model.looks == len(decoded) == worker.counts["looked"] == 1
 
 
 def test_cancel_ends_running_and_waiting_jobs(make):
     model = HandModel()
     worker = make(model)
     worker.inbox.offer(frame(1))
-    model.go.clear()
-    pieces = []
-    running = worker.submit(ASK, on_text=pieces.append)
-    assert until(model.writing.is_set)
+    running = hold_all(worker, model)[0]
     waiting = worker.submit(ASK)
     worker.cancel(waiting)
     assert waiting.done and waiting.outcome.status is Status.CANCELLED
     worker.cancel(running)
     outcome = worker.result(running)
-    assert outcome.status is Status.CANCELLED and outcome.raw_text == "one " == pieces[0]
+    assert outcome.status is Status.CANCELLED and outcome.raw_text == "one "
 
 
 def test_too_many_requests_are_busy_and_all_others_are_answered(make):
@@ -351,10 +451,10 @@ def test_stop_in_the_middle_of_a_query_settles_everything(make):
     worker = make(model)
     worker.inbox.offer(frame(1))
     model.go.clear()
-    jobs = [worker.submit(ASK) for _ in range(3)]
+    jobs = [worker.submit(ASK) for _ in range(AT_ONCE + 2)]
     assert until(model.writing.is_set)
-    assert worker.stop(), "the thread ended within its time"
-    assert [job.outcome.status for job in jobs] == [Status.CANCELLED] * 3
+    assert worker.stop(), "the threads ended within their time"
+    assert [job.outcome.status for job in jobs] == [Status.CANCELLED] * (AT_ONCE + 2)
     assert worker.result(worker.submit(ASK)).status is Status.CANCELLED
 
 
@@ -553,6 +653,35 @@ def test_a_picture_that_could_not_be_answered_is_let_go_with_the_next(make, brok
         assert until(lambda: all(one() is None for one in held))
     finally:
         gc.enable()
+
+
+def test_nothing_of_a_request_is_kept_when_it_has_been_answered(make):
+    """Without the collector of cycles: each thread waits for its next request for ever."""
+    worker, held = make(), []
+    gc.disable()
+    try:
+        for number in range(3 * AT_ONCE):
+            own = frame(number, own=True)
+            held.append(weakref.ref(own))
+            assert worker.result(worker.submit(ASK, own)).status is Status.OK
+        del own
+        assert until(lambda: all(one() is None for one in held))
+    finally:
+        gc.enable()
+
+
+def test_a_model_that_is_not_there_costs_no_time():
+    def broken():
+        raise SphinxError("no such checkpoint: /nowhere")
+
+    worker = Worker(broken, config=Config(queries=["ask: a"]))
+    worker.start()
+    assert until(lambda: worker.state is State.FAILED)
+    worker.inbox.offer(frame(1))
+    begun = time.process_time()
+    time.sleep(0.5)
+    assert time.process_time() - begun < 0.25, "it turned in circles"
+    assert worker.stop()
 
 
 def short_questions(query):

@@ -1,7 +1,9 @@
-"""A frame and a query to an outcome, through `look` and the methods of what it returns.
+"""A look and queries to outcomes: as one batch where there are several. Knows no ROS.
 
-The model is an object with `look(rgb)`. No error leaves here: each becomes an outcome with a
-name. Knows no ROS.
+The model is an object with ``look(rgb)``, and what that returns has a method for each task, as
+:class:`sphinx_ros.seen.Seen`; several threads call at the same time. It may have more: ``answer``
+takes all queries about a picture at once, and ``look(rgb, after=...)`` an earlier picture whose
+answers are guesses. No error leaves here: each becomes an outcome with a name.
 """
 
 from __future__ import annotations
@@ -9,17 +11,18 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sphinx_ros.errors import Status
+from sphinx_ros.errors import Cancelled, Status
 from sphinx_ros.prompt.checks import checked_box
 from sphinx_ros.prompt.queries import Query
 from sphinx_ros.ros.counts import Counts
+from sphinx_ros.ros.job import Job
 from sphinx_ros.ros.lettering import cut
-from sphinx_ros.ros.outcomes import Frame, Look, Outcome, Times, name_error
-from sphinx_ros.ros.waiting import Job
+from sphinx_ros.ros.looks import Looks
+from sphinx_ros.ros.outcomes import Frame, Look, Outcome, Times, forget_traces, named
 from sphinx_ros.types import Cost
 
 log = logging.getLogger("sphinx_ros")
@@ -33,16 +36,19 @@ SENTENCES = {
 SHOWN = 80
 """Letters of a standing query that a refusal of it shows."""
 
+LEAST_SECONDS = 0.001
+"""Of a time limit that is handed to the model; one that has passed is told by the model."""
+
 
 class Asker:
-    """Looks at frames and asks about them; keeps the last look, so that questions share it.
+    """Asks one model. Any thread may call.
 
     model: what `Sphinx.from_pretrained` returns. clock: the node's time in seconds.
     """
 
     def __init__(self, model: Any, clock: Callable[[], float], counts: Counts):
-        self.model, self._clock, self._counts = model, clock, counts
-        self._last: Look | None = None
+        self.model, self.looks = model, Looks(model, counts)
+        self._clock, self._counts = clock, counts
         self._minded: tuple[Query, ...] = ()
 
     def check(self, query: Query) -> Query:
@@ -67,100 +73,107 @@ class Asker:
             if reasons := "; ".join(self.unaskable(queries)):
                 log.warning("standing queries that can't be asked: %s", reasons)
 
-    def look(self, frame: Frame) -> Look:
-        """Decode and encode a frame, unless it is the last one. A bad one keeps the reason."""
-        if self._last is not None and self._last.frame is frame:
-            return self._last
-        self._last = None  # frees the last one's memory before the next is made
-        rgb, seen, failure, decoded = None, None, None, math.nan
+    def answer(
+        self, look: Look, jobs: Sequence[Job], usual: int, cancel: Callable[[], bool]
+    ) -> list[Outcome]:
+        """Ask about a look what jobs want to know; their outcomes, in order.
+
+        usual: most tokens of an answer whose query does not say; 0: as the task has it. cancel:
+        asked before each pass of the network; True ends them all.
+        """
+        if look.failure is not None:
+            return [self._outcome(job, look, look.failure) for job in jobs]
+        if len(jobs) > 1 and hasattr(look.seen, "answer"):
+            return self._together(look, jobs, usual, cancel)
+        return [self._alone(look, job, usual, cancel) for job in jobs]
+
+    def _together(
+        self, look: Look, jobs: Sequence[Job], usual: int, cancel: Callable[[], bool]
+    ) -> list[Outcome]:
+        """As one batch, whose limit is the earliest of the jobs'."""
         begun = time.monotonic()
         try:
-            rgb = frame.decode()
-            decoded = time.monotonic()
-            self._counts.add("looked")
-            seen = self.model.look(rgb)
+            came = look.seen.answer(
+                [job.query for job in jobs],
+                return_errors=True,
+                max_new_tokens=usual or None,
+                cancel=cancel,
+                timeout=max(min(job.left for job in jobs), LEAST_SECONDS),
+            )
+        except Exception as error:  # none of them could be asked
+            came = [error] * len(jobs)
+        took = 1e3 * (time.monotonic() - begun)
+        return [self._outcome(job, look, one, took) for job, one in zip(jobs, came, strict=True)]
+
+    def _alone(self, look: Look, job: Job, usual: int, cancel: Callable[[], bool]) -> Outcome:
+        query, begun = job.query, time.monotonic()
+        options: dict[str, Any] = {
+            "max_new_tokens": query.max_new_tokens or usual or None,
+            "cancel": cancel,
+            "timeout": max(job.left, LEAST_SECONDS),
+        }
+        if job.on_text is not None:
+            options["on_text"] = job.on_text
+        try:
+            if cancel():
+                raise Cancelled("the query was cancelled before the model began")
+            if query.box is not None and look.rgb is not None:
+                checked_box(query.box, (look.rgb.shape[1], look.rgb.shape[0]))
+            came = query.put_to(look.seen, **options)
         except Exception as error:
-            failure = named(error)
-            forget_traces(error)
-        ended = time.monotonic()
-        look = Look(frame, rgb, seen, failure, 1e3 * (decoded - begun), 1e3 * (ended - decoded))
-        self._last = look
-        return look
+            came = error
+        return self._outcome(job, look, came, 1e3 * (time.monotonic() - begun))
 
-    def answer(
-        self, query: Query, look: Look, job: Job, started: float, options: dict[str, Any]
-    ) -> Outcome:
-        """Ask a look one query.
+    def _outcome(self, job: Job, look: Look, came: Any, took: float = math.nan) -> Outcome:
+        """What became of a job. came: a result, an error, or its name and a sentence.
 
-        started: steady clock, when the worker took it. options: of the methods of Seen.
+        took: milliseconds of the call; what a result says of its own time goes first.
         """
-        begun = time.monotonic()
         result, raw = None, ""
-        if look.failure is not None:
-            status, text = look.failure
+        if isinstance(came, tuple):
+            status, text = came
+        elif isinstance(came, Exception):
+            status, text = named(came)
+            raw = getattr(came, "partial_text", "")
+            forget_traces(came)
         else:
-            try:
-                result = self._ask(query, look, {**options, "timeout": max(job.left, 0.001)})
-                status, raw = Status(result.status), result.raw_text
-                text = SENTENCES.get(status, "")
-            except Exception as error:
-                status, text = named(error)
-                raw = getattr(error, "partial_text", "")
-                forget_traces(error)
+            result, status, raw = came, Status(came.status), came.raw_text
+            text = SENTENCES.get(status, "")
         if status is Status.OUT_OF_MEMORY:
-            self._last = None
-        unread = tuple(result.unread) if result is not None else ()
-        asked_model = result is not None or raw
+            self.looks.forget(look)
+        own = getattr(result, "milliseconds", math.nan)
         cost = getattr(result, "cost", Cost())
         times = replace(
-            times_of(look.frame, job, started, self._clock()),
+            times_of(look.frame, job, self._clock()),
             decode_ms=look.decode_ms,
             look_ms=look.look_ms,
-            query_ms=1e3 * (time.monotonic() - begun) if asked_model else math.nan,
+            query_ms=own
+            if math.isfinite(own)
+            else took
+            if result is not None or raw
+            else math.nan,
             tokens=getattr(result, "tokens", 0) or 0,
             passes=cost.passes,
             accepted=cost.accepted,
             cached=cost.cached,
         )
+        if result is not None:
+            self._counts.keep(times)
+        unread = tuple(result.unread) if result is not None else ()
         height, width = look.rgb.shape[:2] if look.rgb is not None else (0, 0)
         header = look.frame.header
-        return Outcome(query, status, text, result, raw, unread, header, width, height, times)
-
-    @staticmethod
-    def _ask(query: Query, look: Look, options: dict[str, Any]) -> Any:
-        assert look.rgb is not None, "a look without a failure has its picture"
-        if query.box is not None:
-            checked_box(query.box, (look.rgb.shape[1], look.rgb.shape[0]))
-        return query.put_to(look.seen, **options)
+        return Outcome(job.query, status, text, result, raw, unread, header, width, height, times)
 
 
-def named(error: Exception) -> tuple[Status, str]:
-    """The named outcome of an error; one that was not foreseen leaves its trace in the log."""
-    status, text = name_error(error)
-    if status is Status.INTERNAL:
-        log.error("a query failed: %s", text, exc_info=error)
-    return status, text
-
-
-def forget_traces(error: BaseException | None) -> None:
-    """Take its trace, and those of the errors behind it, from an error that has been named.
-
-    A trace holds the variables of all functions it went through, pictures among them; one that
-    also holds its error would keep them until Python looks for cycles.
-    """
-    while error is not None and error.__traceback__ is not None:
-        error.__traceback__ = None
-        error = error.__cause__ or error.__context__
-
-
-def times_of(frame: Frame | None, job: Job, started: float, now: float) -> Times:
-    """The times that do not depend on the answer. now: the node's clock, started: a steady one."""
+def times_of(frame: Frame | None, job: Job, now: float) -> Times:
+    """The times that do not depend on the answer. now: the node's clock."""
     steady = time.monotonic()
-    begun = now - (steady - started)
+    taken = steady if job.taken is None else job.taken
+    begun = now - (steady - taken)
     return Times(
         received=frame.received if frame is not None else now - (steady - job.asked),
         started=begun,
         finished=now,
         image_age_ms=1e3 * (begun - frame.stamp) if frame is not None else math.nan,
-        queue_ms=1e3 * (started - job.asked),
+        queue_ms=1e3 * (taken - job.asked),
     )

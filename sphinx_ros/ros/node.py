@@ -105,7 +105,7 @@ class SphinxNode(Node):
     # Out
 
     def _publish(self, look: Look, outcomes: Sequence[Outcome], standing: bool) -> None:
-        """Called by the worker in its own thread."""
+        """Called by the worker, from one of its threads at a time."""
         self._mind_bits(look)
         if standing:
             for outcome in outcomes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,6 +14,8 @@ from sphinx_ros.errors import SphinxError, Status
 from sphinx_ros.prompt.queries import Query
 from sphinx_ros.runtime.memory import memory_error, out_of_memory
 from sphinx_ros.types import Answer, Detection, Pose, Results
+
+log = logging.getLogger("sphinx_ros")
 
 NAN = math.nan
 
@@ -103,6 +106,25 @@ def name_error(error: BaseException) -> tuple[Status, str]:
     if out_of_memory(error):
         return Status.OUT_OF_MEMORY, str(memory_error("answering", error))
     return Status.INTERNAL, f"{type(error).__name__}: {_first_line(error)}; see the node's log"
+
+
+def named(error: Exception) -> tuple[Status, str]:
+    """The named outcome of an error; one that was not foreseen leaves its trace in the log."""
+    status, text = name_error(error)
+    if status is Status.INTERNAL:
+        log.error("a query failed: %s", text, exc_info=error)
+    return status, text
+
+
+def forget_traces(error: BaseException | None) -> None:
+    """Take its trace, and those of the errors behind it, from an error that has been named.
+
+    A trace holds the variables of all functions it went through, pictures among them; one that
+    also holds its error would keep them until Python looks for cycles.
+    """
+    while error is not None and error.__traceback__ is not None:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__
 
 
 def _first_line(error: BaseException) -> str:

@@ -127,7 +127,8 @@ class Config:
     )
     max_pending: int = _row(
         8,
-        "Requests that may wait while one is worked on; further ones are answered BUSY.",
+        "Requests that may be under way beside one, waiting or being answered; further ones are "
+        "answered BUSY.",
         low=1,
         high=64,
         read_only=True,

@@ -6,16 +6,16 @@ Knows no model and no message. May be used from any thread.
 from __future__ import annotations
 
 import logging
-import time
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from sphinx_ros.errors import Cancelled, TimedOut
-from sphinx_ros.ros.asking import named, times_of
+from sphinx_ros.ros.asking import times_of
 from sphinx_ros.ros.counts import Counts
-from sphinx_ros.ros.outcomes import Look, Outcome
+from sphinx_ros.ros.job import Job
+from sphinx_ros.ros.outcomes import Look, Outcome, named
 from sphinx_ros.ros.state import Lifetime, State
-from sphinx_ros.ros.waiting import Job
 
 log = logging.getLogger("sphinx_ros")
 
@@ -34,21 +34,23 @@ class Settling:
     ):
         self.last_error = ""
         self._counts, self._life, self._clock, self._on_pass = counts, life, clock, on_pass
+        self._publishing = threading.Lock()
 
-    def settle(self, job: Job, outcome: Outcome) -> None:
-        """Give a job its outcome; the first one counts."""
+    def settle(self, job: Job, outcome: Outcome) -> Outcome:
+        """Give a job its outcome, which is returned as it goes out; the first one counts."""
         times = replace(outcome.times, frames_dropped=self._counts["dropped"])
         outcome = replace(outcome, times=times)
         if job.finish(outcome):
             self._counts.add(outcome.status.name)
             if not outcome.status.answered:
                 self.last_error = f"{outcome.status}: {outcome.text}"
+        return outcome
 
-    def fail(self, job: Job, error: Exception, started: float | None = None) -> None:
-        """Settle a job with an error's name. started: steady clock, when it was taken up."""
+    def fail(self, job: Job, error: Exception) -> None:
+        """Settle a job with an error's name."""
         status, text = named(error)
         frame = job.frame
-        times = times_of(frame, job, started or time.monotonic(), self._clock())
+        times = times_of(frame, job, self._clock())
         header = frame.header if frame is not None else None
         raw = getattr(error, "partial_text", "")
         outcome = Outcome(job.query, status, text, raw_text=raw, header=header, times=times)
@@ -60,11 +62,15 @@ class Settling:
         log.error("%s: %s", what, error, exc_info=error)
 
     def report(self, look: Look, outcomes: Sequence[Outcome], standing: bool) -> None:
-        """Hand outcomes to who publishes them. standing: they are those of standing queries."""
+        """Hand outcomes to who publishes them, one call at a time.
+
+        standing: they are those of standing queries.
+        """
         if self._on_pass is None:
             return
         try:
-            self._on_pass(look, outcomes, standing)
+            with self._publishing:
+                self._on_pass(look, outcomes, standing)
         except Exception as error:  # publishing must not end the worker
             if self._life.state is not State.STOPPED:
                 self.defect(error, "publishing failed")

@@ -1,45 +1,52 @@
-"""Frames and queries in, outcomes out: one thread that owns the model. Not even rclpy.
+"""Frames and queries in, outcomes out: the threads that ask the model. Not even rclpy.
 
-Only the newest frame is kept; requests go before standing queries; a query travels with the frame
-it was asked about; whatever goes wrong comes out as a named status. A model that is lost is loaded
-anew.
+Only the newest frame is kept. One thread loads the model and asks the standing queries of a frame
+as one batch; a few others answer requests, which join that batch wherever it is. A query travels
+with the frame it was asked about; whatever goes wrong comes out as a named status. A model that is
+lost is loaded anew.
 """
 
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Iterable
-from typing import Any
 
-from sphinx_ros.errors import Cancelled, SphinxError, Status, TimedOut
+from sphinx_ros.errors import Cancelled, SphinxError, TimedOut
 from sphinx_ros.prompt.checks import checked_seconds
 from sphinx_ros.prompt.queries import Query
 from sphinx_ros.ros.asking import Asker
 from sphinx_ros.ros.counts import Counts
-from sphinx_ros.ros.outcomes import Frame, Look, Outcome
+from sphinx_ros.ros.job import Job
+from sphinx_ros.ros.outcomes import Frame, Outcome
 from sphinx_ros.ros.params import Config
+from sphinx_ros.ros.serving import Serving
 from sphinx_ros.ros.settling import OnPass, Settling
 from sphinx_ros.ros.state import Lifetime, State
-from sphinx_ros.ros.waiting import Inbox, Job
+from sphinx_ros.ros.threads import Threads
+from sphinx_ros.ros.waiting import Inbox
 
 __all__ = ["Job", "State", "Worker"]
 
 log = logging.getLogger("sphinx_ros")
 
-# Seconds that a running query gets to come back by itself after its limit, with its partial text,
-# before it is given up. Only the encoding of a picture can't be stopped in the middle.
 GRACE = 0.3
+"""Seconds that a running query gets to come back by itself after its limit, with its partial text,
+before it is given up. Only the encoding of a picture can't be stopped in the middle."""
+
+AT_ONCE = 4
+"""Requests that are answered at the same time: each may bring a picture of its own, whose keys and
+values stay in memory meanwhile."""
 
 
 class Worker:
-    """Owns the model and the thread it runs in.
+    """Owns the model and the threads that use it.
 
-    factory: makes the model, an object with `look(rgb)`. It is called in the worker's thread;
-    requests are answered NOT_ACTIVE meanwhile. clock: the node's time in seconds. on_pass: called
-    in the worker's thread with (look, outcomes, standing) after each pass of the standing queries
-    and after each request that got as far as a picture. config: the parameters at the start.
+    factory: makes the model, an object as :mod:`sphinx_ros.ros.asking` needs it. It is called in
+    the worker's thread; requests are answered NOT_ACTIVE meanwhile. clock: the node's time in
+    seconds. on_pass: called with (look, outcomes, standing) after each pass of the standing
+    queries and after each request that got as far as a picture, from one thread at a time.
+    config: the parameters at the start.
     """
 
     def __init__(
@@ -55,9 +62,10 @@ class Worker:
         self.inbox = Inbox(config or Config(), self.counts, about_source)
         self.life = Lifetime(factory)
         self._clock, self._ending = clock, Settling(self.counts, self.life, clock, on_pass)
-        self._asker: Asker | None = None
-        self._running: Job | None = None
-        self._thread = self._new_thread()
+        self._serving = Serving(self.inbox, self._ending, self.life, clock)
+        names = [f"sphinx-request-{number}" for number in range(1, AT_ONCE + 1)]
+        requests = dict.fromkeys(names, self._serving.requests)
+        self._threads = Threads({"sphinx-worker": self._run, **requests})
 
     # For the node's threads
 
@@ -79,12 +87,12 @@ class Worker:
     @property
     def device(self) -> str:
         """Where the weights are, "" before they are loaded."""
-        asker = self._asker
+        asker = self._serving.asker
         return "" if asker is None else str(getattr(asker.model, "device", ""))
 
     def start(self) -> None:
         """Begin loading the model, then work."""
-        self._thread.start()
+        self._threads.start()
 
     def watch(self) -> None:
         """Notice what is lost; to be called a few times a second.
@@ -94,17 +102,14 @@ class Worker:
         """
         if self.state is State.STOPPED:
             return
-        if self.life.lost(self._asker):
+        if self.life.lost(self._serving.asker):
             self.inbox.nudge()
-        if self._thread.ident is not None and not self._thread.is_alive():
-            log.error("the worker's thread has ended; starting another")
-            self._abandon(SphinxError("the worker ended", status=Status.INTERNAL))
-            self._thread = self._new_thread()
-            self._thread.start()
+        for name in self._threads.mend():
+            log.error("the thread %s has ended; starting another", name)
 
     def unaskable(self, queries: Iterable[Query]) -> str:
         """Why the model can't be asked some standing queries; "" where it can, or is not there."""
-        asker = self._asker
+        asker = self._serving.asker
         return "" if asker is None else "; ".join(asker.unaskable(queries))
 
     def submit(
@@ -117,18 +122,16 @@ class Worker:
         """Queue a request. It always comes back as a job, settled at once where it is refused.
 
         frame: the request's own picture, None for the newest one. timeout: seconds from now, 0 for
-        the default. on_text: called in the worker's thread with the answer so far, token by token.
+        the default. on_text: called with the answer so far, token by token, in whichever thread
+        makes the passes of the network; all that are being answered wait for it.
         """
         job = Job(query, frame, self.inbox.config.default_timeout, on_text)
         try:
             if timeout != 0:
                 job.deadline = job.asked + checked_seconds(timeout)
             job.query = query.checked()
-            asker = self._asker
             self.life.check(self.inbox.config.active)
-            if asker is None:
-                raise SphinxError("the model is being loaded anew", status=Status.NOT_ACTIVE)
-            job.query = asker.check(query)
+            job.query = self._serving.ready_asker().check(query)
             self.inbox.put(job)
         except Exception as error:
             self._ending.fail(job, error)
@@ -142,123 +145,54 @@ class Worker:
         return job.outcome
 
     def cancel(self, job: Job) -> None:
-        """Withdraw a job: a waiting one ends now, a running one within a token."""
+        """Withdraw a job: it ends now, or within a pass where the model is being asked."""
         job.withdrawn = True
-        if self.inbox.remove(job):
-            self.withdraw(job, Cancelled("the query was cancelled while it waited"))
+        if not job.begun:
+            self.withdraw(job, Cancelled("the query was cancelled before the model began"))
 
     def withdraw(self, job: Job, why: SphinxError) -> None:
         """Settle a job now, wherever it is, and let the model drop it."""
         job.withdrawn = True
-        self.inbox.remove(job)
         self._ending.fail(job, why)
+        self.inbox.remove(job)
 
     def stop(self, seconds: float = 1.5) -> bool:
-        """Cancel everything and end the thread; whether it ended within the seconds."""
+        """Cancel everything and end the threads; whether they ended within the seconds."""
         self.life.stop()
         why = Cancelled("the node is shutting down")
         for job in self.inbox.close():
             self._ending.fail(job, why)
-        if self._thread.is_alive():
-            self._thread.join(seconds)
-        self._abandon(why)  # the picture's encoding takes longer than we may wait
-        if self._asker is not None:
-            self.life.close(self._asker.model)
-        return not self._thread.is_alive()
+        ended = self._threads.join(seconds)
+        for job in self.inbox.in_hand:  # a picture's encoding takes longer than we may wait
+            self._ending.fail(job, why)
+        self._close()
+        return ended
 
     # In the worker's thread
-
-    def _new_thread(self) -> threading.Thread:
-        return threading.Thread(target=self._run, name="sphinx-worker", daemon=True)
 
     def _run(self) -> None:
         while self.state is not State.STOPPED:
             if self.life.wanted:
                 self._load()
-            if not self.inbox.wait():
+            if not self.inbox.wait(passes=self._serving.asker is not None):
                 return
             try:
-                if self._asker is not None and not self._serve_waiting():
-                    self._standing_pass()
+                self._serving.standing_pass()
             except Exception as error:  # a defect here must not leave the robot blind
                 self._ending.defect(error, "the worker failed")
-                self._abandon(error)
                 time.sleep(0.01)  # a defect that repeats must not take the whole processor
 
     def _load(self) -> None:
-        if self._asker is not None:
-            self.life.close(self._asker.model)
-        self._asker = None
+        self._close()
+        self._serving.asker = None
         model = self.life.load()
         if model is None:
             return
-        self._asker = asker = Asker(model, self._clock, self.counts)
+        self._serving.asker = asker = Asker(model, self._clock, self.counts)
         asker.mind(self.inbox.queries)
         if self.state is State.STOPPED:  # meanwhile; nobody else will
-            self.life.close(model)
+            self._close()
 
-    def _serve_waiting(self) -> int:
-        """Serve all requests that wait; how many there were."""
-        served = 0
-        while (job := self.inbox.next_job()) is not None:
-            self._running = job
-            self._serve(job)
-            self._running = None
-            served += 1
-        return served
-
-    def _serve(self, job: Job) -> None:
-        started = time.monotonic()
-        try:
-            self._ending.check(job)
-            look = self._look(job.frame or self.inbox.fresh_frame(self._clock()))
-            self._ending.check(job)
-        except Exception as error:
-            self._ending.fail(job, error, started)
-            return
-        outcome = self._answer(job.query, look, job, started)
-        self._ending.settle(job, outcome)
-        self._ending.report(look, [outcome], standing=False)
-
-    def _standing_pass(self) -> None:
-        """All standing queries on the newest frame; requests that come in go between them."""
-        due = self.inbox.begin_pass()
-        if due is None:  # the request that ended the wait was withdrawn meanwhile
-            return
-        frame, queries = due
-        assert self._asker is not None
-        self._asker.mind(queries)
-        look, outcomes = self._look(frame), []
-        for query in queries:
-            self._serve_waiting()
-            if self.state is not State.READY or not self.inbox.config.active:
-                return
-            job = Job(query, frame, self.inbox.config.default_timeout)
-            outcome = self._answer(query, look, job, job.asked)
-            self._ending.settle(job, outcome)
-            outcomes.append(outcome)
-        self._ending.report(look, outcomes, standing=True)
-
-    def _look(self, frame: Frame) -> Look:
-        assert self._asker is not None
-        self.inbox.seen(frame)
-        return self._asker.look(frame)
-
-    def _answer(self, query: Query, look: Look, job: Job, started: float) -> Outcome:
-        assert self._asker is not None
-        options: dict[str, Any] = {
-            "max_new_tokens": query.max_new_tokens or self.inbox.config.max_new_tokens or None,
-            "cancel": lambda: job.withdrawn or self.state is State.STOPPED,
-        }
-        if job.on_text is not None:
-            options["on_text"] = job.on_text
-        outcome = self._asker.answer(query, look, job, started, options)
-        if outcome.result is not None:
-            self.counts.keep(outcome.times)
-        return outcome
-
-    def _abandon(self, why: Exception) -> None:
-        """Settle the job that is being worked on, if there is one."""
-        running = self._running
-        if running is not None:
-            self._ending.fail(running, why)
+    def _close(self) -> None:
+        if self._serving.asker is not None:
+            self.life.close(self._serving.asker.model)

@@ -1,0 +1,61 @@
+"""One query on its way to its outcome, for who asked and for who answers. Knows no model."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from sphinx_ros.prompt.queries import Query
+from sphinx_ros.ros.outcomes import Frame, Outcome
+
+
+class Job:
+    """A query, its picture, its time limit and, in the end, its outcome.
+
+    query, frame: what is asked of which picture; frame None: of the newest. limit: seconds from
+    now. on_text: called with the answer so far, in whichever thread computes.
+
+    Attributes:
+        asked, deadline: by the steady clock. taken: when a thread took it; None before.
+        begun: whether the model is being asked, or was.
+        withdrawn: whether nobody waits for it any more. outcome: None until it is settled.
+    """
+
+    def __init__(
+        self,
+        query: Query,
+        frame: Frame | None,
+        limit: float,
+        on_text: Callable[[str], None] | None = None,
+    ):
+        self.query, self.frame, self.on_text = query, frame, on_text
+        self.asked = time.monotonic()
+        self.deadline = self.asked + limit
+        self.taken: float | None = None
+        self.begun = self.withdrawn = False
+        self.outcome: Outcome | None = None
+        self._lock, self._done = threading.Lock(), threading.Event()
+
+    def finish(self, outcome: Outcome) -> bool:
+        """Settle the job. Only the first outcome counts; whether this was it."""
+        with self._lock:
+            if self.outcome is not None:
+                return False
+            self.outcome = outcome
+        self._done.set()
+        return True
+
+    @property
+    def done(self) -> bool:
+        """Whether it is settled."""
+        return self.outcome is not None
+
+    @property
+    def left(self) -> float:
+        """Seconds until the limit, 0 when it has passed."""
+        return max(self.deadline - time.monotonic(), 0.0)
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """Block until the job is settled or the seconds are over; whether it is."""
+        return self._done.wait(seconds)

@@ -1,0 +1,89 @@
+"""Frames -> looks: each picture is decoded and encoded once, whoever asks about it. Knows no ROS.
+
+A picture of the camera is given what was answered about an earlier one, as guesses for its own
+answers, where the model takes them: ``look(rgb, after=...)``.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+import threading
+import time
+from typing import Any
+
+from sphinx_ros.ros.counts import Counts
+from sphinx_ros.ros.outcomes import Frame, Look, forget_traces, named
+
+
+class _Place:
+    """Where the look at a frame is made, by one thread; others wait for it."""
+
+    def __init__(self, frame: Frame):
+        self.frame = frame
+        self.look: Look | None = None
+        self.making = threading.Lock()
+
+
+class Looks:
+    """Looks with one model. Any thread may ask for one.
+
+    The last one at the camera is kept; those before it live as long as somebody uses them, and a
+    picture that came with a request is looked at for that request alone.
+    """
+
+    def __init__(self, model: Any, counts: Counts):
+        self._model, self._counts = model, counts
+        self._last: _Place | None = None
+        self._standing: Any = None  # what the standing queries were asked of last
+        self._guard = threading.Lock()  # of self._last
+
+    def of(self, frame: Frame) -> Look:
+        """The look at a frame, made now unless there is one. One that failed keeps the reason."""
+        if frame.own:
+            return self._made(frame)
+        with self._guard:
+            place = self._last
+            if place is None or place.frame is not frame:
+                self._last = place = _Place(frame)  # the last one's memory is free for the next
+        with place.making:
+            if place.look is None:
+                place.look = self._made(frame)
+            return place.look
+
+    def remember(self, look: Look) -> None:
+        """Take the answers to the standing queries on a look as guesses for those that follow."""
+        if look.seen is not None:
+            self._standing = look.seen
+
+    def forget(self, look: Look) -> None:
+        """Make a look anew when it is asked for again."""
+        with self._guard:
+            if self._last is not None and self._last.frame is look.frame:
+                self._last = None
+
+    def _made(self, frame: Frame) -> Look:
+        rgb, seen, failure, decoded = None, None, None, math.nan
+        begun = time.monotonic()
+        try:
+            rgb = frame.decode()
+            decoded = time.monotonic()
+            self._counts.add("looked")
+            before = None if frame.own else self._standing
+            if before is not None and takes_after(self._model):
+                seen = self._model.look(rgb, after=before)
+            else:
+                seen = self._model.look(rgb)
+        except Exception as error:
+            failure = named(error)
+            forget_traces(error)
+        ended = time.monotonic()
+        return Look(frame, rgb, seen, failure, 1e3 * (decoded - begun), 1e3 * (ended - decoded))
+
+
+def takes_after(model: Any) -> bool:
+    """Whether a model's ``look`` has the keyword ``after``."""
+    try:
+        return "after" in inspect.signature(model.look).parameters
+    except (TypeError, ValueError):  # written in C: it does not say
+        return False
