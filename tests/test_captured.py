@@ -1,7 +1,6 @@
 """Captured pieces give what a plain pass gives, whatever is in their memory, or are let go.
 
-There is no GPU here. What a CUDA graph does is rehearsed on the CPU: the operations of a piece are
-taken down once, and done again in the same memory, whatever the code around them thinks by then.
+There is no GPU here: what a CUDA graph does is rehearsed on the CPU.
 """
 
 import gc
@@ -12,9 +11,8 @@ import weakref
 import pytest
 import torch
 from engine_support import Passes
+from graph_support import Recorder
 from small_network import SIZES
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from sphinx_ros.model.cache import Span
 from sphinx_ros.model.captured import LADDER
@@ -32,69 +30,6 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(count)
-
-
-WAITS = {"_local_scalar_dense", "item", "nonzero", "is_nonzero"}
-"""Operations that ask the device for a value, which no capture survives."""
-
-
-def storage(tensor):
-    return tensor.untyped_storage().data_ptr()
-
-
-class Tape(TorchDispatchMode):
-    """Takes down operations with the memory they read and write."""
-
-    def __init__(self):
-        super().__init__()
-        self.operations, self.own = [], []
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        kwargs = kwargs or {}
-        name = function.overloadpacket.__name__
-        if name in WAITS:
-            raise RuntimeError(f"operation not permitted when stream is capturing: {name}")
-        made = function(*args, **kwargs)
-        given = {storage(x) for x in tree_leaves((args, kwargs)) if isinstance(x, torch.Tensor)}
-        made_here = [x for x in tree_leaves(made) if isinstance(x, torch.Tensor)]
-        self.operations.append((function, args, kwargs, made_here))
-        self.own += [x for x in made_here if storage(x) not in given and x.is_floating_point()]
-        return made
-
-    def again(self):
-        """Do it again; what is no buffer of others is another graph's afterwards."""
-        with torch.inference_mode():
-            for function, args, kwargs, before in self.operations:
-                made = [
-                    x
-                    for x in tree_leaves(function(*args, **kwargs))
-                    if isinstance(x, torch.Tensor)
-                ]
-                for old, new in zip(before, made, strict=True):
-                    if old.data_ptr() != new.data_ptr():
-                        old.copy_(new)
-            for tensor in self.own:
-                tensor.fill_(torch.nan)
-
-
-class Recorder:
-    """Captures by tapes; counts them."""
-
-    def __init__(self):
-        self.captures = self.starts = 0
-
-    def __call__(self, run):
-        run()
-        tape = Tape()
-        with tape:
-            run()
-        self.captures += 1
-
-        def again():
-            self.starts += 1
-            tape.again()
-
-        return again
 
 
 def twins(**changes):
@@ -186,6 +121,17 @@ def test_logits_are_kept_while_later_passes_go_on():
         case.step(3)
         case.step(4)
     assert torch.allclose(found, want, atol=1e-4)
+
+
+def test_what_was_captured_in_inference_mode_goes_on_outside_of_it():
+    plain, captured = (network.requires_grad_() for network in twins())
+    captured.prepare(recorder := Recorder())
+    case = Case(plain, captured)
+    for mode in (torch.inference_mode, torch.no_grad, torch.inference_mode):
+        with mode():
+            for number in (2, 2, 7):
+                case.compare(number)
+    assert recorder.starts == 9 * (captured.config.n_layers + 1)
 
 
 def test_answers_are_the_same_tokens():

@@ -144,13 +144,10 @@ class Captured:
         """Capture a rung, and take it if it gives what the plain pass gives."""
         want = None
         try:
-            if self._buffers is None:
-                self._buffers = _buffers(self._parts, LADDER[-1])
-            at = self._buffers.first(rung)
-            pieces = [self._capture(piece) for piece in _pieces(self._parts, at)]
+            pieces = self._captured(rung)
             found = self._pass(pieces, tokens, positions, spans)
             want = plain(tokens, positions, spans)  # writes the same slots once more
-            reason = _difference(found, want, TOLERANCE[at.x.dtype])
+            reason = _difference(found, want, TOLERANCE[self._parts.norm.weight.dtype])
         except Exception as error:  # whatever it is, the plain pass can do without
             first = (str(error).strip().splitlines() or [""])[0][:200]
             reason = f"{type(error).__name__}: {first}"
@@ -162,6 +159,14 @@ class Captured:
             self._rungs[rung] = pieces
         return want
 
+    def _captured(self, rung: int) -> list[Run]:
+        # what is made in inference mode could not be written to outside of it
+        with torch.inference_mode(False), torch.no_grad():
+            if self._buffers is None:
+                self._buffers = _buffers(self._parts, LADDER[-1])
+            pieces = _pieces(self._parts, self._buffers.first(rung))
+            return [self._capture(piece) for piece in pieces]
+
 
 def _buffers(parts: Parts, rows: int) -> Buffers:
     weight, (queries, keys, size) = parts.norm.weight, parts.heads
@@ -169,16 +174,15 @@ def _buffers(parts: Parts, rows: int) -> Buffers:
     def zeros(*shape: int, dtype: torch.dtype = weight.dtype) -> Tensor:
         return torch.zeros(rows, *shape, dtype=dtype, device=weight.device)
 
-    with torch.inference_mode(False):  # callers in and out of that mode may write to them
-        return Buffers(
-            tokens=zeros(dtype=torch.long),
-            positions=zeros(dtype=torch.long),
-            turn=zeros(size // 2, dtype=parts.turns.dtype),
-            x=zeros(len(weight)),
-            qkv=zeros((queries + 2 * keys) * size),
-            seen=zeros(queries * size),
-            logits=zeros(parts.output.out_features, dtype=torch.float32),
-        )
+    return Buffers(
+        tokens=zeros(dtype=torch.long),
+        positions=zeros(dtype=torch.long),
+        turn=zeros(size // 2, dtype=parts.turns.dtype),
+        x=zeros(len(weight)),
+        qkv=zeros((queries + 2 * keys) * size),
+        seen=zeros(queries * size),
+        logits=zeros(parts.output.out_features, dtype=torch.float32),
+    )
 
 
 def _pieces(parts: Parts, at: Buffers) -> list[Run]:
