@@ -41,6 +41,12 @@ def twins(**changes):
     return made
 
 
+def ready(network, capture):
+    """Small passes of the network go by captures, from its present weights on."""
+    network.prepare()
+    network.capture_passes(capture)
+
+
 class Case:
     """Passes of random spans on two networks whose caches begin alike."""
 
@@ -90,7 +96,7 @@ class Case:
 def test_padded_pieces_give_what_a_plain_pass_gives(changes):
     plain, captured = twins(**changes)
     recorder = Recorder()
-    captured.prepare(recorder)
+    ready(captured, recorder)
     case = Case(plain, captured)
     numbers = [*range(1, 71), 100, LADDER[-1] - 1, LADDER[-1], LADDER[-1] + 1]
     case.draw.shuffle(numbers)
@@ -104,7 +110,7 @@ def test_padded_pieces_give_what_a_plain_pass_gives(changes):
 
 def test_bfloat16_pieces_give_what_a_plain_pass_gives():
     plain, captured = (network.bfloat16() for network in twins())
-    captured.prepare(Recorder())
+    ready(captured, Recorder())
     case = Case(plain, captured)
     with torch.no_grad():
         for number in (3, 1, 4, 64, 9, 3, 17, 2, 33):
@@ -113,7 +119,7 @@ def test_bfloat16_pieces_give_what_a_plain_pass_gives():
 
 def test_logits_are_kept_while_later_passes_go_on():
     plain, captured = twins()
-    captured.prepare(Recorder())
+    ready(captured, Recorder())
     case = Case(plain, captured)
     with torch.inference_mode():
         case.step(4)
@@ -125,7 +131,7 @@ def test_logits_are_kept_while_later_passes_go_on():
 
 def test_what_was_captured_in_inference_mode_goes_on_outside_of_it():
     plain, captured = (network.requires_grad_() for network in twins())
-    captured.prepare(recorder := Recorder())
+    ready(captured, recorder := Recorder())
     case = Case(plain, captured)
     for mode in (torch.inference_mode, torch.no_grad, torch.inference_mode):
         with mode():
@@ -137,7 +143,7 @@ def test_what_was_captured_in_inference_mode_goes_on_outside_of_it():
 def test_answers_are_the_same_tokens():
     plain, captured = twins()
     recorder = Recorder()
-    captured.prepare(recorder)
+    ready(captured, recorder)
     answers = []
     for network in (plain, captured):
         image = torch.randn(1, 5, 64, generator=torch.Generator().manual_seed(1))
@@ -151,7 +157,7 @@ def test_answers_are_the_same_tokens():
 def test_many_tokens_and_gradients_are_not_captured():
     plain, captured = twins()
     recorder = Recorder()
-    captured.prepare(recorder)
+    ready(captured, recorder)
     case = Case(plain, captured)
     case.compare(2)  # gradients are on
     with torch.inference_mode():
@@ -185,14 +191,14 @@ def fails_later(run):
 def test_a_capture_that_fails_costs_one_line_and_no_answer(capture, words, caplog):
     plain, captured = twins()
     tried = []
-    captured.prepare(lambda run: tried.append(run) or capture(run))
+    ready(captured, lambda run: tried.append(run) or capture(run))
     case = Case(plain, captured)
     with torch.inference_mode(), caplog.at_level(logging.DEBUG):
         case.compare(3)
         before = len(tried)
         for number in (3, 8, 1):
             case.compare(number)
-        captured.prepare(Recorder())  # any number of times: what is off stays off
+        ready(captured, Recorder())  # any number of times: what is off stays off
         case.compare(3)
     assert len(tried) == before > 0
     (record,) = caplog.records
@@ -207,7 +213,7 @@ def test_a_later_rung_that_fails_ends_those_before_it(caplog):
     def capture(run):
         return recorder(run) if recorder.captures < good else does_nothing(run)
 
-    captured.prepare(capture)
+    ready(captured, capture)
     case = Case(plain, captured)
     with torch.inference_mode():
         for number in (2, 2, 5):
@@ -220,7 +226,7 @@ def test_a_later_rung_that_fails_ends_those_before_it(caplog):
 def test_what_was_captured_goes_with_its_network():
     _, captured = twins()
     recorder = Recorder()
-    captured.prepare(recorder)
+    ready(captured, recorder)
     with torch.inference_mode():
         Case(captured, captured).step(2)
     assert recorder.captures

@@ -58,24 +58,27 @@ class Decoder(nn.Module):
         return Cache(self.config, self.ranks, batch, length, weight.dtype, weight.device, like)
 
     @torch.no_grad()
-    def prepare(self, capture: Capture | None = None) -> None:
-        """Get ready for many small passes. Any number of times.
+    def prepare(self) -> None:
+        """Get ready for many small passes: see :mod:`sphinx_ros.model.flat`, and for a GPU
+        :mod:`sphinx_ros.model.captured`. Any number of times.
 
-        See :mod:`sphinx_ros.model.flat` and, on a GPU, :mod:`sphinx_ros.model.captured`; capture:
-        other than CUDA graphs. The weights keep their values and their names; from then on they
-        stay where they are.
+        The weights keep their values and their names; from then on they stay where they are.
         """
         weight = self.norm.weight
         small = sum(p.nbytes for p in self.layers.parameters()) <= SMALL
         if self._flat is None and (small or weight.is_cuda):
             self._flat = flat_layers(self.layers)
-        if capture is None and has_graphs(weight):
-            capture = CudaGraphs(weight.device)
-        if self._captured is None and self._flat is not None and capture is not None:
-            table = self._turn_table(weight.device)
-            modules = self.tok_embeddings, self.norm, self.output
-            parts = Parts(self._flat, *modules, table, self._heads, self.config.norm_eps)
-            self._captured = Captured(parts, capture)
+        if has_graphs(weight):
+            self.capture_passes(CudaGraphs(weight.device))
+
+    def capture_passes(self, capture: Capture) -> None:
+        """Make small passes of flat layers by captures from now on; a second call does nothing."""
+        if self._flat is None or self._captured is not None:
+            return
+        table = self._turn_table(self.norm.weight.device)
+        modules = self.tok_embeddings, self.norm, self.output
+        parts = Parts(self._flat, *modules, table, self._heads, self.config.norm_eps)
+        self._captured = Captured(parts, capture)
 
     def _turn_table(self, device: torch.device) -> Tensor:
         """The turns of all positions, made once."""
