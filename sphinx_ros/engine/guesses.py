@@ -25,6 +25,9 @@ class Draft:
     def __init__(self, ids: Sequence[int], digits: Sequence[int] = ()):
         self._ids, self._digits = list(ids), frozenset(digits)
         self._kinds = [self._kind(token) for token in ids]
+        self._behind: dict[int, list[int]] = {}  # the places behind the tokens of each kind
+        for place, kind in enumerate(self._kinds, 1):
+            self._behind.setdefault(kind, []).append(place)
         self._written: list[int] = []  # kinds, too
         self._at = 0
 
@@ -53,7 +56,7 @@ class Draft:
         there is none, that which the place before leads to.
         """
         best, longest = self._at, LEAST - 1
-        for place in range(1, len(self._kinds) + 1):
+        for place in self._behind.get(self._written[-1], ()):
             alike = self._alike(place)
             nearer = abs(place - self._at) < abs(best - self._at)
             if alike > longest or (alike == longest >= LEAST and nearer):
@@ -62,7 +65,8 @@ class Draft:
 
     def _alike(self, place: int) -> int:
         """How many of the tokens written last stand in the draft before a place."""
-        pairs = zip(reversed(self._kinds[:place]), reversed(self._written), strict=False)
-        return next(
-            (n for n, (a, b) in enumerate(pairs) if a != b), min(place, len(self._written))
-        )
+        kinds, written, alike = self._kinds, self._written, 0
+        most = min(place, len(written))
+        while alike < most and kinds[place - 1 - alike] == written[-1 - alike]:
+            alike += 1
+        return alike
