@@ -13,6 +13,7 @@ from sphinx_ros import Sphinx
 from sphinx_ros.answer.score_calibration import Calibration
 from sphinx_ros.commands.cli import main
 from sphinx_ros.evaluate import metrics as s
+from sphinx_ros.evaluate.label_file import read_labels
 from sphinx_ros.evaluate.tabletop import BARS, report, with_people, write
 from sphinx_ros.image.letterbox import Letterbox
 from sphinx_ros.prompt.parse import parse
@@ -184,6 +185,7 @@ def test_calibrate_takes_one_s_own_labels(tmp_path, capsys):
         ({"image": "one.png", "text": "a mug", "box": "here"}, "is not four finite numbers"),
         ({"image": "one.png", "text": "a mug", "box": [70, 70, 90, 90]}, "outside the picture"),
         ({"image": "labels.jsonl", "text": "a mug", "box": None}, "line 2, labels.jsonl: "),
+        ({"image": "x" * 300, "text": "a mug", "box": None}, "line 2: there is no file 'xxx"),
     ],
 )
 def test_what_is_wrong_with_labels_is_said_by_line(tmp_path, capsys, row, said):
@@ -192,6 +194,23 @@ def test_what_is_wrong_with_labels_is_said_by_line(tmp_path, capsys, row, said):
     assert main([*words, str(taught_checkpoint())]) == 2
     assert said in capsys.readouterr().err
     assert not (tmp_path / "calibration.json").exists()
+
+
+def test_a_question_that_fails_is_said_by_its_own_line(tmp_path, capsys):
+    """Though all about a picture are asked together."""
+    texts = "the red mug", "a mug " * 4000, "the can"
+    rows = [{"image": "one.png", "text": text, "box": None} for text in texts]
+    words = ["calibrate", "--labels", str(labels_file(tmp_path, *rows)), "--out", str(tmp_path)]
+    assert main([*words, "--checkpoint", str(taught_checkpoint())]) == 2
+    assert "line 2, one.png: " in capsys.readouterr().err
+
+
+def test_a_line_of_labels_ends_where_json_lines_do(tmp_path):
+    """Other programs take more characters for line ends, and some editors begin with a mark."""
+    path = labels_file(tmp_path)
+    row = '{"image": "one.png", "text": "the red\u2028mug", "box": null}'
+    path.write_bytes(f"\ufeff{row}\r\n{row}\n".encode())
+    assert [one.line for one in read_labels(path)] == [1, 2]
 
 
 def test_a_file_of_labels_that_is_none(tmp_path, capsys):

@@ -10,6 +10,7 @@ shown (turned upright); null: there is no such thing in it. Imports no torch.
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,7 +43,9 @@ def read_labels(file: str | Path) -> list[Labelled]:
     try:
         if path.stat().st_size > MOST_BYTES:
             raise BadRequest(f"{path} has more than {MOST_BYTES >> 20} MiB; give a smaller part")
-        lines = path.read_text(encoding="utf-8").splitlines()
+        # not splitlines(): texts may hold characters that it takes for line ends. An editor's
+        # byte order mark is no part of the first line.
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, ValueError) as error:
         said = getattr(error, "strerror", None) or "it is not UTF-8"
         raise BadRequest(f"{path} can't be read as a file of labels: {said}") from None
@@ -71,7 +74,7 @@ def _labelled(number: int, line: str, folder: Path) -> Labelled:
             f"{quoted(line)} has not the keys image, text and box (null: no such thing)"
         )
     image = folder / row["image"]
-    if not image.is_file():
+    if not os.path.isfile(image):  # Path.is_file raises for a name that is too long
         raise BadRequest(f"there is no file {quoted(row['image'])} beside the labels")
     box = None if row["box"] is None else checked_box(row["box"])
     return Labelled(number, image, checked_text(row["text"]), box)

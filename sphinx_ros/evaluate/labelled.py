@@ -48,8 +48,12 @@ def _rows_of(sphinx: Sphinx, image: Path, asked: Sequence[Labelled]) -> list[dic
             line = one.line
             if one.box is not None:
                 checked_box(one.box, (width, height))
-        seen = sphinx.look(rgb)
-        found = seen.answer([Query(Task.GROUND, one.text) for one in asked])
+        queries = [Query(Task.GROUND, one.text) for one in asked]
+        found = sphinx.look(rgb).answer(queries, return_errors=True)
+        for one, came in zip(asked, found, strict=True):
+            line = one.line
+            if isinstance(came, Exception):
+                raise came
     except OSError as error:
         raise BadRequest(f"line {line}: {image} can't be read: {error.strerror}") from None
     except SphinxError as error:
