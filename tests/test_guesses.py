@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from small_network import ANSWERS, picture, taught_checkpoint
 
 from sphinx_ros import Sphinx
+from sphinx_ros.answer.subject import DRAFTS
 from sphinx_ros.engine.guesses import Draft
 from sphinx_ros.prompt.conversation import END_SIGNAL, conversation
 from sphinx_ros.prompt.wording import question
@@ -99,3 +100,14 @@ def test_guesses_from_a_picture_with_another_thing_save_passes_and_change_no_wor
     assert passes["the same"] <= 2
     assert all(passes[name] < alone.cost.passes / 2 for name in passes if name != "nothing alike")
     assert passes["nothing alike"] <= alone.cost.passes
+
+
+def test_of_many_answers_those_written_last_are_handed_on(sphinx):
+    """So that what is asked again and again outlives what was asked once."""
+    others = {(Task.ASK, f"question {number}"): (1,) for number in range(DRAFTS - 1)}
+    before = SimpleNamespace(drafts={(Task.CAPTION, ""): (1,), **others})
+    seen = sphinx.look(picture(64, 48), after=before)
+    seen.answer(["caption", "ask: what is new?"])
+    assert list(seen.drafts) == [
+        *[*others][1:], (Task.CAPTION, ""), (Task.ASK, "what is new?")
+    ]  # fmt: skip

@@ -72,7 +72,8 @@ class Subject:
     @property
     def drafts(self) -> Drafts:
         """What was written to the questions so far, for the next picture of the same camera."""
-        known = self._drafts | self._written
+        written = dict(self._written)
+        known = {key: ids for key, ids in self._drafts.items() if key not in written} | written
         return dict(list(known.items())[-DRAFTS:])  # a robot may ask something new each time
 
     def plan(self, query: Query, short: bool, verify: bool, coordinates: str) -> Plan:
