@@ -18,7 +18,7 @@ class Status(IntEnum):
     BAD_IMAGE = 4  # empty, wrong size, unknown encoding, undecodable
     BAD_REQUEST = 5  # words, numbers, a device or a checkpoint that can't be used
     NOT_ACTIVE = 6  # the model is still loading, or the node was switched off
-    BUSY = 7  # too many queries are waiting
+    BUSY = 7  # too many requests are under way
     TIMEOUT = 8  # the time limit of the request ran out; partial text is kept
     CANCELLED = 9  # cancelled by the caller or by a shutdown; partial text is kept
     PARSE_FAILED = 10  # the model answered in a form that holds no readable result

@@ -71,7 +71,7 @@ class InFlight:
         self._left: list[Row] = []  # whose slots are free as soon as no pass uses them
         self._over: list[Talk] = []  # likewise
         self._driver: _Ticket | None = None
-        self._guard = threading.Lock()  # of the two above
+        self._guard = threading.Lock()  # of all of these
 
     def run(self, rows: Sequence[Row]) -> None:
         """Answer the rows, together with those that others bring meanwhile.
