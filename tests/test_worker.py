@@ -172,10 +172,11 @@ def test_a_request_does_not_wait_for_standing_queries_and_each_keeps_its_frame(m
     assert [o.header for o in first] == ["header 1"] * 3
 
 
-def hold_all(worker, model):
-    """Requests that every thread works on until `model.go` is set."""
-    model.go.clear()
-    held = [worker.submit(ASK) for _ in range(AT_ONCE)]
+def hold_all(worker, model, picture=None):
+    """Requests that every thread works on until the model is let go on."""
+    if isinstance(model, HandModel):
+        model.go.clear()
+    held = [worker.submit(ASK, picture) for _ in range(AT_ONCE)]
     assert until(lambda: len(model.asked) == AT_ONCE)
     return held
 
@@ -220,30 +221,41 @@ def test_standing_queries_do_not_miss_a_picture_that_a_request_looked_at(make):
     assert model.looks == 3
 
 
+class OneByOne:
+    """Answers a request for each `answered.release()`, and standing queries at once."""
+
+    def __init__(self):
+        self.asked, self.answered = [], threading.Semaphore(0)
+
+    def look(self, rgb):
+        return self
+
+    def ask(self, text, **options):
+        self.asked.append(text)
+        if text == "standing" or self.answered.acquire(timeout=10):
+            return Answer("yes")
+        raise TimedOut("nobody let it go on")
+
+
 def test_a_flood_of_requests_does_not_starve_standing_queries(make):
-    passes, over = [], threading.Event()
-    worker = make(
-        config=Config(max_pending=64, queries=["ask: standing"]),
-        on_pass=lambda look, out, standing: passes.extend(out if standing else ()),
-    )
-    worker.inbox.offer(frame(0))
-
-    def client():
-        while not over.is_set():
-            worker.result(worker.submit(ASK))
-
-    threads = [threading.Thread(target=client) for _ in range(3 * AT_ONCE)]
-    for thread in threads:
-        thread.start()
-    try:
-        for number in range(1, 6):
-            count = len(passes)
-            worker.inbox.offer(frame(number))
-            assert until(lambda: len(passes) > count), "requests kept it from its turn"  # noqa: B023
-    finally:
-        over.set()
-        for thread in threads:
-            thread.join(10)
+    """The line is never empty: another request comes before one is answered."""
+    model = OneByOne()
+    worker = make(model, config=Config(max_pending=64, queries=["ask: standing"]))
+    held = hold_all(worker, model, frame(1, own=True))
+    waiting = [worker.submit(ASK, frame(1, own=True)) for _ in range(3)]
+    worker.inbox.offer(frame(2))
+    for _ in range(40):
+        if "standing" in model.asked:
+            break
+        waiting.append(worker.submit(ASK, frame(1, own=True)))
+        count = len(model.asked)
+        model.answered.release()
+        assert until(lambda: len(model.asked) > count)  # noqa: B023
+    assert "standing" in model.asked, "requests kept it from its turn"
+    assert not waiting[-1].done
+    for _ in (*held, *waiting):
+        model.answered.release()
+    assert {worker.result(job).status for job in (*held, *waiting)} == {Status.OK}
 
 
 def test_standing_queries_run_on_new_frames_only_and_not_above_their_rate(make):
