@@ -42,7 +42,7 @@ class Frame:
         self.cache: KeyValues | None = None
         self.asked = self.given = 0
         self.encode_ms = self.prefill_ms = 0.0
-        self.owner = self.place = np.zeros(0, np.int32)
+        self.owner = self.place = np.zeros(0, np.int64)
         self._lock = threading.RLock()  # of asked and given
 
     def begin(self) -> None:
@@ -64,7 +64,7 @@ class Frame:
         """Take a cache that holds the prefix; the one before it, if any, begins it."""
         self.cache = cache
         more = cache.length - len(self.owner)
-        empty = np.zeros(max(more, 0), np.int32)
+        empty = np.zeros(max(more, 0), np.int64)
         self.owner, self.place = np.append(self.owner, empty), np.append(self.place, empty)
 
     def give_up(self) -> bool:
@@ -73,7 +73,7 @@ class Frame:
             if self.asked:
                 return False
             self.cache, self.given = None, self.given + 1
-            self.owner = self.place = np.zeros(0, np.int32)
+            self.owner = self.place = np.zeros(0, np.int64)
             return True
 
     def lacks(self, number: int) -> bool:

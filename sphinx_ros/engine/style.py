@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import threading
 from collections.abc import Sequence
 from enum import Enum
 from typing import NamedTuple
@@ -228,6 +229,7 @@ class Habits:
         self.pieces = pieces
         self._styles: dict[Language, Style | None] = {}
         self._agreed: dict[Language, int] = {}
+        self._lock = threading.Lock()  # several threads have answers at the same time
 
     def guide(self, language: Language, free: bool = False) -> Guide:
         """A guide for one answer. free: without constraints."""
@@ -243,8 +245,11 @@ class Habits:
             return
         if language is not Language.ONE_BOX:
             style = style._replace(closing=())
-        before = self._styles.get(language)
-        if before is not None and before._replace(opening=()) == style._replace(opening=()):
-            self._agreed[language] += 1
-        else:
-            self._styles[language], self._agreed[language] = style, 1
+        with self._lock:
+            before = self._styles.get(language)
+            if self._agreed.get(language, 0) >= AGREEING:
+                return
+            if before is not None and before._replace(opening=()) == style._replace(opening=()):
+                self._agreed[language] += 1
+            else:
+                self._styles[language], self._agreed[language] = style, 1

@@ -19,6 +19,9 @@ from sphinx_ros.prompt.queries import Query
 from sphinx_ros.runtime.progress import Progress
 from sphinx_ros.tasks import Task
 
+TOGETHER = 64
+"""Questions of one batch at most: each has its room in the picture's cache."""
+
 
 def labelled_rows(sphinx: Sphinx, labels: Sequence[Labelled]) -> list[dict[str, Any]]:
     """A row of :func:`~sphinx_ros.evaluate.trust.refer_row` for each label, with a progress bar.
@@ -34,8 +37,10 @@ def labelled_rows(sphinx: Sphinx, labels: Sequence[Labelled]) -> list[dict[str, 
     rows = []
     with Progress(len(labels), "asking", "question") as bar:
         for image, asked in pictures.items():
-            rows += _rows_of(sphinx, image, asked)
-            bar.advance(len(asked))
+            for first in range(0, len(asked), TOGETHER):
+                part = asked[first : first + TOGETHER]
+                rows += _rows_of(sphinx, image, part)
+                bar.advance(len(part))
     return rows
 
 
