@@ -58,13 +58,13 @@ class Asked:
         self.last: dict[str, Any] = {}
         self.before: tuple[np.ndarray, list[str]] | None = None
         self.different: list[tuple[str, str, str, str]] = []
-        self.mended = 0
-        self.flow_ms: list[float] = []
-        self.phrase = np.zeros(4, int)
+        self.mended = self.queries = 0
+        self.flow_ms, self.phrase = [], np.zeros(4, int)
 
     def picture(self, rgb: np.ndarray) -> None:
         """Ask about the next picture; the first of a clip counts for nothing."""
         small, texts = guesses.grey(rgb), {}
+        self.queries += len(self.lines)
         for way in WAYS:
             after = self._after(way, small)
             seen = self.sphinx.look(rgb, after=after)
@@ -166,8 +166,7 @@ def table_of(found: Mapping[str, Mapping[str, Counts]]) -> dict[str, float]:
 def show(out: Mapping[str, Any]) -> None:
     """The table people read."""
     columns = [(name, way) for name in CLIPS if f"px_{name}" in out for way in WAYS]
-    start = "passes_still_free"
-    kinds = [key.removeprefix(start) for key in out if key.startswith(start)]
+    kinds = [key[17:] for key in out if key.startswith("passes_still_free")]
     rows = {kind.strip("_") or "passes per answer": f"passes_{{}}{kind}" for kind in kinds}
     rows |= {"passes of a batch": "batch_passes_{}", "milliseconds of it": "ms_{}"}
     print(f"{'':20}" + "".join(f"{f'{name} {way}':>15}" for name, way in columns))
@@ -200,6 +199,7 @@ def report(found: Mapping[str, Mapping[str, Counts]], asked: Sequence[Asked]) ->
     names = "passes_without", "passes_with", "guesses", "right"
     return {
         **table_of(found),
+        "queries": sum(one.queries for one in asked),
         "differences": sum(len(one.different) for one in asked),
         "not_in_the_language": sum(one.mended for one in asked),
         "flow_ms": statistics.median(ms for one in asked for ms in one.flow_ms),

@@ -14,6 +14,8 @@ SIZE = (6.4, 4.2)
 """Inches of a plot; at :data:`DOTS` to the inch it is as wide as a page of text."""
 
 DOTS, COLOURS = 120, 64
+FEW = 5
+"""Boxes of a bin below which its share is not drawn."""
 
 
 def cost(found: Mapping[str, float], counts: Sequence[int], path: str | Path, title: str) -> None:
@@ -48,7 +50,7 @@ def cost(found: Mapping[str, float], counts: Sequence[int], path: str | Path, ti
 def reliability(
     curves: Mapping[str, Sequence[Mapping[str, float]]], path: str | Path, title: str
 ) -> None:
-    """Share of right boxes against their score, with the number of boxes below.
+    """Share of right boxes against their score, with its 90 % interval; the number of boxes below.
 
     curves: by name, bins of ``low``, ``high``, ``score`` (mean), ``share``, ``below``, ``above``
     (the share's interval) and ``n``.
@@ -56,13 +58,14 @@ def reliability(
     figure, (axes, counts) = _axes(rows=2)
     axes.plot((0, 1), (0, 1), "--", color=GREY, linewidth=1, label="as it should be")
     for (name, bins), colour in zip(curves.items(), (BLUE, ORANGE), strict=False):
-        kept = [one for one in bins if one["n"]]
+        kept = [one for one in bins if one["n"] >= FEW]
         x, y = [one["score"] for one in kept], [one["share"] for one in kept]
         ends = [
             [max(one["share"] - one["below"], 0) for one in kept],
             [max(one["above"] - one["share"], 0) for one in kept],
         ]
-        axes.errorbar(x, y, ends, fmt="o-", color=colour, capsize=2, markersize=4, label=name)
+        thin = {"elinewidth": 1, "capsize": 2, "markersize": 4}
+        axes.errorbar(x, y, ends, fmt="o-", color=colour, label=name, **thin)
         edges = [one["low"] for one in bins] + [bins[-1]["high"]]
         counts.stairs([one["n"] for one in bins], edges, color=colour, fill=True, alpha=0.25)
         counts.stairs([one["n"] for one in bins], edges, color=colour)
@@ -70,6 +73,7 @@ def reliability(
     axes.tick_params(labelbottom=False)
     axes.legend(frameon=False, loc="lower right")
     counts.set(xlabel="score of the box", ylabel="boxes", xlim=(0, 1))
+    figure.align_ylabels()
     _save(figure, path)
 
 

@@ -1,6 +1,6 @@
 """How far a score can be trusted: the score of a box against the share of right boxes.
 
-    python bench/reliability.py [--checkpoint demo] [--scenes 450] [--seed 0] [--threads N]
+    python bench/reliability.py [--checkpoint demo] [--scenes 550] [--seed 0] [--threads N]
                                 [--plot FILE.png] [--json FILE]
 
 Referring expressions about the scenes of ``sphinx-ros eval world``, a third of them about things
@@ -76,6 +76,7 @@ def diagram(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
             }
         )
     return {
+        "expressions": len(rows),
         "boxes": len(scored),
         "right": float(right.mean()) if len(right) else math.nan,
         "auroc": auroc(scores, right),
@@ -120,7 +121,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--checkpoint", default="demo")
-    parser.add_argument("--scenes", type=int, default=450, metavar="N")
+    parser.add_argument("--scenes", type=int, default=550, metavar="N")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=0, help="default: torch's own choice")
     parser.add_argument("--plot", metavar="FILE")
@@ -132,7 +133,8 @@ def main() -> None:
     rows = rows_of(sphinx, options.scenes, options.seed)
     found = {name: diagram(own) for name, own in rows.items()}
     for name, one in found.items():
-        print(f"{name}: {one['boxes']} boxes, {one['right']:.3f} right")
+        said = f"{one['boxes']} boxes for {one['expressions']} expressions"
+        print(f"{name}: {said}, {one['right']:.3f} right")
         print(f"  AUROC {one['auroc']:.3f}, expected calibration error {one['ece']:.3f}")
         for part in one["bins"]:
             print(

@@ -92,7 +92,7 @@ def test_drafts_asks_in_four_ways_and_counts_their_passes(beside, capsys):
     found = {"still": {way: drafts.Counts() for way in drafts.WAYS}}
     clips = {"still": [picture(64, 48, seed) for seed in range(2)]}
     out = drafts.report(found, drafts.measure(sphinx, clips, lines, found))
-    assert out["differences"] == out["not_in_the_language"] == 0
+    assert out["queries"] == 8 and out["differences"] == out["not_in_the_language"] == 0
     assert out["passes_still_draft"] < out["passes_still_grammar"] <= out["passes_still_free"]
     assert out["passes_unchanged_draft"] <= 2 and out["unchanged_answers"] == 3
     assert out["passes_still_free_count"] == 2 == 2 * out["passes_still_draft_count"]
