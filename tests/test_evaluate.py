@@ -11,6 +11,7 @@ from synthetic import random_observation as observation
 
 from sphinx_ros import Sphinx
 from sphinx_ros.answer.score_calibration import Calibration
+from sphinx_ros.checkpoint.layout import ASSETS
 from sphinx_ros.commands.cli import main
 from sphinx_ros.evaluate import metrics as s
 from sphinx_ros.evaluate.label_file import read_labels
@@ -184,6 +185,7 @@ def test_calibrate_takes_one_s_own_labels(tmp_path, capsys):
         ({"image": "one.png", "text": "a mug", "box": [9, 9, 3, 3]}, "it must be x0 < x1"),
         ({"image": "one.png", "text": "a mug", "box": "here"}, "is not four finite numbers"),
         ({"image": "one.png", "text": "a mug", "box": [70, 70, 90, 90]}, "outside the picture"),
+        ({"image": "one.png", "text": "a mug", "box": [1, 1, 9, 999]}, "reaches beyond the pict"),
         ({"image": "labels.jsonl", "text": "a mug", "box": None}, "line 2, labels.jsonl: "),
         ({"image": "x" * 300, "text": "a mug", "box": None}, "line 2: there is no file 'xxx"),
     ],
@@ -219,3 +221,11 @@ def test_a_file_of_labels_that_is_none(tmp_path, capsys):
     for path, said in ((empty, "has no line"), (binary, "not UTF-8"), (tmp_path, "can't be read")):
         assert main(["calibrate", "--labels", str(path)]) == 2
         assert said in capsys.readouterr().err
+
+
+def test_the_bundled_calibration_is_not_overwritten(tmp_path, capsys):
+    path = labels_file(tmp_path, {"image": "one.png", "text": "the red mug", "box": None})
+    before = (ASSETS / "demo" / "calibration.json").read_bytes()
+    assert main(["calibrate", "--labels", str(path)]) == 2
+    assert "is the bundled model" in capsys.readouterr().err
+    assert (ASSETS / "demo" / "calibration.json").read_bytes() == before

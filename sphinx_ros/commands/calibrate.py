@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sphinx_ros.commands.arguments import OK, Parser, number
-from sphinx_ros.errors import SphinxError, Status
+from sphinx_ros.errors import BadRequest, SphinxError, Status
 from sphinx_ros.runtime.interrupts import load_torch
 
 ABOUT = """Measure what the scores of a checkpoint are worth, and write it beside the checkpoint.
@@ -46,9 +46,15 @@ def run(argv: Sequence[str]) -> int:
         labels = read_labels(options.labels)
     load_torch()
     from sphinx_ros.checkpoint.hub import resolve
+    from sphinx_ros.checkpoint.layout import ASSETS
     from sphinx_ros.evaluate.trust import calibration_of
 
     out = Path(options.out) if options.out else resolve(options.checkpoint)
+    if not options.out and out.is_relative_to(ASSETS):
+        raise BadRequest(
+            f"{options.checkpoint!r} is the bundled model, which has its calibration: give --out "
+            "FOLDER for another one, or a folder as --checkpoint (./demo, if it is called so)"
+        )
     out.mkdir(parents=True, exist_ok=True)
     if labels is None:
         from sphinx_ros.evaluate.tabletop import refer_rows
@@ -83,7 +89,9 @@ def parser() -> Parser:
         "--checkpoint", default="demo", metavar="X", help='name or folder (default: "demo")'
     )
     parser.add_argument(
-        "--out", metavar="OUT", help="folder of the file (default: the checkpoint's own)"
+        "--out",
+        metavar="OUT",
+        help="folder of the file (default: the checkpoint's; needed for the bundled model)",
     )
     parser.add_argument(
         "--labels", metavar="FILE", help="ask about your own pictures: JSON Lines, see above"

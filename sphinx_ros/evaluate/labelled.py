@@ -18,6 +18,10 @@ from sphinx_ros.prompt.checks import checked_box
 from sphinx_ros.prompt.queries import Query
 from sphinx_ros.runtime.progress import Progress
 from sphinx_ros.tasks import Task
+from sphinx_ros.types import Box
+
+SLACK = 1.0
+"""Pixels by which a true box may reach beyond its picture: who labels rounds."""
 
 TOGETHER = 64
 """Questions of one batch at most: each has its room in the picture's cache."""
@@ -52,7 +56,7 @@ def _rows_of(sphinx: Sphinx, image: Path, asked: Sequence[Labelled]) -> list[dic
         for one in asked:
             line = one.line
             if one.box is not None:
-                checked_box(one.box, (width, height))
+                _check_inside(one.box, width, height)
         queries = [Query(Task.GROUND, one.text) for one in asked]
         found = sphinx.look(rgb).answer(queries, return_errors=True)
         for one, came in zip(asked, found, strict=True):
@@ -66,3 +70,13 @@ def _rows_of(sphinx: Sphinx, image: Path, asked: Sequence[Labelled]) -> list[dic
         raise
     place = Letterbox.of(width, height)
     return [refer_row(one, it.box, place) for one, it in zip(found, asked, strict=True)]
+
+
+def _check_inside(box: Box, width: int, height: int) -> None:
+    """Refuse a box that is not in its picture: numbers of another picture, or no pixels."""
+    x0, y0, x1, y1 = checked_box(box, (width, height))
+    if min(x0, y0) < -SLACK or x1 > width + SLACK or y1 > height + SLACK:
+        raise BadRequest(
+            f"the box {x0:g},{y0:g},{x1:g},{y1:g} reaches beyond the picture of {width}x{height} "
+            "pixels: give it in pixels of this picture"
+        )
