@@ -1,8 +1,17 @@
-"""Figures -> the plots in ``docs/``. matplotlib is in the extra ``bench``."""
+"""Figures -> the plots in ``docs/``. matplotlib is in the extra ``bench``.
+
+    python bench/plots.py ENGINE.json cost.png [--ending _demo] [--title "..."]
+
+draws what questions on one frame cost from the JSON of ``engine.py``; without an ending the
+network of full size. ``reliability.py`` draws its own.
+"""
 
 from __future__ import annotations
 
+import argparse
 import io
+import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -107,3 +116,24 @@ def _save(figure: Any, path: str | Path) -> None:
     plt.close(figure)
     few = Image.open(drawn).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
     few.save(path, optimize=True)
+
+
+def main() -> None:
+    """The plot of a JSON file."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("figures", type=Path, metavar="ENGINE.json")
+    parser.add_argument("plot", type=Path, metavar="FILE.png")
+    parser.add_argument("--ending", default="", help="of the network's keys, such as _demo")
+    parser.add_argument("--title", default="What questions on one frame cost")
+    options = parser.parse_args()
+    found = json.loads(options.figures.read_text(encoding="utf-8"))
+    named = {key.removesuffix(options.ending): value for key, value in found.items()}
+    own = {key: named[key] for key in named if key + options.ending in found}
+    counts = sorted(int(key[7:-2]) for key in own if re.fullmatch(r"engine_\d+_s", key))
+    cost(own, counts, options.plot, options.title)
+
+
+if __name__ == "__main__":
+    main()

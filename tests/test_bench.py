@@ -1,6 +1,7 @@
 """The benchmarks run; what they measure is not tested here."""
 
 import importlib.util
+import json
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -144,12 +145,18 @@ def test_the_bins_of_a_diagram_hold_each_box_once(beside):
     assert reliability.plain(found)["bins"][4]["share"] is None
 
 
-def test_plots_are_drawn(beside, tmp_path):
+def test_plots_are_drawn(beside, tmp_path, monkeypatch):
     pytest.importorskip("matplotlib")
     plots, reliability = beside("plots"), beside("reliability")
     found = {"official_s": 1.0, "engine_1_s": 1.0, "engine_8_s": 2.0}
     found |= {"speedup_1_questions": 1.0, "speedup_8_questions": 4.0}
     plots.cost(found, [1, 8], tmp_path / "cost.png", "a title")
+    figures = tmp_path / "engine.json"
+    figures.write_text(json.dumps({f"{key}_demo": value for key, value in found.items()}))
+    drawn = [figures, tmp_path / "again.png", "--ending", "_demo", "--title", "a title"]
+    monkeypatch.setattr("sys.argv", ["plots.py", *map(str, drawn)])
+    plots.main()
+    assert (tmp_path / "again.png").read_bytes() == (tmp_path / "cost.png").read_bytes()
     rows = [{"score": score, "iou": score} for score in np.linspace(0, 1, 50)]
     curves = {"raw": reliability.diagram(rows)["bins"]}
     plots.reliability(curves, tmp_path / "reliability.png", "a title")
