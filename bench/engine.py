@@ -30,6 +30,7 @@ from typing import Any
 import full_size
 import numpy as np
 import one_look
+import plots
 import torch
 
 from sphinx_ros.model.kernels import slow_bfloat16
@@ -99,24 +100,6 @@ def table(columns: dict[str, dict[str, float]]) -> str:
     return "\n".join(lines)
 
 
-def plot(found: dict[str, float], counts: list[int], path: str) -> None:
-    """Cost against number of questions."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(6, 4))
-    axes.plot(counts, [n * found["official_s"] for n in counts], "o-", label="official loop")
-    axes.plot(counts, [found[f"engine_{n}_s"] for n in counts], "o-", label="engine")
-    axes.set(xscale="log", yscale="log", xlabel="questions on one frame", ylabel="seconds")
-    axes.set_xticks(counts, [str(n) for n in counts])
-    axes.legend()
-    axes.grid(True, alpha=0.3)
-    figure.tight_layout()
-    figure.savefig(path, dpi=120)
-
-
 def parsed() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(
@@ -164,7 +147,7 @@ def main() -> None:
     keys |= {n: found[n] for n in ("passes_per_token_grammar", "passes_unchanged_draft")}
     print(table(columns))
     if options.plot:
-        plot(found, sorted(options.questions), options.plot)
+        plots.cost(found, sorted(options.questions), options.plot, str(options.checkpoint))
     if options.json:
         write_text(Path(options.json), json.dumps(keys, indent=1) + "\n")
 

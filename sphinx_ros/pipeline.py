@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -182,8 +182,12 @@ class Sphinx:
 
         Raises:
             BadImage: another shape or type, or an empty picture.
+            BadRequest: ``after`` is no picture that was looked at.
             SphinxError: out of memory.
         """
+        drafts = getattr(after, "drafts", None)
+        if after is not None and not isinstance(drafts, Mapping):
+            raise BadRequest(f"after is {quoted(after)}: give what look() returned, or None")
         pixels = self._pixels(rgb)
         frame, cached = self.engine.look(pixels, _content(pixels))
         height, width = rgb.shape[:2]
@@ -194,7 +198,7 @@ class Sphinx:
             self.config.coordinate_decimals,
             self.judge,
             cached=cached,
-            drafts=None if after is None else after.drafts,
+            drafts=drafts,
         )
         return Seen(subject)
 

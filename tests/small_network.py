@@ -14,6 +14,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from sphinx_ros import Sphinx
 from sphinx_ros.checkpoint import save_checkpoint
 from sphinx_ros.image.pixels import preprocess
 from sphinx_ros.model.config import ModelConfig
@@ -156,3 +157,8 @@ def random_checkpoint() -> Path:
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     model, tokenizer = build(folder)
     return save_checkpoint(model, SIZES, VARIANT, tokenizer.path, folder, dtype=torch.float32)
+
+
+def fresh(sphinx: Sphinx, calibration=None) -> Sphinx:
+    """The same network with an engine that knows no picture and no habit."""
+    return Sphinx(sphinx.model, sphinx.tokenizer, calibration=calibration)

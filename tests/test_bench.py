@@ -12,7 +12,6 @@ import torch
 from goldens import WeightStore
 from small_network import SIZES, picture, taught_checkpoint
 
-from sphinx_ros import Sphinx
 from sphinx_ros.checkpoint import load_checkpoint
 from sphinx_ros.engine.style import Guide, Pieces
 from sphinx_ros.prompt.tokenizer import Tokenizer
@@ -84,11 +83,6 @@ def test_quantised_measures_what_it_says(tmp_path):
 def beside(monkeypatch):
     monkeypatch.syspath_prepend(str(BENCH))
     return bench
-
-
-@pytest.fixture(scope="module")
-def taught():
-    return Sphinx.from_pretrained(taught_checkpoint(), device="cpu")
 
 
 def test_drafts_asks_in_four_ways_and_counts_their_passes(beside, taught, capsys):

@@ -9,7 +9,7 @@ import torch
 from engine_support import Passes
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_network import picture, random_checkpoint, taught_checkpoint
+from small_network import fresh, picture
 
 from sphinx_ros import Sphinx
 from sphinx_ros.engine.talk import Talk
@@ -19,21 +19,6 @@ from sphinx_ros.prompt.wording import question
 from sphinx_ros.tasks import Task
 
 ASKED = ("what is that?", "and its colour?", "Été ☃", "how many are there left of the can?")
-
-
-@pytest.fixture(scope="module")
-def taught():
-    return Sphinx.from_pretrained(taught_checkpoint(), device="cpu")
-
-
-@pytest.fixture(scope="module")
-def random_one():
-    return Sphinx.from_pretrained(random_checkpoint(), device="cpu")
-
-
-def fresh(sphinx):
-    """The same network with an engine that knows no picture."""
-    return Sphinx(sphinx.model, sphinx.tokenizer)
 
 
 def officially(sphinx, rgb, turns, text, tokens):

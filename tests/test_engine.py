@@ -9,9 +9,8 @@ import torch
 from engine_support import Heard, Passes
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_network import ANSWERS, picture, random_checkpoint, taught_checkpoint
+from small_network import ANSWERS, fresh, picture
 
-from sphinx_ros import Sphinx
 from sphinx_ros.engine.frame import Frame, Frames
 from sphinx_ros.errors import BadRequest, Cancelled, SphinxError, Status, TimedOut
 from sphinx_ros.model.decoder import Decoder
@@ -26,21 +25,6 @@ LINES = (
     "ask: what is left of the can?",
     "detect: mug",
 )
-
-
-@pytest.fixture(scope="module")
-def taught():
-    return Sphinx.from_pretrained(taught_checkpoint(), device="cpu")
-
-
-@pytest.fixture(scope="module")
-def random_one():
-    return Sphinx.from_pretrained(random_checkpoint(), device="cpu")
-
-
-def fresh(sphinx):
-    """The same network with an engine that knows no picture and no habit."""
-    return Sphinx(sphinx.model, sphinx.tokenizer)
 
 
 def texts(results):
@@ -426,3 +410,9 @@ def test_random_orders_of_everything(random_one):
         thread.join()
     assert not wrong
     assert not np.concatenate([f.owner[f.start :] for f in (s._frame for s in last)]).any()
+
+
+@pytest.mark.parametrize("after", ["x", 3, np.zeros((4, 4, 3), np.uint8)], ids=type)
+def test_only_a_picture_that_was_looked_at_has_answers_to_guess_from(taught, after):
+    with pytest.raises(BadRequest, match="give what look"):
+        taught.look(picture(64, 48), after=after)

@@ -8,9 +8,9 @@ import time
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_network import ANSWERS, PERSON, picture, random_checkpoint, taught_checkpoint
+from small_network import ANSWERS, PERSON, fresh, picture
 
-from sphinx_ros import Finished, Found, Piece, Sphinx
+from sphinx_ros import Finished, Found, Piece
 from sphinx_ros.answer.score_calibration import Calibration
 from sphinx_ros.engine.ending import Ending
 from sphinx_ros.errors import BadRequest, Cancelled, Status, TimedOut
@@ -23,21 +23,6 @@ from sphinx_ros.tasks import Task
 from sphinx_ros.types import Detection, Keypoint
 
 LINES = ("caption", "detect: mug", "ask: how many mugs are there?", "detect: can", "pose")
-
-
-@pytest.fixture(scope="module")
-def taught():
-    return Sphinx.from_pretrained(taught_checkpoint(), device="cpu")
-
-
-@pytest.fixture(scope="module")
-def random_one():
-    return Sphinx.from_pretrained(random_checkpoint(), device="cpu")
-
-
-def fresh(sphinx, calibration=None):
-    """The same network with an engine that knows no picture and no habit."""
-    return Sphinx(sphinx.model, sphinx.tokenizer, calibration=calibration)
 
 
 def told(events, number=0):

@@ -40,14 +40,14 @@ PICTURES = 2
 class Compared:
     """What became of one encoder.
 
-    encoder: one of :data:`sphinx_ros.model.keys.PARTS`. library, version: what it was compared
+    encoder: one of :data:`sphinx_ros.model.keys.PARTS`. package, version: what it was compared
     with. relative: root mean square of the difference, by that of the library's output; greatest:
     of a single number. NaN where the output is not finite. tolerance: what ``relative`` may be.
     why_not: why it was not compared, "" where it was.
     """
 
     encoder: str
-    library: str
+    package: str
     version: str
     tolerance: float
     relative: float = math.nan

@@ -83,7 +83,7 @@ def code(rows: Sequence[Compared]) -> int:
 
 def as_line(row: Compared) -> str:
     """An encoder for people."""
-    heads = f"{row.encoder:20}{f'{row.library} {row.version}':24}"
+    heads = f"{row.encoder:20}{f'{row.package} {row.version}':24}"
     if row.why_not:
         return f"{heads}NOT COMPARED: {row.why_not}"
     said = "the same" if row.agrees else f"DIFFERS, more than {row.tolerance:g}"
@@ -102,7 +102,7 @@ def as_json(rows: Sequence[Compared], checkpoint: str, device: str, dtype: str) 
         "encoders": [
             {
                 "encoder": row.encoder,
-                "library": row.library,
+                "library": row.package,
                 "version": row.version,
                 "difference": finite(row.relative),
                 "greatest": finite(row.greatest),

@@ -28,9 +28,6 @@ TOKENS = 1024
 """Tokens of a pass, from which on further questions wait for the next one: what a pass needs of
 memory is bounded, however many ask."""
 
-BRANCHING = 1 << 20
-"""Questions that have different numbers in the names of their branches; more are never alive."""
-
 LISTEN = 0.05
 """Seconds between looks at time limits while another use of the network is waited for."""
 
@@ -226,7 +223,7 @@ class InFlight:
 
     def _slots(self, row: Row, feed: Feed) -> np.ndarray:
         self._make_room(row.frame, feed.size)
-        place = row.places.start
+        place = row.place
         taken = [row.frame.take(row.number, range(place, place + feed.chain))]
         place += feed.chain
         for number, branch in enumerate(feed.branches):
@@ -255,7 +252,7 @@ class InFlight:
                 wanted += range(len(tokens) + len(feed.tokens) - 1, len(tokens) + number)
                 tokens += [*feed.tokens, *feed.guessed]
                 wishes += feed.all_wishes
-                first = row.places.start
+                first = row.place
                 places += range(first, first + feed.chain)
                 owner += [row.number] * number
                 branch += [row.number] * feed.chain
@@ -277,8 +274,8 @@ class InFlight:
 
 
 def branch_owner(question: int, number: int) -> int:
-    """Who owns the slots of a question's branch, for one pass."""
-    return -(question % BRANCHING * 10 + number + 1)
+    """Who owns the slots of a question's branch, for one pass; a digit's, so ten at most."""
+    return -(question * 10 + number + 1)
 
 
 def _by_frame(fed: list[Fed]) -> list[Fed]:

@@ -166,9 +166,9 @@ class Row:
         return list(guessed)[: max(left, 0)]
 
     @property
-    def places(self) -> range:
-        """Positions, counted from the beginning, of what is fed next."""
-        return range(self.base + self._fed, self.base + len(self._ids))
+    def place(self) -> int:
+        """Position, counted from the beginning, of the token that is fed next."""
+        return self.base + self._fed
 
     def absorb(self, feed: Feed, slots: np.ndarray, choices: Sequence[Choice]) -> None:
         """Take what a pass has chosen. slots: of the feed's tokens, guesses and branches."""
