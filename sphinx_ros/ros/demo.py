@@ -129,7 +129,9 @@ def picture(rows: Sequence[Row]) -> np.ndarray:
         chosen += by_task.get(task, [])[:1]
     panels = []
     for row in chosen:
-        words = f"{row.question.line} -> {row.answer}"
+        # on a picture a box is drawn and its numbers are left out
+        answer = "this box" if row.answer.startswith("[") else row.answer
+        words = f"{row.question.line} -> {answer}"
         verdict = f"{row.verdict}, {row.milliseconds:.0f} ms"
         drawn = draw(row.rgb, row.reply.boxes, row.reply.people, (words, verdict), scale=0.62)
         panels.append(drawn)
