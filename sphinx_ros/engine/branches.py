@@ -8,6 +8,7 @@ pass of a few tokens costs about as much as one of one. Knows no network.
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 from sphinx_ros.engine.choosing import Wish
@@ -21,23 +22,24 @@ class Branch(NamedTuple):
     wishes: tuple[Wish, ...]
 
 
-def branches(guide: Guide, state: State) -> list[Branch]:
+@functools.lru_cache(maxsize=128)
+def branches(guide: Guide, state: State) -> tuple[Branch, ...]:
     """A branch for each digit, where nothing else may follow; none where the answer ends then."""
     digits = guide.digits
     if not digits or guide.wish(state).only != digits:
-        return []
+        return ()
     found = []
     for digit in digits:
         tokens, after = [digit], guide.after(state, digit)
         if guide.ends(after):
-            return []
+            return ()
         wishes = [guide.wish(after)]
         for token in (*guide.forced(after), *_likely(guide, after)):
             tokens.append(token)
             after = guide.after(after, token)
             wishes.append(guide.wish(after))
         found.append(Branch(tuple(tokens), tuple(wishes)))
-    return found
+    return tuple(found)
 
 
 def _likely(guide: Guide, state: State) -> tuple[int, ...]:

@@ -229,12 +229,14 @@ class Habits:
         self.pieces = pieces
         self._styles: dict[Language, Style | None] = {}
         self._agreed: dict[Language, int] = {}
+        # one for all questions alike: what is worked out for a guide once is kept for it
+        self._guide = functools.cache(functools.partial(Guide, pieces))
         self._lock = threading.Lock()  # several threads have answers at the same time
 
     def guide(self, language: Language, free: bool = False) -> Guide:
         """A guide for one answer. free: without constraints."""
         known = self._agreed.get(language, 0) >= AGREEING and not free
-        return Guide(self.pieces, language, self._styles[language] if known else None)
+        return self._guide(language, self._styles[language] if known else None)
 
     def learn(self, language: Language, ids: Sequence[int]) -> None:
         """Take notice of a complete answer that was written freely."""
