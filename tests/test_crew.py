@@ -47,8 +47,9 @@ def processes(folder, number):
 
 def parent(folder, then, **options):
     code = PARENT.format(tests=str(Path(__file__).parent), folder=str(folder), then=then)
-    heeds = (  # nohup ignores the one, a shell without job control the other in the background
-        "import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"
+    heeds = (  # nohup ignores one, a shell without job control the others in the background
+        "import signal\n"
+        "for one in signal.SIGHUP, signal.SIGQUIT: signal.signal(one, signal.SIG_DFL)\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
     )
     return subprocess.Popen([sys.executable, "-c", heeds + textwrap.dedent(code)], **options)
