@@ -9,12 +9,13 @@ from __future__ import annotations
 import array
 import functools
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
-from geometry_msgs.msg import Point
+from geometry_msgs.msg import Point, Vector3
 from rcl_interfaces.msg import (
     FloatingPointRange,
     IntegerRange,
@@ -37,6 +38,7 @@ from sphinx_ros.msg import (
     Keypoint,
     PersonPose,
     PersonPoseArray,
+    PointArray,
     Status,
     Timing,
 )
@@ -45,6 +47,7 @@ from sphinx_ros.prompt.queries import Query
 from sphinx_ros.ros.outcomes import Frame
 from sphinx_ros.ros.params import Config
 from sphinx_ros.srv import Ask, Detect, EstimatePose, Ground, SetQueries
+from sphinx_ros.srv import Point as PointRequest
 from sphinx_ros.tasks import Task
 from sphinx_ros.types import Box
 
@@ -53,7 +56,7 @@ __all__ = [
     "Detection2D", "Detection2DArray", "DetectionArray", "DiagnosticArray", "DiagnosticStatus",
     "EstimatePose", "FloatingPointRange", "Ground", "Header", "Image", "IntegerRange", "KeyValue",
     "Keypoint", "Marker", "MarkerArray", "ObjectHypothesisWithPose", "ParameterDescriptor",
-    "ParameterType", "PersonPose", "PersonPoseArray", "Point", "QueryAction", "QueryMessage",
+    "ParameterType", "PersonPose", "PersonPoseArray", "Point", "PointArray", "PointRequest", "QueryAction", "QueryMessage",
     "SetParametersResult", "SetQueries", "Status", "String", "Time", "Timing",
 ]  # fmt: skip
 
@@ -138,6 +141,18 @@ def box_message(box: Box | None) -> BoundingBox:
     """Source pixels; four NaN for no box."""
     x0, y0, x1, y1 = (float(v) for v in box) if box is not None else (NAN,) * 4
     return BoundingBox(x0=x0, y0=y0, x1=x1, y1=y1)
+
+
+def point_message(xyz: Sequence[float] | None = None) -> Point:
+    """Metres; NaN where unknown."""
+    x, y, z = (float(v) for v in xyz) if xyz is not None else (NAN,) * 3
+    return Point(x=x, y=y, z=z)
+
+
+def extent_message(xyz: Sequence[float] | None = None) -> Vector3:
+    """Metres along x, y and z; NaN where unknown."""
+    x, y, z = (float(v) for v in xyz) if xyz is not None else (NAN,) * 3
+    return Vector3(x=x, y=y, z=z)
 
 
 def query_message(query: Query) -> QueryMessage:

@@ -25,6 +25,8 @@ def detection_message(item: Detection) -> m.Detection:
         score_source=int(item.score_source),
         sigma=[float(side) for side in item.sigma],
         presence=float(item.presence),
+        position=m.point_message(),
+        size=m.extent_message(),
     )
 
 
@@ -36,6 +38,7 @@ def keypoint_message(item: Keypoint) -> m.Keypoint:
         y=float(item.y),
         score=float(item.score),
         visibility=int(item.visibility),
+        position=m.point_message(),
     )
 
 
