@@ -56,8 +56,9 @@ __all__ = [
     "Detection2D", "Detection2DArray", "DetectionArray", "DiagnosticArray", "DiagnosticStatus",
     "EstimatePose", "FloatingPointRange", "Ground", "Header", "Image", "IntegerRange", "KeyValue",
     "Keypoint", "Marker", "MarkerArray", "ObjectHypothesisWithPose", "ParameterDescriptor",
-    "ParameterType", "PersonPose", "PersonPoseArray", "Point", "PointArray", "PointRequest", "QueryAction", "QueryMessage",
-    "SetParametersResult", "SetQueries", "Status", "String", "Time", "Timing",
+    "ParameterType", "PersonPose", "PersonPoseArray", "Point", "PointArray", "PointRequest",
+    "QueryAction", "QueryMessage", "SetParametersResult", "SetQueries", "Status", "String", "Time",
+    "Timing",
 ]  # fmt: skip
 
 try:  # a standard mirror for other people's tools, where it is installed
