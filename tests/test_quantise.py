@@ -88,6 +88,16 @@ def test_the_stored_form():
     assert torch.equal(zero(torch.ones(6, 8)), torch.zeros(6, 4))
 
 
+@pytest.mark.parametrize("inputs", [8, 24, 40])
+def test_rows_of_any_length(inputs):
+    """Also those that torch's kernel reads past the end of."""
+    torch.manual_seed(4)
+    weight, x = torch.randn(96, inputs), torch.randn(5, inputs)
+    layer = stored_linear("int8", weight, "cpu", torch.float32)
+    for rows in (1, 5):
+        assert error(layer(x[:rows]), F.linear(x[:rows], weight)) < 0.02
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
 def test_few_operations_give_the_same_weights_as_many(dtype):
     """int4 as a GPU unpacks it."""

@@ -51,6 +51,11 @@ def tile_rows() -> int:
     return 64 if torch.backends.cpu.get_cpu_capability() == "AVX512" else 32
 
 
+INT8_STEP = 16
+"""The kernel for 8-bit weights takes so many inputs at a time. On AVX-512 it reads past the end of
+each row whose length is no multiple (torch 2.14: wrong products, or a segmentation fault)."""
+
+
 @functools.cache
 def int8_kernel(device: str) -> bool:
     """Whether torch's kernel for 8-bit weights is there and right; it is not a public one."""

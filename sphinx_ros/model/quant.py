@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sphinx_ros.model.kernels import (
+    INT8_STEP,
     int4_kernel,
     int8_kernel,
     pack,
@@ -162,7 +163,7 @@ class Int8Linear(StoredLinear):
 
     def product_from_stored(self, x: Tensor) -> Tensor | None:
         """See the base class."""
-        if not int8_kernel(x.device.type):
+        if self.in_features % INT8_STEP or not int8_kernel(x.device.type):
             return None
         # the kernel's own scales would be bfloat16
         y = torch._weight_int8pack_mm(x.bfloat16(), self.weight, self.ones)
