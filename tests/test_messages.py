@@ -18,6 +18,7 @@ from sphinx_ros.ros import replies
 from sphinx_ros.ros.client_values import detections_of, poses_of
 from sphinx_ros.ros.outcomes import Outcome, Times
 from sphinx_ros.ros.params import Config
+from sphinx_ros.ros.positions import Place, Positions
 from sphinx_ros.tasks import Task
 from sphinx_ros.types import (
     COCO_KEYPOINTS,
@@ -68,6 +69,27 @@ def test_unknown_scores_and_boxes_are_nan():
     pose = replies.poses_message(outcome(Task.POSE, Results([PERSON]))).poses[0]
     assert math.isnan(pose.box.x0) and len(pose.keypoints) == 17
     assert poses_of([pose])[0].keypoints[3].name == "left ear"
+
+
+def test_where_things_are_travels_with_boxes_joints_and_points():
+    place = Place((0.1, -0.2, 1.5), (0.3, 0.4, 0.5), (0.1, -0.2, 1.25))
+    where = Positions("camera", boxes=(place,), points=((1.0, 2.0, 3.0),))
+    message = replies.answer_to(outcome(Task.DETECT, Results([MUG, MUG]), positions=where))
+    assert message.position_frame == "camera"
+    found, other = message.detections
+    assert found.position == m.Point(x=0.1, y=-0.2, z=1.5)
+    assert found.size == m.Vector3(x=0.3, y=0.4, z=0.5)
+    assert math.isnan(other.position.z) and math.isnan(other.size.z), "unknown stays unknown"
+    words = Answer("here", detections=(MUG,), keypoints=(Keypoint("lid", 4, 5),))
+    message = replies.answer_to(outcome(Task.ASK, words, positions=where))
+    assert message.detections[0].position.z == 1.5
+    assert message.keypoints[0].position == m.Point(x=1.0, y=2.0, z=3.0)
+    joints = tuple((float(i), 0.0, 2.0) for i in range(17))
+    where = Positions("camera", people=(joints,))
+    message = replies.answer_to(outcome(Task.POSE, Results([PERSON]), positions=where))
+    assert [joint.position.x for joint in message.poses[0].keypoints] == list(range(17))
+    message = replies.answer_to(outcome(Task.POSE, Results([PERSON])))
+    assert message.position_frame == "" and math.isnan(message.poses[0].keypoints[0].position.x)
 
 
 def test_answers_of_all_kinds():

@@ -58,7 +58,7 @@ __all__ = [
     "Keypoint", "Marker", "MarkerArray", "ObjectHypothesisWithPose", "ParameterDescriptor",
     "ParameterType", "PersonPose", "PersonPoseArray", "Point", "PointArray", "PointRequest",
     "QueryAction", "QueryMessage", "SetParametersResult", "SetQueries", "Status", "String", "Time",
-    "Timing",
+    "Timing", "Vector3",
 ]  # fmt: skip
 
 try:  # a standard mirror for other people's tools, where it is installed

@@ -12,8 +12,9 @@ import numpy as np
 
 from sphinx_ros.errors import SphinxError, Status
 from sphinx_ros.prompt.queries import Query
+from sphinx_ros.ros.positions import Positions
 from sphinx_ros.runtime.memory import memory_error, out_of_memory
-from sphinx_ros.types import Answer, Detection, Pose, Results
+from sphinx_ros.types import Answer, Detection, Keypoint, Pose, Results
 
 log = logging.getLogger("sphinx_ros")
 
@@ -75,7 +76,10 @@ class Times:
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What became of one query. `result` is what the method of Seen returned, None on failure."""
+    """What became of one query. `result` is what the method of Seen returned, None on failure.
+
+    positions: where its boxes, points and people are in space, where that is known.
+    """
 
     query: Query
     status: Status
@@ -87,6 +91,7 @@ class Outcome:
     width: int = 0
     height: int = 0
     times: Times = field(default_factory=Times)
+    positions: Positions = Positions()
 
     @property
     def boxes(self) -> tuple[Detection, ...]:
@@ -97,6 +102,11 @@ class Outcome:
     def people(self) -> tuple[Pose, ...]:
         """The people of the result."""
         return () if self.result is None else self.result.poses
+
+    @property
+    def points(self) -> tuple[Keypoint, ...]:
+        """The points that stood in a text answer; those of people are in `people`."""
+        return getattr(self.result, "keypoints", ())
 
 
 def name_error(error: BaseException) -> tuple[Status, str]:

@@ -6,18 +6,21 @@ There is one kind of message for each of :class:`sphinx_ros.tasks.Answers`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sphinx_ros.prompt.plain import plain
 from sphinx_ros.ros import messages as m
 from sphinx_ros.ros.outcomes import Outcome
+from sphinx_ros.ros.positions import UNKNOWN, XYZ, Place
 from sphinx_ros.tasks import Answers
 from sphinx_ros.types import Answer, Detection, Keypoint, Pose
 
+NOWHERE = Place()
 
-def detection_message(item: Detection) -> m.Detection:
-    """A :class:`sphinx_ros.types.Detection`, source pixels."""
+
+def detection_message(item: Detection, place: Place = NOWHERE) -> m.Detection:
+    """A :class:`sphinx_ros.types.Detection`, source pixels, and where it is in space."""
     return m.Detection(
         label=item.label,
         box=m.box_message(item.box),
@@ -25,28 +28,29 @@ def detection_message(item: Detection) -> m.Detection:
         score_source=int(item.score_source),
         sigma=[float(side) for side in item.sigma],
         presence=float(item.presence),
-        position=m.point_message(),
-        size=m.extent_message(),
+        position=m.point_message(place.position),
+        size=m.extent_message(place.size),
     )
 
 
-def keypoint_message(item: Keypoint) -> m.Keypoint:
-    """A :class:`sphinx_ros.types.Keypoint`, source pixels; absent ones stay NaN."""
+def keypoint_message(item: Keypoint, position: XYZ = UNKNOWN) -> m.Keypoint:
+    """A :class:`sphinx_ros.types.Keypoint`, source pixels; absent ones stay NaN. In space, m."""
     return m.Keypoint(
         name=item.name,
         x=float(item.x),
         y=float(item.y),
         score=float(item.score),
         visibility=int(item.visibility),
-        position=m.point_message(),
+        position=m.point_message(position),
     )
 
 
-def pose_message(item: Pose) -> m.PersonPose:
-    """A :class:`sphinx_ros.types.Pose` with its 17 joints."""
+def pose_message(item: Pose, joints: Sequence[XYZ] = ()) -> m.PersonPose:
+    """A :class:`sphinx_ros.types.Pose` with its 17 joints. joints: where they are, if known."""
+    places = joints or [UNKNOWN] * len(item.keypoints)
     return m.PersonPose(
         box=m.box_message(item.box),
-        keypoints=[keypoint_message(k) for k in item.keypoints],
+        keypoints=[keypoint_message(*one) for one in zip(item.keypoints, places, strict=True)],
         score=float(item.score),
         score_source=int(item.score_source),
     )
@@ -82,31 +86,42 @@ def _common(outcome: Outcome) -> dict:
         status=m.status_message(outcome.status, outcome.text),
         raw_text=outcome.raw_text,
         unread=list(outcome.unread),
+        position_frame=outcome.positions.frame,
         timing=timing_message(outcome),
     )
 
 
+def _located(outcome: Outcome) -> list[m.Detection]:
+    """The boxes, each with its place."""
+    place = outcome.positions.box
+    return [detection_message(item, place(i)) for i, item in enumerate(outcome.boxes)]
+
+
 def detections_message(outcome: Outcome) -> m.DetectionArray:
     """For the tasks that answer with boxes."""
-    found = [detection_message(item) for item in outcome.boxes]
+    found = _located(outcome)
     denied = [detection_message(item) for item in getattr(outcome.result, "denied", ())]
     return m.DetectionArray(detections=found, denied=denied, **_common(outcome))
 
 
 def poses_message(outcome: Outcome) -> m.PersonPoseArray:
     """For the tasks that answer with people."""
-    people = [pose_message(item) for item in outcome.people]
+    joints = outcome.positions.people or [()] * len(outcome.people)
+    people = [pose_message(*one) for one in zip(outcome.people, joints, strict=True)]
     return m.PersonPoseArray(poses=people, **_common(outcome))
 
 
 def answer_message(outcome: Outcome) -> m.Answer:
     """For the tasks that answer in words; of the others, status, boxes and times."""
     answer = m.Answer(score=math.nan, **_common(outcome))
-    answer.detections = [detection_message(item) for item in outcome.boxes]
+    answer.detections = _located(outcome)
     if isinstance(outcome.result, Answer):
         answer.text = plain(outcome.result.text)
         answer.score = float(outcome.result.score)
-        answer.keypoints = [keypoint_message(item) for item in outcome.result.keypoints]
+        where = outcome.positions.point
+        answer.keypoints = [
+            keypoint_message(item, where(i)) for i, item in enumerate(outcome.points)
+        ]
     return answer
 
 
