@@ -91,7 +91,7 @@ class Outcome:
     width: int = 0
     height: int = 0
     times: Times = field(default_factory=Times)
-    positions: Positions = Positions()
+    positions: Positions = field(default_factory=Positions)
 
     @property
     def boxes(self) -> tuple[Detection, ...]:
