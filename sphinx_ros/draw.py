@@ -1,4 +1,4 @@
-"""Boxes, labels, skeletons and answers onto an RGB picture. Knows no model and no ROS.
+"""Boxes, points, skeletons, labels and answers onto an RGB picture. Knows no model and no ROS.
 
 The same label always has the same colour, and labels stay inside the picture.
 """
@@ -15,7 +15,15 @@ import numpy as np
 
 from sphinx_ros.image import letters
 from sphinx_ros.prompt.plain import plain
-from sphinx_ros.types import COCO_EDGES, COCO_KEYPOINTS, Box, Detection, Pose
+from sphinx_ros.types import (
+    COCO_EDGES,
+    COCO_KEYPOINTS,
+    UNKNOWN_BOX,
+    Box,
+    Detection,
+    Keypoint,
+    Pose,
+)
 
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
 PERSON = "person"
@@ -30,6 +38,16 @@ def label_colour(label: str) -> tuple[int, int, int]:
     return red, green, blue
 
 
+def ink_on(colour: tuple[int, int, int]) -> tuple[int, int, int]:
+    """Black or white, whichever is read better on a colour."""
+    return BLACK if 0.3 * colour[0] + 0.59 * colour[1] + 0.11 * colour[2] > 120 else WHITE
+
+
+def with_score(name: str, score: float) -> str:
+    """ "red mug 0.83"; the name alone where the score is unknown (NaN)."""
+    return name if math.isnan(score) else f"{name} {score:.2f}".strip()
+
+
 def draw(
     rgb: np.ndarray,
     detections: Iterable[Detection] = (),
@@ -37,13 +55,20 @@ def draw(
     captions: Sequence[str] = (),
     scale: float | None = None,
     regions: Iterable[Box] = (),
+    points: Iterable[Keypoint] = (),
+    notes: Sequence[str] = (),
 ) -> np.ndarray:
     """A copy of the picture [H, W, 3] uint8 with everything drawn in; captions go below it.
 
     The result has the same width and, with captions, more height. Boxes outside the picture are
-    clipped, NaN coordinates are left out. scale: of the letters, 1 is about 22 pixels high; None
-    follows the picture's size. regions: boxes that were asked about, in white and without words.
-    Captions are shown as people read them: their tags and coordinates are drawn, not written.
+    clipped, NaN coordinates are left out. Captions are shown as people read them: their tags and
+    coordinates are drawn, not written.
+
+    Args:
+        scale: of the letters, 1 is about 22 pixels high; None follows the picture's size.
+        regions: boxes that were asked about, in white and without words.
+        points: named points that are nobody's joint.
+        notes: what is to be said of each detection, and then of each point, behind its label.
     """
     picture = np.ascontiguousarray(rgb).copy()
     scale = scale or max(0.35, min(picture.shape[:2]) / 900)
@@ -52,15 +77,20 @@ def draw(
             draw_box(picture, region, WHITE)
     for pose in poses:
         draw_pose(picture, pose)
-    taken: list[tuple[int, int, int, int]] = []
-    for item in detections:
-        if all(math.isfinite(v) for v in item.box):
-            draw_box(picture, item.box, label_colour(item.label))
+    named = [(item.label, item.score, item.box) for item in detections]
+    boxes = len(named)
+    named += [(spot.name, spot.score, around(spot, picture.shape)) for spot in points]
+    for number, (name, _, place) in enumerate(named):
+        if all(math.isfinite(v) for v in place):
+            sign = draw_box if number < boxes else draw_point
+            sign(picture, place, label_colour(name))
     # Labels last, so that no box's line runs through another's words.
-    for item in detections:
-        if all(math.isfinite(v) for v in item.box):
-            words = _with_score(item)
-            draw_label(picture, words, item.box, label_colour(item.label), scale, taken)
+    taken: list[tuple[int, int, int, int]] = []
+    for number, (name, score, place) in enumerate(named):
+        note = notes[number] if number < len(notes) else ""
+        words = f"{with_score(name, score)} {note}".strip()
+        if words and all(math.isfinite(v) for v in place):
+            draw_label(picture, words, place, label_colour(name), scale, taken)
     if not captions:
         return picture
     shown = [plain(line) for line in captions]
@@ -75,6 +105,26 @@ def draw_box(picture: np.ndarray, box: Box, colour: tuple[int, int, int]) -> Non
     x1, y1 = (int(min(max(v, 0), n - 1)) for v, n in zip(box[2:], (width, height), strict=True))
     cv2.rectangle(picture, (x0, y0), (x1, y1), BLACK, thick + 2, cv2.LINE_AA)
     cv2.rectangle(picture, (x0, y0), (x1, y1), colour, thick, cv2.LINE_AA)
+
+
+def draw_point(picture: np.ndarray, place: Box, colour: tuple[int, int, int]) -> None:
+    """A cross in a ring, in place; the point is the middle of the box, where the lines meet."""
+    x, y = round((place[0] + place[2]) / 2), round((place[1] + place[3]) / 2)
+    reach = round((place[2] - place[0]) / 2)
+    for ink, wide in ((BLACK, 3), (colour, 1)):
+        wide += reach // 6
+        cv2.circle(picture, (x, y), reach, ink, wide, cv2.LINE_AA)
+        cv2.line(picture, (x - reach, y), (x + reach, y), ink, wide, cv2.LINE_AA)
+        cv2.line(picture, (x, y - reach), (x, y + reach), ink, wide, cv2.LINE_AA)
+
+
+def around(point: Keypoint, shape: Sequence[int]) -> Box:
+    """The box of a point's sign in a picture of a shape (height, width, ...); NaN if outside."""
+    height, width = shape[:2]
+    if not (0 <= point.x <= width and 0 <= point.y <= height):
+        return UNKNOWN_BOX
+    reach = max(4, round(min(height, width) / 60))
+    return point.x - reach, point.y - reach, point.x + reach, point.y + reach
 
 
 def draw_label(
@@ -100,9 +150,7 @@ def draw_label(
     y = int(min(max(y, 0), max(height - high, 0)))
     taken.append((x, y, x + wide, y + high))
     cv2.rectangle(picture, (x, y), (x + wide - 1, y + high - 1), colour, cv2.FILLED)
-    bright = 0.3 * colour[0] + 0.59 * colour[1] + 0.11 * colour[2]
-    ink = BLACK if bright > 120 else WHITE
-    letters.write(picture, words, x + 3, y + 1 + above, _pixels(scale), ink)
+    letters.write(picture, words, x + 3, y + 1 + above, _pixels(scale), ink_on(colour))
 
 
 def draw_pose(picture: np.ndarray, pose: Pose) -> None:
@@ -162,10 +210,6 @@ def fit(words: str, width: float, scale: float) -> str:
 def _pixels(scale: float) -> int:
     """Size of letters: at scale 1 a capital is about 22 pixels high."""
     return max(9, round(30 * scale))
-
-
-def _with_score(item: Detection) -> str:
-    return item.label if math.isnan(item.score) else f"{item.label} {item.score:.2f}"
 
 
 def _side(index: int) -> tuple[int, int, int]:

@@ -49,6 +49,29 @@ def test_colours_depend_on_the_words_alone():
     assert label_colour("mug") == label_colour("mug") != label_colour("can")
 
 
+def test_a_point_is_a_cross_that_meets_where_it_is_with_its_name_beside_it():
+    point = Keypoint("the mug", 80.0, 70.0, 0.5)
+    ink = changed(draw(GREY, points=[point]))
+    assert ink[70, 77:84].all() and ink[67:74, 80].all() and not ink[90:, :].any()
+    plate = (draw(GREY, points=[point]) == label_colour("the mug")).all(axis=2)
+    assert plate.sum() > 200, "its name stands on a plate"
+    for lost in (Keypoint("x", math.nan, 3.0), Keypoint("x", 1e12, 3.0)):
+        assert not changed(draw(GREY, points=[lost])).any()
+
+
+def test_notes_stand_behind_the_labels_of_what_they_are_about():
+    box, point = Detection("mug", (10, 40, 60, 100), 0.5), Keypoint("tip", 110.0, 90.0)
+
+    def width(*notes):
+        picture = draw(GREY, [box], points=[point], notes=notes)
+        there = [(picture == label_colour(name)).all(axis=2) for name in ("mug", "tip")]
+        return [np.flatnonzero(one.any(axis=0)).size for one in there]
+
+    (mug, tip), (longer, same) = width(), width("(1 m)")
+    assert longer > mug + 10 and same == tip
+    assert width("", "(1 m)")[1] > tip + 10 and width("", "(1 m)")[0] == mug
+
+
 def test_nan_and_endless_text_are_no_trouble():
     joints = tuple(Keypoint(n, math.nan, math.nan) for n in COCO_KEYPOINTS)
     nowhere = Detection("x", (math.nan,) * 4)
