@@ -18,12 +18,10 @@ from launch_ros.parameter_descriptions import ParameterValue
 
 from sphinx_ros.ros import launch_arguments as words
 from sphinx_ros.ros.camera_params import TABLE as CAMERA
-from sphinx_ros.ros.params import TABLE
+from sphinx_ros.ros.launch_table import DEMO as ARGUMENTS
+from sphinx_ros.ros.launch_table import DEMO_NODE as NODE
 
 SHARE = Path(__file__).resolve().parent.parent  # launch/ and config/ lie there
-OWN = {"queries": "['detect: objects', 'pose', 'ask: how many objects are there?']"}
-"""Parameters of the node that have another default here than on a robot."""
-
 FIXED = {
     "image": "/camera/image_raw",
     "camera_info": "",
@@ -32,17 +30,6 @@ FIXED = {
     "use_sim_time": "false",
 }
 """Arguments of sphinx.launch.py that the camera and config/sphinx.rviz leave no choice of."""
-
-NODE = {
-    **{name: ("info" if name == "log_level" else "", s) for name, s in words.COMMON.items()},
-    **{row.name: (OWN.get(row.name, ""), words.described(row)) for row in TABLE},
-}
-ARGUMENTS = {
-    **{row.name: ("", "camera: " + words.described(row, "the default")) for row in CAMERA},
-    "rviz": ("false", "start rviz2 with config/sphinx.rviz, where it is installed"),
-    **NODE,
-}
-"""Name -> default, description."""
 
 
 def rviz():

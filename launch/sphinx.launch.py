@@ -12,20 +12,9 @@ from launch_ros.parameter_descriptions import ParameterFile, ParameterValue
 
 from sphinx_ros.ros import launch_arguments as words
 from sphinx_ros.ros.environment import profile_variable, transport
-from sphinx_ros.ros.params import TABLE
+from sphinx_ros.ros.launch_table import SPHINX as ARGUMENTS
 
 CONFIG = Path(__file__).resolve().parent.parent / "config"
-
-ARGUMENTS = {
-    "image": ("image", "camera topic, sensor_msgs/Image; compressed pictures: <image>/compressed"),
-    "camera_info": ("", "topic with the calibration; empty: camera_info beside the image topic"),
-    "namespace": ("", "namespace of the node, for several cameras"),
-    "name": ("sphinx", "name of the node, and of its topics and services"),
-    "use_sim_time": ("false", "follow /clock: with a simulator, or a bag played with --clock"),
-    **{name: ("info" if name == "log_level" else "", s) for name, s in words.COMMON.items()},
-    **{row.name: ("", words.described(row)) for row in TABLE},
-}
-"""Name -> default, description. Parameters left empty are as the parameter file says."""
 
 
 def pictures_through(profile: str) -> list:

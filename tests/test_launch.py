@@ -1,23 +1,19 @@
 """Launch files: their words, and really launched where launch and launch_ros are installed."""
 
-import importlib.util
-import os
 import signal
-import subprocess
-import sys
 import time
 
+import launch_support
 import pytest
 import ros_support
 import yaml
+from launch_support import arguments_of, launch
 
 from sphinx_ros.errors import BadRequest
 from sphinx_ros.ros import launch_arguments as words
 from sphinx_ros.ros.camera_params import TABLE as CAMERA
 from sphinx_ros.ros.params import TABLE
 
-WHY = "launch and launch_ros are not installed (they are not on PyPI; part of every ROS 2)"
-LAUNCH = ros_support.ROOT / "launch"
 ROWS = {row.name: row for row in (*TABLE, *CAMERA)}
 
 
@@ -135,55 +131,16 @@ def test_rviz_shows_what_the_node_publishes():
 
 # Really launched
 
-RUN = """
-import sys
-from launch import LaunchDescription, LaunchService
-from launch.actions import IncludeLaunchDescription
-from launch.launch_description_sources import AnyLaunchDescriptionSource
-arguments = [tuple(a.split(":=", 1)) for a in sys.argv[2:]]
-service = LaunchService(noninteractive=True)  # so that it passes our SIGINT on
-service.include_launch_description(LaunchDescription([
-    IncludeLaunchDescription(AnyLaunchDescriptionSource(sys.argv[1]),
-                             launch_arguments=arguments)]))
-sys.exit(service.run())
-"""
-
 
 @pytest.fixture
 def apart(monkeypatch):
-    pytest.importorskip("launch.launch_service", reason=WHY)
-    pytest.importorskip("launch_ros.actions", reason=WHY)
-    pytest.importorskip("sphinx_ros.msg", reason="the ROS interfaces are not built")
-    from sphinx_ros.ros.environment import prepare
-
-    for name, value in ros_support.environment().items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("AMENT_PREFIX_PATH", os.environ.get("AMENT_PREFIX_PATH", ""))
-    prepare()
-
-
-def arguments_of(name):
-    spec = importlib.util.spec_from_file_location(name, LAUNCH / f"{name}.launch.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return {a.name: a for a in module.generate_launch_description().get_launch_arguments()}
-
-
-def launch(name, *given, log):
-    with log.open("w") as out:
-        return subprocess.Popen(
-            [sys.executable, "-c", RUN, str(LAUNCH / f"{name}.launch.py"), *given],
-            stdout=out,
-            stderr=subprocess.STDOUT,
-            env=dict(os.environ),
-            cwd=log.parent,
-        )
+    launch_support.set_apart(monkeypatch)
 
 
 @pytest.mark.ros
 @pytest.mark.parametrize("name", ["sphinx", "demo"])
 def test_every_parameter_is_an_argument_with_a_description(apart, name):
-    arguments = arguments_of(name)
+    arguments = arguments_of(f"{name}.launch.py")
     rows = TABLE if name == "sphinx" else (*TABLE, *CAMERA)
     assert {row.name for row in rows} <= set(arguments)
     for argument in arguments.values():
@@ -193,7 +150,7 @@ def test_every_parameter_is_an_argument_with_a_description(apart, name):
 
 @pytest.mark.ros
 def test_the_demonstration_lists_only_what_it_heeds(apart):
-    fixed = set(arguments_of("sphinx")) - set(arguments_of("demo"))
+    fixed = set(arguments_of("sphinx.launch.py")) - set(arguments_of("demo.launch.py"))
     assert fixed == {"image", "camera_info", "namespace", "name", "use_sim_time"}
 
 
@@ -215,7 +172,7 @@ def test_a_word_that_cannot_be_used_ends_launch_before_any_process(
     apart, tmp_path, name, given, says
 ):
     log = tmp_path / "launch.log"
-    assert launch(name, given, log=log).wait(60) == 1
+    assert launch(f"{name}.launch.py", given, log=log).wait(60) == 1
     assert says in log.read_text() and "process started" not in log.read_text()
 
 
@@ -229,7 +186,7 @@ def test_demo_launch_starts_camera_and_node_and_ends_them(apart, tmp_path):
 
     log = tmp_path / "launch.log"
     launched = launch(
-        "demo",
+        "demo.launch.py",
         "source:=Clip",
         "rate:=12.5",
         "rviz:=True",  # which is a message where it is not installed

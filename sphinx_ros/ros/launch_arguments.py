@@ -71,7 +71,7 @@ def check_names(known: Iterable[str], file: str, command: Sequence[str]) -> None
     """Refuse NAME:=VALUE of a command line whose name a launch file does not declare.
 
     launch itself takes any name in silence. Another launch file that includes ours has arguments
-    of its own: names count only where ``file`` is the one that the command starts.
+    of its own: names count only where the command starts ``file``, or its twin in XML or YAML.
 
     Args:
         known: names of the arguments that the file declares.
@@ -82,14 +82,21 @@ def check_names(known: Iterable[str], file: str, command: Sequence[str]) -> None
         BadRequest: with the name, those like it, and how to list all.
     """
     known = list(known)
-    if not any(Path(word).name == file for word in command):
+    started = [Path(word).name for word in command]
+    files = [name for name in started if name in _twins(file)]
+    if not files:
         return
     for word in command:
         name, sign, _ = word.partition(":=")
         if sign and name not in known:
             like = difflib.get_close_matches(name.lower(), known, n=2, cutoff=0.6)
             meant = f"; did you mean {' or '.join(like)}?" if like else ":"
-            raise BadRequest(f"{name!r} is no argument of {file}{meant} --show-args lists all")
+            raise BadRequest(f"{name!r} is no argument of {files[0]}{meant} --show-args lists all")
+
+
+def _twins(file: str) -> tuple[str, ...]:
+    """The names of a launch file in Python, XML and YAML, which have the same arguments."""
+    return tuple(file.removesuffix(".py") + kind for kind in (".py", ".xml", ".yaml"))
 
 
 def flag(name: str, text: str) -> bool:
