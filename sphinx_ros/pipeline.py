@@ -47,7 +47,10 @@ from sphinx_ros.seen import Seen
 
 
 def _load(
-    checkpoint: str | Path, devices: list[torch.device], load: Callable[..., Any]
+    checkpoint: str | Path,
+    devices: list[torch.device],
+    load: Callable[..., Any],
+    progress: Callable[[int, int], None] | None,
 ) -> tuple[Network, Tokenizer, ModelConfig]:
     """A network in this process, or the leader of one in several."""
     from sphinx_ros.runtime import team
@@ -56,7 +59,7 @@ def _load(
         return team.join_torchrun(checkpoint, load)
     if len(devices) > 1:
         return team.lead(checkpoint, devices, load)
-    return load(checkpoint, device=devices[0])
+    return load(checkpoint, device=devices[0], progress=progress)
 
 
 class Sphinx:
@@ -85,6 +88,7 @@ class Sphinx:
         max_seq_len: int | None = None,
         variant: str | None = None,
         tokenizer: str | Path | None = None,
+        progress: Callable[[int, int], None] | None = None,
     ) -> Sphinx:
         """Load a checkpoint.
 
@@ -102,6 +106,7 @@ class Sphinx:
             variant: ``llama_type`` of a folder that holds weights alone; default what it says, or
                 what its tensors can only be.
             tokenizer: a sentencepiece model file, for a folder that has none.
+            progress: called with (bytes read, bytes in all) while one process reads the files.
 
         Raises:
             CheckpointError: the name or the files can't be used; the message says what to do.
@@ -130,7 +135,7 @@ class Sphinx:
             load_checkpoint, **{name: value for name, value in given.items() if value is not None}
         )
         with memory_named(f"loading {checkpoint} in {kind} on {', '.join(map(str, chosen))}"):
-            network, read, _ = _load(checkpoint, chosen, load)
+            network, read, _ = _load(checkpoint, chosen, load, progress)
         calibration = Calibration.read(resolve(checkpoint))
         return cls(network, read, str(checkpoint), calibration)
 

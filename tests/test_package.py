@@ -198,6 +198,7 @@ def test_parameter_file_equals_the_table_of_parameters():
 
 
 def test_docs_list_the_table_of_parameters():
+    from sphinx_ros.ros.parameter_row import When
     from sphinx_ros.ros.params import TABLE
 
     def line(row):
@@ -205,13 +206,8 @@ def test_docs_list_the_table_of_parameters():
             row.kind, repr(row.default)
         )
         limits = ", ".join(row.choices) or row.limits(" to ")
-        changed = "at the start" if row.read_only else "any time"
-        return f"| `{row.name}` | `{default}` | {limits} | {changed} | {row.description} |"
+        return f"| `{row.name}` | `{default}` | {limits} | {row.when.value} | {row.description} |"
 
     documented = (ROOT / "docs" / "ros.md").read_text().splitlines()
-    rows = [
-        text
-        for text in documented
-        if (text.endswith(" |") and " | at the start | " in text) or " | any time | " in text
-    ]
+    rows = [text for text in documented if any(f" | {when.value} | " in text for when in When)]
     assert rows == [line(row) for row in TABLE], "docs/ros.md, Parameters: one line per row"

@@ -168,8 +168,8 @@ def served():
     os.environ.update(ros_support.environment())
     context = rclpy.Context()
     context.init(domain_id=ros_support.DOMAIN)
-    node = SphinxNode(lambda config: ShortModel(), context=context, namespace="/checked")
-    node.worker.start()
+    node = SphinxNode(lambda config, progress: ShortModel(), context=context, namespace="/checked")
+    node.begin()
     asking = rclpy.create_node("asking", context=context)
     executor = SingleThreadedExecutor(context=context)
     executor.add_node(node)
@@ -255,7 +255,7 @@ def test_standing_queries_that_the_model_has_no_room_for_are_refused(served):
     from rcl_interfaces.srv import SetParameters
 
     end = time.monotonic() + 10
-    while served.node.worker.state is State.LOADING and time.monotonic() < end:
+    while served.node.worker.state is not State.READY and time.monotonic() < end:
         time.sleep(0.01)
     assert set_queries(served, ["pose"]).status.code == Status.OK
     long = "ask: " + "how many mugs are there " * 100

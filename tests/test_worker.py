@@ -545,7 +545,7 @@ def test_age_is_by_the_node_s_clock(make):
 
 
 def test_no_image_says_where_it_looks():
-    worker = Worker(HandModel, about_source=lambda: " on /cam (0 publishers)")
+    worker = Worker(HandModel, about_source=lambda _: " on /cam (0 publishers)")
     worker.start()
     assert until(lambda: worker.state is State.READY)
     assert "yet on /cam (0 publishers)" in worker.result(worker.submit(ASK)).text
@@ -714,8 +714,8 @@ def test_standing_queries_that_can_t_be_asked_are_said_once(caplog):
     for number in range(3):
         worker.inbox.offer(frame(number))
         assert until(lambda: worker.counts["looked"] > number)  # noqa: B023
-    worker.stop()
     (record,) = [one for one in caplog.records if one.levelname == "WARNING"]
     assert '"ask: how many?": the text is too long' in record.getMessage()
     assert "mug" not in record.getMessage()
     assert "too long" in worker.unaskable([ASK]) and worker.unaskable([Query(Task.POSE)]) == ""
+    worker.stop()

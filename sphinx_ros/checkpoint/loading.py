@@ -11,6 +11,8 @@ hold more than tensors are refused.
 from __future__ import annotations
 
 import dataclasses
+import math
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -39,6 +41,7 @@ def load_checkpoint(
     max_seq_len: int | None = None,
     variant: str | None = None,
     tokenizer: str | Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ):
     """Load a checkpoint by name or folder, whatever its layout and number of files.
 
@@ -57,6 +60,7 @@ def load_checkpoint(
         variant: ``llama_type``, a key of ``RECIPES``, in place of what ``meta.json`` says. Needed
             where there is no ``meta.json`` and the shapes are those of several variants.
         tokenizer: a sentencepiece model file in place of the folder's ``tokenizer.model``.
+        progress: called with (bytes read, bytes in all) after each tensor.
 
     Returns:
         (``SphinxModel`` in eval mode without gradients, ``Tokenizer``, ``ModelConfig``). Its
@@ -78,15 +82,23 @@ def load_checkpoint(
     model = stored.model if ranks.size == 1 else _shared_model(stored, ranks)
     model.config = config
     keep = Keeping(torch.device(device), dtype, quantise)
-    _fill(model, stored, keep, ranks)
+    _fill(model, stored, keep, ranks, progress or (lambda done, whole: None))
     keep.finish(model)
     return model.eval(), stored.tokenizer, config
 
 
-def _fill(model: nn.Module, stored: Stored, keep: Keeping, ranks: Ranks) -> None:
+def _fill(
+    model: nn.Module,
+    stored: Stored,
+    keep: Keeping,
+    ranks: Ranks,
+    progress: Callable[[int, int], None],
+) -> None:
     """Put every tensor where the network has it, in the form in which it is kept."""
     modules = dict(model.named_modules())
     shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}
+    sizes = {key: math.prod(shape) * stored.dtype(key).itemsize for key, shape in shapes.items()}
+    done, whole = 0, sum(sizes.values())
     for key, shape in shapes.items():
         owner, _, leaf = key.rpartition(".")
         kind = keep.kind(key, modules[owner])
@@ -101,6 +113,8 @@ def _fill(model: nn.Module, stored: Stored, keep: Keeping, ranks: Ranks) -> None
             check_finite(stored, key, taken)
             made = keep.put(model, modules, key, kind, taken)
         stored.release(key, unless=made)
+        done += sizes[key]
+        progress(done, whole)
 
 
 def check_finite(stored: Stored, key: str, taken: Tensor) -> None:

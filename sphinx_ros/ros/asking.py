@@ -44,10 +44,17 @@ class Asker:
     """Asks one model. Any thread may call.
 
     model: what `Sphinx.from_pretrained` returns. clock: the node's time in seconds.
+    on_look: called with each frame that is looked at.
     """
 
-    def __init__(self, model: Any, clock: Callable[[], float], counts: Counts):
-        self.model, self.looks = model, Looks(model, counts)
+    def __init__(
+        self,
+        model: Any,
+        clock: Callable[[], float],
+        counts: Counts,
+        on_look: Callable[[Frame], None] = lambda frame: None,
+    ):
+        self.model, self.looks = model, Looks(model, on_look)
         self._clock, self._counts = clock, counts
         self._minded: tuple[Query, ...] = ()
 
@@ -68,7 +75,7 @@ class Asker:
 
     def mind(self, queries: tuple[Query, ...]) -> None:
         """Say once that standing queries can't be asked: they came when no model could tell."""
-        if queries is not self._minded:
+        if queries != self._minded:
             self._minded = queries
             if reasons := "; ".join(self.unaskable(queries)):
                 log.warning("standing queries that can't be asked: %s", reasons)
@@ -161,8 +168,19 @@ class Asker:
             self._counts.keep(times)
         unread = tuple(result.unread) if result is not None else ()
         height, width = look.rgb.shape[:2] if look.rgb is not None else (0, 0)
-        header = look.frame.header
-        return Outcome(job.query, status, text, result, raw, unread, header, width, height, times)
+        return Outcome(
+            job.query,
+            status,
+            text,
+            result,
+            raw,
+            unread,
+            look.frame.header,
+            width,
+            height,
+            times,
+            camera=job.camera,
+        )
 
 
 def times_of(frame: Frame | None, job: Job, now: float) -> Times:

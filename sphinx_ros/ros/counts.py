@@ -11,11 +11,14 @@ from sphinx_ros.ros.outcomes import Times
 class Counts:
     """Counts by name. Every method may be called from any thread.
 
-    Names: "received" pictures, "dropped" before anybody looked, "looked" at by the model, and
-    outcomes by the names of their statuses.
+    Names: "received" pictures; of these "late" and "repeated" ones, which are left out; "dropped"
+    before anybody looked; "looked" at by the model; "reused"
+    where a picture showed nothing new; outcomes by the names of their statuses.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, whole: Counts | None = None) -> None:
+        """whole: what is counted here is counted there as well."""
+        self._whole = whole
         self._lock = threading.Lock()
         self._numbers: Counter[str] = Counter()
         self._recent: deque[Times] = deque(maxlen=200)
@@ -24,6 +27,8 @@ class Counts:
         """Count something."""
         with self._lock:
             self._numbers[name] += times
+        if self._whole is not None:
+            self._whole.add(name, times)
 
     def __getitem__(self, name: str) -> int:
         with self._lock:

@@ -8,24 +8,52 @@ from typing import Any
 from sphinx_ros.errors import BadRequest
 from sphinx_ros.ros import messages as m
 from sphinx_ros.ros.parameter_row import Parameter
-from sphinx_ros.ros.params import ROWS, TABLE, Config, read, unknown
+from sphinx_ros.ros.params import (
+    CAMERA_ROWS,
+    FOREIGN,
+    ROWS,
+    TABLE,
+    Config,
+    camera_rows,
+    read,
+    unknown,
+)
 
 
 def declare(node: Any) -> Config:
-    """Declare the node's table. Raises ValueError with a reason.
+    """Declare the node's table, and that of its cameras. Raises ValueError with a reason.
 
     Names that are no parameters are warned about in the node's log.
     """
     try:
-        # rclpy has no public way to the names that were given and never declared
-        for sentence in unknown(getattr(node, "_parameter_overrides", ())):
-            node.get_logger().warning(sentence)
         for row in TABLE:
             value = node.declare_parameter(row.name, row.declared, described(row)).value
             read({row.name: value})  # names the first that can't be used
+        config = read_node(node)
+        declare_cameras(node, config)
+        # rclpy has no public way to the names that were given and never declared
+        given = getattr(node, "_parameter_overrides", ())
+        for sentence in unknown(given, config.cameras):
+            node.get_logger().warning(sentence)
         return read_node(node)
     except BadRequest as error:
         raise ValueError(f"parameter {error}") from error
+
+
+def declare_cameras(node: Any, config: Config) -> None:
+    """Declare what each camera can have of its own, and no more what cameras had that are gone."""
+    rows = {row.name: row for camera in config.cameras for row in camera_rows(camera)}
+    for name in list(getattr(node, "_parameters", ())):
+        first, _, rest = name.partition(".")
+        if rest in CAMERA_ROWS and first not in FOREIGN and name not in rows:
+            node.undeclare_parameter(name)
+    for name, row in rows.items():
+        if not node.has_parameter(name):
+            about = described(row)
+            about.dynamic_typing = True  # not set: as for all cameras
+            about.floating_point_range, about.integer_range = [], []
+            about.additional_constraints = row.limits() or about.additional_constraints
+            node.declare_parameter(name, None, about)
 
 
 def described(row: Parameter) -> m.ParameterDescriptor:
@@ -46,4 +74,10 @@ def described(row: Parameter) -> m.ParameterDescriptor:
 
 def read_node(node: Any, changes: Mapping[str, Any] | None = None) -> Config:
     """All parameters of a node as they are now. changes: values that it has not stored yet."""
-    return read({**{name: node.get_parameter(name).value for name in ROWS}, **(changes or {})})
+    values = {name: node.get_parameter(name).value for name in ROWS}
+    values.update(changes or {})
+    cameras = read({"cameras": values["cameras"]}).cameras
+    for row in (row for camera in cameras for row in camera_rows(camera)):
+        if row.name not in values and node.has_parameter(row.name):
+            values[row.name] = node.get_parameter(row.name).value
+    return read(values)

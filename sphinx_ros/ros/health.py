@@ -1,4 +1,7 @@
-"""The worker's state and counters to one DiagnosticStatus. Knows no model."""
+"""The worker's state and counters to messages of /diagnostics: the model, and each camera.
+
+Knows no model.
+"""
 
 from __future__ import annotations
 
@@ -10,50 +13,105 @@ import numpy as np
 from sphinx_ros.errors import SphinxError, Status
 from sphinx_ros.ros.messages import DiagnosticStatus, KeyValue
 from sphinx_ros.ros.outcomes import Times
-from sphinx_ros.ros.params import Config
-from sphinx_ros.ros.waiting import Inbox
+from sphinx_ros.ros.slot import Slot
 from sphinx_ros.ros.worker import State, Worker
+from sphinx_ros.runtime.memory import memory_in_use
+
+OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
+
+AHEAD = 1.0
+"""Seconds that a stamp may lie in the future before the clocks are said to disagree."""
+
+FRAMES = ("received", "looked", "reused", "dropped", "late", "repeated")
+"""What is counted of a camera's pictures; see :class:`sphinx_ros.ros.counts.Counts`."""
 
 
-def report(name: str, node: Any) -> DiagnosticStatus:
+def reports(name: str, node: Any) -> list[DiagnosticStatus]:
     """What /diagnostics says of a SphinxNode. name: its fully qualified name."""
-    worker, inbox, config, counts = node.worker, node.worker.inbox, node.config, node.worker.counts
-    level, text = _verdict(worker, inbox, config, node.now())
-    values = {
-        "state": worker.state.value,
-        "checkpoint": config.checkpoint,
-        "standing queries": len(inbox.queries),
-        "waiting requests": inbox.waiting,
-        "pictures received": counts["received"],
-        "pictures looked at": counts["looked"],
-        "pictures dropped unseen": counts["dropped"],
-        "age of the newest picture (s)": _number(inbox.age(node.now())),
-        **{f"outcomes {s}": counts[s.name] for s in Status if counts[s.name]},
-        **_times(counts.recent),
-        "last error": worker.last_error,
-    }
+    return [_model(name, node), *(_camera(name, node, port) for port in node.cameras.values())]
+
+
+def _status(
+    name: str, verdict: tuple[bytes, str], hardware: str, values: dict
+) -> DiagnosticStatus:
     pairs = [KeyValue(key=key, value=str(value)) for key, value in values.items()]
+    level, text = verdict
     return DiagnosticStatus(
-        level=level,
-        name=f"{name}: model",
-        message=text,
-        hardware_id=worker.device or config.device,
-        values=pairs,
+        level=level, name=name, message=text, hardware_id=hardware, values=pairs
     )
 
 
-def _verdict(worker: Worker, inbox: Inbox, config: Config, now: float) -> tuple[bytes, str]:
+def _model(name: str, node: Any) -> DiagnosticStatus:
+    worker, config = node.worker, node.config
+    inbox, counts, life = worker.inbox, worker.counts, worker.life
+    done, whole = life.progress
+    values = {
+        "state": worker.state.value,
+        "lifecycle": node.lifecycle_state,
+        "checkpoint": config.checkpoint,
+        **({"bytes read": f"{done} of {whole}"} if whole else {}),
+        "standing queries": len(inbox.queries),
+        "waiting requests": inbox.waiting,
+        "requests under way": len(inbox.in_hand),
+        "pictures received": counts["received"],
+        "pictures looked at": counts["looked"],
+        "pictures dropped unseen": counts["dropped"],
+        **{f"outcomes {s}": counts[s.name] for s in Status if counts[s.name]},
+        **_times(counts.recent),
+        "model restarts": life.restarts,
+        **{f"memory {what}": f"{size / 1e6:.0f} MB" for what, size in memory_in_use().items()},
+        "last error": worker.last_error,
+    }
+    return _status(
+        f"{name}: model", _verdict(worker, node), worker.device or config.device, values
+    )
+
+
+def _verdict(worker: Worker, node: Any) -> tuple[bytes, str]:
     problem = worker.life.problem()
     if problem is not None:
         lost = worker.state is State.FAILED or bool(worker.trouble)
-        return DiagnosticStatus.ERROR if lost else DiagnosticStatus.WARN, str(problem)
-    if not config.active:
-        return DiagnosticStatus.OK, "switched off by the parameter active"
+        idle = not lost and worker.state in (State.UNLOADED, State.READY)
+        return (ERROR if lost else OK if idle else WARN), str(problem)
+    if not node.config.active:
+        return OK, "switched off by the parameter active"
+    if len(node.cameras) == 1:  # people look here first
+        return _pictures(node, next(iter(node.cameras.values())))
+    return OK, "ready"
+
+
+def _camera(name: str, node: Any, port: Any) -> DiagnosticStatus:
+    which = f"camera {port.name}" if port.name else "camera"
+    slot: Slot | None = node.worker.inbox.slots.get(port.name)
+    if slot is None:
+        return _status(f"{name}: {which}", (WARN, "the camera is being taken away"), "", {})
+    newest = slot.newest
+    age = node.now() - newest.stamp if newest is not None else math.nan
+    values = {
+        "topic": port.topic,
+        **{f"pictures {what}": slot.counts[what] for what in FRAMES},
+        "rate of pictures (Hz)": _number(slot.rate),
+        "age of the newest picture (s)": _number(slot.age(node.now())),
+        "age by its stamp (s)": _number(age),
+        "standing queries": len(slot.queries),
+        **port.facts(),
+    }
+    return _status(f"{name}: {which}", _pictures(node, port), port.topic, values)
+
+
+def _pictures(node: Any, port: Any) -> tuple[bytes, str]:
+    """Whether a camera's pictures come, and are of now."""
+    now, inbox = node.now(), node.worker.inbox
+    if node.lifecycle_state != "active":
+        return OK, "not heard: the node is not active"
     try:
-        inbox.fresh_frame(now)
+        frame = inbox.fresh_frame(now, port.name)
     except SphinxError as error:
-        return DiagnosticStatus.WARN, str(error)
-    return DiagnosticStatus.OK, "ready"
+        return WARN, str(error)
+    if frame.stamp - now > AHEAD:
+        ahead = frame.stamp - now
+        return WARN, f"pictures are stamped {ahead:.1f} s in the future: do the clocks agree?"
+    return OK, "ready"
 
 
 def _times(recent: list[Times]) -> dict[str, str]:

@@ -14,10 +14,12 @@ class Job:
     """A query, its picture, its time limit and, in the end, its outcome.
 
     query, frame: what is asked of which picture; frame None: of the newest. limit: seconds from
-    now. on_text: called with the answer so far, in whichever thread computes.
+    now. on_text: called with the answer so far, in whichever thread computes. camera: whose newest
+    picture, "" for the only one.
 
     Attributes:
         asked, deadline: by the steady clock. taken: when a thread took it; None before.
+        stepped: when the work on it last went on.
         begun: whether the model is being asked, or was.
         withdrawn: whether nobody waits for it any more. outcome: None until it is settled.
     """
@@ -28,11 +30,14 @@ class Job:
         frame: Frame | None,
         limit: float,
         on_text: Callable[[str], None] | None = None,
+        camera: str = "",
     ):
+        self.camera = camera
         self.query, self.frame, self.on_text = query, frame, on_text
         self.asked = time.monotonic()
         self.deadline = self.asked + limit
         self.taken: float | None = None
+        self.stepped = self.asked
         self.begun = self.withdrawn = False
         self.outcome: Outcome | None = None
         self._lock, self._done = threading.Lock(), threading.Event()
@@ -45,6 +50,14 @@ class Job:
             self.outcome = outcome
         self._done.set()
         return True
+
+    def take(self) -> None:
+        """Note that a thread works on it now."""
+        self.taken = self.stepped = time.monotonic()
+
+    def step(self) -> None:
+        """Note that the work on it goes on."""
+        self.stepped = time.monotonic()
 
     @property
     def done(self) -> bool:

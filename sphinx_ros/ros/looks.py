@@ -10,9 +10,9 @@ import inspect
 import math
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
-from sphinx_ros.ros.counts import Counts
 from sphinx_ros.ros.outcomes import Frame, Look, forget_traces, named
 
 
@@ -26,16 +26,16 @@ class _Place:
 
 
 class Looks:
-    """Looks with one model. Any thread may ask for one.
+    """Looks with one model. Any thread may ask for one. on_look: called where one is made.
 
-    The last one at the camera is kept; those before it live as long as somebody uses them, and a
+    The last one at each camera is kept; those before it live as long as somebody uses them, and a
     picture that came with a request is looked at for that request alone.
     """
 
-    def __init__(self, model: Any, counts: Counts):
-        self._model, self._counts = model, counts
-        self._last: _Place | None = None
-        self._standing: Any = None  # what the standing queries were asked of last
+    def __init__(self, model: Any, on_look: Callable[[Frame], None]):
+        self._model, self._on_look = model, on_look
+        self._last: dict[str, _Place] = {}  # camera -> its last look
+        self._standing: dict[str, Any] = {}  # camera -> what its standing queries were asked of
         self._guard = threading.Lock()  # of self._last
 
     def of(self, frame: Frame) -> Look:
@@ -43,9 +43,10 @@ class Looks:
         if frame.own:
             return self._made(frame)
         with self._guard:
-            place = self._last
+            place = self._last.get(frame.camera)
             if place is None or place.frame is not frame:
-                self._last = place = _Place(frame)  # the last one's memory is free for the next
+                place = _Place(frame)
+                self._last[frame.camera] = place  # the last one's memory is free for the next
         with place.making:
             if place.look is None:
                 place.look = self._made(frame)
@@ -54,13 +55,14 @@ class Looks:
     def remember(self, look: Look) -> None:
         """Take the answers to the standing queries on a look as guesses for those that follow."""
         if look.seen is not None:
-            self._standing = look.seen
+            self._standing[look.frame.camera] = look.seen
 
     def forget(self, look: Look) -> None:
         """Make a look anew when it is asked for again."""
         with self._guard:
-            if self._last is not None and self._last.frame is look.frame:
-                self._last = None
+            place = self._last.get(look.frame.camera)
+            if place is not None and place.frame is look.frame:
+                del self._last[look.frame.camera]
 
     def _made(self, frame: Frame) -> Look:
         rgb, seen, failure, decoded = None, None, None, math.nan
@@ -68,8 +70,8 @@ class Looks:
         try:
             rgb = frame.decode()
             decoded = time.monotonic()
-            self._counts.add("looked")
-            before = None if frame.own else self._standing
+            self._on_look(frame)
+            before = None if frame.own else self._standing.get(frame.camera)
             if before is not None and takes_after(self._model):
                 seen = self._model.look(rgb, after=before)
             else:

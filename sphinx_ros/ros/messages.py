@@ -81,7 +81,11 @@ def seconds(stamp: Time) -> float:
 
 
 def frame_of(
-    message: Image | CompressedImage, received: float, config: Config, own: bool = False
+    message: Image | CompressedImage,
+    received: float,
+    config: Config,
+    own: bool = False,
+    camera: str = "",
 ) -> Frame:
     """A frame that decodes the message when it is looked at, not before."""
     limits: dict[str, Any] = {"max_pixels": config.max_image_pixels, "bits": config.image_bits}
@@ -100,7 +104,8 @@ def frame_of(
         decode = functools.partial(decode_image, *fields, **limits)
         if not config.image_bits and "16" in message.encoding:
             bits = functools.partial(filled_bits, *fields)
-    return Frame(decode, received, seconds(message.header.stamp), message.header, own, bits)
+    header = message.header
+    return Frame(decode, received, seconds(header.stamp), header, own, bits, camera, message.data)
 
 
 def frame_of_request(message: Image, received: float, config: Config) -> Frame | None:
@@ -156,7 +161,7 @@ def extent_message(xyz: Sequence[float] | None = None) -> Vector3:
     return Vector3(x=x, y=y, z=z)
 
 
-def query_message(query: Query) -> QueryMessage:
+def query_message(query: Query, camera: str = "") -> QueryMessage:
     """The query as it goes out with every answer; no region is all zeros."""
     box = box_message(query.box) if query.box is not None else BoundingBox()
     return QueryMessage(
@@ -164,6 +169,7 @@ def query_message(query: Query) -> QueryMessage:
         task=query.task.row.number,
         text=query.text,
         box=box,
+        camera=camera,
         # A refused request may hold more than the field can.
         max_new_tokens=min(max(query.max_new_tokens, 0), 65535),
     )

@@ -28,7 +28,8 @@ class Frame:
     decode: bytes to RGB [H, W, 3] uint8; raises BadImage. stamp: when it was taken, NaN if the
     camera did not say. header: handed through to the answer untouched. own: it came with a request
     and not from the camera. filled_bits: how many bits its 16-bit samples fill, None where the
-    picture has none or the parameter image_bits says it.
+    picture has none or the parameter image_bits says it. camera: its name, "" for the only one.
+    data: the bytes of the message, None where nobody is to compare them.
     """
 
     decode: Callable[[], np.ndarray]
@@ -37,6 +38,16 @@ class Frame:
     header: Any = None
     own: bool = False
     filled_bits: Callable[[], int] | None = None
+    camera: str = ""
+    data: Any = None
+
+    def same(self, other: Frame) -> bool:
+        """Whether another one has the same bytes."""
+        if self.data is None or other.data is None or len(self.data) != len(other.data):
+            return False
+        return np.array_equal(
+            np.frombuffer(self.data, np.uint8), np.frombuffer(other.data, np.uint8)
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +103,7 @@ class Outcome:
     height: int = 0
     times: Times = field(default_factory=Times)
     positions: Positions = field(default_factory=Positions)
+    camera: str = ""
 
     @property
     def boxes(self) -> tuple[Detection, ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import array
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 from sphinx_ros.errors import BadRequest
@@ -19,6 +20,15 @@ SHOWN = 120
 _NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
 
 
+class When(str, Enum):
+    """When a value may be changed; the value is how documents say it."""
+
+    RUNNING = "any time"
+    INACTIVE = "while inactive"  # the cameras are not heard
+    UNCONFIGURED = "while unconfigured"  # the model is not loaded
+    START = "at the start"
+
+
 @dataclass(frozen=True)
 class Parameter:
     """One row.
@@ -27,7 +37,8 @@ class Parameter:
         low, high: of a number, both included.
         or_zero: whether 0 is a value besides; it stands for "none" or "as usual".
         choices: of a text, in lower case.
-        read_only: whether it is set at the start and never again.
+        when: it may be changed.
+        per_camera: whether a camera may have a value of its own, as `front.max_rate`.
         reads: of a list, what raises BadRequest where its items can't be read.
     """
 
@@ -38,13 +49,19 @@ class Parameter:
     high: float | None = None
     or_zero: bool = False
     choices: tuple[str, ...] = ()
-    read_only: bool = False
+    when: When = When.RUNNING
+    per_camera: bool = False
     reads: Callable[[tuple[str, ...]], Any] | None = None
 
     @property
     def kind(self) -> type:
         """bool, int, float, str, or tuple for a list of strings."""
         return type(self.default)
+
+    @property
+    def read_only(self) -> bool:
+        """Whether it is set at the start and never again."""
+        return self.when is When.START
 
     @property
     def loose(self) -> bool:

@@ -7,14 +7,16 @@ the documents follow from :data:`TABLE` or are compared with it by tests. Values
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from sphinx_ros.image.picture_size import MAX_PIXELS, SAMPLE_BITS
 from sphinx_ros.model.quantities import KINDS
 from sphinx_ros.prompt.checks import MAX_SECONDS, MAX_TOKENS
 from sphinx_ros.prompt.queries import LINES, read_queries
-from sphinx_ros.ros.parameter_row import Parameter
+from sphinx_ros.ros.camera_names import read_cameras
+from sphinx_ros.ros.parameter_row import Parameter, When
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
@@ -27,56 +29,74 @@ def _row(default: Any, description: str, **settings: Any) -> Any:
 class Config:
     """All parameters as read at one moment. Each field is a row: see `parameter_row.Parameter`."""
 
+    autostart: bool = _row(
+        True,
+        "Load the model and hear the cameras at once. False: whoever manages the node does it, by "
+        "`ros2 lifecycle set`, or Nav2's lifecycle manager.",
+        when=When.START,
+    )
     checkpoint: str = _row(
         "demo",
         'What to load: "demo" (the bundled demonstration model), a published name such as '
         '"sphinx-tiny-1k" (downloaded when it is not there), "hf://owner/repo/folder", or a '
         "folder.",
-        read_only=True,
+        when=When.UNCONFIGURED,
     )
     variant: str = _row(
         "",
         "Variant (llama_type) of a checkpoint folder that does not say it; empty: as it says, or "
         "what its tensors can only be.",
-        read_only=True,
+        when=When.UNCONFIGURED,
     )
     tokenizer: str = _row(
         "",
         "Path of the sentencepiece model, for a checkpoint folder without tokenizer.model.",
-        read_only=True,
+        when=When.UNCONFIGURED,
     )
     device: str = _row(
         "auto",
         'Where the model runs: "auto" (CUDA if there is any), "cpu", "cuda", "cuda:1", ...',
-        read_only=True,
+        when=When.UNCONFIGURED,
     )
     devices: tuple[str, ...] = _row(
         (),
         'Several devices that share one network, ["cuda:0", "cuda:1"], in place of device.',
-        read_only=True,
+        when=When.UNCONFIGURED,
     )
     dtype: str = _row(
         "auto",
         "Number format of the weights; auto: bfloat16 on CUDA, float32 on the CPU.",
         choices=DTYPES,
-        read_only=True,
+        when=When.UNCONFIGURED,
     )
     quantise: str = _row(
         "none",
         "Store the decoder in fewer bits: int8 hardly changes answers, int4 does; nf4 needs "
         "bitsandbytes.",
         choices=("none", *KINDS),
-        read_only=True,
+        when=When.UNCONFIGURED,
     )
     threads: int = _row(
-        0, "CPU threads of the model; 0 leaves it to torch.", low=0, high=1024, read_only=True
+        0,
+        "CPU threads of the model; 0 leaves it to torch.",
+        low=0,
+        high=1024,
+        when=When.UNCONFIGURED,
+    )
+    cameras: tuple[str, ...] = _row(
+        (),
+        'Names of several cameras, ["front", "wrist"], each with topics, queries and outputs of '
+        "its own, as `front/image` and `~/front/detections`; []: one camera without a name.",
+        when=When.UNCONFIGURED,
+        reads=read_cameras,
     )
     image_transport: str = _row(
         "raw",
         "raw: subscribe to `image` (sensor_msgs/Image). compressed: to `image`/compressed "
         "(sensor_msgs/CompressedImage, JPEG or PNG).",
         choices=("raw", "compressed"),
-        read_only=True,
+        when=When.INACTIVE,
+        per_camera=True,
     )
     image_bits: int = _row(
         0,
@@ -85,6 +105,7 @@ class Config:
         low=SAMPLE_BITS[0],
         high=SAMPLE_BITS[1],
         or_zero=True,
+        per_camera=True,
     )
     max_image_age: float = _row(
         5.0,
@@ -92,6 +113,7 @@ class Config:
         "its stamp and by its arrival; 0: never.",
         low=0.0,
         high=MAX_SECONDS,
+        per_camera=True,
     )
     max_image_pixels: int = _row(
         MAX_PIXELS,
@@ -103,12 +125,14 @@ class Config:
         (),
         f"Standing queries, run on every picture the node looks at: {LINES}.",
         reads=read_queries,
+        per_camera=True,
     )
     max_rate: float = _row(
         0.0,
         "Most passes of the standing queries per second; 0: as many as the model manages.",
         low=0.0,
         high=1000.0,
+        per_camera=True,
     )
     active: bool = _row(True, "False: requests are answered NOT_ACTIVE, standing queries rest.")
     default_timeout: float = _row(
@@ -126,18 +150,76 @@ class Config:
         "answered BUSY.",
         low=1,
         high=64,
-        read_only=True,
+        when=When.START,
+    )
+    hang_seconds: float = _row(
+        600.0,
+        "Seconds without a step of the work under way after which the model is given up and "
+        "loaded anew; more than the look at one picture takes. 0: never.",
+        low=0.0,
+        high=MAX_SECONDS,
     )
     marker_depth: float = _row(
         1.0,
         "Metres in front of the camera at which ~/markers draws the boxes.",
         low=0.02,
         high=100.0,
+        per_camera=True,
     )
 
+    own: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Camera -> what is set for it alone. No parameter of the node itself."""
 
-TABLE = tuple(Parameter(row.name, row.default, **row.metadata) for row in fields(Config))
+    @property
+    def camera_names(self) -> tuple[str, ...]:
+        """The cameras; "" is the name of the only one."""
+        return self.cameras or ("",)
+
+    def of(self, camera: str) -> Config:
+        """The parameters of one camera: its own, else those of the node."""
+        own = self.own.get(camera, {})
+        return replace(self, **{name: own[name] for name in own if name not in TOPICS})
+
+    def topic(self, camera: str, name: str) -> str:
+        """The topic that is set for a camera, of :data:`TOPICS`; "" where none is."""
+        return self.own.get(camera, {}).get(name, "")
+
+
+TABLE = tuple(
+    Parameter(row.name, row.default, **row.metadata) for row in fields(Config) if row.metadata
+)
 """All parameters in the order in which documents list them."""
 
 ROWS = {row.name: row for row in TABLE}
 """The same by name."""
+
+TOPICS = {
+    row.name: row
+    for row in (
+        Parameter(
+            "image",
+            "",
+            "Topic of the camera's pictures; empty: `<camera>/image`, which can be remapped.",
+            when=When.INACTIVE,
+            per_camera=True,
+        ),
+        Parameter(
+            "camera_info",
+            "",
+            "Topic of the camera's calibration; empty: camera_info beside its pictures.",
+            when=When.INACTIVE,
+            per_camera=True,
+        ),
+        Parameter(
+            "depth",
+            "",
+            "Topic of the camera's depth; empty: `<camera>/depth`, which can be remapped.",
+            when=When.INACTIVE,
+            per_camera=True,
+        ),
+    )
+}
+"""What a camera by name has besides, below its name: `front.image`."""
+
+CAMERA_ROWS = {**TOPICS, **{row.name: row for row in TABLE if row.per_camera}}
+"""Name -> row of what can be set for one camera alone."""

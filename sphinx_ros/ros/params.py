@@ -7,13 +7,26 @@ The rows are in :mod:`sphinx_ros.ros.parameter_table`; a node gets them by
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any
 
 from sphinx_ros.errors import BadRequest
-from sphinx_ros.ros.parameter_table import ROWS, TABLE, Config
+from sphinx_ros.ros.parameter_row import Parameter, When
+from sphinx_ros.ros.parameter_table import CAMERA_ROWS, ROWS, TABLE, Config
 
-__all__ = ["FOREIGN", "ROWS", "TABLE", "Config", "check", "read", "unknown"]
+__all__ = [
+    "CAMERA_ROWS", "FOREIGN", "ROWS", "TABLE", "Config", "When", "camera_rows", "check", "read",
+    "row_of", "unknown",
+]  # fmt: skip
+
+REMEDIES = {
+    When.INACTIVE: "deactivate the node first (ros2 lifecycle set NODE deactivate)",
+    When.UNCONFIGURED: "deactivate and clean up the node first (ros2 lifecycle set NODE "
+    "deactivate, then cleanup), and configure it afterwards",
+    When.START: "start the node with it",
+}
+"""What to do about a change that comes at the wrong time."""
 
 FOREIGN = ("use_sim_time", "start_type_description_service", "qos_overrides")
 """First parts of the names of parameters that rclpy declares by itself."""
@@ -23,7 +36,8 @@ def read(values: Mapping[str, Any]) -> Config:
     """Values by name -> the configuration; what is not given is the default.
 
     A list that is None is empty: an empty one in a parameter file has no type, and rclpy takes it
-    for a parameter that was not set.
+    for a parameter that was not set. Of one camera alone, as "front.max_rate", None is "as for
+    all".
 
     Raises:
         BadRequest: a value can't be used.
@@ -33,39 +47,73 @@ def read(values: Mapping[str, Any]) -> Config:
         if name in values:
             absent = row.kind is tuple and values[name] is None
             made[name] = () if absent else row.read(values[name])
-    return Config(**made)
+    own: dict[str, dict[str, Any]] = {}
+    for camera in made.get("cameras", ()):
+        if camera in ROWS or camera in FOREIGN:
+            raise BadRequest(f"cameras: {camera!r} is the name of a parameter; choose another")
+        given = {name: values.get(f"{camera}.{name}") for name in CAMERA_ROWS}
+        own[camera] = {
+            name: _row_of(camera, name).read(value)
+            for name, value in given.items()
+            if value is not None
+        }
+    return Config(**made, own=own)
 
 
-def check(changes: Iterable[Any]) -> str:
+def row_of(name: str, cameras: Iterable[str] = ()) -> Parameter | None:
+    """The row of a parameter, "front.max_rate" of a camera included; None where it is none."""
+    camera, _, rest = name.partition(".")
+    if camera in cameras and rest in CAMERA_ROWS:
+        return _row_of(camera, rest)
+    return ROWS.get(name)
+
+
+def camera_rows(camera: str) -> list[Parameter]:
+    """The parameters of one camera, under their whole names."""
+    return [_row_of(camera, name) for name in CAMERA_ROWS]
+
+
+def _row_of(camera: str, name: str) -> Parameter:
+    return replace(CAMERA_ROWS[name], name=f"{camera}.{name}")
+
+
+def check(changes: Iterable[Any], state: When = When.START, cameras: Iterable[str] = ()) -> str:
     """The first reason against a set of holders of ``name`` and ``value``; "" for none.
 
-    None is refused for every row: rclpy would undeclare what is set to it.
+    None is refused for every row: rclpy would undeclare what is set to it. state: what may be
+    changed now: the latest of :class:`When` that the node's state allows.
     """
+    stages, cameras = list(When), tuple(cameras)
     for change in changes:
-        row = ROWS.get(change.name)
-        if row is not None and (reason := row.check(change.value)):
+        row = row_of(change.name, cameras)
+        if row is None:
+            continue
+        if stages.index(row.when) > stages.index(state):
+            return f"{row.name} can be changed {row.when.value}: {REMEDIES[row.when]}"
+        if reason := row.check(change.value):
             return reason
     return ""
 
 
-def unknown(names: Iterable[str]) -> list[str]:
+def unknown(names: Iterable[str], cameras: Iterable[str] = ()) -> list[str]:
     """A sentence for each name that is no parameter, with the nearest that is one.
 
     Raises:
         BadRequest: a name lies below a parameter, as "queries.detect": a list whose items YAML
             reads as mappings, which would be lost without a word.
     """
-    sentences = []
+    sentences, cameras = [], tuple(cameras)
     for name in names:
         first, _, rest = name.partition(".")
-        if first in FOREIGN or name in ROWS:
+        if first in FOREIGN or row_of(name, cameras):
             continue
         if first in ROWS:
             raise BadRequest(
                 f"{name} is no parameter: {first} takes a list of strings; write the items with "
                 f'quotation marks, as {first}: ["{rest.split(".")[0]}: mug"]'
             )
-        near = get_close_matches(name, ROWS, 1, 0.6)
+        known = [*ROWS, *(f"{camera}.{name}" for camera in cameras for name in CAMERA_ROWS)]
+        near = get_close_matches(name, known, 1, 0.6)
         meant = f"; did you mean {near[0]}?" if near else f"; known are {', '.join(ROWS)}"
         sentences.append(f"{name} is no parameter of this node and does nothing{meant}")
     return sentences

@@ -82,7 +82,7 @@ def _common(outcome: Outcome) -> dict:
         header=outcome.header if outcome.header is not None else m.Header(),
         image_width=outcome.width,
         image_height=outcome.height,
-        query=m.query_message(outcome.query),
+        query=m.query_message(outcome.query, outcome.camera),
         status=m.status_message(outcome.status, outcome.text),
         raw_text=outcome.raw_text,
         unread=list(outcome.unread),

@@ -82,34 +82,45 @@ class Services:
             given = getattr(request, field)
             what = {"text": given} if task.row.takes.words else {"box": m.box_of(given)}
             query = Query(task, max_new_tokens=request.max_new_tokens, **what)
-            outcome = self._worker.result(self._submit(query, request))
+            outcome = self._worker.result(self._submit(query, request, request.camera))
             response.result = replies.answer_to(outcome)
             return response
 
         return on_request
 
     def _submit(
-        self, query: Query, request: Any, on_text: Callable[[str], None] | None = None
+        self,
+        query: Query,
+        request: Any,
+        camera: str,
+        on_text: Callable[[str], None] | None = None,
     ) -> Job:
         if not query.id:
             query = replace(query, id=f"{query.task.value}/{next(self._numbers)}")
         frame = m.frame_of_request(request.image, self._node.now(), self._node.config)
-        return self._worker.submit(query, frame, request.timeout, on_text)
+        return self._worker.submit(query, frame, request.timeout, on_text, camera)
 
     def _on_set_queries(self, request: Any, response: Any) -> Any:
+        inbox = self._worker.inbox
         try:
-            asked = read_queries(request.queries)
-            lines = list(request.queries) or [""]
-            change = Parameter("queries", Parameter.Type.STRING_ARRAY, lines)
-            result = self._node.set_parameters([change])[0]
+            read_queries(request.queries)
+            changes = self._changes(request.camera, list(request.queries) or [""])
+            result = self._node.set_parameters_atomically(changes)
             if not result.successful:
                 raise BadRequest(result.reason)
-            active = asked
         except BadRequest as error:
             response.status = m.status_message(error.status, str(error))
-            active = self._worker.inbox.queries
-        response.active = [m.query_message(query) for query in active]
+        slots = [slot for slot in inbox.slots.values() if request.camera in ("", slot.name)]
+        response.active = [m.query_message(q, slot.name) for slot in slots for q in slot.queries]
         return response
+
+    def _changes(self, camera: str, lines: list[str]) -> list[Parameter]:
+        """What gives one camera its queries, or all of them. Raises BadRequest."""
+        config, name = self._node.config, self._worker.inbox.slot_of(camera).name if camera else ""
+        names = [f"{name}.queries"] if name else ["queries"]
+        if not name:
+            names += [f"{one}.queries" for one in config.cameras if "queries" in config.own[one]]
+        return [Parameter(one, Parameter.Type.STRING_ARRAY, lines) for one in names]
 
     def _on_goal(self, handle: Any) -> Any:
         """One goal of ~/query from its start to its result, with the text as it is written."""
@@ -130,7 +141,7 @@ class Services:
             result.answer.status = m.status_message(error.status, str(error))
             handle.abort()
             return result
-        job = self._submit(query, handle.request, on_text)
+        job = self._submit(query, handle.request, handle.request.query.camera, on_text)
         while not job.wait(0.02) and job.left:
             if handle.is_cancel_requested:
                 self._worker.cancel(job)

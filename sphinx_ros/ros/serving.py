@@ -22,10 +22,14 @@ class Serving:
 
     Attributes:
         asker: who asks the model; None while there is none. Set by the thread that loads it.
+        standing: the standing queries that are being answered.
+        retired: whether another one has taken its place: its threads end as soon as they can.
     """
 
     def __init__(self, inbox: Inbox, ending: Settling, life: Lifetime, clock: Callable[[], float]):
         self.asker: Asker | None = None
+        self.standing: tuple[Job, ...] = ()
+        self.retired = False
         self._inbox, self._ending, self._life, self._clock = inbox, ending, life, clock
 
     def ready_asker(self) -> Asker:
@@ -35,15 +39,19 @@ class Serving:
             return asker
         raise problem or SphinxError("the model is being loaded anew", status=Status.NOT_ACTIVE)
 
+    def under_way(self) -> list[Job]:
+        """The queries that threads work on, those nobody waits for any more included."""
+        return [job for job in (*self._inbox.in_hand, *self.standing) if job.taken is not None]
+
     # Requests; several threads do this
 
     def requests(self) -> None:
         """Serve requests, one after another, until no more will come."""
-        while self._next_request():
+        while not self.retired and self._next_request():
             pass  # nothing of the last one, such as its picture, is held while the next comes
 
     def _next_request(self) -> bool:
-        job = self._inbox.take()
+        job = self._inbox.take(lambda: self.retired)
         if job is None:
             return False
         try:
@@ -60,37 +68,52 @@ class Serving:
     def _serve(self, job: Job) -> None:
         self._ending.check(job)
         asker = self.ready_asker()
-        look = self._look(asker, job.frame or self._inbox.fresh_frame(self._clock()))
+        frame = job.frame or self._inbox.fresh_frame(self._clock(), job.camera)
+        look = self._look(asker, frame)
         self._ending.check(job)
         self._inbox.put_to_model(job)
-        (outcome,) = asker.answer(
-            look,
-            [job],
-            self._inbox.config.max_new_tokens,
-            lambda: job.withdrawn or self._life.state is State.STOPPED,
-        )
+        usual = self._inbox.config.max_new_tokens
+        (outcome,) = asker.answer(look, [job], usual, lambda: self._over(job))
         self._ending.report(look, [self._ending.settle(job, outcome)], standing=False)
+
+    def _over(self, job: Job) -> bool:
+        """Whether nobody wants the answer any more; asked before each pass of the network."""
+        job.step()
+        return job.withdrawn or self.retired or self._life.state is State.STOPPED
 
     # Standing queries; one thread does this
 
     def standing_pass(self) -> None:
-        """Ask all standing queries of the newest frame, if it is their turn, and there is a model.
+        """Ask all standing queries of the frame that is due, if there is a model.
 
         They end together; where the node comes to rest meanwhile nobody is told.
         """
         asker = self.asker
-        due = None if asker is None else self._inbox.begin_pass()
+        due = None if asker is None or not self._life.working else self._inbox.begin_pass()
         if asker is None or due is None:
             return
-        frame, queries = due
-        asker.mind(queries)
+        frame, queries, config = due
+        limit, camera = config.default_timeout, frame.camera
+        jobs = [Job(query, frame, limit, camera=camera) for query in queries]
+        for job in jobs:
+            job.take()
+        self.standing = tuple(jobs)
+        try:
+            self._pass(asker, frame, jobs, config.max_new_tokens)
+        finally:
+            self.standing = ()
+
+    def _pass(self, asker: Asker, frame: Frame, jobs: list[Job], usual: int) -> None:
+        asker.mind(self._inbox.queries)
         look = self._look(asker, frame)
         asker.looks.remember(look)
-        config = self._inbox.config
-        jobs = [Job(query, frame, config.default_timeout) for query in queries]
-        for job in jobs:
-            job.taken = job.asked
-        outcomes = asker.answer(look, jobs, config.max_new_tokens, self._resting)
+
+        def resting() -> bool:
+            for job in jobs:
+                job.step()
+            return self._resting()
+
+        outcomes = asker.answer(look, jobs, usual, resting)
         if self._resting():
             return
         settled = [self._ending.settle(*one) for one in zip(jobs, outcomes, strict=True)]
@@ -98,7 +121,9 @@ class Serving:
 
     def _resting(self) -> bool:
         """Whether nobody wants answers to standing queries."""
-        return self._life.state is not State.READY or not self._inbox.config.active
+        life = self._life
+        ready = life.state is State.READY and life.working and not self.retired
+        return not (ready and self._inbox.config.active)
 
     def _look(self, asker: Asker, frame: Frame) -> Look:
         self._inbox.seen(frame)

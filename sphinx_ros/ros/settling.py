@@ -53,7 +53,9 @@ class Settling:
         times = times_of(frame, job, self._clock())
         header = frame.header if frame is not None else None
         raw = getattr(error, "partial_text", "")
-        outcome = Outcome(job.query, status, text, raw_text=raw, header=header, times=times)
+        outcome = Outcome(
+            job.query, status, text, raw_text=raw, header=header, times=times, camera=job.camera
+        )
         self.settle(job, outcome)
 
     def defect(self, error: Exception, what: str) -> None:

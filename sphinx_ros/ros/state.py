@@ -1,4 +1,4 @@
-"""Whether there is a model: loading, ready, failed, lost and loaded anew, stopped."""
+"""Whether there is a model: unloaded, loading, ready, failed, lost and loaded anew, stopped."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 class State(str, Enum):
     """Where the model stands."""
 
+    UNLOADED = "unloaded"
     LOADING = "loading"
     READY = "ready"
     FAILED = "failed"
@@ -30,19 +31,49 @@ class State(str, Enum):
 class Lifetime:
     """The model's state; only the worker's thread loads, any thread may ask or stop.
 
-    factory: makes the model. A first load that fails is final, since its parameters are wrong; a
-    model that was there and is lost (a process of a shared network ended) is loaded again.
+    factory: makes the model. A first load that fails is not tried again, as its parameters are
+    wrong. One that was there and is lost is: a process of a shared network ended, a step hung.
+
+    Attributes:
+        working: whether requests are taken: the node is active.
+        progress: (bytes read, bytes in all) of a load; (0, 0) where that is not known.
+        restarts: how often a model was lost.
     """
 
     def __init__(self, factory: Callable[[], Any]):
         self._factory, self._lock = factory, threading.Lock()
-        self.state, self.trouble = State.LOADING, ""
+        self.state, self.trouble, self.working = State.UNLOADED, "", False
+        self.progress, self.restarts = (0, 0), 0
         self._was_ready, self._pause, self._next_try = False, FIRST_PAUSE, 0.0
+        self._settled = threading.Condition(self._lock)
 
     @property
     def wanted(self) -> bool:
         """Whether the model is to be loaded now."""
         return self.state is State.LOADING and time.monotonic() >= self._next_try
+
+    def want(self) -> None:
+        """Have the model loaded, as if for the first time."""
+        with self._lock:
+            if self.state not in (State.STOPPED, State.READY):
+                self.state, self.trouble, self.progress = State.LOADING, "", (0, 0)
+                self._was_ready, self._pause, self._next_try = False, FIRST_PAUSE, 0.0
+
+    def await_load(self, seconds: float | None = None) -> bool:
+        """Wait until a load has ended, one way or the other; whether the model is ready."""
+        with self._settled:
+            self._settled.wait_for(lambda: self.state is not State.LOADING, seconds)
+            return self.state is State.READY
+
+    def drop(self) -> None:
+        """There is no model any more, and none is wanted."""
+        self._become(State.UNLOADED)
+
+    def _become(self, state: State) -> None:
+        with self._settled:
+            if self.state is not State.STOPPED:
+                self.state = state
+            self._settled.notify_all()
 
     def load(self) -> Any:
         """The model, None where it can't be loaded. The state tells what became of it."""
@@ -51,29 +82,38 @@ class Lifetime:
         except Exception as error:  # whatever it is, the node must live and say it
             _, text = name_error(error)
             log.debug("the model could not be loaded", exc_info=error)
-            with self._lock:
+            with self._settled:
                 self.trouble = text
                 if self.state is State.LOADING and not self._was_ready:
                     self.state = State.FAILED
                 self._next_try = time.monotonic() + self._pause
                 self._pause = min(2 * self._pause, LONGEST_PAUSE)
+                self._settled.notify_all()
             return None
-        with self._lock:
+        with self._settled:
             self.trouble, self._pause, self._was_ready = "", FIRST_PAUSE, True
             if self.state is State.LOADING:
                 self.state = State.READY
+            self._settled.notify_all()
         return model
+
+    def lose(self, reason: str) -> bool:
+        """Note that the model is lost and is to be loaded anew; whether that is news."""
+        with self._lock:
+            if self.state is not State.READY:
+                return False
+            self.state, self.trouble = State.LOADING, f"lost ({reason})"
+            self.progress, self._next_try = (0, 0), time.monotonic()
+            self.restarts += 1
+        log.error("the model is lost: %s; loading it anew", reason)
+        return True
 
     def lost(self, asker: Any) -> bool:
         """Whether the worker has something to load: notices a model that is lost, says it once."""
         if self.state is State.READY and asker is not None:
             reason = getattr(asker.model, "trouble", "")
             if reason:
-                with self._lock:
-                    if self.state is State.READY:
-                        self.state, self.trouble = State.LOADING, f"lost ({reason})"
-                        self._next_try = time.monotonic()
-                log.error("the model is lost: %s; loading it anew", reason)
+                self.lose(reason)
         return self.wanted
 
     def problem(self) -> SphinxError | None:
@@ -82,15 +122,24 @@ class Lifetime:
             state, trouble = self.state, self.trouble
         if state is State.STOPPED:
             return Cancelled("the node is shutting down")
+        if state is State.UNLOADED:
+            text = "no model is loaded: configure and activate the node (ros2 lifecycle set)"
+            return SphinxError(text, status=Status.NOT_ACTIVE)
         if state is State.FAILED:
             text = f"the model could not be loaded: {trouble}"
         elif state is State.LOADING and trouble:
             text = f"the model is being loaded anew: {trouble}"
         elif state is State.LOADING:
-            text = "the model is still loading: try again in a moment"
+            text = f"the model is still loading{self._said()}: try again in a moment"
+        elif not self.working:
+            text = "the node is inactive: activate it (ros2 lifecycle set NODE activate)"
         else:
             return None
         return SphinxError(text, status=Status.NOT_ACTIVE)
+
+    def _said(self) -> str:
+        done, whole = self.progress
+        return f" ({done / 1e6:.0f} of {whole / 1e6:.0f} MB)" if whole else ""
 
     def check(self, active: bool) -> None:
         """Raise the named error that keeps a request from being queued. active: the parameter."""
@@ -105,8 +154,7 @@ class Lifetime:
 
     def stop(self) -> None:
         """Final: nothing is loaded any more."""
-        with self._lock:
-            self.state = State.STOPPED
+        self._become(State.STOPPED)
 
     def close(self, model: Any) -> None:
         """Let a model go: end the processes that share it."""

@@ -1,4 +1,4 @@
-"""What waits for the worker: the newest frame, requests, standing queries; and who goes next.
+"""What waits for the worker: each camera's newest frame, requests, queries; and who goes next.
 
 Requests are taken in their order by whichever thread is free. A pass of the standing queries that
 is due lets those requests go first that were there when it came due, until their questions have
@@ -10,40 +10,45 @@ one and counted; nothing else is ever lost.
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import NamedTuple
 
-from sphinx_ros.errors import Cancelled, SphinxError, Status
-from sphinx_ros.prompt.checks import MAX_SECONDS
-from sphinx_ros.prompt.queries import Query, read_queries
+from sphinx_ros.errors import BadRequest, Cancelled, SphinxError, Status, quoted
+from sphinx_ros.prompt.queries import Query
 from sphinx_ros.ros.counts import Counts
 from sphinx_ros.ros.job import Job
 from sphinx_ros.ros.outcomes import Frame
 from sphinx_ros.ros.params import Config
+from sphinx_ros.ros.slot import Slot
 
 LONGEST_PAUSE = 3600.0
 """Seconds of one wait at most: clocks and locks take no arbitrary number."""
 
 
-class Inbox:
-    """The slot for the newest frame, the line of jobs and the standing queries.
+class Due(NamedTuple):
+    """A pass that may begin: the frame, what is asked of it, and its camera's parameters."""
 
-    about_source: says where pictures should come from, for the message of NO_IMAGE.
+    frame: Frame
+    queries: tuple[Query, ...]
+    config: Config
+
+
+class Inbox:
+    """A slot for each camera, the line of jobs, and who goes next.
+
+    config: the node's parameters, with those of its cameras. about_source: takes the name of a
+    camera and says where its pictures should come from, for the message of NO_IMAGE.
     """
 
     def __init__(
-        self, config: Config, counts: Counts, about_source: Callable[[], str] = lambda: ""
+        self, config: Config, counts: Counts, about_source: Callable[[str], str] = lambda _: ""
     ):
         self.config, self.counts, self.about_source = config, counts, about_source
-        self.queries: tuple[Query, ...] = read_queries(config.queries)
-        self.newest: Frame | None = None
+        self.slots: dict[str, Slot] = {}
         self.closed = False
-        self._unseen = False  # whether nobody has looked at the newest frame
-        self._passed = True  # whether it is not to be asked the standing queries any more
-        self._arrived = self._last_pass = -math.inf  # steady clock
         self._line: deque[Job] = deque()  # requests that wait for a thread
         self._in_hand: set[Job] = set()  # those and the ones that threads work on
         self._ahead: set[Job] | None = None  # that go before the pass that is due; None: none is
@@ -51,42 +56,89 @@ class Inbox:
         self._lock = threading.Lock()
         self._request_came = threading.Condition(self._lock)
         self._news = threading.Condition(self._lock)  # for who makes the passes
+        self.change(config)
+
+    # Cameras
 
     def offer(self, frame: Frame) -> None:
-        """Keep a frame as the newest one, in place of the one before."""
+        """Keep a frame as the newest one of its camera, in place of the one before."""
         with self._lock:
-            self.counts.add("received")
-            if self._unseen:
-                self.counts.add("dropped")
-            self.newest, self._arrived = frame, time.monotonic()
-            self._unseen, self._passed = True, False
-            self._news.notify_all()
+            slot = self.slots.get(frame.camera)
+            if slot is not None and slot.offer(frame):
+                self._news.notify_all()
 
     def seen(self, frame: Frame) -> None:
-        """Note that a frame was looked at: it does not count as dropped any more.
-
-        Standing queries that come later begin with the next frame.
-        """
+        """Note that a frame was looked at."""
         with self._lock:
-            if frame is self.newest:
-                self._unseen = False
-                self._passed = self._passed or not self.queries
+            slot = self.slots.get(frame.camera)
+            if slot is not None and frame is slot.newest:
+                slot.looked_at()
+
+    def count_look(self, frame: Frame) -> None:
+        """Count a look at a frame, for the node and its camera."""
+        slot = None if frame.own else self.slots.get(frame.camera)
+        (self.counts if slot is None else slot.counts).add("looked")
 
     def change(self, config: Config) -> None:
-        """Replace the parameters, standing queries among them; what waits follows them at once.
+        """Replace the parameters, cameras and standing queries among them; all follow at once.
 
         A pass that has begun ends with the queries that it began with.
         """
-        queries = read_queries(config.queries)
         with self._lock:
-            self.config, self.queries = config, queries
+            self.config, before = config, self.slots
+            self.slots = {}
+            for name in config.camera_names:
+                slot = before.get(name)
+                if slot is None:
+                    slot = Slot(name, config.of(name), self.counts)
+                else:
+                    slot.change(config.of(name))
+                self.slots[name] = slot
             self._news.notify_all()
+
+    def forget_frames(self) -> None:
+        """Let all pictures go, as when the clock was set back or the cameras are not heard."""
+        with self._lock:
+            for slot in self.slots.values():
+                slot.forget()
+
+    def slot_of(self, camera: str) -> Slot:
+        """The place of a camera; "" is the only one. Raises BAD_REQUEST with the names."""
+        with self._lock:
+            slots = self.slots
+        if not camera and len(slots) == 1:
+            return next(iter(slots.values()))
+        if camera not in slots:
+            known = ", ".join(slots) if any(slots) else "none by name; leave it empty"
+            what = f"the camera {quoted(camera)} is unknown" if camera else "no camera is named"
+            raise BadRequest(f"{what}; the node has {known} (parameter cameras)")
+        return slots[camera]
+
+    def fresh_frame(self, now: float, camera: str = "") -> Frame:
+        """The newest frame of a camera. now: seconds of the node's clock.
+
+        Raises BAD_REQUEST, NO_IMAGE or STALE_IMAGE.
+        """
+        slot = self.slot_of(camera)
+        return slot.fresh_frame(now, self.about_source(slot.name))
+
+    @property
+    def queries(self) -> tuple[Query, ...]:
+        """The standing queries of all cameras."""
+        return tuple(query for slot in self.slots.values() for query in slot.queries)
+
+    @property
+    def newest(self) -> Frame | None:
+        """The frame that came last, whichever camera brought it."""
+        last = max(self.slots.values(), key=lambda slot: slot.arrived)
+        return last.newest
 
     def nudge(self) -> None:
         """Let the worker look around, though nothing has come in."""
         with self._lock:
             self._nudged = True
             self._news.notify_all()
+            self._request_came.notify_all()
 
     # Requests
 
@@ -107,18 +159,19 @@ class Inbox:
             self._in_hand.add(job)
             self._request_came.notify()
 
-    def take(self) -> Job | None:
+    def take(self, over: Callable[[], bool] = lambda: False) -> Job | None:
         """The job that has waited longest, as soon as there is one; None once all is closed.
 
-        Who takes it calls :meth:`put_to_model` and, whatever happens, :meth:`let_go`.
+        over: whether who asks is not to work any more; looked at after a nudge. Who takes a job
+        calls :meth:`put_to_model` and, whatever happens, :meth:`let_go`.
         """
         with self._lock:
-            while not (self._line or self.closed):
+            while not (self._line or self.closed or over()):
                 self._request_came.wait()
-            if self.closed:
+            if self.closed or over():
                 return None
             job = self._line.popleft()
-            job.taken = time.monotonic()
+            job.take()
             return job
 
     def put_to_model(self, job: Job) -> None:
@@ -143,13 +196,13 @@ class Inbox:
 
     # Passes of the standing queries
 
-    def wait(self, passes: bool = True) -> bool:
+    def wait(self, passes: bool = True, over: Callable[[], bool] = lambda: False) -> bool:
         """Block until a standing pass may begin, or a nudge; False once closed.
 
-        passes: False waits for a nudge alone.
+        passes: False waits for a nudge alone. over: as for :meth:`take`.
         """
         with self._lock:
-            while not (self.closed or self._nudged):
+            while not (self.closed or self._nudged or over()):
                 pause = self._until_pass() if passes else None
                 if pause is not None and pause <= 0:
                     break
@@ -157,24 +210,28 @@ class Inbox:
             self._nudged = False
             return not self.closed
 
-    def begin_pass(self) -> tuple[Frame, tuple[Query, ...]] | None:
-        """The newest frame with the standing queries of this moment; None: no pass may begin."""
+    def begin_pass(self) -> Due | None:
+        """What is due: of the cameras whose turn it is that which has waited longest.
+
+        None: no pass may begin.
+        """
         with self._lock:
             pause = self._until_pass()
-            if self.closed or self.newest is None or pause is None or pause > 0:
+            if self.closed or pause is None or pause > 0:
                 return None
-            self._last_pass, self._passed, self._ahead = time.monotonic(), True, None
-            return self.newest, self.queries
+            due = [slot for slot in self.slots.values() if _ripe(slot)]
+            if not due:
+                return None
+            slot = min(due, key=lambda slot: slot.last_pass)
+            slot.last_pass, slot.passed, self._ahead = time.monotonic(), True, None
+            assert slot.newest is not None
+            return Due(slot.newest, slot.queries, slot.config)
 
     def _until_pass(self) -> float | None:
         """Seconds until the next standing pass may begin; None: until there is news."""
-        if self._passed or not (self.queries and self.config.active):
-            self._ahead = None
-            return None
-        rate = self.config.max_rate
-        interval = min(1 / rate, MAX_SECONDS) if rate > 0 else 0.0  # 1 / 5e-324 is infinite
-        pause = self._last_pass + interval - time.monotonic()
-        if pause > 0:
+        pauses = [slot.until_pass() for slot in self.slots.values()]
+        pause = min((one for one in pauses if one is not None), default=None)
+        if pause is None or pause > 0:
             self._ahead = None
             return pause
         not_begun = {job for job in self._in_hand if not (job.begun or job.done)}
@@ -205,38 +262,7 @@ class Inbox:
         with self._lock:
             return list(self._in_hand)
 
-    def age(self, now: float) -> float:
-        """Seconds since the newest frame arrived; infinite before it. now: the node's clock.
 
-        By the node's clock, which a simulation may stop or slow, or by a steady one, which no
-        correction of the time makes jump: what says less.
-        """
-        frame = self.newest
-        if frame is None:
-            return math.inf
-        return min(now - frame.received, time.monotonic() - self._arrived)
-
-    def fresh_frame(self, now: float) -> Frame:
-        """The newest frame. now: seconds of the node's clock. Raises NO_IMAGE or STALE_IMAGE."""
-        frame, limit = self.newest, self.config.max_image_age
-        if frame is None:
-            raise SphinxError(
-                f"no camera picture has arrived yet{self.about_source()}: check the remapping of "
-                "the topic `image`, or put a picture into the request",
-                status=Status.NO_IMAGE,
-            )
-        arrived = self.age(now)
-        if 0 < limit < arrived:
-            raise SphinxError(
-                f"the newest picture arrived {arrived:.1f} s ago{self.about_source()}; the limit "
-                f"is {limit:g} s: is the camera still running? (parameter max_image_age)",
-                status=Status.STALE_IMAGE,
-            )
-        if 0 < limit < now - frame.stamp:
-            raise SphinxError(
-                f"the newest picture is {now - frame.stamp:.1f} s old by its stamp; the limit is "
-                f"{limit:g} s: do the clocks agree, is use_sim_time needed? "
-                "(parameter max_image_age)",
-                status=Status.STALE_IMAGE,
-            )
-        return frame
+def _ripe(slot: Slot) -> bool:
+    pause = slot.until_pass()
+    return slot.newest is not None and pause is not None and pause <= 0

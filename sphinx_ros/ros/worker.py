@@ -9,10 +9,11 @@ lost is loaded anew.
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterable
 
-from sphinx_ros.errors import Cancelled, SphinxError, TimedOut
+from sphinx_ros.errors import Cancelled, SphinxError, Status, TimedOut
 from sphinx_ros.prompt.checks import checked_seconds
 from sphinx_ros.prompt.queries import Query
 from sphinx_ros.ros.asking import Asker
@@ -25,6 +26,7 @@ from sphinx_ros.ros.settling import OnPass, Settling
 from sphinx_ros.ros.state import Lifetime, State
 from sphinx_ros.ros.threads import Threads
 from sphinx_ros.ros.waiting import Inbox
+from sphinx_ros.runtime.allocator import give_back
 
 __all__ = ["Job", "State", "Worker"]
 
@@ -46,7 +48,7 @@ class Worker:
     the worker's thread; requests are answered NOT_ACTIVE meanwhile. clock: the node's time in
     seconds. on_pass: called with (look, outcomes, standing) after each pass of the standing
     queries and after each request that got as far as a picture, from one thread at a time.
-    config: the parameters at the start.
+    config: the parameters at the start. prepare: called in the worker's thread before all else.
     """
 
     def __init__(
@@ -56,16 +58,23 @@ class Worker:
         clock: Callable[[], float] = time.time,
         on_pass: OnPass | None = None,
         config: Config | None = None,
-        about_source: Callable[[], str] = lambda: "",
+        about_source: Callable[[str], str] = lambda _: "",
+        prepare: Callable[[], None] = lambda: None,
     ):
         self.counts = Counts()
         self.inbox = Inbox(config or Config(), self.counts, about_source)
         self.life = Lifetime(factory)
         self._clock, self._ending = clock, Settling(self.counts, self.life, clock, on_pass)
-        self._serving = Serving(self.inbox, self._ending, self.life, clock)
+        self._prepare = prepare
+        self._renewing = threading.Lock()
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        """Threads that have nothing in common with those before."""
+        serving = self._serving = Serving(self.inbox, self._ending, self.life, self._clock)
         names = [f"sphinx-request-{number}" for number in range(1, AT_ONCE + 1)]
-        requests = dict.fromkeys(names, self._serving.requests)
-        self._threads = Threads({"sphinx-worker": self._run, **requests})
+        requests = dict.fromkeys(names, serving.requests)
+        self._threads = Threads({"sphinx-worker": lambda: self._run(serving), **requests})
 
     # For the node's threads
 
@@ -92,20 +101,85 @@ class Worker:
 
     def start(self) -> None:
         """Begin loading the model, then work."""
+        self.life.want()
+        self.life.working = True
+        self.open()
+
+    def open(self) -> None:
+        """Start the threads, once; without a model they have nothing to do."""
         self._threads.start()
+
+    def load(self, seconds: float | None = None) -> bool:
+        """Load the model in the worker's thread and wait for it; whether it is there."""
+        self.life.want()
+        self.inbox.nudge()
+        return self.life.await_load(seconds)
+
+    def work(self) -> None:
+        """Take requests, and ask standing queries."""
+        self.life.working = True
+        self.inbox.nudge()
+
+    def rest(self, why: str = "the node was deactivated") -> None:
+        """Take no more requests; those that wait or are answered are cancelled."""
+        self.life.working = False
+        for job in self.inbox.in_hand:
+            self.withdraw(job, Cancelled(why))
+        self.inbox.forget_frames()
+
+    def unload(self, seconds: float = 10.0) -> bool:
+        """Let the model go and give its memory back; whether nobody holds it any more.
+
+        Threads that work on something get so many seconds to come back.
+        """
+        self.rest()
+        self.life.drop()
+        end = time.monotonic() + seconds
+        while self._serving.under_way() and time.monotonic() < end:
+            time.sleep(0.01)
+        free = not self._serving.under_way()
+        if not free:
+            self._renew()
+        self._close(self._serving)
+        give_back()
+        return free
 
     def watch(self) -> None:
         """Notice what is lost; to be called a few times a second.
 
-        A model whose processes are gone is loaded anew by the worker's thread, and a thread that
-        ended is replaced.
+        A model whose processes are gone is loaded anew by the worker's thread, one whose work does
+        not go on is given up with its threads, and a thread that ended is replaced.
         """
         if self.state is State.STOPPED:
             return
+        self._watch_steps()
         if self.life.lost(self._serving.asker):
             self.inbox.nudge()
         for name in self._threads.mend():
             log.error("the thread %s has ended; starting another", name)
+
+    def _watch_steps(self) -> None:
+        limit = self.inbox.config.hang_seconds
+        now = time.monotonic()
+        hung = [job for job in self._serving.under_way() if 0 < limit < now - job.stepped]
+        if hung and self.state is State.READY:
+            reason = f"no step for {limit:g} s in answering {hung[0].query.line()!r}"
+            self.life.lose(reason)
+            self._renew(f"the model was given up: {reason}")
+
+    def _renew(self, why: str = "the work on it did not end") -> None:
+        """Go on with new threads: those that hang keep what they hold, and end when they can."""
+        with self._renewing:
+            old, self._serving.retired = self._serving, True
+            held = self._serving.under_way()
+            for job in held:
+                self.withdraw(job, SphinxError(why, status=Status.INTERNAL))
+                self.inbox.let_go(job)
+            self._begin_anew()
+            self._threads.start()
+        self.inbox.nudge()  # those of before that wait end now
+        if old.asker is not None:  # ending its processes may hang as well
+            threading.Thread(target=self._close, args=(old,), daemon=True).start()
 
     def unaskable(self, queries: Iterable[Query]) -> str:
         """Why the model can't be asked some standing queries; "" where it can, or is not there."""
@@ -118,19 +192,22 @@ class Worker:
         frame: Frame | None = None,
         timeout: float = 0.0,
         on_text: Callable[[str], None] | None = None,
+        camera: str = "",
     ) -> Job:
         """Queue a request. It always comes back as a job, settled at once where it is refused.
 
-        frame: the request's own picture, None for the newest one. timeout: seconds from now, 0 for
-        the default. on_text: called with the answer so far, token by token, in whichever thread
-        makes the passes of the network; all that are being answered wait for it.
+        frame: the request's own picture, None for the newest one of the camera. timeout: seconds
+        from now, 0 for the default. on_text: called with the answer so far, token by token, in
+        whichever thread makes the passes of the network; all that are being answered wait for it.
         """
-        job = Job(query, frame, self.inbox.config.default_timeout, on_text)
+        job = Job(query, frame, self.inbox.config.default_timeout, on_text, camera)
         try:
             if timeout != 0:
                 job.deadline = job.asked + checked_seconds(timeout)
             job.query = query.checked()
             self.life.check(self.inbox.config.active)
+            if camera or frame is None:
+                job.camera = self.inbox.slot_of(camera).name
             job.query = self._serving.ready_asker().check(query)
             self.inbox.put(job)
         except Exception as error:
@@ -165,34 +242,36 @@ class Worker:
         ended = self._threads.join(seconds)
         for job in self.inbox.in_hand:  # a picture's encoding takes longer than we may wait
             self._ending.fail(job, why)
-        self._close()
+        self._close(self._serving)
         return ended
 
     # In the worker's thread
 
-    def _run(self) -> None:
-        while self.state is not State.STOPPED:
+    def _run(self, serving: Serving) -> None:
+        self._prepare()
+        while self.state is not State.STOPPED and not serving.retired:
             if self.life.wanted:
-                self._load()
-            if not self.inbox.wait(passes=self._serving.asker is not None):
+                self._load(serving)
+            passes = serving.asker is not None and self.life.working
+            if not self.inbox.wait(passes, lambda: serving.retired):
                 return
             try:
-                self._serving.standing_pass()
+                serving.standing_pass()
             except Exception as error:  # a defect here must not leave the robot blind
                 self._ending.defect(error, "the worker failed")
                 time.sleep(0.01)  # a defect that repeats must not take the whole processor
 
-    def _load(self) -> None:
-        self._close()
-        self._serving.asker = None
+    def _load(self, serving: Serving) -> None:
+        self._close(serving)
         model = self.life.load()
         if model is None:
             return
-        self._serving.asker = asker = Asker(model, self._clock, self.counts)
+        serving.asker = asker = Asker(model, self._clock, self.counts, self.inbox.count_look)
         asker.mind(self.inbox.queries)
-        if self.state is State.STOPPED:  # meanwhile; nobody else will
-            self._close()
+        if self.state is not State.READY or serving.retired:  # meanwhile; nobody else will
+            self._close(serving)
 
-    def _close(self) -> None:
-        if self._serving.asker is not None:
-            self.life.close(self._serving.asker.model)
+    def _close(self, serving: Serving) -> None:
+        asker, serving.asker = serving.asker, None
+        if asker is not None:
+            self.life.close(asker.model)

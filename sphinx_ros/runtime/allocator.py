@@ -8,7 +8,10 @@ that never shrink: a node's memory creeps upward. Knows no picture.
 from __future__ import annotations
 
 import ctypes
+import gc
 import sys
+
+from sphinx_ros.runtime.memory import free_memory
 
 ARENAS = 2
 """Heaps that all threads share; the work is in one thread, the others hand messages over."""
@@ -32,3 +35,14 @@ def give_memory_back() -> bool:
     except (OSError, AttributeError):
         return False
     return bool(mallopt(_M_ARENA_MAX, ARENAS) and mallopt(_M_MMAP_THRESHOLD, MAPPED_FROM))
+
+
+def give_back() -> None:
+    """Give what was freed back to the system and to the GPU now, as after a network was let go."""
+    gc.collect()
+    free_memory()
+    if sys.platform.startswith("linux"):
+        try:
+            ctypes.CDLL(None).malloc_trim(0)
+        except (OSError, AttributeError):  # not glibc
+            pass

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import sys
 import traceback
 from types import TracebackType
@@ -46,6 +47,19 @@ def free_memory() -> None:
     if cuda is not None and cuda.is_initialized():
         with contextlib.suppress(RuntimeError):  # a device that has failed frees nothing
             cuda.empty_cache()
+
+
+def memory_in_use() -> dict[str, int]:
+    """Bytes that this process holds, by kind: "resident", and "device", "device peak" on a GPU."""
+    sizes = {}
+    with contextlib.suppress(OSError, ValueError, AttributeError):  # no Linux
+        with open("/proc/self/statm", encoding="ascii") as file:
+            sizes["resident"] = int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    cuda = getattr(sys.modules.get("torch"), "cuda", None)
+    if cuda is not None and cuda.is_initialized():
+        sizes["device"] = sum(map(cuda.memory_allocated, range(cuda.device_count())))
+        sizes["device peak"] = sum(map(cuda.max_memory_allocated, range(cuda.device_count())))
+    return sizes
 
 
 def memory_error(doing: str, error: BaseException) -> SphinxError:

@@ -1,0 +1,28 @@
+"""Names of cameras, as people write them -> checked ones, which can be parts of topics."""
+
+from __future__ import annotations
+
+import re
+
+from sphinx_ros.errors import BadRequest, quoted
+
+MOST = 16
+"""Cameras of one node."""
+
+NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
+
+
+def read_cameras(names: tuple[str, ...]) -> tuple[str, ...]:
+    """The names without empty ones. Raises BadRequest with the one that can't be a camera's."""
+    names = tuple(name for name in names if name.strip())
+    if len(names) > MOST:
+        raise BadRequest(f"{len(names)} cameras; there may be {MOST}")
+    for number, name in enumerate(names):
+        if not NAME.match(name) or "__" in name or name.endswith("_"):
+            raise BadRequest(
+                f"{quoted(name)} can't be a camera's name: use small letters, digits and single "
+                "underscores, beginning with a letter"
+            )
+        if name in names[:number]:
+            raise BadRequest(f"{quoted(name)} is there twice; names of cameras must differ")
+    return names

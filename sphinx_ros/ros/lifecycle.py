@@ -1,0 +1,123 @@
+"""The transitions of a managed node -> what the worker and the cameras do. Knows no model.
+
+configure loads the model and opens the outputs; activate hears the cameras and takes requests;
+deactivate keeps the weights; cleanup gives the memory back. What fails in between leaves a node
+that can be configured again.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from rclpy.callback_groups import ReentrantCallbackGroup
+from rclpy.lifecycle import LifecycleNodeMixin, LifecycleState, TransitionCallbackReturn
+
+from sphinx_ros.ros.outcomes import name_error
+from sphinx_ros.ros.parameter_row import When
+
+log = logging.getLogger("sphinx_ros")
+
+SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
+ERROR = TransitionCallbackReturn.ERROR
+
+CHANGEABLE = {"unconfigured": When.UNCONFIGURED, "inactive": When.INACTIVE}
+"""State -> the parameters that may be changed in it; in the others those of a running node."""
+
+
+def said(step: Callable[[Any, LifecycleState], Any]) -> Callable[[Any, LifecycleState], Any]:
+    """A transition whose error is logged; rclpy alone would take it in silence."""
+
+    def transition(node: Any, state: LifecycleState) -> Any:
+        """One transition, to its result."""
+        try:
+            return step(node, state)
+        except Exception as error:
+            name, text = name_error(error)
+            log.error("%s failed: %s: %s", step.__name__, name, text, exc_info=error)
+            return ERROR
+
+    return transition
+
+
+class Managed(LifecycleNodeMixin):
+    """The lifecycle of a node that has a worker and makes its cameras."""
+
+    worker: Any
+    cameras: Any
+
+    def manage(self) -> None:
+        """Offer the lifecycle's services. A load takes long, so none of them waits for another."""
+        LifecycleNodeMixin.__init__(self, callback_group=ReentrantCallbackGroup())
+
+    @property
+    def lifecycle_state(self) -> str:
+        """ "unconfigured", "inactive", "active", "finalized", or the name of a transition."""
+        return str(self._state_machine.current_state[1])
+
+    @property
+    def changeable(self) -> When:
+        """Which parameters may be changed now."""
+        return CHANGEABLE.get(self.lifecycle_state, When.RUNNING)
+
+    def autostart(self) -> None:
+        """Configure and activate in a thread of its own, as a manager would."""
+        threading.Thread(target=self._start_up, name="sphinx-autostart", daemon=True).start()
+
+    def _start_up(self) -> None:
+        if self.trigger_configure() == SUCCESS:
+            self.trigger_activate()
+
+    @said
+    def on_configure(self, state: LifecycleState) -> Any:
+        """Open the outputs, load the model, wait for it. A model that can't be loaded: FAILURE."""
+        self.open_cameras()
+        if self.worker.load():
+            return SUCCESS
+        self.close_cameras()
+        return FAILURE
+
+    @said
+    def on_activate(self, state: LifecycleState) -> Any:
+        """Take requests, hear the cameras."""
+        self.worker.work()
+        for camera in self.cameras.values():
+            camera.listen()
+        return SUCCESS
+
+    @said
+    def on_deactivate(self, state: LifecycleState) -> Any:
+        """Hear the cameras no more, cancel what is under way."""
+        for camera in self.cameras.values():
+            camera.unlisten()
+        self.worker.rest()
+        return SUCCESS
+
+    @said
+    def on_cleanup(self, state: LifecycleState) -> Any:
+        """Let the model go, close the outputs."""
+        self.close_cameras()
+        self.worker.unload()
+        return SUCCESS
+
+    @said
+    def on_error(self, state: LifecycleState) -> Any:
+        """Whatever a transition left behind goes; the node can be configured again."""
+        return self.on_cleanup(state)
+
+    @said
+    def on_shutdown(self, state: LifecycleState) -> Any:
+        """As cleanup; requests are refused from now on."""
+        self.close_cameras()
+        self.worker.unload(1.0)
+        return SUCCESS
+
+    def open_cameras(self) -> None:
+        """Make the cameras that the parameters name."""
+        raise NotImplementedError
+
+    def close_cameras(self) -> None:
+        """Take the cameras away."""
+        raise NotImplementedError

@@ -1,0 +1,261 @@
+"""A managed node through its states: who may do what when, what fails, what comes back."""
+
+import os
+import threading
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from sphinx_ros.errors import CheckpointError, Status
+from sphinx_ros.prompt.queries import Query
+from sphinx_ros.ros.outcomes import Frame
+from sphinx_ros.ros.params import Config
+from sphinx_ros.ros.state import State
+from sphinx_ros.ros.worker import AT_ONCE, Worker
+from sphinx_ros.tasks import Task
+from sphinx_ros.types import Answer
+
+pytest.importorskip("rclpy")
+pytest.importorskip("sphinx_ros.msg")
+
+from ros_support import DOMAIN, environment  # noqa: E402
+
+ASK = Query(Task.ASK, "how many?")
+
+
+class Model:
+    """Answers at once, unless it is held."""
+
+    def __init__(self):
+        self.go = threading.Event()
+        self.go.set()
+
+    def look(self, rgb):
+        self.go.wait()
+        return self
+
+    def ask(self, text, *, cancel, **options):
+        cancel()
+        return Answer("two", raw_text="two", tokens=1)
+
+
+@pytest.fixture(scope="module")
+def context():
+    import rclpy
+
+    before = dict(os.environ)
+    os.environ.update(environment())
+    made = rclpy.Context()
+    made.init(domain_id=DOMAIN)
+    yield made
+    made.try_shutdown()
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.fixture
+def make(context):
+    """Nodes with a spinning executor; `loads` are what the factory is to do, one after another."""
+    from rclpy.executors import MultiThreadedExecutor
+    from rclpy.parameter import Parameter
+
+    from sphinx_ros.ros.node import SphinxNode
+
+    made = []
+
+    def build(loads=(), **values):
+        left = list(loads)
+
+        def factory(config, progress):
+            progress(5, 10)
+            step = left.pop(0) if left else Model()
+            if isinstance(step, Exception):
+                raise step
+            return step
+
+        given = [Parameter(name, value=value) for name, value in values.items()]
+        node = SphinxNode(
+            factory, context=context, parameter_overrides=given, namespace=f"/life{len(made)}"
+        )
+        executor = MultiThreadedExecutor(8, context=context)
+        executor.add_node(node)
+        thread = threading.Thread(target=executor.spin, daemon=True)
+        thread.start()
+        node.begin()
+        made.append(SimpleNamespace(node=node, executor=executor, thread=thread))
+        return node
+
+    yield build
+    for one in made:
+        one.node.finish()
+        one.executor.shutdown(1.0)
+        one.node.destroy_node()
+
+
+def until(condition, seconds=10.0):
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.005)
+    return condition()
+
+
+def picture():
+    rgb = np.zeros((4, 6, 3), np.uint8)
+    return Frame(lambda: rgb, time.time(), time.time(), own=True)
+
+
+def asked(node):
+    """What a request with a picture of its own is answered."""
+    return node.worker.result(node.worker.submit(ASK, picture(), 5.0))
+
+
+def steps(node, *names):
+    from rclpy.lifecycle import TransitionCallbackReturn as Return
+
+    for name in names:
+        assert getattr(node, f"trigger_{name}")() == Return.SUCCESS, name
+
+
+def test_it_starts_by_itself(make):
+    node = make()
+    assert until(lambda: node.lifecycle_state == "active")
+    assert asked(node).status is Status.OK
+
+
+def test_through_all_states_and_back(make):
+    node = make(autostart=False)
+    assert node.lifecycle_state == "unconfigured" and not node.cameras
+    outcome = asked(node)
+    assert outcome.status is Status.NOT_ACTIVE and "configure" in outcome.text
+    steps(node, "configure")
+    outcome = asked(node)
+    assert outcome.status is Status.NOT_ACTIVE and "activate" in outcome.text
+    for _ in range(2):
+        steps(node, "activate")
+        assert asked(node).status is Status.OK
+        steps(node, "deactivate")
+        assert asked(node).status is Status.NOT_ACTIVE and node.worker.state is State.READY
+    steps(node, "cleanup")
+    assert node.worker.state is State.UNLOADED and not node.cameras
+    steps(node, "configure", "activate")
+    assert asked(node).status is Status.OK
+
+
+def test_a_checkpoint_that_can_t_be_loaded_leaves_a_node_to_configure_again(make):
+    from rclpy.lifecycle import TransitionCallbackReturn as Return
+    from rclpy.parameter import Parameter
+
+    node = make([CheckpointError("no such folder")], checkpoint="nowhere")
+    assert until(lambda: node.worker.state is State.FAILED and not node.cameras)
+    assert until(lambda: node.lifecycle_state == "unconfigured")
+    outcome = asked(node)
+    assert outcome.status is Status.NOT_ACTIVE and "no such folder" in outcome.text
+    (result,) = node.set_parameters([Parameter("checkpoint", value="demo")])
+    assert result.successful and node.config.checkpoint == "demo"
+    assert node.trigger_activate() == Return.ERROR, "there is nothing to activate"
+    steps(node, "configure", "activate")
+    assert asked(node).status is Status.OK
+
+
+def test_what_belongs_to_the_model_is_changed_without_it(make):
+    from rclpy.parameter import Parameter
+
+    node = make(autostart=False)
+    steps(node, "configure", "activate")
+    change = [Parameter("checkpoint", value="other")]
+    transport = [Parameter("image_transport", value="compressed")]
+    (result,) = node.set_parameters(change)
+    assert not result.successful and "clean up" in result.reason
+    assert not node.set_parameters(transport)[0].successful
+    steps(node, "deactivate")
+    assert node.set_parameters(transport)[0].successful
+    assert not node.set_parameters(change)[0].successful
+    steps(node, "cleanup")
+    assert node.set_parameters(change)[0].successful
+    assert not node.set_parameters([Parameter("max_pending", value=3)])[0].successful
+    steps(node, "configure", "activate")
+    (camera,) = node.cameras.values()
+    assert camera.topic.endswith("/image/compressed")
+
+
+def test_cameras_are_exchanged_between_cleanup_and_configure(make):
+    from rclpy.parameter import Parameter
+
+    node = make(autostart=False, cameras=["front"], **{"front.max_rate": 3.0})
+    steps(node, "configure", "activate")
+    assert node.config.of("front").max_rate == 3.0
+    steps(node, "deactivate", "cleanup")
+    assert node.set_parameters([Parameter("cameras", value=["wrist", "back"])])[0].successful
+    steps(node, "configure", "activate")
+    assert list(node.cameras) == ["wrist", "back"] == list(node.worker.inbox.slots)
+    assert node.has_parameter("wrist.queries") and not node.has_parameter("front.queries")
+    (result,) = node.set_parameters([Parameter("wrist.queries", value=["pose"])])
+    assert result.successful and node.worker.inbox.slots["wrist"].queries
+    assert not node.worker.inbox.slots["back"].queries
+    (result,) = node.set_parameters([Parameter("wrist.max_rate", value=-1.0)])
+    assert not result.successful and "wrist.max_rate is -1" in result.reason
+
+
+def test_deactivating_answers_who_waits(make):
+    model = Model()
+    node = make([model])
+    assert until(lambda: node.lifecycle_state == "active")
+    model.go.clear()
+    jobs = [node.worker.submit(ASK, picture(), 30.0) for _ in range(6)]
+    steps(node, "deactivate")
+    assert {node.worker.result(job).status for job in jobs} == {Status.CANCELLED}
+    model.go.set()
+
+
+def test_a_look_that_hangs_is_given_up_and_the_node_goes_on():
+    stuck = Model()
+    stuck.go.clear()
+    models = [stuck, Model()]
+    worker = Worker(lambda: models.pop(0), config=Config(hang_seconds=0.3, queries=["ask: a"]))
+    worker.start()
+    try:
+        assert until(lambda: worker.state is State.READY)
+        jobs = [worker.submit(ASK, picture(), 30.0) for _ in range(6)]
+        assert until(lambda: worker.watch() or all(job.done for job in jobs))
+        outcomes = [worker.result(job) for job in jobs]
+        assert [one.status for one in outcomes].count(Status.INTERNAL) == AT_ONCE
+        assert "no step for 0.3 s" in outcomes[0].text
+        waited = {one.status for one in outcomes} - {Status.INTERNAL}
+        assert waited <= {Status.OK, Status.NOT_ACTIVE}, "they may have the new model"
+        assert until(lambda: worker.state is State.READY), "a new model takes its place"
+        assert worker.result(worker.submit(ASK, picture(), 5.0)).status is Status.OK
+        assert worker.life.restarts == 1
+    finally:
+        stuck.go.set()
+        worker.stop()
+
+
+def test_diagnostics_tell_state_progress_and_each_camera(make):
+    from sphinx_ros.ros.health import reports
+
+    hold, begun = threading.Event(), threading.Event()
+
+    class Slow(Model):
+        def __init__(self):
+            super().__init__()
+            begun.set()
+            hold.wait(10)
+
+    node = make(autostart=False, cameras=["front", "wrist"])
+    node.worker.life._factory = lambda: (node._tell(5, 10), Slow())[1]
+    thread = threading.Thread(target=node.trigger_configure)
+    thread.start()
+    assert begun.wait(10)
+    values = {pair.key: pair.value for pair in reports("/sphinx", node)[0].values}
+    assert values["state"] == "loading" and values["bytes read"] == "5 of 10"
+    assert values["lifecycle"] == "configuring"
+    hold.set()
+    thread.join()
+    model, front, wrist = reports("/sphinx", node)
+    assert front.name == "/sphinx: camera front" and wrist.name == "/sphinx: camera wrist"
+    assert model.level == front.level == b"\0" and "inactive" in model.message
+    steps(node, "activate")
+    front = reports("/sphinx", node)[1]
+    assert front.level == b"\1" and "no camera picture of front" in front.message
