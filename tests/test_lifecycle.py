@@ -20,7 +20,7 @@ from sphinx_ros.types import Answer
 pytest.importorskip("rclpy")
 pytest.importorskip("sphinx_ros.msg")
 
-from ros_support import DOMAIN, environment  # noqa: E402
+from ros_support import DOMAIN, environment
 
 ASK = Query(Task.ASK, "how many?")
 
