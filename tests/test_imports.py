@@ -50,6 +50,7 @@ MESSAGES = (
     "sphinx_ros.action",
     "builtin_interfaces",
     "diagnostic_msgs",
+    "foxglove_msgs",
     "geometry_msgs",
     "rcl_interfaces",
     "sensor_msgs",

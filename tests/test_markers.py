@@ -16,7 +16,7 @@ from sphinx_ros.ros import messages as m
 from sphinx_ros.ros.calibration import CalibrationCheck, lift, why_unusable
 from sphinx_ros.ros.display import Display
 from sphinx_ros.ros.lettering import LETTER, Plates, in_ascii
-from sphinx_ros.ros.markers import STANDING, clear_markers, marker_array
+from sphinx_ros.ros.markers import REQUEST, STANDING, clear_markers, marker_array
 from sphinx_ros.ros.outcomes import Outcome
 from sphinx_ros.ros.quiet import QuietLog
 from sphinx_ros.tasks import Task
@@ -127,7 +127,7 @@ def test_calibrations_of_any_model_and_number_of_coefficients(model, number, zer
     there = cv2.fisheye.projectPoints if len(d) == 4 else cv2.projectPoints
     bent = there(rays, np.zeros(3), np.zeros(3), np.array(K).reshape(3, 3), d)[0]
     assert np.allclose(bent.reshape(-1, 2), pixels - 0.5, atol=0.5)
-    assert len(marker_array([outcome(MUG)], info, 1.0).markers) == 3
+    assert len(marker_array([outcome(MUG)], info, 1.0).markers) == 4
 
 
 NAN = math.nan
@@ -171,7 +171,7 @@ def test_what_is_no_camera_info_says_so():
 def test_a_bad_camera_is_one_line_whatever_numbers_and_names_it_sends():
     """A node keeps and writes nothing of a thousand messages that are all wrong in one way."""
     written = []
-    display = Display(None, None, QuietLog(written.append, period=1e6))
+    display = Display(lambda *_: None, QuietLog(written.append, period=1e6), lambda: 0.0)
     for number in range(1000):
         display.calibrate(camera(k=[-1.0 - number, *K[1:]]))
         display.calibrate(camera(distortion_model=f"{number}" * 10_000, d=[0.1]))
@@ -186,28 +186,33 @@ def test_the_markers_of_a_pass():
         outcome(PERSON, task=Task.POSE),
         outcome(Answer("two"), task=Task.ASK),
     ]
-    first, *made = marker_array(outcomes, camera(), 1.0).markers
-    assert first.action == m.Marker.DELETEALL and first.ns == STANDING
-    kinds = [m.Marker.LINE_STRIP, m.Marker.TEXT_VIEW_FACING, m.Marker.LINE_LIST]
+    first, second, *made = marker_array(outcomes, camera(), 1.0).markers
+    assert (first.ns, second.ns) == STANDING
+    assert first.action == second.action == m.Marker.DELETEALL
+    kinds = [m.Marker.LINE_STRIP, m.Marker.LINE_LIST, m.Marker.TEXT_VIEW_FACING]
     assert [one.type for one in made] == kinds
-    assert all(one.action == m.Marker.ADD and one.ns == STANDING for one in made)
+    assert all(one.action == m.Marker.ADD and one.ns == STANDING.flat for one in made)
     assert len({one.id for one in made}) == len(made)
-    assert all(one.header == HEADER for one in (first, *made))
+    assert all(one.header == HEADER for one in (first, second, *made))
     assert all((one.lifetime.sec, one.lifetime.nanosec) == (0, 0) for one in made)
 
 
 def test_a_pass_without_results_takes_the_last_markers_down():
     for outcomes in ([], [outcome()], [Outcome(Query(Task.POSE), Status.TIMEOUT, "late")]):
-        (only,) = marker_array(outcomes, camera(), 1.0).markers
-        assert (only.action, only.ns) == (m.Marker.DELETEALL, STANDING)
+        made = marker_array(outcomes, camera(), 1.0).markers
+        assert [(one.action, one.ns) for one in made] == [
+            (m.Marker.DELETEALL, name) for name in STANDING
+        ]
 
 
 def test_markers_of_a_namespace_are_cleared_and_live_as_long_as_asked():
-    (only,) = clear_markers(HEADER).markers
-    assert (only.action, only.ns, only.header) == (m.Marker.DELETEALL, STANDING, HEADER)
-    assert clear_markers(ns="request").markers[0].ns == "request"
-    made = marker_array([outcome(MUG)], camera(), 1.0, lifetime=2.5, ns="request").markers
-    assert {one.ns for one in made} == {"request"}
+    made = clear_markers(HEADER).markers
+    assert [(one.action, one.ns, one.header) for one in made] == [
+        (m.Marker.DELETEALL, name, HEADER) for name in STANDING
+    ]
+    assert [one.ns for one in clear_markers(names=REQUEST).markers] == [*REQUEST]
+    made = marker_array([outcome(MUG)], camera(), 1.0, lifetime=2.5, names=REQUEST).markers
+    assert {one.ns for one in made} == {*REQUEST}
     assert all((one.lifetime.sec, one.lifetime.nanosec) == (2, 500_000_000) for one in made)
 
 
@@ -249,8 +254,9 @@ def test_labels_of_neighbours_and_of_other_queries_do_not_cover_each_other():
 def test_many_labels_on_one_spot_all_get_a_place():
     plates = Plates(64, 48, 10)
     for _ in range(50):
-        x, y = plates.place("mug", (20, 20, 30, 30))
-        assert 0 <= x <= 64 and 5 <= y <= 43
+        rows = plates.place(["mug", "(1, 2, 3 m)"], (20, 20, 30, 30))
+        assert all(0 <= x <= 64 and 5 - 1e-6 <= y <= 43 + 1e-6 for x, y in rows)
+        assert rows[1][1] - rows[0][1] > 10
 
 
 @pytest.mark.parametrize(
@@ -280,7 +286,7 @@ def test_a_box_or_joint_without_a_place_leaves_the_others():
     bent = camera(distortion_model="equidistant", d=[0.1, 0.01, 0.0, 0.0])
     for info in (camera(), bent):
         made = marker_array([outcome(lost, MUG), outcome(half, none)], info, 1.0).markers
-        assert [x.type for x in made[1:]] == [
-            m.Marker.LINE_STRIP, m.Marker.TEXT_VIEW_FACING, m.Marker.LINE_LIST,
+        assert [x.type for x in made[2:]] == [
+            m.Marker.LINE_STRIP, m.Marker.LINE_LIST, m.Marker.TEXT_VIEW_FACING,
         ]  # fmt: skip
         assert all(math.isfinite(p.x) for x in made for p in x.points)

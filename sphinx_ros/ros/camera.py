@@ -44,9 +44,7 @@ class Camera:
             Answers.PEOPLE: make(m.PersonPoseArray, "keypoints", QUEUE),
             Answers.WORDS: make(m.Answer, "answers", QUEUE),
         }
-        self.display = Display(
-            make(m.MarkerArray, "markers", 2), make(m.Image, "annotated", 2), node.warnings
-        )
+        self.display = Display(make, node.warnings, node.now)
         mirrored = m.Detection2DArray is not None
         self._mirror = make(m.Detection2DArray, "detections_2d", QUEUE) if mirrored else None
 
@@ -84,6 +82,7 @@ class Camera:
     def close(self) -> None:
         """Take all ports away."""
         self.unlisten()
+        self.display.close()
         while self._publishers:
             self._node.destroy_publisher(self._publishers.pop())
 
@@ -139,9 +138,7 @@ class Camera:
         if standing:
             for outcome in outcomes:
                 self._publish_answer(outcome)
-        # What a request asks would wipe the standing answers off the screen until the next pass.
-        if standing or not self.config.queries:
-            self.display.show(look, outcomes, self.config.marker_depth)
+        self.display.show(look, outcomes, self.config.marker_depth, standing)
 
     def _publish_answer(self, outcome: Outcome) -> None:
         answers = outcome.query.task.row.answers

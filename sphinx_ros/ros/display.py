@@ -1,35 +1,53 @@
-"""Looks and outcomes -> what people see: ~/annotated and ~/markers. Knows no model.
+"""Looks and outcomes -> what people see of a camera: pictures, markers, annotations.
 
-Both are made only where somebody listens.
+Each is made only where somebody listens. Knows no model.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from sphinx_ros.draw import draw
-from sphinx_ros.errors import Status
 from sphinx_ros.ros import messages as m
+from sphinx_ros.ros.annotations import image_annotations
 from sphinx_ros.ros.calibration import CalibrationCheck
-from sphinx_ros.ros.markers import clear_markers, marker_array
+from sphinx_ros.ros.captions import captions_of, position_words, spoken
+from sphinx_ros.ros.markers import REQUEST, STANDING, Names, clear_markers, marker_array
 from sphinx_ros.ros.outcomes import Look, Outcome
+from sphinx_ros.ros.pace import SHORTEST, Pace
 from sphinx_ros.ros.quiet import QuietLog
-
-LIFETIME = 10.0
-"""Seconds after which rviz takes markers down by itself, for a node that was killed."""
 
 
 class Display:
-    """What is shown of the last answers. markers, annotated: publishers. warnings: of markers."""
+    """What is shown of the last answers about one camera.
 
-    def __init__(self, markers: Any, annotated: Any, warnings: QuietLog):
-        self._markers, self._annotated, self._warnings = markers, annotated, warnings
+    Args:
+        make: a publisher of a class of messages, on a topic below the node's (or the camera's)
+            own name, of a depth.
+        warnings: of calibrations that can't be used.
+        clock: seconds of the node's clock.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[Any, str, int], Any],
+        warnings: QuietLog,
+        clock: Callable[[], float],
+    ):
+        self._annotated = make(m.Image, "annotated", 2)
+        self._compressed = make(m.CompressedImage, "annotated/compressed", 2)
+        self._markers = make(m.MarkerArray, "markers", 4)
+        foxglove = m.ImageAnnotations is not None
+        self._annotations = make(m.ImageAnnotations, "image_annotations", 2) if foxglove else None
+        self._warnings, self._pace = warnings, Pace(clock)
         self._info: m.CameraInfo | None = None
         self._check = CalibrationCheck()
-        self._shown: m.Header | None = None  # of the markers that are up
+        self._standing: m.Header | None = None  # of what is shown of standing queries
+        self._names: set[Names] = set()  # of the markers that may be up
 
     def calibrate(self, info: m.CameraInfo) -> None:
         """Take the camera's calibration; needed for markers alone."""
@@ -37,36 +55,90 @@ class Display:
         if reason := self._check.news(info):
             self._warnings.say(reason.kind, f"no markers: {reason.text}")
 
-    def show(self, look: Look, outcomes: Sequence[Outcome], depth: float) -> None:
-        """Publish a camera's picture with everything drawn in, and its boxes at a depth, m."""
+    def show(
+        self, look: Look, outcomes: Sequence[Outcome], depth: float, standing: bool = True
+    ) -> None:
+        """Show what is known of a picture of the camera, to whoever listens.
+
+        Args:
+            depth: metres in front of the camera, of markers over the picture.
+            standing: whether standing queries were asked. The answers to a request leave their
+                markers alone, and are drawn into pictures only where there are no others.
+        """
         if look.frame.own or look.rgb is None:
             return
-        if self._annotated.get_subscription_count():
-            picture = annotate(look.rgb, outcomes)
-            self._annotated.publish(m.image_message(picture, look.frame.header))
+        header = look.frame.header
+        if standing or self._standing is None:
+            self._draw(look.rgb, outcomes, header)
+        names, lifetime = REQUEST, SHORTEST
+        if standing:
+            self._standing, names = header, STANDING
+            lifetime = self._pace.lifetime(seconds_of(outcomes))
         if self._info is None or not self._markers.get_subscription_count():
             return
-        made = marker_array(outcomes, self._info, depth, lifetime=LIFETIME)
+        made = marker_array(outcomes, self._info, depth, lifetime=lifetime, names=names)
         if made is not None:
             self._markers.publish(made)
-            self._shown = look.frame.header
+            self._names.add(names)
 
     def clear(self) -> None:
-        """Take down the markers that are up, once."""
-        if self._shown is not None:
-            header, self._shown = self._shown, None
-            self._markers.publish(clear_markers(header))
+        """Take down what is shown of standing queries, once; that of requests goes by itself."""
+        if self._standing is None:
+            return
+        header, self._standing = self._standing, None
+        self._pace.rest()
+        self._take_down(header, STANDING)
+        if self._annotations is not None and self._annotations.get_subscription_count():
+            self._annotations.publish(image_annotations((), header))
+
+    def close(self) -> None:
+        """Take down everything, at the end of the node."""
+        header = self._standing or m.Header()
+        self.clear()
+        self._take_down(header, REQUEST)
+
+    def _draw(self, rgb: np.ndarray, outcomes: Sequence[Outcome], header: m.Header) -> None:
+        wanted = [one.get_subscription_count() for one in (self._annotated, self._compressed)]
+        if any(wanted):
+            picture = annotate(rgb, outcomes)
+            if wanted[0]:
+                self._annotated.publish(m.image_message(picture, header))
+            if wanted[1]:
+                self._compressed.publish(m.compressed_message(picture, header))
+        if self._annotations is not None and self._annotations.get_subscription_count():
+            self._annotations.publish(image_annotations(outcomes, header))
+
+    def _take_down(self, header: m.Header, names: Names) -> None:
+        if names in self._names:
+            self._names.discard(names)
+            self._markers.publish(clear_markers(header, names))
 
 
 def annotate(rgb: np.ndarray, outcomes: Sequence[Outcome]) -> np.ndarray:
-    """The picture with all boxes, skeletons and regions; answers and failures in words below."""
-    boxes = [box for outcome in outcomes for box in outcome.boxes]
-    people = [person for outcome in outcomes for person in outcome.people]
-    lines = []
-    for outcome in outcomes:
-        if outcome.status is not Status.OK:
-            lines.append(f"{outcome.query.line()} -> {outcome.status}")
-        elif text := getattr(outcome.result, "text", ""):
-            lines.append(f"{outcome.query.line()} -> {text}")
-    regions = [outcome.query.box for outcome in outcomes if outcome.query.box is not None]
-    return draw(rgb, boxes, people, lines, regions=regions)
+    """The picture with all boxes, points, skeletons and regions; below it what was said in words.
+
+    Where things are in space stands beside them.
+    """
+    captions = [[*captions_of(outcome, 0.0)] for outcome in outcomes]
+    boxes = [len(outcome.boxes) for outcome in outcomes]
+    # Those of all boxes first, then those of all points, as draw wants them.
+    notes = [one for all, n in zip(captions, boxes, strict=True) for one in all[:n]]
+    notes += [one for all, n in zip(captions, boxes, strict=True) for one in all[n:]]
+    return draw(
+        rgb,
+        [box for outcome in outcomes for box in outcome.boxes],
+        [person for outcome in outcomes for person in outcome.people],
+        [line for outcome in outcomes if (line := spoken(outcome))],
+        regions=[outcome.query.box for outcome in outcomes if outcome.query.box is not None],
+        points=[point for outcome in outcomes for point in outcome.points],
+        notes=[position_words(one.position) for one in notes],
+    )
+
+
+def seconds_of(outcomes: Sequence[Outcome]) -> float:
+    """How long a pass took, of whose outcomes all were asked together."""
+    times = [outcome.times for outcome in outcomes]
+    spent = [
+        1e-3 * sum(v for v in (one.look_ms, one.query_ms) if math.isfinite(v)) for one in times
+    ]
+    return max(spent, default=0.0)

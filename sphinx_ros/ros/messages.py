@@ -12,6 +12,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import cv2
 import numpy as np
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
@@ -52,14 +53,28 @@ from sphinx_ros.tasks import Task
 from sphinx_ros.types import Box
 
 __all__ = [
-    "Answer", "Ask", "BoundingBox", "CameraInfo", "CompressedImage", "Detect", "Detection",
-    "Detection2D", "Detection2DArray", "DetectionArray", "DiagnosticArray", "DiagnosticStatus",
-    "EstimatePose", "FloatingPointRange", "Ground", "Header", "Image", "IntegerRange", "KeyValue",
-    "Keypoint", "Marker", "MarkerArray", "ObjectHypothesisWithPose", "ParameterDescriptor",
-    "ParameterType", "PersonPose", "PersonPoseArray", "Point", "PointArray", "PointRequest",
-    "QueryAction", "QueryMessage", "SetParametersResult", "SetQueries", "Status", "String", "Time",
-    "Timing", "Vector3",
+    "Answer", "Ask", "BoundingBox", "CameraInfo", "CircleAnnotation", "Color", "CompressedImage",
+    "Detect", "Detection", "Detection2D", "Detection2DArray", "DetectionArray", "DiagnosticArray",
+    "DiagnosticStatus", "EstimatePose", "FloatingPointRange", "Ground", "Header", "Image",
+    "ImageAnnotations", "IntegerRange", "KeyValue", "Keypoint", "Marker", "MarkerArray",
+    "ObjectHypothesisWithPose", "ParameterDescriptor", "ParameterType", "PersonPose",
+    "PersonPoseArray", "Point", "Point2", "PointArray", "PointRequest", "PointsAnnotation",
+    "QueryAction", "QueryMessage", "SetParametersResult", "SetQueries", "Status", "String",
+    "TextAnnotation", "Time", "Timing", "Vector3",
 ]  # fmt: skip
+
+try:  # what Foxglove draws into pictures, where it is installed
+    from foxglove_msgs.msg import (
+        CircleAnnotation,
+        Color,
+        ImageAnnotations,
+        Point2,
+        PointsAnnotation,
+        TextAnnotation,
+    )
+except ImportError:
+    CircleAnnotation = Color = ImageAnnotations = None
+    Point2 = PointsAnnotation = TextAnnotation = None
 
 try:  # a standard mirror for other people's tools, where it is installed
     from vision_msgs.msg import Detection2D, Detection2DArray, ObjectHypothesisWithPose
@@ -70,6 +85,9 @@ TASKS = {task.row.number: task for task in Task}
 """Constants of msg/Query.msg -> tasks."""
 
 NAN = math.nan
+
+JPEG_QUALITY = 85
+"""Of the pictures that go out: lines and letters stay sharp."""
 
 
 # From messages
@@ -188,6 +206,13 @@ def image_message(rgb: np.ndarray, header: Header) -> Image:
     return Image(
         header=header, height=height, width=width, encoding="rgb8", step=3 * width, data=data
     )
+
+
+def compressed_message(rgb: np.ndarray, header: Header) -> CompressedImage:
+    """[H, W, 3] uint8 RGB as JPEG; `format` is what image_transport writes of such a picture."""
+    _, jpeg = cv2.imencode(".jpg", rgb[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    data = array.array("B", jpeg.tobytes())
+    return CompressedImage(header=header, format="rgb8; jpeg compressed bgr8", data=data)
 
 
 def parameters_result(reason: str) -> SetParametersResult:
