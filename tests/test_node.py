@@ -17,10 +17,12 @@ pytest.importorskip("sphinx_ros.msg", reason="the ROS interfaces are not built")
 
 import ros_support
 from ros_support import CHECKPOINT, Client, clip_pictures, process
+from rviz_support import complaints
 
 from sphinx_ros.errors import Status
 from sphinx_ros.ros import messages as m
 from sphinx_ros.ros.client_values import detections_of
+from sphinx_ros.ros.markers import STANDING
 from sphinx_ros.types import iou
 from sphinx_ros.world.camera_facts import nanoseconds
 
@@ -241,6 +243,7 @@ def test_standing_queries_publish_with_the_picture_s_header(running, client, pic
     people = client.listen(m.PersonPoseArray, "/sphinx/keypoints")
     answers = client.listen(m.Answer, "/sphinx/answers")
     drawn = client.listen(m.Image, "/sphinx/annotated")
+    small = client.listen(m.CompressedImage, "/sphinx/annotated/compressed")
     markers = client.listen(m.MarkerArray, "/sphinx/markers")
     lines = ["detect: objects", "pose", "ask: How many objects are there?"]
     response = client.call("set_queries", m.SetQueries, queries=lines)
@@ -259,7 +262,7 @@ def test_standing_queries_publish_with_the_picture_s_header(running, client, pic
         publisher.publish(message)
         info.publish(calibration)  # best effort: the first one may be lost while both ends match
         client.until(lambda: False, 0.2)
-        return all((boxes, people, answers, drawn, markers))
+        return all((boxes, people, answers, drawn, small, markers))
 
     assert client.until(everything, 60), [len(x) for x in (boxes, people, answers, drawn, markers)]
     client.call("set_queries", m.SetQueries)
@@ -269,8 +272,16 @@ def test_standing_queries_publish_with_the_picture_s_header(running, client, pic
     assert found.raw_text == expected.raw_text and len(found.detections) == len(expected)
     assert any(answers[-1].header == people_.header for people_ in people), "mixed pictures"
     assert drawn[-1].width == 640 and drawn[-1].header.frame_id == "some_camera"
-    kinds = {marker.type for marker in markers[-1].markers}
+    assert small[-1].header.frame_id == "some_camera" and bytes(small[-1].data[:2]) == b"\xff\xd8"
+    added = [[one for one in array.markers if one.action == m.Marker.ADD] for array in markers]
+    kinds = {marker.type for array in added for marker in array}
     assert m.Marker.LINE_STRIP in kinds and m.Marker.TEXT_VIEW_FACING in kinds
+    assert not any(map(complaints, markers))
+    # Without standing queries the boxes go: the last array leaves nothing in either namespace.
+    assert client.until(
+        lambda: {m.Marker.DELETEALL} == {x.action for x in markers[-1].markers}, 10
+    )
+    assert {one.ns for one in markers[-1].markers} == {*STANDING}
 
 
 @needs_demo
