@@ -566,3 +566,35 @@ def test_a_network_shared_by_processes(pictures, sphinx, tmp_path):
         time.sleep(0.2)
     assert not any(path.exists() for path in followers), "they end with the node"
     assert node.returncode == 0, log.read_text()
+
+
+@needs_demo
+def test_a_camera_at_rest_costs_one_look(client, pictures, tmp_path):
+    words = ["-p", "skip_still:=true", "-p", "queries:=['ask: how many objects are there?']"]
+    with ready_node("resting", tmp_path / "log", "-r", "image:=/resting/image", *words):
+        answers = client.listen(m.Answer, "/resting/answers")
+        statuses = client.listen(m.DiagnosticArray, "/diagnostics")
+        publisher = client.node.create_publisher(m.Image, "/resting/image", 1)
+        assert client.until(lambda: publisher.get_subscription_count() > 0)
+        draw, stamps = np.random.default_rng(0), []
+
+        def show(rgb):
+            noisy = rgb + draw.normal(0, 2, rgb.shape)
+            message = stamped(client, noisy.round().clip(0, 255).astype(np.uint8))
+            stamps.append(message.header)
+            count = len(answers)
+            publisher.publish(message)
+            assert client.until(lambda: len(answers) > count)
+
+        for _ in range(12):
+            show(pictures[0][0])
+        assert [one.reused for one in answers] == [False] + [True] * 11
+        assert [one.header for one in answers] == stamps
+        assert len({one.text for one in answers}) == 1 and answers[-1].status.code == Status.OK
+        assert answers[-1].timing.tokens == 0 and np.isnan(answers[-1].timing.look_ms)
+        show(pictures[3][0])
+        assert not answers[-1].reused
+        count = len(statuses)
+        assert client.until(lambda: len(statuses) > count + 2)
+        camera = {pair.key: pair.value for pair in statuses[-1].status[1].values}
+        assert camera["pictures looked"] == "2" and camera["pictures reused"] == "11"

@@ -719,3 +719,84 @@ def test_standing_queries_that_can_t_be_asked_are_said_once(caplog):
     assert "mug" not in record.getMessage()
     assert "too long" in worker.unaskable([ASK]) and worker.unaskable([Query(Task.POSE)]) == ""
     worker.stop()
+
+
+def scene(noise: int, header: str = "", **options) -> Frame:
+    """A picture at rest, with the noise of a camera."""
+    rgb = np.full((48, 64, 3), 90, np.uint8)
+    rgb[10:30, 20:40] = 180 if options.pop("bright", True) else 60
+    rgb += np.random.default_rng(noise).integers(0, 3, rgb.shape).astype(np.uint8)
+    return Frame(lambda: rgb, time.time(), time.time(), header=header, **options)
+
+
+def passes(worker, told, frames):
+    """Offer frames, each when the answers to the one before are there."""
+    for one in frames:
+        count = len(told)
+        worker.inbox.offer(one)
+        assert until(lambda count=count: len(told) > count)
+
+
+def still_worker(make, **settings):
+    told, model = [], HandModel()
+    config = Config(queries=("ask: how many?",), **{"skip_still": True, **settings})
+    worker = make(model, config=config, on_pass=lambda look, outcomes, _: told.append(outcomes[0]))
+    return worker, model, told
+
+
+def test_a_picture_that_shows_nothing_new_gets_the_last_answer_with_its_own_header(make):
+    worker, model, told = still_worker(make)
+    passes(worker, told, [scene(n, f"header {n}") for n in range(6)])
+    assert model.looks == 1 and worker.counts["looked"] == 1 and worker.counts["reused"] == 5
+    assert [one.header for one in told] == [f"header {n}" for n in range(6)]
+    assert [one.reused for one in told] == [False] + [True] * 5
+    assert len({one.result.text for one in told}) == 1 and worker.counts["OK"] == 6
+    last = told[-1].times
+    assert last.started > told[0].times.finished and np.isnan(last.look_ms) and last.decode_ms >= 0
+    assert worker.inbox.slots[""].counts["reused"] == 5 and worker.counts["dropped"] == 0
+
+
+def test_a_picture_that_shows_something_new_is_looked_at(make):
+    worker, model, told = still_worker(make)
+    passes(worker, told, [scene(1), scene(2), scene(3, bright=False), scene(4, bright=False)])
+    assert model.looks == 2 and [one.reused for one in told] == [False, True, False, True]
+
+
+def test_other_queries_and_parameters_and_failures_need_a_look(make):
+    worker, model, told = still_worker(make)
+    passes(worker, told, [scene(1), scene(2)])
+    other = Config(queries=("ask: how many?", "ask: which?"), skip_still=True)
+    worker.inbox.change(other)
+    passes(worker, told, [scene(3)])
+    assert model.looks == 2 and not told[-1].reused
+    model.boom = SphinxError("no memory", status=Status.OUT_OF_MEMORY)
+    worker.inbox.change(Config(queries=("ask: how many?",), skip_still=True, max_new_tokens=5))
+    passes(worker, told, [scene(4), scene(5), scene(6)])
+    assert [one.status for one in told[-3:]] == [Status.OUT_OF_MEMORY, Status.OK, Status.OK]
+    assert [one.reused for one in told[-3:]] == [False, False, True] and model.looks == 4
+
+
+def test_every_picture_is_looked_at_unless_skip_still_says_so(make):
+    worker, model, told = still_worker(make, skip_still=False)
+    passes(worker, told, [scene(1)] * 1 + [scene(2), scene(3)])
+    assert model.looks == 3 and not any(one.reused for one in told)
+
+
+def test_a_still_picture_is_looked_at_after_its_seconds(make):
+    worker, model, told = still_worker(make, still_seconds=0.05)
+    passes(worker, told, [scene(1), scene(2)])
+    time.sleep(0.06)
+    passes(worker, told, [scene(3)])
+    assert [one.reused for one in told][-1] is False and model.looks >= 2
+
+
+def test_a_request_about_a_picture_that_was_not_looked_at_makes_a_look(make):
+    worker, model, told = still_worker(make)
+    decoded = []
+    passes(worker, told, [scene(1)])
+    one = scene(2)
+    counted = Frame(lambda: decoded.append(1) or one.decode(), one.received, one.stamp)
+    passes(worker, told, [counted])
+    assert told[-1].reused and model.looks == 1
+    assert worker.result(worker.submit(ASK)).status is Status.OK
+    assert model.looks == 2 and decoded == [1], "what was decoded to compare it serves the look"

@@ -23,6 +23,7 @@ from sphinx_ros.ros.job import Job
 from sphinx_ros.ros.lettering import cut
 from sphinx_ros.ros.looks import Looks
 from sphinx_ros.ros.outcomes import Frame, Look, Outcome, Times, forget_traces, named
+from sphinx_ros.ros.repeating import Repeating
 from sphinx_ros.types import Cost
 
 log = logging.getLogger("sphinx_ros")
@@ -55,6 +56,7 @@ class Asker:
         on_look: Callable[[Frame], None] = lambda frame: None,
     ):
         self.model, self.looks = model, Looks(model, on_look)
+        self.repeating = Repeating(model)
         self._clock, self._counts = clock, counts
         self._minded: tuple[Query, ...] = ()
 
@@ -93,6 +95,16 @@ class Asker:
         if len(jobs) > 1 and hasattr(look.seen, "answer"):
             return self._together(look, jobs, usual, cancel)
         return [self._alone(look, job, usual, cancel) for job in jobs]
+
+    def repeat(
+        self, look: Look, jobs: Sequence[Job], outcomes: Sequence[Outcome]
+    ) -> list[Outcome]:
+        """The same outcomes for a picture that was decoded and shows nothing new."""
+        now, made = self._clock(), []
+        for job, outcome in zip(jobs, outcomes, strict=True):
+            times = replace(times_of(look.frame, job, now), decode_ms=look.decode_ms)
+            made.append(replace(outcome, header=look.frame.header, times=times, reused=True))
+        return made
 
     def _together(
         self, look: Look, jobs: Sequence[Job], usual: int, cancel: Callable[[], bool]

@@ -13,7 +13,8 @@ class Counts:
 
     Names: "received" pictures; of these "late" and "repeated" ones, which are left out; "dropped"
     before anybody looked; "looked" at by the model; "reused"
-    where a picture showed nothing new; outcomes by the names of their statuses.
+    where a picture showed nothing new and got the last answers; outcomes by the names of their
+    statuses.
     """
 
     def __init__(self, whole: Counts | None = None) -> None:

@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from sphinx_ros.ros.outcomes import Frame, Look, forget_traces, named
 
 
@@ -22,6 +24,8 @@ class _Place:
     def __init__(self, frame: Frame):
         self.frame = frame
         self.look: Look | None = None
+        self.rgb: np.ndarray | None = None  # decoded before the look
+        self.decode_ms = math.nan
         self.making = threading.Lock()
 
 
@@ -42,15 +46,34 @@ class Looks:
         """The look at a frame, made now unless there is one. One that failed keeps the reason."""
         if frame.own:
             return self._made(frame)
+        place = self._place(frame)
+        with place.making:
+            if place.look is None:
+                place.look = self._made(frame, place)
+            return place.look
+
+    def glance(self, frame: Frame) -> Look:
+        """A camera's frame, decoded and not encoded; the look at it need not decode again."""
+        place = self._place(frame)
+        with place.making:
+            if place.look is not None:
+                return place.look
+            begun = time.monotonic()
+            try:
+                place.rgb = frame.decode()
+            except Exception as error:
+                forget_traces(error)
+                return Look(frame, failure=named(error))
+            place.decode_ms = 1e3 * (time.monotonic() - begun)
+            return Look(frame, place.rgb, decode_ms=place.decode_ms)
+
+    def _place(self, frame: Frame) -> _Place:
         with self._guard:
             place = self._last.get(frame.camera)
             if place is None or place.frame is not frame:
                 place = _Place(frame)
                 self._last[frame.camera] = place  # the last one's memory is free for the next
-        with place.making:
-            if place.look is None:
-                place.look = self._made(frame)
-            return place.look
+            return place
 
     def remember(self, look: Look) -> None:
         """Take the answers to the standing queries on a look as guesses for those that follow."""
@@ -64,11 +87,14 @@ class Looks:
             if place is not None and place.frame is look.frame:
                 del self._last[look.frame.camera]
 
-    def _made(self, frame: Frame) -> Look:
+    def _made(self, frame: Frame, place: _Place | None = None) -> Look:
         rgb, seen, failure, decoded = None, None, None, math.nan
         begun = time.monotonic()
         try:
-            rgb = frame.decode()
+            if place is not None and place.rgb is not None:
+                rgb, begun = place.rgb, begun - 1e-3 * place.decode_ms
+            else:
+                rgb = frame.decode()
             decoded = time.monotonic()
             self._on_look(frame)
             before = None if frame.own else self._standing.get(frame.camera)

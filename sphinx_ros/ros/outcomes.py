@@ -89,7 +89,8 @@ class Times:
 class Outcome:
     """What became of one query. `result` is what the method of Seen returned, None on failure.
 
-    positions: where its boxes, points and people are in space, where that is known.
+    positions: where its boxes, points and people are in space, where that is known. reused: the
+    picture showed nothing new, and the result is that of the last one looked at.
     """
 
     query: Query
@@ -104,6 +105,7 @@ class Outcome:
     times: Times = field(default_factory=Times)
     positions: Positions = field(default_factory=Positions)
     camera: str = ""
+    reused: bool = False
 
     @property
     def boxes(self) -> tuple[Detection, ...]:
@@ -117,7 +119,7 @@ class Outcome:
 
     @property
     def points(self) -> tuple[Keypoint, ...]:
-        """The points of the result, those in a text answer included; people's are in `people`."""
+        """The points that stood in a text answer; those of people are in `people`."""
         return getattr(self.result, "keypoints", ())
 
 

@@ -1,6 +1,7 @@
 """One parameter of a ROS node as a row: its default, its limits, and which values it can take.
 
-Tables of rows: :mod:`sphinx_ros.ros.parameter_table`, :mod:`~.camera_params`. Knows no ROS.
+Tables of rows: :mod:`sphinx_ros.ros.parameter_table` and
+:mod:`sphinx_ros.ros.camera_params`. Knows no ROS.
 """
 
 from __future__ import annotations

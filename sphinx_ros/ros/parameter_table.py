@@ -134,6 +134,19 @@ class Config:
         high=1000.0,
         per_camera=True,
     )
+    skip_still: bool = _row(
+        False,
+        "True: a picture that differs from the last one looked at by no more than the camera's "
+        "noise is not looked at; the last answers are published anew with its stamp, as `reused`.",
+        per_camera=True,
+    )
+    still_seconds: float = _row(
+        60.0,
+        "Seconds after which `skip_still` looks anew all the same; 0: never.",
+        low=0.0,
+        high=MAX_SECONDS,
+        per_camera=True,
+    )
     active: bool = _row(True, "False: requests are answered NOT_ACTIVE, standing queries rest.")
     default_timeout: float = _row(
         30.0,

@@ -6,15 +6,15 @@ A request is put to the model in a thread of its own and the standing queries in
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from sphinx_ros.errors import SphinxError, Status
 from sphinx_ros.ros.asking import Asker
 from sphinx_ros.ros.job import Job
-from sphinx_ros.ros.outcomes import Frame, Look
+from sphinx_ros.ros.outcomes import Frame, Look, Outcome
 from sphinx_ros.ros.settling import Settling
 from sphinx_ros.ros.state import Lifetime, State
-from sphinx_ros.ros.waiting import Inbox
+from sphinx_ros.ros.waiting import Due, Inbox
 
 
 class Serving:
@@ -92,18 +92,36 @@ class Serving:
         due = None if asker is None or not self._life.working else self._inbox.begin_pass()
         if asker is None or due is None:
             return
-        frame, queries, config = due
-        limit, camera = config.default_timeout, frame.camera
-        jobs = [Job(query, frame, limit, camera=camera) for query in queries]
+        limit, camera = due.config.default_timeout, due.frame.camera
+        jobs = [Job(query, due.frame, limit, camera=camera) for query in due.queries]
         for job in jobs:
             job.take()
         self.standing = tuple(jobs)
         try:
-            self._pass(asker, frame, jobs, config.max_new_tokens)
+            if not self._repeat(asker, due, jobs):
+                self._pass(asker, due, jobs)
         finally:
             self.standing = ()
 
-    def _pass(self, asker: Asker, frame: Frame, jobs: list[Job], usual: int) -> None:
+    def _repeat(self, asker: Asker, due: Due, jobs: list[Job]) -> bool:
+        """Whether the frame shows nothing new, so that the last answers were given once more."""
+        frame, config = due.frame, due.config
+        if not config.skip_still:
+            asker.repeating.forget(frame.camera)
+            return False
+        look = asker.looks.glance(frame)
+        if look.rgb is None:
+            return False
+        outcomes = asker.repeating.again(look.rgb, frame.camera, (due.queries, config))
+        if not outcomes or self._resting():
+            return False
+        self._inbox.seen(frame)
+        self._inbox.count_look(frame, "reused")
+        self._settle(look, jobs, asker.repeat(look, jobs, outcomes))
+        return True
+
+    def _pass(self, asker: Asker, due: Due, jobs: list[Job]) -> None:
+        frame, config = due.frame, due.config
         asker.mind(self._inbox.queries)
         look = self._look(asker, frame)
         asker.looks.remember(look)
@@ -113,9 +131,13 @@ class Serving:
                 job.step()
             return self._resting()
 
-        outcomes = asker.answer(look, jobs, usual, resting)
+        outcomes = asker.answer(look, jobs, config.max_new_tokens, resting)
         if self._resting():
             return
+        asker.repeating.keep(frame.camera, (due.queries, config), outcomes)
+        self._settle(look, jobs, outcomes)
+
+    def _settle(self, look: Look, jobs: list[Job], outcomes: Sequence[Outcome]) -> None:
         settled = [self._ending.settle(*one) for one in zip(jobs, outcomes, strict=True)]
         self._ending.report(look, settled, standing=True)
 

@@ -74,10 +74,10 @@ class Inbox:
             if slot is not None and frame is slot.newest:
                 slot.looked_at()
 
-    def count_look(self, frame: Frame) -> None:
-        """Count a look at a frame, for the node and its camera."""
+    def count_look(self, frame: Frame, kind: str = "looked") -> None:
+        """Count a look at a frame, for the node and its camera. kind: "reused" where none was."""
         slot = None if frame.own else self.slots.get(frame.camera)
-        (self.counts if slot is None else slot.counts).add("looked")
+        (self.counts if slot is None else slot.counts).add(kind)
 
     def change(self, config: Config) -> None:
         """Replace the parameters, cameras and standing queries among them; all follow at once.
