@@ -17,9 +17,10 @@ _LAZY = {
     "Detection": "sphinx_ros.types",
     "Pose": "sphinx_ros.types",
     "Answer": "sphinx_ros.types",
-    "Piece": "sphinx_ros.types",
-    "Found": "sphinx_ros.types",
-    "Finished": "sphinx_ros.types",
+    "Points": "sphinx_ros.types",
+    "Piece": "sphinx_ros.events",
+    "Found": "sphinx_ros.events",
+    "Finished": "sphinx_ros.events",
     "Status": "sphinx_ros.errors",
     "SphinxError": "sphinx_ros.errors",
 }

@@ -14,10 +14,11 @@ from sphinx_ros.answer.streaming import stream_together
 from sphinx_ros.answer.subject import Drafts, Subject
 from sphinx_ros.answer.together import answer_one, answer_together
 from sphinx_ros.errors import BadRequest, quoted
+from sphinx_ros.events import Event
 from sphinx_ros.prompt.queries import Query, read_query
 from sphinx_ros.prompt.wording import EVERYTHING
 from sphinx_ros.tasks import Task
-from sphinx_ros.types import Answer, Box, Detection, Event, Pose, Results, Timing
+from sphinx_ros.types import Answer, Box, Detection, Points, Pose, Results, Timing
 
 
 class Seen:
@@ -27,9 +28,9 @@ class Seen:
     before every pass of the network (True raises :class:`Cancelled`); ``timeout`` in seconds
     (raises :class:`TimedOut`); ``on_text``, called with the answer so far after every token;
     ``free``: True lets the model write anything where it could write numbers alone; ``verify``:
-    False does not ask whether what GROUND looks for is there; ``coordinates``: "expected" takes
-    the expected values of the digits in place of those that were written ("greedy"); usual is
-    what the checkpoint's calibration found better, without one greedy.
+    False does not ask whether what GROUND and POINT look for is there; ``coordinates``:
+    "expected" takes the expected values of the digits in place of those that were written
+    ("greedy"); usual is what the checkpoint's calibration found better, without one greedy.
 
     Attributes:
         width, height: of the picture, pixels. timing: milliseconds of encode and prefill.
@@ -48,6 +49,15 @@ class Seen:
         It is asked that as well (``verify``): :attr:`Detection.presence`.
         """
         return self._one(Query(Task.GROUND, text), options)
+
+    def point(self, text: str, **options: Any) -> Points:
+        """A point on what a description names: the model's own, else the middle of its box.
+
+        ``source`` says which. The model is asked for a box, as no published one was taught a
+        question for points; where it answers with a point, that is taken. NOT_FOUND as
+        :meth:`ground`.
+        """
+        return self._one(Query(Task.POINT, text), options)
 
     def detect(self, label: str = EVERYTHING, **options: Any) -> Results[Detection]:
         """All things of a kind: "mug", "red mugs", "objects"."""

@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, replace
 from enum import IntEnum
-from typing import TypeVar, overload
+from typing import Any, TypeVar, overload
 
 from sphinx_ros.errors import Status
 
@@ -67,6 +67,14 @@ class ScoreSource(IntEnum):
     NONE = 0  # unknown: the score is NaN
     TOKEN_PROBABILITY = 1  # geometric mean of the probabilities of the coordinate tokens
     CALIBRATED = 2  # probability that the box is right (IoU of 0.5 or more), by a calibration
+
+
+class PointSource(IntEnum):
+    """Where a point comes from; the values are those of ``msg/PointArray``."""
+
+    NONE = 0  # there is no point
+    MODEL = 1  # the model wrote the point itself
+    BOX = 2  # the middle of the box that the model grounded
 
 
 class Visibility(IntEnum):
@@ -191,12 +199,12 @@ class Answer:
         return ()
 
 
-T = TypeVar("T", Detection, Pose)
+T = TypeVar("T", Detection, Pose, Keypoint)
 
 
 @dataclass(frozen=True, eq=False)
 class Results(Sequence[T]):
-    """Detections or poses in the order the model wrote them, with its words beside them.
+    """Detections, poses or points in the order the model wrote them, with its words beside them.
 
     A slice keeps what stands beside the items. A list or tuple of the same items is equal.
 
@@ -218,7 +226,7 @@ class Results(Sequence[T]):
     milliseconds: float = math.nan
     tokens: int = 0
     cost: Cost = Cost()
-    denied: tuple[T, ...] = ()
+    denied: tuple[Any, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "items", tuple(self.items))
@@ -253,44 +261,31 @@ class Results(Sequence[T]):
         return tuple(item for item in self.items if isinstance(item, Pose))
 
 
-@dataclass(frozen=True)
-class Piece:
-    """More text of an answer, as it is written; whole characters only.
+@dataclass(frozen=True, eq=False)
+class Points(Results[Keypoint]):
+    """Points that answer a description, each of the box that it is the middle of, if it is one.
 
     Attributes:
-        number: which of the queries is answered, from 0; so for all events.
+        source: where all of them come from.
+        boxes: what the points stand for, in their order; empty where the model wrote points.
     """
 
-    text: str
-    number: int = 0
+    source: PointSource = PointSource.NONE
+    boxes: tuple[Detection, ...] = ()
 
+    def __getitem__(self, index: Any) -> Any:
+        found = super().__getitem__(index)
+        return replace(found, boxes=self.boxes[index]) if isinstance(index, slice) else found
 
-@dataclass(frozen=True)
-class Found:
-    """A box or a point whose bracket has closed, or a person whose joints have been written.
+    @property
+    def keypoints(self) -> tuple[Keypoint, ...]:
+        """The points."""
+        return self.items
 
-    The item is as the model wrote it. What is judged at the end, in the result, may add to it
-    (:attr:`Detection.presence`, a calibrated score), or deny it (:attr:`Results.denied`).
-    """
-
-    item: Detection | Keypoint | Pose
-    number: int = 0
-
-
-@dataclass(frozen=True)
-class Finished:
-    """The result of a query, its last event.
-
-    Attributes:
-        result: what :meth:`sphinx_ros.seen.Seen.answer` gives, an error only with return_errors.
-    """
-
-    result: Results | Answer | Exception
-    number: int = 0
-
-
-Event = Piece | Found | Finished
-"""What a stream of answers consists of."""
+    @property
+    def detections(self) -> tuple[Detection, ...]:
+        """The boxes that they stand for."""
+        return self.boxes
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -19,7 +20,7 @@ from sphinx_ros.evaluate.tabletop import BARS, report, with_people, write
 from sphinx_ros.image.letterbox import Letterbox
 from sphinx_ros.prompt.parse import parse
 from sphinx_ros.tasks import Language, Task
-from sphinx_ros.types import COCO_KEYPOINTS, iou
+from sphinx_ros.types import COCO_KEYPOINTS, Keypoint, Points, iou
 from sphinx_ros.world.exercises import turns
 
 EVERYTHING = {
@@ -74,6 +75,22 @@ def test_denying_everything_only_earns_none():
     table = s.table([s.score(t, "There is no mug in the image.", o) for t, o in asked(10)])
     assert table["detect.none_acc"] == 1.0
     assert table["detect.f1"] == table["refer.acc50"] == table["qa.acc"] == 0.0
+
+
+def test_a_point_counts_where_a_pixel_of_its_thing_is():
+    turn, seen = next((t, o) for t, o in asked() if t.kind == "attribute")
+    (index,) = turn.target["objects"]
+    pixels = np.zeros((seen.camera.height, seen.camera.width), np.uint8)
+    pixels[20:30, 40:50] = index + 1
+    seen, rows = replace(seen, segmentation=pixels), []
+    for x, y in ((40, 20), (50, 20)):
+        found = Points((Keypoint("mug", float(x), float(y)),))
+        rows.append(s.score_point(turn, found, seen))
+    rows.append(s.score_point(turn, Points(), seen))
+    assert [row["inside"] for row in rows] == [True, False, False]
+    table = s.table(rows)
+    assert table["point.inside"] == pytest.approx(1 / 3) and table["point.given_inside"] == 0.5
+    assert table["point.n"] == 3
 
 
 def test_iou_and_match():

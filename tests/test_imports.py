@@ -21,6 +21,7 @@ PACKAGE = ROOT / "sphinx_ros"
 ROOMS = (
     ("errors", "names of failures, which everybody raises"),
     ("types", "what results are; carry a status"),
+    ("events", "what a stream tells of results while they come"),
     ("tasks", "one row per task; read by everybody above"),
     ("model", "the network: tensors in, tensors out; its sizes and recipes are plain numbers"),
     ("runtime", "devices, memory, files, processes: what a network runs on"),

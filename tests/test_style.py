@@ -73,6 +73,26 @@ def test_forced_pieces_are_those_the_tokenizer_makes(tokenizer):
         assert chosen == 12, "the twelve decimals, and nothing else of a number, are choices"
 
 
+@pytest.mark.parametrize("numbers", [2, 4])
+def test_one_place_is_a_point_or_a_box_as_a_checkpoint_writes_it(tokenizer, numbers):
+    pieces, draw = Pieces(tokenizer), random.Random(5)
+    habits = Habits(pieces)
+
+    def place(of):
+        return "[" + ",".join(f"0.{draw.randrange(1000):03d}" for _ in range(of)) + "]"
+
+    for other in (6 - numbers, numbers, numbers):  # until two agree
+        assert habits.guide(Language.ONE_PLACE).style is None
+        habits.learn(Language.ONE_PLACE, answer_ids(tokenizer, place(other)))
+    guide = habits.guide(Language.ONE_PLACE)
+    assert guide.style.numbers == numbers and guide.style.closing
+    state = State()
+    for token in answer_ids(tokenizer, place(numbers)):
+        forced = guide.forced(state)
+        assert not forced or forced[0] == token
+        state = guide.after(state, token)
+
+
 def test_a_guess_is_what_most_answers_begin_with(tokenizer):
     pieces, draw = Pieces(tokenizer), random.Random(3)
     habits = Habits(pieces)

@@ -12,6 +12,7 @@ import pytest
 from sphinx_ros.commands.look import VERBS
 from sphinx_ros.errors import BadRequest, Status
 from sphinx_ros.prompt.queries import Query, read_query
+from sphinx_ros.prompt.results import middles
 from sphinx_ros.prompt.wording import question
 from sphinx_ros.seen import Seen
 from sphinx_ros.tasks import ROWS, Answers, Takes, Task
@@ -20,6 +21,8 @@ from sphinx_ros.types import (
     Answer,
     Detection,
     Keypoint,
+    Points,
+    PointSource,
     Pose,
     Results,
     Timing,
@@ -58,7 +61,9 @@ def test_prompting(task):
             question(task)
     else:
         assert question(task)
-    assert len({question(t, **given_to(t)) for t in Task}) == len(Task), "two ask the same"
+    asked = [question(t, **given_to(t)) for t in Task if t is not Task.POINT]
+    assert len(set(asked)) == len(asked), "two ask the same"
+    assert question(Task.POINT, "mug") == question(Task.GROUND, "mug"), "and no other"
 
 
 def given_to(task):
@@ -103,7 +108,11 @@ def test_the_method_of_seen(task):
     expected = ("the mug",) if row.takes.words else (BOX,) if row.takes.region else ()
     assert seen.calls == [(task.value, expected, {"timeout": 1.0})]
     result = str(inspect.signature(getattr(Seen, task.value)).return_annotation)
-    kinds = {Answers.BOXES: "Results[Detection]", Answers.PEOPLE: "Results[Pose]"}
+    kinds = {
+        Answers.BOXES: "Results[Detection]",
+        Answers.PEOPLE: "Results[Pose]",
+        Answers.POINTS: "Points",
+    }
     assert result == kinds.get(row.answers, "Answer")
 
 
@@ -122,6 +131,9 @@ def result_of(task: Task):
         return Answer("two", raw_text="two")
     if task.row.answers is Answers.BOXES:
         return Results([Detection("mug", BOX, 0.5)])
+    if task.row.answers is Answers.POINTS:
+        boxes = (Detection("mug", BOX, 0.5),)
+        return Points(middles(boxes), source=PointSource.BOX, boxes=boxes)
     joints = tuple(
         Keypoint(name, 100 + 5 * i, 100 + 9 * i, 0.5, Visibility.VISIBLE)
         for i, name in enumerate(COCO_KEYPOINTS)
@@ -152,7 +164,12 @@ def test_the_verb_asks_the_method_of_seen(task, capsys, monkeypatch, tmp_path):
     expected = ("the mug",) if takes.words else (BOX,) if takes.region else ()
     limits = {"max_new_tokens": None, "timeout": 5.0}
     assert code == 0 and seen.calls == [(task.value, expected, limits)]
-    said = {Answers.WORDS: "two", Answers.BOXES: "mug box", Answers.PEOPLE: "person box"}
+    said = {
+        Answers.WORDS: "two",
+        Answers.BOXES: "mug box",
+        Answers.PEOPLE: "person box",
+        Answers.POINTS: "mug point 60.0,120.0",
+    }
     assert said[task.row.answers] in capsys.readouterr().out
 
 
@@ -169,7 +186,11 @@ def test_the_messages(task):
     outcome = Outcome(query(task), Status.OK, result=result_of(task), width=640, height=480)
     message = replies.answer_to(outcome)
     assert message.query.task == task.row.number and message.status.code == Status.OK
-    kinds = {Answers.BOXES: m.DetectionArray, Answers.PEOPLE: m.PersonPoseArray}
+    kinds = {
+        Answers.BOXES: m.DetectionArray,
+        Answers.PEOPLE: m.PersonPoseArray,
+        Answers.POINTS: m.PointArray,
+    }
     assert type(message) is kinds.get(task.row.answers, m.Answer)
     assert replies.answer_message(outcome).status.code == Status.OK, "the action's result"
     if task in PORTS:

@@ -14,7 +14,7 @@ from sphinx_ros.errors import Status
 from sphinx_ros.image.letterbox import Letterbox
 from sphinx_ros.prompt.parse import Span
 from sphinx_ros.prompt.places import to_source_box
-from sphinx_ros.types import Detection, Results, ScoreSource
+from sphinx_ros.types import Detection, Points, PointSource, Results, ScoreSource
 
 Finish = Callable[[Detection, Span], Detection]
 """A box as it was read, and its characters in the text -> it with all that is known of it."""
@@ -85,6 +85,21 @@ class Judge:
         kept = tuple(d for d in results if d not in denied)
         status = results.status if kept else Status.NOT_FOUND
         return replace(results, items=kept, denied=denied, status=status)
+
+    def judged_points(self, points: Points, presence: float) -> Points:
+        """Without points on what is not there; their boxes become ``denied``. As `judged`."""
+        if self.calibration is None or points.status is not Status.OK:
+            return points
+        if not presence < self.calibration.present:  # NaN denies nothing
+            return points
+        return replace(
+            points,
+            items=(),
+            source=PointSource.NONE,
+            boxes=(),
+            denied=points.boxes,
+            status=Status.NOT_FOUND,
+        )
 
 
 def evidence_of(found: Detection, place: Letterbox, factor: float = 1.0) -> Evidence:

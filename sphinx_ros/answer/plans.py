@@ -17,14 +17,24 @@ from sphinx_ros.answer.judge import Judge
 from sphinx_ros.answer.written import Written
 from sphinx_ros.errors import BadRequest, SphinxError, Status
 from sphinx_ros.image.letterbox import Letterbox
-from sphinx_ros.prompt.checks import checked_box, checked_text
+from sphinx_ros.prompt.checks import checked_box, checked_text, written_box
 from sphinx_ros.prompt.english import singular
 from sphinx_ros.prompt.parse import parse
 from sphinx_ros.prompt.queries import Query
-from sphinx_ros.prompt.results import to_detections, to_poses
+from sphinx_ros.prompt.results import middles, to_detections, to_poses
 from sphinx_ros.prompt.wording import presence_question, question
 from sphinx_ros.tasks import Answers, Task
-from sphinx_ros.types import Answer, Box, Detection, Keypoint, Pose, Results
+from sphinx_ros.types import (
+    Answer,
+    Box,
+    Cost,
+    Detection,
+    Keypoint,
+    Points,
+    PointSource,
+    Pose,
+    Results,
+)
 
 Items = tuple[tuple[Detection, ...] | tuple[Keypoint, ...] | tuple[Pose, ...], ...]
 """What can be read of an answer: items of one kind in the order they were written, then those of
@@ -63,8 +73,8 @@ class Plans:
     def of(self, query: Query, short: bool = True, verify: bool = True) -> Plan:
         """The plan of a query.
 
-        short: ASK: for a word or phrase, in the official wording. verify: GROUND: ask as well
-        whether there is such a thing.
+        short: ASK: for a word or phrase, in the official wording. verify: GROUND and POINT: ask
+        as well whether there is such a thing.
 
         Raises:
             BadRequest: the query lacks something, or its box is not in the picture.
@@ -72,7 +82,10 @@ class Plans:
         task = query.task
         if task is Task.POSE:
             return self._everybody() if query.box is None else self._pose(query.box)
-        if task is Task.GROUND and verify and self._judge.asks:
+        verify = verify and self._judge.asks
+        if task is Task.POINT:
+            return self._point(query.text, verify)
+        if task is Task.GROUND and verify:
             return self._ground(query.text)
         if task.row.answers is Answers.BOXES:
             return self._boxes(task, query.text)
@@ -86,13 +99,42 @@ class Plans:
     def _ground(self, text: str) -> Generator[list[Ask], list[Written], Results]:
         """A box, and whether there is such a thing, at the same time."""
         wanted = checked_text(text)
+        asked = self._ask_boxes(Task.GROUND, wanted, wanted)
+        written, presence, cost = yield from self._ask_verified(asked, wanted)
+        found = self._found(written, wanted, presence)
+        return self._judge.judged(replace(found, cost=cost))
+
+    def _ask_verified(
+        self, asked: Ask, wanted: str, verify: bool = True
+    ) -> Generator[list[Ask], list[Written], tuple[Written, float, Cost]]:
+        """An answer, the presence of what is wanted (NaN where it is not asked), and the cost."""
+        if not verify:
+            (written,) = yield [asked]
+            return written, math.nan, written.cost
         there = question(Task.ASK, presence_question(wanted))
-        written, answer = yield [
-            self._ask_boxes(Task.GROUND, wanted, wanted),
-            Ask(Task.ASK, there, wanted, presence=True),
-        ]
-        found = self._found(written, wanted, self._judge.presence(answer))
-        return self._judge.judged(replace(found, cost=written.cost + answer.cost))
+        written, answer = yield [asked, Ask(Task.ASK, there, wanted, presence=True)]
+        return written, self._judge.presence(answer), written.cost + answer.cost
+
+    def _point(self, text: str, verify: bool) -> Generator[list[Ask], list[Written], Points]:
+        """The points that are written; else the middles of the boxes."""
+        wanted = checked_text(text)
+
+        def items(written: Written) -> Items:
+            boxes, points, _ = self._detections(written, wanted)
+            return points, () if points else middles(boxes)
+
+        asked = Ask(Task.POINT, question(Task.POINT, wanted), wanted, items=items)
+        written, presence, cost = yield from self._ask_verified(asked, wanted, verify)
+        boxes, points, unread = self._detections(written, wanted, presence)
+        if points:
+            unread += tuple(f"{b.label} [{written_box(b.box)}] px" for b in boxes)
+            made = Points(points, source=PointSource.MODEL, **written.report(True))
+        else:
+            source = PointSource.BOX if boxes else PointSource.NONE
+            made = Points(
+                middles(boxes), source=source, boxes=boxes, **written.report(bool(boxes))
+            )
+        return self._judge.judged_points(replace(made, unread=unread, cost=cost), presence)
 
     def _boxes(self, task: Task, text: str) -> Generator[list[Ask], list[Written], Results]:
         wanted = checked_text(text) if task.row.takes.words else ""

@@ -19,9 +19,10 @@ from sphinx_ros.engine.choosing import Choice
 from sphinx_ros.engine.engine import Engine
 from sphinx_ros.engine.row import Answered
 from sphinx_ros.errors import BadRequest, quoted
+from sphinx_ros.events import Event, Finished, Found, Piece
 from sphinx_ros.prompt.queries import Query
 from sphinx_ros.tasks import Answers
-from sphinx_ros.types import Cost, Event, Finished, Found, Piece
+from sphinx_ros.types import Cost
 
 
 def stream_together(

@@ -24,7 +24,7 @@ from sphinx_ros.prompt.queries import Query
 from sphinx_ros.prompt.wording import EVERYTHING
 from sphinx_ros.runtime.interrupts import load_torch
 from sphinx_ros.tasks import Takes, Task
-from sphinx_ros.types import Answer
+from sphinx_ros.types import Answer, Points
 
 if TYPE_CHECKING:
     import numpy as np
@@ -203,7 +203,14 @@ def drawn(picture: Picture, report: Report) -> np.ndarray:
     outcome = said or ("" if report.status is Status.OK else report.status.name)
     captions = [f"{asked}: {outcome}" if outcome else asked]
     regions = [] if report.box is None else [report.box]
-    return draw(picture.rgb, report.detections, report.poses, captions, regions=regions)
+    return draw(
+        picture.rgb,
+        () if isinstance(report.found, Points) else report.detections,
+        report.poses,
+        captions,
+        regions=regions,
+        points=report.points,
+    )
 
 
 def progress(source: Source) -> Iterable[Picture]:

@@ -10,7 +10,7 @@ from sphinx_ros.commands.arguments import WORST_FIRST
 from sphinx_ros.errors import SphinxError, Status, shortened
 from sphinx_ros.prompt.plain import plain
 from sphinx_ros.runtime.printable import one_line
-from sphinx_ros.types import Answer, Box, Detection, Keypoint, Pose, Results
+from sphinx_ros.types import Answer, Box, Detection, Keypoint, Points, Pose, Results
 
 SCHEMA = """--json prints one object per picture, one per line:
   image         the file, or "camera N"
@@ -22,7 +22,9 @@ SCHEMA = """--json prints one object per picture, one per line:
   results       list of {label, box: [x0, y0, x1, y1], score, score_source, sigma: px, of each
                 side, presence: that there is such a thing}; from pose with keypoints: 17 of
                 {name, x, y, score, visibility} in COCO order; a point in an answer has point:
-                [x, y] instead of box. Pixels of the picture as viewers show it, origin upper left
+                [x, y] instead of box; from point with point and point_source: MODEL, or BOX
+                where it is the middle of the box, which is there as well. Pixels of the picture
+                as viewers show it, origin upper left
   score         of the whole answer for describe, caption and ask; null for the other verbs
   raw_text      the model's own words, partial where it was stopped
   unread        parts of raw_text that look like a box or point and could not be read
@@ -69,6 +71,11 @@ class Report:
         """All people."""
         return self.found.poses if self.found is not None else ()
 
+    @property
+    def points(self) -> tuple[Keypoint, ...]:
+        """All points, those of people aside."""
+        return getattr(self.found, "keypoints", ())
+
     def message(self) -> str:
         """One sentence for people; empty where the model answered."""
         if self.error:
@@ -83,7 +90,6 @@ class Report:
         """One line, see :data:`SCHEMA`. ascii_only: for an output that is not UTF-8."""
         width, height = self.size or (None, None)
         answer = self.found if isinstance(self.found, Answer) else None
-        points = [] if answer is None else [point(k) for k in answer.keypoints]
         content = {
             "image": self.image,
             "width": width,
@@ -92,7 +98,7 @@ class Report:
             "text": self.text,
             "status": self.status.name,
             "answer": None if answer is None else answer.text,
-            "results": [*map(detection, self.detections), *map(pose, self.poses), *points],
+            "results": self._results(),
             "score": None if answer is None else known(answer.score, 4),
             "raw_text": self.error.partial_text if self.error else self.answered.raw_text,
             "unread": [] if self.error else list(self.answered.unread),
@@ -105,15 +111,33 @@ class Report:
             content["message"] = self.message()
         return json.dumps(content, ensure_ascii=ascii_only, allow_nan=False)
 
+    def _results(self) -> list[dict]:
+        if isinstance(self.found, Points):
+            source = {"point_source": self.found.source.name}
+            boxes = [*map(detection, self.detections)] or [{} for _ in self.points]
+            pairs = zip(boxes, map(point, self.points), strict=True)
+            return [box | spot | source for box, spot in pairs]
+        return [
+            *map(detection, self.detections),
+            *map(pose, self.poses),
+            *map(point, self.points),
+        ]
+
     def as_lines(self) -> list[str]:
         """One line per result: picture, status, label, box in pixels, score."""
         head = f"{self.image}: {self.status.name}"
         if self.message():
             return [f"{head} {self.message()}"]
-        lines = [
-            f"{head} {one_line(d.label)} {box_words(d.box)}{score_words(d.score)}"
-            for d in self.detections
-        ]
+        if isinstance(self.found, Points):
+            lines = [
+                f"{head} {one_line(k.name)} point {k.x:.1f},{k.y:.1f}{score_words(k.score)}"
+                for k in self.points
+            ]
+        else:
+            lines = [
+                f"{head} {one_line(d.label)} {box_words(d.box)}{score_words(d.score)}"
+                for d in self.detections
+            ]
         for person in self.poses:
             joints = [k for k in person.keypoints if math.isfinite(k.x)]
             where = f" {box_words(person.box)}" if person.box else ""
@@ -157,7 +181,7 @@ def pose(item: Pose) -> dict:
 
 
 def point(item: Keypoint) -> dict:
-    """JSON of a point that stood in an answer."""
+    """JSON of a point."""
     place = [known(item.x), known(item.y)]
     return {"label": item.name, "point": place, "score": known(item.score, 4)}
 

@@ -20,6 +20,9 @@ from sphinx_ros.engine.choosing import ANY, Wish
 from sphinx_ros.prompt.tokenizer import Tokenizer
 from sphinx_ros.tasks import Language
 
+SINGLE = (Language.ONE_BOX, Language.ONE_PLACE)
+"""Answers that end behind their first group."""
+
 AGREEING = 2
 """Answers that must show the same habit before it counts as one."""
 
@@ -154,12 +157,12 @@ class Guide:
         if state.number < style.numbers - 1:
             whole = self._whole()
             return style.between if whole is None else style.between[:whole]
-        return style.closing if self.language is Language.ONE_BOX else ()
+        return style.closing if self.language in SINGLE else ()
 
     def ends(self, state: State) -> bool:
         """Whether all that follows is certain, up to the end."""
         style = self.style
-        complete = style is not None and self.language is Language.ONE_BOX and style.closing
+        complete = style is not None and self.language in SINGLE and style.closing
         return bool(complete) and self.forced(state) == style.closing  # type: ignore[union-attr]
 
     def guess(self, state: State) -> tuple[int, ...]:
@@ -167,7 +170,7 @@ class Guide:
         style = self.style
         if style is None:
             return ()
-        if state.mode is Mode.START and self.language in (Language.ONE_BOX, Language.POINTS):
+        if state.mode is Mode.START and self.language in (*SINGLE, Language.POINTS):
             return style.opening
         whole = self._whole()
         return style.between[whole:] if state.mode is Mode.WHOLE and whole is not None else ()
@@ -207,8 +210,11 @@ def style_of(ids: Sequence[int], pieces: Pieces, language: Language) -> Style | 
             runs.append((first, at, seen[first].number))
         else:
             at += 1
-    size = 2 if language is Language.POINTS else 4
     numbers = [number for _, _, number in runs]
+    points = language is Language.POINTS or (
+        language is Language.ONE_PLACE and max(numbers, default=0) < 2
+    )
+    size = 2 if points else 4
     if not runs or numbers != list(range(size)) * (len(runs) // size):
         return None
     decimals = {last - first for first, last, _ in runs}
@@ -245,7 +251,7 @@ class Habits:
         style = style_of(ids, self.pieces, language)
         if style is None:
             return
-        if language is not Language.ONE_BOX:
+        if language not in SINGLE:
             style = style._replace(closing=())
         with self._lock:
             before = self._styles.get(language)

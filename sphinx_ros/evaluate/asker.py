@@ -22,7 +22,7 @@ from sphinx_ros.model.network import Network
 from sphinx_ros.prompt.queries import Query
 from sphinx_ros.prompt.tokenizer import Tokenizer
 from sphinx_ros.tasks import Language, Task
-from sphinx_ros.types import Detection, Results
+from sphinx_ros.types import Detection, Points, Results
 
 
 class BatchAsker:
@@ -62,11 +62,18 @@ class BatchAsker:
         self, expressions: Sequence[tuple[int, Letterbox, str]]
     ) -> list[Results[Detection]]:
         """Expressions (number of the picture, where it lies in its square, words), all at once."""
+        return self._answer(Task.GROUND, expressions)
+
+    def point(self, expressions: Sequence[tuple[int, Letterbox, str]]) -> list[Points]:
+        """A point for each expression, all at once."""
+        return self._answer(Task.POINT, expressions)
+
+    def _answer(self, task: Task, expressions: Sequence[tuple[int, Letterbox, str]]) -> list:
         decimals = self.engine.network.config.coordinate_decimals
         pairs = [
             (
                 Subject(self.engine, self._frames[number], place, decimals, self.judge),
-                Query(Task.GROUND, words),
+                Query(task, words),
             )
             for number, place, words in expressions
         ]

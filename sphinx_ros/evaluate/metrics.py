@@ -1,7 +1,7 @@
 """Answers and ground truth -> rows, rows -> a table. Knows no model and no renderer.
 
-A row is one question: its group (refer, detect, pose, qa, describe), kind, size class, and counts
-or values. Tables are sums over rows, so rows from many processes simply join.
+A row is one question: its group (refer, point, detect, pose, qa, describe), kind, size class, and
+counts or values. Tables are sums over rows, so rows from many processes simply join.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from sphinx_ros.image.letterbox import Letterbox
 from sphinx_ros.prompt.parse import Parsed, denies, parse
 from sphinx_ros.prompt.results import to_detections, to_poses
 from sphinx_ros.tasks import Task
-from sphinx_ros.types import COCO_KEYPOINTS, Detection, Pose, Results, iou
+from sphinx_ros.types import COCO_KEYPOINTS, Detection, Points, Pose, Results, iou
 from sphinx_ros.world.truth import Observation, SceneObject
 from sphinx_ros.world.turn import Turn
 
@@ -107,6 +107,21 @@ def score_refer(turn: Turn, found: Results[Detection], observation: Observation)
     return row | refer_row(found, true, place)
 
 
+def score_point(turn: Turn, found: Points, observation: Observation) -> dict:
+    """One row for a point on what a referring expression describes.
+
+    given: whether there is a point. inside: whether the first lies on a pixel of the thing.
+    """
+    (index,), (box,) = turn.target["objects"], turn.target["boxes"]
+    height, width = observation.segmentation.shape
+    inside = False
+    if found:
+        x, y = min(int(found[0].x), width - 1), min(int(found[0].y), height - 1)
+        inside = bool(observation.segmentation[y, x] == index + 1)
+    row = {"group": "point", "kind": turn.kind, "size": size_class(box, width, height)}
+    return row | {"scene": observation.seed, "given": len(found) > 0, "inside": inside}
+
+
 def score_pose(parsed: Parsed, place: Letterbox, thing: SceneObject) -> dict:
     """Per joint of a person: labelled, labelled visible, and found within PCK_SHARE of the box."""
     assert thing.keypoints is not None
@@ -174,6 +189,12 @@ def table(rows: list[dict]) -> dict[str, float]:
         for value in dict.fromkeys(sorted(r[key] for r in asked if r["there"])):
             chosen = [r for r in (asked if key == "kind" else refer) if r[key] == value]
             put(f"refer.{value}" if key == "kind" else f"refer.{value}_box", chosen, boxes(chosen))
+    pointed = [r for r in rows if r["group"] == "point"]
+    chosen = [r for r in pointed if r["kind"] != "worded"]
+    put("point", chosen, _inside(chosen))
+    for kind in dict.fromkeys(sorted(r["kind"] for r in pointed)):
+        chosen = [r for r in pointed if r["kind"] == kind]
+        put(f"point.{kind}", chosen, _inside(chosen))
     detect = [r for r in rows if r["group"] == "detect"]
     none = [r for r in detect if r["kind"] == "detect_none"]
     put("detect", detect, {"f1": f1(detect), "none_acc": mean(r["none_right"] for r in none)})
@@ -190,9 +211,21 @@ def table(rows: list[dict]) -> dict[str, float]:
             for kind in QA_KINDS:
                 part = [r for r in chosen if r["kind"] == kind]
                 put(f"qa.{kind}", part, {"acc": mean(r["right"] for r in part)})
-    for group in ("refer", "detect", "pose", "qa", "describe"):
+    for group in ("refer", "point", "detect", "pose", "qa", "describe"):
         out[f"{group}.scenes"] = len({r["scene"] for r in rows if r["group"] == group})
     return out
+
+
+def _inside(rows: list[dict]) -> dict[str, float]:
+    """inside: share of all points that lie on their thing, one that is missing does not.
+
+    given_inside: of the points that there are.
+    """
+    given = [r for r in rows if r["given"]]
+    return {
+        "inside": mean(r["inside"] for r in rows),
+        "given_inside": mean(r["inside"] for r in given),
+    }
 
 
 def pck(rows: list[dict]) -> dict[str, float]:

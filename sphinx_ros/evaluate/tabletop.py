@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sphinx_ros.evaluate.metrics import score, score_refer, table
+from sphinx_ros.evaluate.metrics import score, score_point, score_refer, table
 from sphinx_ros.image.letterbox import Letterbox
 from sphinx_ros.runtime.files import write_text
 from sphinx_ros.runtime.progress import Progress
@@ -23,6 +23,7 @@ from sphinx_ros.runtime.workers import Workers
 from sphinx_ros.tasks import Task
 from sphinx_ros.world.phrases import EXPRESSION_KINDS
 from sphinx_ros.world.truth import Observation
+from sphinx_ros.world.turn import Turn
 
 if TYPE_CHECKING:
     from sphinx_ros.evaluate.asker import BatchAsker
@@ -58,6 +59,7 @@ BARS = {
     "refer.absent_acc": (0.96, 1.0),
     "refer.present_kept": (0.97, 1.0),
     "refer.coverage90": (0.86, 0.94),
+    "point.inside": (0.95, 1.0),
     "detect.f1": (0.85, 1.0),
     "detect.none_acc": (0.95, 1.0),
     "pose.pck": (0.80, 1.0),
@@ -104,10 +106,12 @@ def ask_scenes(
     image_size: int,
     seed: int,
     per_scene: Mapping[str, float] = PER_SCENE,
+    pointing: bool = False,
 ) -> list[dict]:
     """Rows (see :mod:`sphinx_ros.evaluate.metrics`) of some scenes, looked at all at once.
 
-    image_size: of its model's config. seed: draws the questions.
+    image_size: of its model's config. seed: draws the questions. pointing: ask for a point on
+    each thing that a referring expression describes as well.
     """
     import torch
 
@@ -123,13 +127,17 @@ def ask_scenes(
     flat = [(number, turn) for number, own in enumerate(asked) for turn in own]
     refer = [(number, turn) for number, turn in flat if turn.task is Task.GROUND]
     other = [(number, turn) for number, turn in flat if turn.task is not Task.GROUND]
-    boxes = asker.ground(
-        [(number, _place(scenes[number]), turn.target["said"]) for number, turn in refer]
-    )
+    boxes = asker.ground(_expressions(refer, scenes))
+    there = [(number, turn) for number, turn in refer if turn.target["objects"] and pointing]
+    points = asker.point(_expressions(there, scenes))
     texts = asker.ask([(number, turn.question, turn.task.row.language) for number, turn in other])
     rows = [
         score_refer(turn, found, scenes[number])
         for (number, turn), found in zip(refer, boxes, strict=True)
+    ]
+    rows += [
+        score_point(turn, found, scenes[number])
+        for (number, turn), found in zip(there, points, strict=True)
     ]
     return rows + [
         score(turn, text, scenes[number])
@@ -137,8 +145,13 @@ def ask_scenes(
     ]
 
 
-def _place(scene: Observation) -> Letterbox:
-    return Letterbox.of(scene.camera.width, scene.camera.height)
+def _expressions(
+    asked: list[tuple[int, Turn]], scenes: list[Observation]
+) -> list[tuple[int, Letterbox, str]]:
+    """Referring expressions as an asker takes them."""
+    cameras = [scene.camera for scene in scenes]
+    places = [Letterbox.of(camera.width, camera.height) for camera in cameras]
+    return [(number, places[number], turn.target["said"]) for number, turn in asked]
 
 
 def _score_batch(job: tuple[range, int, bool]) -> list[dict]:
@@ -146,7 +159,7 @@ def _score_batch(job: tuple[range, int, bool]) -> list[dict]:
     indices, seed, people_only = job
     scenes = [s for i in indices if (s := _observe(i, seed, people_only)) is not None]
     per_scene = {"pose": 1} if people_only else PER_SCENE
-    return ask_scenes(_worker["asker"], scenes, _worker["size"], seed, per_scene)
+    return ask_scenes(_worker["asker"], scenes, _worker["size"], seed, per_scene, pointing=True)
 
 
 def evaluate(

@@ -6,7 +6,7 @@ picture, what is nobody's joint, and what was said before.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from sphinx_ros.image.letterbox import Letterbox
 from sphinx_ros.prompt.parse import Item, Parsed, Span
@@ -22,7 +22,7 @@ from sphinx_ros.prompt.places import (
 )
 from sphinx_ros.types import Box, Detection, Keypoint, Pose, iou
 
-__all__ = ["joint_index", "to_detections", "to_poses"]
+__all__ = ["joint_index", "middles", "to_detections", "to_poses"]
 
 SAME_IOU = 0.95
 """Boxes of one label that overlap more are one thing, said again."""
@@ -77,6 +77,16 @@ def to_detections(
             else:
                 keypoints.append(Keypoint(label, *spot, score=score(span)))
     return tuple(detections), tuple(keypoints), tuple(unread)
+
+
+def middles(boxes: Iterable[Detection]) -> tuple[Keypoint, ...]:
+    """The middle of each box, px, with its label and its score."""
+    return tuple(
+        Keypoint(
+            box.label, (box.box[0] + box.box[2]) / 2, (box.box[1] + box.box[3]) / 2, box.score
+        )
+        for box in boxes
+    )
 
 
 def to_poses(

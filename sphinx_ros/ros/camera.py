@@ -43,6 +43,7 @@ class Camera:
             Answers.BOXES: make(m.DetectionArray, "detections", QUEUE),
             Answers.PEOPLE: make(m.PersonPoseArray, "keypoints", QUEUE),
             Answers.WORDS: make(m.Answer, "answers", QUEUE),
+            Answers.POINTS: make(m.PointArray, "points", QUEUE),
         }
         self.display = Display(make, node.warnings, node.now)
         mirrored = m.Detection2DArray is not None

@@ -18,7 +18,7 @@ from sphinx_ros.types import (
 )
 
 
-def detections_of(message: m.DetectionArray | m.Answer) -> list[Detection]:
+def detections_of(message: m.DetectionArray | m.Answer | m.PointArray) -> list[Detection]:
     """The boxes of an answer."""
     return [
         Detection(
@@ -39,14 +39,16 @@ def _sides(values: Sequence[float]) -> Box:
     return UNKNOWN_BOX if math.isnan(x0 + y0 + x1 + y1) else (x0, y0, x1, y1)
 
 
+def points_of(messages: Any) -> list[Keypoint]:
+    """The points of a PointArray's `points` or an answer's `keypoints`."""
+    return [Keypoint(k.name, k.x, k.y, k.score, Visibility(k.visibility)) for k in messages]
+
+
 def poses_of(messages: Any) -> list[Pose]:
     """The people of a PersonPoseArray's or a result's `poses`."""
     return [
         Pose(
-            tuple(
-                Keypoint(k.name, k.x, k.y, k.score, Visibility(k.visibility))
-                for k in item.keypoints
-            ),
+            tuple(points_of(item.keypoints)),
             (item.box.x0, item.box.y0, item.box.x1, item.box.y1),
             item.score,
             ScoreSource(item.score_source),

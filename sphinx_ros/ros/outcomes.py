@@ -119,7 +119,7 @@ class Outcome:
 
     @property
     def points(self) -> tuple[Keypoint, ...]:
-        """The points that stood in a text answer; those of people are in `people`."""
+        """The points of the result, those in a text answer included; people's are in `people`."""
         return getattr(self.result, "keypoints", ())
 
 

@@ -14,7 +14,7 @@ from sphinx_ros.ros import messages as m
 from sphinx_ros.ros.outcomes import Outcome
 from sphinx_ros.ros.positions import UNKNOWN, XYZ, Place
 from sphinx_ros.tasks import Answers
-from sphinx_ros.types import Answer, Detection, Keypoint, Pose
+from sphinx_ros.types import Answer, Detection, Keypoint, PointSource, Pose
 
 NOWHERE = Place()
 
@@ -77,7 +77,7 @@ def timing_message(outcome: Outcome) -> m.Timing:
 
 
 def _common(outcome: Outcome) -> dict:
-    """The fields that all three kinds of answers share."""
+    """The fields that all kinds of answers share."""
     return dict(
         header=outcome.header if outcome.header is not None else m.Header(),
         image_width=outcome.width,
@@ -112,23 +112,36 @@ def poses_message(outcome: Outcome) -> m.PersonPoseArray:
     return m.PersonPoseArray(poses=people, **_common(outcome))
 
 
+def _points(outcome: Outcome) -> list[m.Keypoint]:
+    """The points, each with its place."""
+    where = outcome.positions.point
+    return [keypoint_message(item, where(i)) for i, item in enumerate(outcome.points)]
+
+
+def points_message(outcome: Outcome) -> m.PointArray:
+    """For the tasks that answer with points."""
+    return m.PointArray(
+        points=_points(outcome),
+        source=int(getattr(outcome.result, "source", PointSource.NONE)),
+        detections=_located(outcome),
+        **_common(outcome),
+    )
+
+
 def answer_message(outcome: Outcome) -> m.Answer:
-    """For the tasks that answer in words; of the others, status, boxes and times."""
+    """For the tasks that answer in words; of the others, status, boxes, points and times."""
     answer = m.Answer(score=math.nan, **_common(outcome))
-    answer.detections = _located(outcome)
+    answer.detections, answer.keypoints = _located(outcome), _points(outcome)
     if isinstance(outcome.result, Answer):
         answer.text = plain(outcome.result.text)
         answer.score = float(outcome.result.score)
-        where = outcome.positions.point
-        answer.keypoints = [
-            keypoint_message(item, where(i)) for i, item in enumerate(outcome.points)
-        ]
     return answer
 
 
 ANSWERS: dict[Answers, Callable[[Outcome], Any]] = {
     Answers.BOXES: detections_message,
     Answers.PEOPLE: poses_message,
+    Answers.POINTS: points_message,
     Answers.WORDS: answer_message,
 }
 """What a task answers with -> the function that makes its message."""

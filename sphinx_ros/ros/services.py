@@ -38,6 +38,7 @@ PORTS: dict[Task, tuple[str, Any, str]] = {
     Task.DETECT: ("detect", m.Detect, "label"),
     Task.POSE: ("estimate_pose", m.EstimatePose, "box"),
     Task.ASK: ("ask", m.Ask, "question"),
+    Task.POINT: ("point", m.PointRequest, "text"),
 }
 """Task -> name and type of its service, and the request's field with what the task takes. The
 action `~/query` takes every task."""
