@@ -3,14 +3,8 @@
 import sys
 from pathlib import Path
 
-from ament_index_python.packages import PackageNotFoundError, get_package_prefix
 from launch import LaunchDescription
-from launch.actions import (
-    DeclareLaunchArgument,
-    IncludeLaunchDescription,
-    LogInfo,
-    OpaqueFunction,
-)
+from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, OpaqueFunction
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
@@ -28,27 +22,13 @@ FIXED = {
     "namespace": "",
     "name": "sphinx",
     "use_sim_time": "false",
+    "rviz_frame": "",
 }
-"""Arguments of sphinx.launch.py that the camera and config/sphinx.rviz leave no choice of."""
-
-
-def rviz():
-    """rviz2 on our configuration, or a message where it is not installed."""
-    try:
-        get_package_prefix("rviz2")
-    except PackageNotFoundError:
-        return LogInfo(
-            msg="rviz2 is not installed (apt install ros-$ROS_DISTRO-rviz2): starting without it"
-        )
-    return Node(
-        package="rviz2",
-        executable="rviz2",
-        arguments=["-d", str(SHARE / "config" / "sphinx.rviz")],
-    )
+"""Arguments of sphinx.launch.py that the camera leaves no choice of."""
 
 
 def start(context):
-    """Node, camera and rviz, after every argument was checked. Raises BadRequest."""
+    """Node, rviz and camera, after every argument was checked. Raises BadRequest."""
     words.check_names(ARGUMENTS, Path(__file__).name, sys.argv)
     said = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
     words.given(said)  # the node's own launch file reads them again
@@ -56,11 +36,11 @@ def start(context):
         name: ParameterValue(value, value_type=str) if isinstance(value, str) else value
         for name, value in words.given(said, CAMERA).items()
     }
-    shown = [rviz()] if words.flag("rviz", said["rviz"]) else []
+    words.flag("rviz", said["rviz"])
     # The node first, because its launch file also sets the transport that the camera needs.
     sphinx = IncludeLaunchDescription(
         PythonLaunchDescriptionSource(str(SHARE / "launch" / "sphinx.launch.py")),
-        launch_arguments={**FIXED, **{name: said[name] for name in NODE}}.items(),
+        launch_arguments={**FIXED, **{name: said[name] for name in (*NODE, "rviz")}}.items(),
     )
     return [
         sphinx,
@@ -72,7 +52,6 @@ def start(context):
             output="screen",
             emulate_tty=True,
         ),
-        *shown,
     ]
 
 

@@ -4,13 +4,16 @@ import json
 import sys
 from pathlib import Path
 
+from ament_index_python.packages import PackageNotFoundError, get_package_prefix
 from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, LogInfo, OpaqueFunction, SetEnvironmentVariable
+from launch.logging import launch_config
 from launch.substitutions import LaunchConfiguration, TextSubstitution
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterFile, ParameterValue
 
 from sphinx_ros.ros import launch_arguments as words
+from sphinx_ros.ros import rviz_layout
 from sphinx_ros.ros.environment import profile_variable, transport
 from sphinx_ros.ros.launch_table import SPHINX as ARGUMENTS
 
@@ -37,11 +40,38 @@ def typed(value):
     return value
 
 
+def rviz(said, parameters):
+    """rviz2 on this node's cameras, or a message where it is not installed.
+
+    parameters: of the node, from its file and the command line. The layout is written beside the
+    log of the launch.
+    """
+    try:
+        get_package_prefix("rviz2")
+    except PackageNotFoundError:
+        return LogInfo(
+            msg="rviz2 is not installed (apt install ros-$ROS_DISTRO-rviz2): starting without it"
+        )
+    usual, node = CONFIG / "sphinx.rviz", (said["name"], said["namespace"])
+    cameras = rviz_layout.views(*node, said["image"], parameters)
+    text = rviz_layout.layout(usual.read_text("utf-8"), cameras, said["rviz_frame"])
+    whole = rviz_layout.resolved(*node).strip("/").replace("/", "_")
+    path = Path(launch_config.log_dir) / f"{whole}.rviz"
+    path.write_text(text, "utf-8")
+    return Node(
+        package="rviz2",
+        executable="rviz2",
+        arguments=["-d", str(path)],
+        parameters=[{"use_sim_time": words.flag("use_sim_time", said["use_sim_time"])}],
+    )
+
+
 def start(context):
-    """The transport and the node, after every argument was checked. Raises BadRequest."""
+    """The transport, the node and rviz, after every argument was checked. Raises BadRequest."""
     words.check_names(ARGUMENTS, Path(__file__).name, sys.argv)
     said = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
-    overrides = {name: typed(value) for name, value in words.given(said).items()}
+    given = words.given(said)
+    overrides = {name: typed(value) for name, value in given.items()}
     overrides["use_sim_time"] = words.flag("use_sim_time", said["use_sim_time"])
     log_level = words.level(said["log_level"])
     file = words.parameter_file(said["params_file"], CONFIG / "sphinx.yaml")
@@ -59,7 +89,11 @@ def start(context):
         output="screen",
         emulate_tty=True,
     )
-    return [*pictures_through(said["fastdds_profile"]), node]
+    shown = []
+    if words.flag("rviz", said["rviz"]):
+        filed = rviz_layout.parameters_in(Path(file), said["name"], said["namespace"])
+        shown = [rviz(said, {**filed, **given})]
+    return [*pictures_through(said["fastdds_profile"]), node, *shown]
 
 
 def generate_launch_description():

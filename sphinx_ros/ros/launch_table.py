@@ -15,12 +15,20 @@ Arguments = dict[str, tuple[str, str]]
 
 _COMMON = {name: ("info" if name == "log_level" else "", s) for name, s in words.COMMON.items()}
 
+RVIZ = ("false", "start rviz2 with config/sphinx.rviz, for these cameras, where it is installed")
+
 SPHINX: Arguments = {
     "image": ("image", "camera topic, sensor_msgs/Image; compressed pictures: <image>/compressed"),
     "camera_info": ("", "topic with the calibration; empty: camera_info beside the image topic"),
     "namespace": ("", "namespace of the node, for several cameras"),
     "name": ("sphinx", "name of the node, and of its topics and services"),
     "use_sim_time": ("false", "follow /clock: with a simulator, or a bag played with --clock"),
+    "rviz": RVIZ,
+    "rviz_frame": (
+        "",
+        "rviz's fixed frame, one that TF connects with that of the pictures or the "
+        "same; empty: camera_optical_frame",
+    ),
     **_COMMON,
     **{row.name: ("", words.described(row)) for row in TABLE},
 }
@@ -37,7 +45,7 @@ DEMO_NODE: Arguments = {
 
 DEMO: Arguments = {
     **{row.name: ("", "camera: " + words.described(row, "the default")) for row in CAMERA},
-    "rviz": ("false", "start rviz2 with config/sphinx.rviz, where it is installed"),
+    "rviz": RVIZ,
     **DEMO_NODE,
 }
 """Of demo.launch."""
