@@ -14,6 +14,7 @@ from sphinx_ros.ros import replies
 from sphinx_ros.ros.display import Display
 from sphinx_ros.ros.outcomes import Look, Outcome
 from sphinx_ros.ros.params import Config
+from sphinx_ros.ros.source_watch import SILENT, SourceWatch
 from sphinx_ros.ros.sources import OVERRIDES, about_source, camera_qos, sibling
 from sphinx_ros.tasks import Answers
 
@@ -35,6 +36,7 @@ class Camera:
         """name: of the camera, "" for the only one. group: for the callbacks of its pictures."""
         self.name, self._node, self._group = name, node, group
         self._subscriptions: list[Any] = []
+        self._watches: list[SourceWatch] = []
         self._publishers: list[Any] = []
         self._minded_bits = False
         self.topic = self._image_topic()
@@ -76,6 +78,7 @@ class Camera:
 
     def unlisten(self) -> None:
         """Hear the camera no more, and take down what is shown of it."""
+        self._watches = []
         while self._subscriptions:
             self._node.destroy_subscription(self._subscriptions.pop())
         self.display.clear()
@@ -93,7 +96,11 @@ class Camera:
 
     def facts(self) -> dict[str, Any]:
         """What /diagnostics says of the ports, beside the pictures."""
-        return {}
+        return self._watches[0].facts() if self._watches else {}
+
+    def problem(self) -> str:
+        """Why somebody who publishes for this camera is not heard; "" where all are."""
+        return "; ".join(text for watch in self._watches for text in watch.problems())
 
     @property
     def _compressed(self) -> bool:
@@ -115,17 +122,20 @@ class Camera:
         return sibling(self._node, f"{self._base}/compressed", self._base, "{}/compressed")
 
     def _subscribe(self, kind: Any, topic: str, callback: Any) -> None:
-        node = self._node
+        node, qos = self._node, camera_qos(self._node, topic, self.config.image_qos)
+        watch = SourceWatch(node, kind, topic, qos, node.get_logger().warning)
         self._subscriptions.append(
             node.create_subscription(
                 kind,
                 topic,
                 callback,
-                camera_qos(node, topic),
+                qos,
                 callback_group=self._group,
-                qos_overriding_options=OVERRIDES,
+                event_callbacks=SILENT,
+                qos_overriding_options=OVERRIDES,  # which rclpy writes into the profile
             )
         )
+        self._watches.append(watch)
 
     def _on_image(self, message: Any) -> None:
         frame = m.frame_of(message, self._node.now(), self.config, camera=self.name)

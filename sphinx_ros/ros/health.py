@@ -105,6 +105,8 @@ def _pictures(node: Any, port: Any) -> tuple[bytes, str]:
     now, inbox = node.now(), node.worker.inbox
     if node.lifecycle_state != "active":
         return OK, "not heard: the node is not active"
+    if problem := port.problem():
+        return WARN, problem
     try:
         frame = inbox.fresh_frame(now, port.name)
     except SphinxError as error:

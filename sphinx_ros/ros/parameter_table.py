@@ -98,6 +98,14 @@ class Config:
         when=When.INACTIVE,
         per_camera=True,
     )
+    image_qos: str = _row(
+        "sensor_data",
+        "Quality of service of the camera's topics. sensor_data: best effort, hears every camera. "
+        "reliable: lost parts are sent again. latched: also what was published before.",
+        choices=("sensor_data", "reliable", "latched", "system_default"),
+        when=When.INACTIVE,
+        per_camera=True,
+    )
     image_bits: int = _row(
         0,
         "Significant bits of pictures with 16 bits per sample: 12 for a 12 bit camera; 0: as the "

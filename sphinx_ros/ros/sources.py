@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from rclpy.qos import QoSPolicyKind, QoSProfile, ReliabilityPolicy
+from rclpy.qos import (
+    DurabilityPolicy,
+    HistoryPolicy,
+    QoSPolicyKind,
+    QoSProfile,
+    ReliabilityPolicy,
+)
 from rclpy.qos_overriding_options import QoSOverridingOptions
 
 
@@ -33,17 +39,32 @@ OVERRIDES = QoSOverridingOptions(
 """The parameters qos_overrides.<topic>.subscription.* that a subscription to a camera obeys."""
 
 
-def camera_qos(node: Any, topic: str) -> QoSProfile:
-    """What suits every camera: a best-effort reader hears best-effort and reliable writers alike.
+PROFILES = {
+    "sensor_data": (ReliabilityPolicy.BEST_EFFORT, DurabilityPolicy.VOLATILE),
+    "reliable": (ReliabilityPolicy.RELIABLE, DurabilityPolicy.VOLATILE),
+    "latched": (ReliabilityPolicy.RELIABLE, DurabilityPolicy.TRANSIENT_LOCAL),
+    "system_default": (ReliabilityPolicy.SYSTEM_DEFAULT, DurabilityPolicy.SYSTEM_DEFAULT),
+}
+"""What the values of the parameter image_qos mean."""
 
-    A picture that was published once for whom comes late reaches reliable readers alone, so the
-    override of the durability brings the reliability with it.
+
+def camera_qos(node: Any, topic: str, name: str = "sensor_data") -> QoSProfile:
+    """The quality of service by name; rclpy puts the overrides of the topic on top.
+
+    "sensor_data" suits every camera: a best-effort reader hears best-effort and reliable writers
+    alike. A picture that was published once for whom comes late reaches reliable readers alone, so
+    the override of the durability brings the reliability with it.
     """
+    reliability, durability = PROFILES[name]
     given = getattr(node, "_parameter_overrides", {})  # rclpy declares them with the subscription
-    durability = given.get(f"qos_overrides.{topic}.subscription.durability")
-    late = durability is not None and durability.value == "transient_local"
-    reliability = ReliabilityPolicy.RELIABLE if late else ReliabilityPolicy.BEST_EFFORT
-    return QoSProfile(depth=1, reliability=reliability)
+    over = given.get(f"qos_overrides.{topic}.subscription.durability")
+    late = over is not None and over.value == "transient_local"
+    return QoSProfile(
+        history=HistoryPolicy.KEEP_LAST,
+        depth=1,
+        reliability=ReliabilityPolicy.RELIABLE if late else reliability,
+        durability=durability,
+    )
 
 
 def about_source(node: Any, topic: str) -> str:
@@ -66,8 +87,5 @@ def _described(publisher: Any) -> str:
     qos = publisher.qos_profile
     latched = ""
     if qos.durability.name == "TRANSIENT_LOCAL":
-        latched = (
-            ", for whom comes late too: set the parameter qos_overrides."
-            "<topic>.subscription.durability to transient_local"
-        )
+        latched = ", for whom comes late too: set the parameter image_qos to latched"
     return f"{publisher.topic_type}, {qos.reliability.name.lower()}{latched}"

@@ -1,0 +1,165 @@
+"""Which publishers a camera hears, by its quality of service, and what is said of others."""
+
+import os
+import threading
+import time
+
+import pytest
+
+pytest.importorskip("rclpy", reason="ROS 2 is not installed")
+pytest.importorskip("sphinx_ros.msg", reason="the ROS interfaces are not built")
+
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from ros_support import DOMAIN, environment
+
+from sphinx_ros.ros import messages as m
+from sphinx_ros.ros.health import reports
+from sphinx_ros.ros.sources import PROFILES
+
+pytestmark = pytest.mark.ros
+
+BEST, SURE = ReliabilityPolicy.BEST_EFFORT, ReliabilityPolicy.RELIABLE
+LATE, NOW = DurabilityPolicy.TRANSIENT_LOCAL, DurabilityPolicy.VOLATILE
+
+
+class Model:
+    """What nobody asks here."""
+
+    def look(self, rgb):
+        return self
+
+
+@pytest.fixture(scope="module")
+def context():
+    import rclpy
+
+    before = dict(os.environ)
+    os.environ.update(environment())
+    made = rclpy.Context()
+    made.init(domain_id=DOMAIN)
+    yield made
+    made.try_shutdown()
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.fixture
+def make(context):
+    """SphinxNode objects that spin, each with a list of what it warned of."""
+    from rclpy.executors import MultiThreadedExecutor
+    from rclpy.parameter import Parameter
+
+    from sphinx_ros.ros.node import SphinxNode
+
+    made = []
+
+    def build(space="", **values):
+        given = [Parameter(name.replace("__", "."), value=v) for name, v in values.items()]
+        space = space or f"/sources{time.monotonic_ns()}"
+        node = SphinxNode(
+            lambda *_: Model(), context=context, parameter_overrides=given, namespace=space
+        )
+        warned, logger = [], node.get_logger()
+        logger.warning = warned.append
+        node.get_logger = lambda: logger
+        executor = MultiThreadedExecutor(4, context=context)
+        executor.add_node(node)
+        threading.Thread(target=executor.spin, daemon=True).start()
+        node.begin()
+        assert until(lambda: node.lifecycle_state == "active")
+        made.append((node, executor))
+        return node, warned
+
+    yield build
+    for node, executor in made:
+        node.finish()
+        executor.shutdown(1.0)
+        node.destroy_node()
+
+
+@pytest.fixture
+def camera(context):
+    """A node that publishes, as if it were in another process."""
+    import rclpy
+
+    own = rclpy.Context()
+    own.init(domain_id=DOMAIN)
+    node = rclpy.create_node(f"driver_{os.getpid()}", context=own)
+    yield node
+    node.destroy_node()
+    own.try_shutdown()
+
+
+def until(condition, seconds=10.0):
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.01)
+    return condition()
+
+
+def qos(reliability, durability=NOW):
+    return QoSProfile(depth=1, reliability=reliability, durability=durability)
+
+
+def picture():
+    rgb = m.Image(width=2, height=1, step=6, encoding="rgb8", data=bytes(6))
+    rgb.header.stamp = m.time_message(time.time())
+    return rgb
+
+
+@pytest.mark.parametrize("name", ["sensor_data", "reliable", "latched", "system_default"])
+@pytest.mark.parametrize("reliability", [BEST, SURE], ids=["best effort", "reliable"])
+@pytest.mark.parametrize("durability", [NOW, LATE], ids=["volatile", "transient local"])
+def test_who_is_heard_and_who_is_said_not_to_be(make, camera, name, reliability, durability):
+    node, warned = make(image_qos=name)
+    port = node.cameras[""]
+    publisher = camera.create_publisher(m.Image, port.topic, qos(reliability, durability))
+    assert until(lambda: port.facts()["publishers"] == 1)
+    asked = PROFILES[name]
+    fits = (asked[0] != SURE or reliability == SURE) and (asked[1] != LATE or durability == LATE)
+    if name == "system_default":  # of the middleware; Fast DDS reads best effort and volatile
+        fits = True
+    if fits:
+        slot = node.worker.inbox.slots[""]
+        assert until(lambda: publisher.publish(picture()) or slot.newest is not None)
+        assert port.problem() == "" and not warned
+        assert port.facts()["publishers not heard"] == 0
+    else:
+        assert until(lambda: warned)
+        assert node.cameras[""].facts()["publishers not heard"] == 1
+        status = reports("n", node)[1]
+        assert status.level == m.DiagnosticStatus.WARN and status.message == warned[0]
+        assert len(warned) == 1 and "image_qos to sensor_data" in warned[0]
+        assert f"/driver_{os.getpid()} publishes on {port.topic}" in warned[0]
+        assert "best_effort" in warned[0] or "volatile" in warned[0]
+
+
+def test_a_topic_of_another_type_is_said_with_the_remedy(make, camera):
+    node, warned = make()
+    port = node.cameras[""]
+    camera.create_publisher(m.CompressedImage, port.topic, qos(BEST))
+    assert until(lambda: warned)
+    assert "publishes sensor_msgs/msg/CompressedImage" in warned[0]
+    assert "set image_transport to compressed" in warned[0]
+    assert until(lambda: reports("n", node)[1].message == warned[0]) and len(warned) == 1
+
+
+def test_what_goes_away_is_no_problem_any_more(make, camera):
+    node, warned = make(image_qos="reliable")
+    port = node.cameras[""]
+    publisher = camera.create_publisher(m.Image, port.topic, qos(BEST))
+    assert until(port.problem)
+    camera.destroy_publisher(publisher)
+    assert until(lambda: not port.problem())
+    camera.create_publisher(m.Image, port.topic, qos(BEST))
+    assert until(port.problem) and len(warned) == 1, "said once"
+
+
+def test_the_standard_overrides_go_before_the_parameter(make, camera):
+    node, _ = make()
+    topic = node.cameras[""].topic
+    over = {f"qos_overrides__{topic}__subscription__reliability": "reliable"}
+    other, _ = make(image_qos="sensor_data", space=node.get_namespace(), **over)
+    assert other.cameras[""].topic == topic
+    camera.create_publisher(m.Image, topic, qos(BEST))
+    assert until(other.cameras[""].problem) and not node.cameras[""].problem()
