@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from sphinx_ros.image import letters
+from sphinx_ros.image.plates import Ground
 from sphinx_ros.prompt.plain import plain
 from sphinx_ros.types import (
     COCO_EDGES,
@@ -27,6 +28,9 @@ from sphinx_ros.types import (
 
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
 PERSON = "person"
+SMALLER = 0.75
+"""Size of the letters of a label's second row as a share of those of the first."""
+
 LEFT, RIGHT, MIDDLE = (80, 200, 255), (255, 160, 60), (240, 240, 90)  # sides of a skeleton
 
 
@@ -56,7 +60,7 @@ def draw(
     scale: float | None = None,
     regions: Iterable[Box] = (),
     points: Iterable[Keypoint] = (),
-    notes: Sequence[str] = (),
+    labels: Sequence[str] | None = None,
 ) -> np.ndarray:
     """A copy of the picture [H, W, 3] uint8 with everything drawn in; captions go below it.
 
@@ -68,7 +72,9 @@ def draw(
         scale: of the letters, 1 is about 22 pixels high; None follows the picture's size.
         regions: boxes that were asked about, in white and without words.
         points: named points that are nobody's joint.
-        notes: what is to be said of each detection, and then of each point, behind its label.
+        labels: what is written beside each detection, and then beside each point; "" for nothing,
+            and a line break before what is less important. By default its name with its score,
+            once where a point stands for a box.
     """
     picture = np.ascontiguousarray(rgb).copy()
     scale = scale or max(0.35, min(picture.shape[:2]) / 900)
@@ -77,24 +83,41 @@ def draw(
             draw_box(picture, region, WHITE)
     for pose in poses:
         draw_pose(picture, pose)
-    named = [(item.label, item.score, item.box) for item in detections]
-    boxes = len(named)
-    named += [(spot.name, spot.score, around(spot, picture.shape)) for spot in points]
-    for number, (name, _, place) in enumerate(named):
-        if all(math.isfinite(v) for v in place):
-            sign = draw_box if number < boxes else draw_point
-            sign(picture, place, label_colour(name))
+    boxes, points = list(detections), list(points)
+    places = [*(item.box for item in boxes), *(around(spot, picture.shape) for spot in points)]
+    names = [*(item.label for item in boxes), *(spot.name for spot in points)]
+    known = [all(map(math.isfinite, place)) for place in places]
+    for number, place in enumerate(places):
+        if known[number]:
+            sign = draw_box if number < len(boxes) else draw_point
+            sign(picture, place, label_colour(names[number]))
     # Labels last, so that no box's line runs through another's words.
-    taken: list[tuple[int, int, int, int]] = []
-    for number, (name, score, place) in enumerate(named):
-        note = notes[number] if number < len(notes) else ""
-        words = f"{with_score(name, score)} {note}".strip()
-        if words and all(math.isfinite(v) for v in place):
-            draw_label(picture, words, place, label_colour(name), scale, taken)
+    ground = Ground(picture.shape[1], picture.shape[0])
+    said = labels_of(boxes, points) if labels is None else labels
+    for name, words, place, there in zip(names, said, places, known, strict=True):
+        if words and there:
+            draw_label(picture, words, place, label_colour(name), scale, ground)
     if not captions:
         return picture
     shown = [plain(line) for line in captions]
     return np.vstack([picture, caption_bar(picture.shape[1], shown, scale)])
+
+
+def labels_of(boxes: Sequence[Detection], points: Sequence[Keypoint]) -> list[str]:
+    """The names of boxes and then of points with their scores, for people to read.
+
+    That of a point which lies in a box of the same name is "": the box says it already.
+    """
+    said = [with_score(item.label, item.score) for item in boxes]
+    for spot in points:
+        here = any(
+            item.label == spot.name
+            and item.box[0] <= spot.x <= item.box[2]
+            and item.box[1] <= spot.y <= item.box[3]
+            for item in boxes
+        )
+        said.append("" if here else with_score(spot.name, spot.score))
+    return said
 
 
 def draw_box(picture: np.ndarray, box: Box, colour: tuple[int, int, int]) -> None:
@@ -133,24 +156,26 @@ def draw_label(
     box: Box,
     colour: tuple[int, int, int],
     scale: float,
-    taken: list[tuple[int, int, int, int]],
+    ground: Ground,
 ) -> None:
     """Words on a coloured plate at the box's upper left corner, in place.
 
-    The plate is moved into the picture and off the plates in `taken` (x0, y0, x1, y1), to which it
-    is added; words too long for the picture are cut.
+    The plate is moved into the picture and off those that stand on its ground already; words too
+    long for the picture are cut. What follows a line break stands below in smaller letters.
     """
-    height, width = picture.shape[:2]
-    words = fit(words, width - 8, scale)
-    above, below = letters.height(_pixels(scale))
-    wide, high = math.ceil(letters.length(words, _pixels(scale))) + 6, above + below + 2
-    x = int(min(max(box[0], 0), max(width - wide, 0)))
-    places = [box[1] - high, box[1], box[3] - high, box[3], 0]
-    y = next((p for p in places if _free(x, p, wide, high, height, taken)), places[1])
-    y = int(min(max(y, 0), max(height - high, 0)))
-    taken.append((x, y, x + wide, y + high))
-    cv2.rectangle(picture, (x, y), (x + wide - 1, y + high - 1), colour, cv2.FILLED)
-    letters.write(picture, words, x + 3, y + 1 + above, _pixels(scale), ink_on(colour))
+    sizes = [_pixels(scale), _pixels(SMALLER * scale)]
+    first, *others = words.split("\n")
+    rows = [(first, sizes[0]), *((row, sizes[1]) for row in others)]
+    rows = [(letters.cut(row, picture.shape[1] - 8, size), size) for row, size in rows]
+    wide = max(math.ceil(letters.length(row, size)) for row, size in rows) + 6
+    high = sum(sum(letters.height(size)) for _, size in rows) + 2
+    left, top = map(int, ground.place(box[0], wide, high, box))
+    corner = (left + wide - 1, top + high - 1)
+    cv2.rectangle(picture, (left, top), corner, colour, cv2.FILLED)
+    for row, size in rows:
+        above, below = letters.height(size)
+        letters.write(picture, row, left + 3, top + 1 + above, size, ink_on(colour))
+        top += above + below
 
 
 def draw_pose(picture: np.ndarray, pose: Pose) -> None:
@@ -215,17 +240,3 @@ def _pixels(scale: float) -> int:
 def _side(index: int) -> tuple[int, int, int]:
     """Odd COCO indices are the person's left, even ones the right, 0 is the nose."""
     return MIDDLE if index == 0 else (LEFT if index % 2 else RIGHT)
-
-
-def _free(
-    x: float,
-    y: float,
-    wide: int,
-    high: int,
-    picture_height: int,
-    taken: list[tuple[int, int, int, int]],
-) -> bool:
-    inside = 0 <= y and y + high <= picture_height
-    return inside and not any(
-        x < x1 and x0 < x + wide and y < y1 and y0 < y + high for x0, y0, x1, y1 in taken
-    )

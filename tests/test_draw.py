@@ -7,7 +7,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from sphinx_ros.draw import caption_bar, draw, fit, label_colour, side_by_side
+from sphinx_ros.draw import caption_bar, draw, fit, label_colour, labels_of, side_by_side
 from sphinx_ros.types import COCO_KEYPOINTS, Detection, Keypoint, Pose
 
 GREY = np.full((120, 160, 3), 90, np.uint8)
@@ -59,17 +59,28 @@ def test_a_point_is_a_cross_that_meets_where_it_is_with_its_name_beside_it():
         assert not changed(draw(GREY, points=[lost])).any()
 
 
-def test_notes_stand_behind_the_labels_of_what_they_are_about():
-    box, point = Detection("mug", (10, 40, 60, 100), 0.5), Keypoint("tip", 110.0, 90.0)
+def widths(labels=None, point=(110.0, 90.0), name="tip"):
+    """Columns of the plates of a box and of a point."""
+    box = Detection("mug", (10, 40, 60, 100), 0.5)
+    picture = draw(GREY, [box], points=[Keypoint(name, *point)], labels=labels)
+    there = [(picture == label_colour(label)).all(axis=2) for label in ("mug", name)]
+    return [np.flatnonzero(one.any(axis=0)).size for one in there]
 
-    def width(*notes):
-        picture = draw(GREY, [box], points=[point], notes=notes)
-        there = [(picture == label_colour(name)).all(axis=2) for name in ("mug", "tip")]
-        return [np.flatnonzero(one.any(axis=0)).size for one in there]
 
-    (mug, tip), (longer, same) = width(), width("(1 m)")
-    assert longer > mug + 10 and same == tip
-    assert width("", "(1 m)")[1] > tip + 10 and width("", "(1 m)")[0] == mug
+def test_other_words_may_stand_beside_boxes_and_points():
+    mug, tip = widths()
+    assert widths(["mug 0.50 (1 m)", "tip"])[0] > mug + 10
+    assert widths(["mug 0.50", "tip (1 m)"])[1] > tip + 10
+    assert widths(["mug 0.50", ""])[1] < tip
+
+
+def test_a_point_that_stands_for_a_box_is_named_once():
+    assert labels_of([Detection("mug", (0, 0, 9, 9), 0.5)], [Keypoint("mug", 4, 4, 0.7)]) == [
+        "mug 0.50", "",
+    ]  # fmt: skip
+    assert labels_of([Detection("mug", (0, 0, 9, 9))], [Keypoint("mug", 14, 4, 0.7)]) == [
+        "mug", "mug 0.70",
+    ]  # fmt: skip
 
 
 def test_nan_and_endless_text_are_no_trouble():

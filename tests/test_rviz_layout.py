@@ -1,5 +1,6 @@
 """The layouts for rviz and Foxglove show what a node publishes, for any names and cameras."""
 
+import json
 import struct
 
 import pytest
@@ -134,3 +135,49 @@ def test_the_cameras_of_a_node_are_found_as_the_node_finds_them(tmp_path):
 def test_the_file_of_parameters_that_is_shipped_names_no_cameras():
     filed = parameters_in(CONFIG / "sphinx.yaml", "sphinx", "")
     assert views("sphinx", "", "image", filed) == [View("", "/sphinx", "/image")]
+
+
+# Foxglove
+
+FOXGLOVE = json.loads((CONFIG / "sphinx_foxglove.json").read_text(encoding="utf-8"))
+
+
+def panels(tree):
+    """The identifiers in a tree of panels, from left to right."""
+    if isinstance(tree, str):
+        return [tree]
+    assert set(tree) == {"first", "second", "direction", "splitPercentage"}
+    assert tree["direction"] in ("row", "column") and 0 < tree["splitPercentage"] < 100
+    return [*panels(tree["first"]), *panels(tree["second"])]
+
+
+def texts(tree):
+    """All texts in a JSON value, names of keys included."""
+    if isinstance(tree, dict):
+        return {*tree, *(text for value in tree.values() for text in texts(value))}
+    if isinstance(tree, list):
+        return {text for value in tree for text in texts(value)}
+    return {tree} if isinstance(tree, str) else set()
+
+
+def test_foxglove_s_layout_holds_each_panel_once_and_topics_that_are_there():
+    shown = panels(FOXGLOVE["layout"])
+    assert sorted(shown) == sorted(FOXGLOVE["configById"]) and len(set(shown)) == len(shown)
+    kinds = {name.partition("!")[0] for name in shown}
+    assert kinds == {"Image", "3D", "RawMessages", "DiagnosticSummary", "DiagnosticStatusPanel"}
+    topics = {text for text in texts(FOXGLOVE["configById"]) if text.startswith("/")}
+    assert topics == {
+        "/camera/image_raw", "/camera/camera_info", "/diagnostics", "/sphinx/detections",
+        "/sphinx/answers", "/sphinx/markers", "/sphinx/annotated/compressed",
+        "/sphinx/image_annotations",
+    }  # fmt: skip
+
+
+def test_foxglove_s_3d_panel_shows_the_things_in_space_alone():
+    pytest.importorskip("sphinx_ros.msg", reason="the ROS interfaces are not built")
+    from sphinx_ros.ros.markers import REQUEST, STANDING
+
+    spaces = FOXGLOVE["configById"]["3D!things"]["topics"]["/sphinx/markers"]["namespaces"]
+    shown = {name for name, settings in spaces.items() if settings["visible"]}
+    assert shown == {STANDING.space, REQUEST.space}
+    assert set(spaces) == {*STANDING, *REQUEST}

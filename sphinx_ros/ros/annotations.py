@@ -12,7 +12,7 @@ from typing import Any
 from sphinx_ros.draw import WHITE, ink_on, label_colour
 from sphinx_ros.prompt.plain import plain
 from sphinx_ros.ros import messages as m
-from sphinx_ros.ros.captions import captions_of, position_words, spoken
+from sphinx_ros.ros.captions import captions_of, spoken
 from sphinx_ros.ros.lettering import LETTER, PITCH, Plates
 from sphinx_ros.ros.outcomes import Outcome
 from sphinx_ros.runtime.printable import one_line
@@ -69,10 +69,9 @@ class _Page:
     def say(self, outcome: Outcome) -> None:
         """The words of boxes and points, on free ground."""
         for caption in captions_of(outcome, POINT_SHARE * self.height / 2):
-            if not all(map(math.isfinite, caption.box)):
+            if not caption.rows or not all(map(math.isfinite, caption.box)):
                 continue
-            rows = [one_line(caption.words), position_words(caption.position)]
-            rows = [self.plates.fit(row) for row in rows if row]
+            rows = [self.plates.fit(one_line(row)) for row in caption.rows]
             for row, (x, y) in zip(rows, self.plates.place(rows, caption.box), strict=True):
                 left = x - WIDE * LETTER * self.letters * len(row) / 2
                 self._text(row, left, y + WIDE * self.letters / 2, label_colour(caption.name))

@@ -6,38 +6,40 @@ The same for markers, annotations and the annotated picture. Knows no message an
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from sphinx_ros.draw import with_score
+from sphinx_ros.draw import labels_of
 from sphinx_ros.errors import Status
 from sphinx_ros.ros.outcomes import Outcome
-from sphinx_ros.ros.positions import XYZ
 from sphinx_ros.types import Box
 
 
 class Caption(NamedTuple):
     """What is written beside a box or a point.
 
-    name: its label, of which its colour follows. words: the label with its score. position:
-    where it is in space, metres; NaN where unknown. box: what it is written beside, px.
+    name: its label, of which its colour follows. rows: the label with its score, and where it is
+    in space if that is known; none where it is written elsewhere. box: what they stand beside, px.
     """
 
     name: str
-    words: str
-    position: XYZ
+    rows: tuple[str, ...]
     box: Box
 
 
-def captions_of(outcome: Outcome, reach: float) -> Iterator[Caption]:
+def captions_of(outcome: Outcome, reach: float) -> list[Caption]:
     """Of all boxes and then of all points. reach: half the size of a point's sign, px."""
-    for number, item in enumerate(outcome.boxes):
-        position = outcome.positions.box(number).position
-        yield Caption(item.label, with_score(item.label, item.score), position, item.box)
-    for number, spot in enumerate(outcome.points):
-        words, position = with_score(spot.name, spot.score), outcome.positions.point(number)
-        box = (spot.x - reach, spot.y - reach, spot.x + reach, spot.y + reach)
-        yield Caption(spot.name, words, position, box)
+    boxes, points, where = outcome.boxes, outcome.points, outcome.positions
+    names = [*(item.label for item in boxes), *(spot.name for spot in points)]
+    places = [where.box(number).position for number in range(len(boxes))]
+    places += [where.point(number) for number in range(len(points))]
+    sides = [item.box for item in boxes]
+    sides += [(p.x - reach, p.y - reach, p.x + reach, p.y + reach) for p in points]
+    rows = [
+        (words, *filter(None, [position_words(place)])) if words else ()
+        for words, place in zip(labels_of(boxes, points), places, strict=True)
+    ]
+    return [Caption(*one) for one in zip(names, rows, sides, strict=True)]
 
 
 def position_words(xyz: Sequence[float]) -> str:

@@ -15,7 +15,7 @@ from sphinx_ros.draw import draw
 from sphinx_ros.ros import messages as m
 from sphinx_ros.ros.annotations import image_annotations
 from sphinx_ros.ros.calibration import CalibrationCheck
-from sphinx_ros.ros.captions import captions_of, position_words, spoken
+from sphinx_ros.ros.captions import captions_of, spoken
 from sphinx_ros.ros.markers import REQUEST, STANDING, Names, clear_markers, marker_array
 from sphinx_ros.ros.outcomes import Look, Outcome
 from sphinx_ros.ros.pace import SHORTEST, Pace
@@ -119,11 +119,10 @@ def annotate(rgb: np.ndarray, outcomes: Sequence[Outcome]) -> np.ndarray:
 
     Where things are in space stands beside them.
     """
-    captions = [[*captions_of(outcome, 0.0)] for outcome in outcomes]
-    boxes = [len(outcome.boxes) for outcome in outcomes]
     # Those of all boxes first, then those of all points, as draw wants them.
-    notes = [one for all, n in zip(captions, boxes, strict=True) for one in all[:n]]
-    notes += [one for all, n in zip(captions, boxes, strict=True) for one in all[n:]]
+    captions = [(captions_of(outcome, 0.0), len(outcome.boxes)) for outcome in outcomes]
+    shown = [one for made, boxes in captions for one in made[:boxes]]
+    shown += [one for made, boxes in captions for one in made[boxes:]]
     return draw(
         rgb,
         [box for outcome in outcomes for box in outcome.boxes],
@@ -131,7 +130,7 @@ def annotate(rgb: np.ndarray, outcomes: Sequence[Outcome]) -> np.ndarray:
         [line for outcome in outcomes if (line := spoken(outcome))],
         regions=[outcome.query.box for outcome in outcomes if outcome.query.box is not None],
         points=[point for outcome in outcomes for point in outcome.points],
-        notes=[position_words(one.position) for one in notes],
+        labels=["\n".join(one.rows) for one in shown],
     )
 
 

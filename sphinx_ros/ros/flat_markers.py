@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from sphinx_ros.ros.calibration import lift, projection
-from sphinx_ros.ros.captions import Caption, captions_of, position_words
+from sphinx_ros.ros.captions import Caption, captions_of
 from sphinx_ros.ros.lettering import Plates, in_ascii
 from sphinx_ros.ros.marker_parts import new_lines, new_marker, new_text, point_of
 from sphinx_ros.ros.messages import CameraInfo, Header, Marker
@@ -81,11 +81,10 @@ class Sheet:
 
         rviz makes the gap between two rows of one text a centimetre, at any depth.
         """
-        if not all(map(math.isfinite, caption.box)):
+        if not caption.rows or not all(map(math.isfinite, caption.box)):
             return []
-        rows = [self.plates.fit(in_ascii(caption.words))]
-        rows += [self.plates.fit(position_words(caption.position))]
-        rows = [row for row in rows if row]
+        rows = [row for row in map(in_ascii, caption.rows) if row]
+        rows = [self.plates.fit(row) for row in rows]
         height = TEXT_SHARE * self.depth * self.info.height / projection(self.info)[1, 1]
         middles = self._lift(self.plates.place(rows, caption.box))
         return [

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sphinx_ros.ros.captions import Caption, captions_of, position_words
+from sphinx_ros.ros.captions import Caption, captions_of
 from sphinx_ros.ros.lettering import in_ascii
 from sphinx_ros.ros.marker_parts import new_lines, new_marker, new_text, point_of
 from sphinx_ros.ros.messages import Header, Marker
@@ -52,7 +52,8 @@ def in_space(outcome: Outcome) -> list[Marker]:
     made: list[Marker | None] = []
     for number, caption in enumerate(captions_of(outcome, 0.0)):
         box = number < len(outcome.boxes)
-        place = where.box(number) if box else Place(position=caption.position)
+        spot = number - len(outcome.boxes)
+        place = where.box(number) if box else Place(position=where.point(spot))
         made += _thing(header, caption, place, where.orientation, up)
     for person in range(len(outcome.people)):
         joints = [where.joint(person, number) for number in range(len(COCO_KEYPOINTS))]
@@ -87,5 +88,5 @@ def _thing(
     solid.pose.position = point_of(place.position)
     height = float(np.clip(size.max() / 3, *LETTERS))
     top = np.array(place.position) + up * (size[1] / 2 + height)
-    said = f"{in_ascii(caption.words)} {position_words(place.position)}".strip()
+    said = in_ascii(" ".join(caption.rows))
     return [solid, new_text(header, caption.name, said, top, height)]
