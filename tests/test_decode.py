@@ -9,6 +9,7 @@ import zlib
 import cv2
 import numpy as np
 import pytest
+import torch
 from PIL import Image, JpegImagePlugin
 
 from sphinx_ros.errors import BadImage, Status
@@ -207,6 +208,55 @@ def test_rgb_and_bgr_are_views_and_take_any_buffer():
     raw = RGB.tobytes()
     for kind in (raw, array.array("B", raw), RGB, memoryview(RGB).cast("B")):
         assert np.array_equal(decode_image(kind, 8, 6, "RGB8 "), RGB)
+
+
+class Shared:
+    """Memory that is handed over by DLPack alone, as the buffers of newer distributions do."""
+
+    def __init__(self, array, device=(1, 0), host=None):
+        self.array, self.device, self.asked = array, device, []
+        if host is not None:
+            self.cpu = lambda: self.asked.append("cpu") or host
+
+    def __dlpack__(self, **options):
+        self.asked.append(options.get("dl_device"))
+        return self.array.__dlpack__(**{k: v for k, v in options.items() if k != "dl_device"})
+
+    def __dlpack_device__(self):
+        return self.device
+
+
+def test_memory_that_comes_by_dlpack_is_viewed():
+    flat = RGB.copy().reshape(-1)
+    for kind in (Shared(flat), torch.from_numpy(flat), Shared(flat, device=(3, 0))):
+        out = decode_image(kind, 8, 6, "rgb8", 24)
+        assert np.array_equal(out, RGB) and np.shares_memory(out, flat), "it was copied"
+    shaped = torch.from_numpy(RGB.copy())  # [H, W, 3], as a converter of messages gives it
+    assert np.array_equal(decode_image(shaped, 8, 6, "rgb8"), RGB)
+    deep = torch.from_numpy(RGB[:, :, :1].astype(np.int16) * 257)
+    assert np.array_equal(decode_image(deep, 8, 6, "mono16"), np.repeat(RGB[:, :, :1], 3, 2))
+
+
+def test_memory_of_another_device_is_copied_once():
+    flat = RGB.copy().reshape(-1)
+    tensor = Shared(flat, device=(2, 0), host=torch.from_numpy(flat))
+    assert np.array_equal(decode_image(tensor, 8, 6, "rgb8"), RGB) and tensor.asked == ["cpu"]
+    plain = Shared(flat, device=(2, 0))
+    assert np.array_equal(decode_image(plain, 8, 6, "rgb8"), RGB)
+    assert plain.asked == [(1, 0)], "the object was not asked to copy it to the processor"
+
+
+def test_memory_in_pieces_and_of_any_type_is_read():
+    wide = np.zeros((6, 16, 3), np.uint8)
+    wide[:, ::2] = RGB
+    assert np.array_equal(decode_image(memoryview(wide[:, ::2]), 8, 6, "rgb8"), RGB)
+    assert np.array_equal(decode_image(array.array("I", RGB.tobytes()), 8, 6, "rgb8"), RGB)
+
+
+@pytest.mark.parametrize("data", [None, "text", [1, 2, 3], 7, object(), b"", np.zeros(0, "u1")])
+def test_what_is_no_memory_is_named(data):
+    with pytest.raises(BadImage, match="data"):
+        decode_image(data, 8, 6, "rgb8")
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)

@@ -9,19 +9,45 @@ import numpy as np
 
 from sphinx_ros.errors import BadImage
 
+HOST = (1, 3, 11)
+"""Kinds of memory that the processor reads, by DLPack's numbers: its own, and pages of it that are
+pinned for CUDA or ROCm (``DLDeviceType`` in dlpack.h)."""
+
 
 def as_bytes(data: Any) -> np.ndarray:
-    """[N] uint8 view of whatever the picture came in. Raises BadImage when it is empty."""
-    if isinstance(data, np.ndarray):
-        buffer = np.ascontiguousarray(data).reshape(-1).view(np.uint8)
-    else:
-        try:
-            buffer = np.frombuffer(data, np.uint8)
-        except (TypeError, ValueError) as error:
-            raise BadImage(f"image data of type {type(data).__name__}: {error}") from error
+    """[N] uint8 view of whatever the picture came in, in its order of rows.
+
+    data: an array, or any object with the buffer protocol (bytes, array.array, memoryview) or with
+    ``__dlpack__`` (tensors, and buffers of newer ROS distributions). Nothing is copied but what
+    lies in the memory of another device, once, and what does not lie in one piece.
+
+    Raises:
+        BadImage: it is empty, or none of these.
+    """
+    try:
+        values = _array(data)
+    except (TypeError, ValueError, RuntimeError, BufferError, AttributeError) as error:
+        raise BadImage(f"image data of type {type(data).__name__}: {error}") from error
+    buffer = np.ascontiguousarray(values).reshape(-1).view(np.uint8)
     if buffer.size == 0:
         raise BadImage("the picture has no data: look at the camera with `ros2 topic echo --once`")
     return buffer
+
+
+def _array(data: Any) -> np.ndarray:
+    """The array that an object's memory is."""
+    if isinstance(data, np.ndarray):
+        return data
+    try:
+        return np.asarray(memoryview(data))
+    except TypeError:
+        if not hasattr(data, "__dlpack__"):
+            raise
+    if data.__dlpack_device__()[0] in HOST:
+        return np.from_dlpack(data)
+    if hasattr(data, "cpu"):  # as tensors copy themselves
+        return np.from_dlpack(data.cpu())
+    return np.from_dlpack(data, device="cpu")
 
 
 def check_even(value: int, divisor: int, name: str) -> None:

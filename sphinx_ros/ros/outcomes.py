@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from sphinx_ros.errors import SphinxError, Status
+from sphinx_ros.errors import BadImage, SphinxError, Status
+from sphinx_ros.image.buffers import as_bytes
 from sphinx_ros.prompt.queries import Query
 from sphinx_ros.ros.positions import Positions
 from sphinx_ros.runtime.memory import memory_error, out_of_memory
@@ -43,11 +44,12 @@ class Frame:
 
     def same(self, other: Frame) -> bool:
         """Whether another one has the same bytes."""
-        if self.data is None or other.data is None or len(self.data) != len(other.data):
+        if self.data is None or other.data is None:
             return False
-        return np.array_equal(
-            np.frombuffer(self.data, np.uint8), np.frombuffer(other.data, np.uint8)
-        )
+        try:
+            return np.array_equal(as_bytes(self.data), as_bytes(other.data))
+        except BadImage:  # empty, or no bytes: the look at it says so
+            return False
 
 
 @dataclass(frozen=True, eq=False)
