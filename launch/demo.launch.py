@@ -19,6 +19,7 @@ SHARE = Path(__file__).resolve().parent.parent  # launch/ and config/ lie there
 FIXED = {
     "image": "/camera/image_raw",
     "camera_info": "",
+    "depth": "/camera/depth/image_raw",
     "namespace": "",
     "name": "sphinx",
     "use_sim_time": "false",

@@ -75,7 +75,7 @@ def start(context):
     overrides["use_sim_time"] = words.flag("use_sim_time", said["use_sim_time"])
     log_level = words.level(said["log_level"])
     file = words.parameter_file(said["params_file"], CONFIG / "sphinx.yaml")
-    remappings = [("image", said["image"])]
+    remappings = [("image", said["image"]), ("depth", said["depth"])]
     if said["camera_info"]:
         remappings.append(("camera_info", said["camera_info"]))
     node = Node(

@@ -141,7 +141,9 @@ def test_every_parameter_is_an_argument_with_a_description(apart, name):
 @pytest.mark.ros
 def test_the_demonstration_lists_only_what_it_heeds(apart):
     fixed = set(arguments_of("sphinx.launch.py")) - set(arguments_of("demo.launch.py"))
-    assert fixed == {"image", "camera_info", "namespace", "name", "use_sim_time", "rviz_frame"}
+    assert fixed == {
+        "image", "camera_info", "depth", "namespace", "name", "use_sim_time", "rviz_frame"
+    }  # fmt: skip
 
 
 @pytest.mark.ros

@@ -14,6 +14,7 @@ from sphinx_ros.ros import replies
 from sphinx_ros.ros.display import Display
 from sphinx_ros.ros.outcomes import Look, Outcome
 from sphinx_ros.ros.params import Config
+from sphinx_ros.ros.positioning import Positioning
 from sphinx_ros.ros.source_watch import SILENT, SourceWatch
 from sphinx_ros.ros.sources import OVERRIDES, about_source, camera_qos, sibling
 from sphinx_ros.tasks import Answers
@@ -48,8 +49,10 @@ class Camera:
             Answers.POINTS: make(m.PointArray, "points", QUEUE),
         }
         self.display = Display(make, node.warnings, node.now)
+        self.positioning = Positioning(name, node.warnings, node.transforms)
         mirrored = m.Detection2DArray is not None
         self._mirror = make(m.Detection2DArray, "detections_2d", QUEUE) if mirrored else None
+        self._mirror_3d = make(m.Detection3DArray, "detections_3d", QUEUE) if mirrored else None
 
     @property
     def config(self) -> Config:
@@ -72,7 +75,10 @@ class Camera:
             self._node, self._named("camera_info"), self._base, "{}/../camera_info"
         )
         self._subscribe(kind, self.topic, self._on_image)
-        self._subscribe(m.CameraInfo, info, self.display.calibrate)
+        self._subscribe(m.CameraInfo, info, self._on_info)
+        # Without a publisher, as where `depth` is not remapped, a subscription costs nothing.
+        depth = self._node.config.topic(self.name, "depth") or self._named("depth")
+        self._subscribe(m.Image, depth, self.positioning.on_depth)
         which = f"{self.name}: " if self.name else ""
         self._node.get_logger().info(f"{which}pictures from {self.topic}, camera info from {info}")
 
@@ -82,6 +88,7 @@ class Camera:
         while self._subscriptions:
             self._node.destroy_subscription(self._subscriptions.pop())
         self.display.clear()
+        self.positioning.forget()
 
     def close(self) -> None:
         """Take all ports away."""
@@ -96,7 +103,8 @@ class Camera:
 
     def facts(self) -> dict[str, Any]:
         """What /diagnostics says of the ports, beside the pictures."""
-        return self._watches[0].facts() if self._watches else {}
+        watched = self._watches[0].facts() if self._watches else {}
+        return {**watched, **self.positioning.facts()}
 
     def problem(self) -> str:
         """Why somebody who publishes for this camera is not heard; "" where all are."""
@@ -139,9 +147,20 @@ class Camera:
 
     def _on_image(self, message: Any) -> None:
         frame = m.frame_of(message, self._node.now(), self.config, camera=self.name)
-        self._node.worker.inbox.offer(frame)
+        self._node.worker.inbox.offer(self.positioning.claim(frame))
+
+    def _on_info(self, info: m.CameraInfo) -> None:
+        self.display.calibrate(info)
+        self.positioning.calibrate(info)
 
     # Out
+
+    def locate(self, look: Look, outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
+        """The outcomes of a look at a picture of this camera, with positions."""
+        config = self.config
+        return self.positioning.locate(
+            look, outcomes, config.target_frame, config.max_image_pixels
+        )
 
     def publish(self, look: Look, outcomes: Sequence[Outcome], standing: bool) -> None:
         """Send out what became of queries on a picture of this camera."""
@@ -156,6 +175,8 @@ class Camera:
         self._outputs[answers].publish(replies.answer_to(outcome))
         if answers is Answers.BOXES and self._mirror is not None and outcome.status.answered:
             self._mirror.publish(replies.mirror_message(outcome))
+            if self._mirror_3d is not None and outcome.positions.frame:
+                self._mirror_3d.publish(replies.mirror_3d_message(outcome))
 
     def _mind_bits(self, look: Look) -> None:
         """Warn once of a camera whose pictures are nearly black for want of `image_bits`."""

@@ -20,6 +20,7 @@ RVIZ = ("false", "start rviz2 with config/sphinx.rviz, for these cameras, where 
 SPHINX: Arguments = {
     "image": ("image", "camera topic, sensor_msgs/Image; compressed pictures: <image>/compressed"),
     "camera_info": ("", "topic with the calibration; empty: camera_info beside the image topic"),
+    "depth": ("depth", "topic of depth that is registered to the picture, sensor_msgs/Image"),
     "namespace": ("", "namespace of the node, for several cameras"),
     "name": ("sphinx", "name of the node, and of its topics and services"),
     "use_sim_time": ("false", "follow /clock: with a simulator, or a bag played with --clock"),

@@ -54,8 +54,9 @@ from sphinx_ros.types import Box
 
 __all__ = [
     "Answer", "Ask", "BoundingBox", "CameraInfo", "CircleAnnotation", "Color", "CompressedImage",
-    "Detect", "Detection", "Detection2D", "Detection2DArray", "DetectionArray", "DiagnosticArray",
-    "DiagnosticStatus", "EstimatePose", "FloatingPointRange", "Ground", "Header", "Image",
+    "Detect", "Detection", "Detection2D", "Detection2DArray", "Detection3D", "Detection3DArray",
+    "DetectionArray", "DiagnosticArray", "DiagnosticStatus", "EstimatePose",
+    "FloatingPointRange", "Ground", "Header", "Image",
     "ImageAnnotations", "IntegerRange", "KeyValue", "Keypoint", "Marker", "MarkerArray",
     "ObjectHypothesisWithPose", "ParameterDescriptor", "ParameterType", "PersonPose",
     "PersonPoseArray", "Point", "Point2", "PointArray", "PointRequest", "PointsAnnotation",
@@ -77,9 +78,16 @@ except ImportError:
     Point2 = PointsAnnotation = TextAnnotation = None
 
 try:  # a standard mirror for other people's tools, where it is installed
-    from vision_msgs.msg import Detection2D, Detection2DArray, ObjectHypothesisWithPose
+    from vision_msgs.msg import (
+        Detection2D,
+        Detection2DArray,
+        Detection3D,
+        Detection3DArray,
+        ObjectHypothesisWithPose,
+    )
 except ImportError:
     Detection2D = Detection2DArray = ObjectHypothesisWithPose = None
+    Detection3D = Detection3DArray = None
 
 TASKS = {task.row.number: task for task in Task}
 """Constants of msg/Query.msg -> tasks."""

@@ -33,6 +33,7 @@ from sphinx_ros.ros.parameter_port import ParameterPort
 from sphinx_ros.ros.quiet import QuietLog
 from sphinx_ros.ros.running import run
 from sphinx_ros.ros.services import Services
+from sphinx_ros.ros.transforms import Transforms
 from sphinx_ros.ros.worker import State, Worker
 
 log = logging.getLogger("sphinx_ros")
@@ -59,6 +60,7 @@ class SphinxNode(Managed, Node):
         self.config = declare(self)
         self._announced: tuple[Any, ...] = ()
         self.cameras: dict[str, Camera] = {}
+        self.transforms = Transforms(self)
         self.worker = Worker(
             lambda: factory(self.config, self._tell),
             clock=self.now,
@@ -66,6 +68,7 @@ class SphinxNode(Managed, Node):
             config=self.config,
             about_source=self._about_source,
             prepare=prepare,
+            locate=self._locate,
         )
         self._io = MutuallyExclusiveCallbackGroup()
         self._health = self.create_publisher(m.DiagnosticArray, "/diagnostics", 10)
@@ -113,6 +116,11 @@ class SphinxNode(Managed, Node):
         camera = self.cameras.get(look.frame.camera)
         if camera is not None:
             camera.publish(look, outcomes, standing)
+
+    def _locate(self, look: Look, outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
+        """Called by the worker, from several threads at a time."""
+        camera = self.cameras.get(look.frame.camera)
+        return outcomes if camera is None else camera.locate(look, outcomes)
 
     def _publish_health(self) -> None:
         health = m.DiagnosticArray(status=reports(self.get_fully_qualified_name(), self))
@@ -182,6 +190,8 @@ class SphinxNode(Managed, Node):
                 return
             self.config = config
             self.worker.inbox.change(config)
+            if any(config.of(name).target_frame for name in config.camera_names):
+                self.transforms.listen()
 
     def now(self) -> float:
         """Seconds of the node's clock."""
@@ -191,6 +201,7 @@ class SphinxNode(Managed, Node):
         """Answer who waits, end the worker, take down what is shown."""
         self.worker.stop(1.0)
         self.close_cameras()
+        self.transforms.close()
 
 
 def main(args: Sequence[str] | None = None) -> int:

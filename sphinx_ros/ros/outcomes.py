@@ -30,7 +30,8 @@ class Frame:
     camera did not say. header: handed through to the answer untouched. own: it came with a request
     and not from the camera. filled_bits: how many bits its 16-bit samples fill, None where the
     picture has none or the parameter image_bits says it. camera: its name, "" for the only one.
-    data: the bytes of the message, None where nobody is to compare them.
+    data: the bytes of the message, None where nobody is to compare them. depth: its claim on
+    depth, see :mod:`sphinx_ros.ros.depth_pairs`; None where it has none.
     """
 
     decode: Callable[[], np.ndarray]
@@ -41,6 +42,7 @@ class Frame:
     filled_bits: Callable[[], int] | None = None
     camera: str = ""
     data: Any = None
+    depth: Any = None
 
     def same(self, other: Frame) -> bool:
         """Whether another one has the same bytes."""

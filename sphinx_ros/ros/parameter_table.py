@@ -180,6 +180,12 @@ class Config:
         low=0.0,
         high=MAX_SECONDS,
     )
+    target_frame: str = _row(
+        "",
+        "Frame in which positions in space are given, by TF at the picture's stamp; they are "
+        "unknown where there is no TF. Empty: the camera's optical frame.",
+        per_camera=True,
+    )
     marker_depth: float = _row(
         1.0,
         "Metres in front of the camera at which ~/markers draws the boxes.",

@@ -160,9 +160,37 @@ def mirror_message(outcome: Outcome) -> Any:
         box = m.Detection2D(header=mirror.header, id=outcome.query.id)
         box.bbox.center.position.x, box.bbox.center.position.y = (x0 + x1) / 2, (y0 + y1) / 2
         box.bbox.size_x, box.bbox.size_y = x1 - x0, y1 - y0
-        guess = m.ObjectHypothesisWithPose()
-        guess.hypothesis.class_id = item.label
-        guess.hypothesis.score = 0.0 if math.isnan(item.score) else float(item.score)
+        box.results.append(_hypothesis(item))
+        mirror.detections.append(box)
+    return mirror
+
+
+def mirror_3d_message(outcome: Outcome) -> Any:
+    """vision_msgs/Detection3DArray of the boxes whose place is known, in the positions' frame.
+
+    The sides of a box are along the axes of the camera's optical frame, in whatever frame it is.
+    """
+    where, header = outcome.positions, outcome.header or m.Header()
+    mirror = m.Detection3DArray(header=m.Header(stamp=header.stamp, frame_id=where.frame))
+    for number, item in enumerate(outcome.boxes):
+        place = where.box(number)
+        if not place.known:
+            continue
+        box = m.Detection3D(header=mirror.header, id=outcome.query.id)
+        box.bbox.center.position = m.point_message(place.position)
+        turn = box.bbox.center.orientation
+        turn.x, turn.y, turn.z, turn.w = where.orientation
+        box.bbox.size = m.extent_message(place.size)
+        guess = _hypothesis(item)
+        guess.pose.pose = box.bbox.center
         box.results.append(guess)
         mirror.detections.append(box)
     return mirror
+
+
+def _hypothesis(item: Detection) -> Any:
+    """vision_msgs/ObjectHypothesisWithPose of a box's label and score."""
+    guess = m.ObjectHypothesisWithPose()
+    guess.hypothesis.class_id = item.label
+    guess.hypothesis.score = 0.0 if math.isnan(item.score) else float(item.score)
+    return guess

@@ -73,7 +73,8 @@ class Serving:
         self._ending.check(job)
         self._inbox.put_to_model(job)
         usual = self._inbox.config.max_new_tokens
-        (outcome,) = asker.answer(look, [job], usual, lambda: self._over(job))
+        answered = asker.answer(look, [job], usual, lambda: self._over(job))
+        (outcome,) = self._ending.located(look, answered)
         self._ending.report(look, [self._ending.settle(job, outcome)], standing=False)
 
     def _over(self, job: Job) -> bool:
@@ -138,7 +139,8 @@ class Serving:
         self._settle(look, jobs, outcomes)
 
     def _settle(self, look: Look, jobs: list[Job], outcomes: Sequence[Outcome]) -> None:
-        settled = [self._ending.settle(*one) for one in zip(jobs, outcomes, strict=True)]
+        located = self._ending.located(look, outcomes)
+        settled = [self._ending.settle(*one) for one in zip(jobs, located, strict=True)]
         self._ending.report(look, settled, standing=True)
 
     def _resting(self) -> bool:

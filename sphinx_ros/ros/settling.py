@@ -22,6 +22,9 @@ log = logging.getLogger("sphinx_ros")
 OnPass = Callable[[Look, Sequence[Outcome], bool], None]
 """What is called with (look, outcomes, standing) when there is something to publish."""
 
+Locate = Callable[[Look, Sequence[Outcome]], Sequence[Outcome]]
+"""What adds to a look's outcomes where their things are in space."""
+
 
 class Settling:
     """How jobs end. last_error: the last thing that went wrong, for the diagnostics; "" for none.
@@ -30,11 +33,27 @@ class Settling:
     """
 
     def __init__(
-        self, counts: Counts, life: Lifetime, clock: Callable[[], float], on_pass: OnPass | None
+        self,
+        counts: Counts,
+        life: Lifetime,
+        clock: Callable[[], float],
+        on_pass: OnPass | None,
+        locate: Locate | None = None,
     ):
         self.last_error = ""
         self._counts, self._life, self._clock, self._on_pass = counts, life, clock, on_pass
+        self._locate = locate
         self._publishing = threading.Lock()
+
+    def located(self, look: Look, outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
+        """The outcomes with positions, where these are known; to be called before they settle."""
+        if self._locate is None:
+            return outcomes
+        try:
+            return self._locate(look, outcomes)
+        except Exception as error:  # an answer without positions is better than none
+            self.defect(error, "positions could not be worked out")
+            return outcomes
 
     def settle(self, job: Job, outcome: Outcome) -> Outcome:
         """Give a job its outcome, which is returned as it goes out; the first one counts."""

@@ -22,7 +22,7 @@ from sphinx_ros.ros.job import Job
 from sphinx_ros.ros.outcomes import Frame, Outcome
 from sphinx_ros.ros.params import Config
 from sphinx_ros.ros.serving import Serving
-from sphinx_ros.ros.settling import OnPass, Settling
+from sphinx_ros.ros.settling import Locate, OnPass, Settling
 from sphinx_ros.ros.state import Lifetime, State
 from sphinx_ros.ros.threads import Threads
 from sphinx_ros.ros.waiting import Inbox
@@ -48,7 +48,9 @@ class Worker:
     the worker's thread; requests are answered NOT_ACTIVE meanwhile. clock: the node's time in
     seconds. on_pass: called with (look, outcomes, standing) after each pass of the standing
     queries and after each request that got as far as a picture, from one thread at a time.
-    config: the parameters at the start. prepare: called in the worker's thread before all else.
+    locate: adds positions to a look's outcomes before anybody is answered, called by the threads
+    that asked. config: the parameters at the start. prepare: called in the worker's thread before
+    all else.
     """
 
     def __init__(
@@ -60,11 +62,13 @@ class Worker:
         config: Config | None = None,
         about_source: Callable[[str], str] = lambda _: "",
         prepare: Callable[[], None] = lambda: None,
+        locate: Locate | None = None,
     ):
         self.counts = Counts()
         self.inbox = Inbox(config or Config(), self.counts, about_source)
         self.life = Lifetime(factory)
-        self._clock, self._ending = clock, Settling(self.counts, self.life, clock, on_pass)
+        self._clock = clock
+        self._ending = Settling(self.counts, self.life, clock, on_pass, locate)
         self._prepare = prepare
         self._renewing = threading.Lock()
         self._begin_anew()
