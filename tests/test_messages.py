@@ -165,3 +165,46 @@ def test_no_other_module_names_message_classes():
     folder = Path(m.__file__).parent
     named = {path.name for path in folder.glob("*.py") if naming.search(path.read_text())}
     assert named == {"messages.py"}
+
+
+@pytest.mark.skipif(m.Detection3DArray is None, reason="vision_msgs is not installed")
+def test_the_vision_msgs_mirror_in_space():
+    check_mirror_in_space(Positions("base", (0.0, 0.0, 1.0, 0.0), (PLACE, Place())))
+
+
+def test_the_mirror_in_space_with_messages_of_the_same_fields(monkeypatch):
+    """vision_msgs is not on PyPI, so stand-ins show the values; the real ones are tested above."""
+    from types import SimpleNamespace as Fields
+
+    def pose():
+        return Fields(position=m.Point(), orientation=Fields(x=0.0, y=0.0, z=0.0, w=1.0))
+
+    def box(header, id):
+        return Fields(
+            header=header, id=id, results=[], bbox=Fields(center=pose(), size=m.Vector3())
+        )
+
+    monkeypatch.setattr(m, "Detection3D", box)
+    monkeypatch.setattr(m, "Detection3DArray", lambda header: Fields(header=header, detections=[]))
+    monkeypatch.setattr(
+        m,
+        "ObjectHypothesisWithPose",
+        lambda: Fields(hypothesis=Fields(), pose=Fields(pose=pose())),
+    )
+    check_mirror_in_space(Positions("base", (0.0, 0.0, 1.0, 0.0), (PLACE, Place())))
+
+
+PLACE = Place((0.1, -0.2, 1.5), (0.3, 0.4, 0.5))
+
+
+def check_mirror_in_space(where):
+    """One of two boxes has a place: it goes out, under the frame of the positions."""
+    found = outcome(Task.GROUND, Results([MUG, MUG]), positions=where)
+    mirror = replies.mirror_3d_message(found)
+    assert (mirror.header.frame_id, mirror.header.stamp) == ("base", HEADER.stamp)
+    (box,) = mirror.detections
+    assert box.bbox.center.position == m.Point(x=0.1, y=-0.2, z=1.5)
+    assert box.bbox.center.orientation.z == 1.0 and box.bbox.center.orientation.w == 0.0
+    assert box.bbox.size == m.Vector3(x=0.3, y=0.4, z=0.5)
+    (guess,) = box.results
+    assert guess.hypothesis.class_id == "mug" and guess.pose.pose.position.z == 1.5

@@ -1,0 +1,233 @@
+"""Depth, calibration and answers to positions: what is missing, TF, and a node over real DDS."""
+
+import math
+import os
+import re
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="ROS 2 is not installed")
+pytest.importorskip("sphinx_ros.msg", reason="the ROS interfaces are not built")
+
+import ros_support
+from ros_support import CHECKPOINT, Client, clip_pictures, process
+
+from sphinx_ros.errors import Status
+from sphinx_ros.prompt.queries import Query
+from sphinx_ros.ros import messages as m
+from sphinx_ros.ros.outcomes import Frame, Look, Outcome
+from sphinx_ros.ros.positioning import Positioning
+from sphinx_ros.ros.positions import Place, Positions
+from sphinx_ros.ros.quiet import QuietLog
+from sphinx_ros.ros.transforms import Transforms, moved, tf2_ros
+from sphinx_ros.ros.world_camera import depth_message
+from sphinx_ros.tasks import Task
+from sphinx_ros.types import Detection, Results
+from sphinx_ros.world.camera_facts import calibration
+from sphinx_ros.world.clip import read_truth
+from sphinx_ros.world.truth import Camera
+
+CAMERA = Camera(640, 480, 500.0, 500.0, 320.0, 240.0)
+BOX = (370.0, 190.0, 470.0, 290.0)
+FLAT = np.full((480, 640), 2.0, np.float32)
+
+
+def header(seconds=7, frame="camera"):
+    return m.Header(stamp=m.Time(sec=seconds), frame_id=frame)
+
+
+def calibrated(**changes):
+    return m.CameraInfo(header=header(), **{**calibration(CAMERA), **changes})
+
+
+class Told(list):
+    """A positioning with a camera's messages in it, and the warnings that were written."""
+
+    def __init__(self, info=None, depth=None):
+        super().__init__()
+        self.positioning = Positioning("", QuietLog(self.append), Transforms(None))
+        if info is not None:
+            self.positioning.calibrate(info)
+        if depth is not None:
+            self.positioning.on_depth(depth)
+
+    def locate(self, of=None, **options):
+        of = header() if of is None else of
+        frame = Frame(lambda: None, 0.0, m.seconds(of.stamp), of)
+        look = Look(self.positioning.claim(frame), np.zeros((480, 640, 3), np.uint8))
+        found = Results([Detection("mug", BOX)])
+        query = Query(Task.GROUND, "mug")
+        outcome = Outcome(query, Status.OK, result=found, header=of, width=640, height=480)
+        (outcome,) = self.positioning.locate(look, [outcome], **options)
+        return outcome.positions
+
+
+def test_a_box_with_depth_and_calibration_has_a_position():
+    told = Told(calibrated(), depth_message(FLAT, header()))
+    found = told.locate()
+    assert found.frame == "camera"
+    assert found.box(0).position == pytest.approx((0.4, 0.0, 2.0))
+    assert found.box(0).size == pytest.approx((0.4, 0.4, 0.0), abs=1e-6)
+    facts = told.positioning.facts()
+    assert facts["depth"] == "arriving" and facts["pictures with depth"] == 1 and not told
+
+
+def test_without_depth_nothing_is_said_and_nothing_is_known():
+    told = Told(calibrated())
+    assert told.locate() == Positions() and not told
+    assert told.positioning.facts() == {"depth": "never"}
+
+
+@pytest.mark.parametrize(
+    ("info", "depth", "said"),
+    [
+        (None, depth_message(FLAT, header()), "remap the topic camera_info"),
+        (calibrated(k=[0.0] * 9), depth_message(FLAT, header()), "not calibrated"),
+        (calibrated(), depth_message(FLAT, header(9)), "do both have one clock"),
+        (calibrated(), depth_message(FLAT, header(0)), "do both have one clock"),
+        (calibrated(), depth_message(FLAT, header(7, "infra")), "'infra' .* registered"),
+        (calibrated(), depth_message(FLAT[:300], header()), "640x300 .* registered"),
+        (
+            calibrated(),
+            m.Image(header=header(), encoding="rgb8", width=4, height=4),
+            "is no depth",
+        ),
+        (calibrated(), m.Image(header=header(), encoding="16UC1", width=4, height=3), "no data"),
+    ],
+)
+def test_what_keeps_positions_from_being_known_is_said_once(info, depth, said):
+    told = Told(info, depth)
+    for _ in range(3):
+        assert told.locate() == Positions()
+    (line,) = told
+    assert line.startswith("no positions: ")
+    assert re.search(said, line), line
+    assert told.positioning.facts()["positions"].startswith("unknown: ")
+
+
+def test_an_unknown_target_frame_leaves_positions_unknown():
+    told = Told(calibrated(), depth_message(FLAT, header()))
+    assert told.locate(target_frame="map") == Positions()
+    (line,) = told
+    assert "target_frame needs tf2_ros" in line or "TF is not heard" in line
+    assert told.locate(target_frame="camera").frame == "camera", "which needs no TF"
+
+
+def test_points_are_turned_and_shifted_and_sizes_are_not():
+    """A camera 1 m above the base that looks ahead: its z is the base's x (REP 103)."""
+    transform = SimpleNamespace(
+        rotation=SimpleNamespace(x=-0.5, y=0.5, z=-0.5, w=0.5),
+        translation=SimpleNamespace(x=0.1, y=0.0, z=1.0),
+    )
+    place = Place((0.2, 0.3, 2.0), (0.1, 0.2, 0.3), (0.2, 0.3, 1.9))
+    unknown = (math.nan,) * 3
+    where = Positions("camera", (0, 0, 0, 1), (place, Place()), ((0.0, 0.0, 1.0), unknown))
+    found = moved(where, transform, "base")
+    assert found.frame == "base" and found.orientation == (-0.5, 0.5, -0.5, 0.5)
+    assert found.box(0).position == pytest.approx((2.1, -0.2, 0.7))
+    assert found.box(0).surface == pytest.approx((2.0, -0.2, 0.7))
+    assert found.box(0).size == (0.1, 0.2, 0.3)
+    assert found.point(0) == pytest.approx((1.1, 0.0, 1.0))
+    assert not found.box(1).known and all(map(math.isnan, found.point(1)))
+
+
+# Over real DDS
+
+
+@pytest.fixture
+def apart():
+    before = dict(os.environ)
+    os.environ.update(ros_support.environment())
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+class Robot:
+    """A camera with depth on one picture of the clip; asks a node called `deep`."""
+
+    def __init__(self):
+        self.client = Client("robot", "deep")
+        (self.rgb, self.truth), *_ = clip_pictures(1)
+        clip = read_truth()
+        self.camera = Camera(clip["width"], clip["height"], **clip["camera"])
+        make = self.client.node.create_publisher
+        self.image = make(m.Image, "/camera/image_raw", 1)
+        self.info = make(m.CameraInfo, "/camera/camera_info", 1)
+        self.depth = make(m.Image, "/camera/depth/image_raw", 1)
+
+    def shine(self):
+        """One picture with all that belongs to it."""
+        stamp = self.client.node.get_clock().now().to_msg()
+        head = m.Header(stamp=stamp, frame_id="camera")
+        self.info.publish(m.CameraInfo(header=head, **calibration(self.camera)))
+        self.depth.publish(depth_message(FLAT, head))
+        self.image.publish(m.image_message(self.rgb, head))
+        self.client.until(lambda: False, 0.1)
+
+    def ground(self, text):
+        """The first answer that has positions, or the last one of some seconds."""
+        end, result = time.monotonic() + 60, None
+        while time.monotonic() < end:
+            self.shine()
+            result = self.client.ground(text=text)
+            if result.position_frame:
+                break
+        return result
+
+
+@pytest.mark.ros
+def test_a_node_says_where_things_are(apart, tmp_path):
+    words = ["-r", "__node:=deep", "-p", f"checkpoint:={CHECKPOINT}"]
+    words += ["-r", "image:=/camera/image_raw", "-r", "depth:=/camera/depth/image_raw"]
+    with process("sphinx_ros.ros.node", *words, log=tmp_path / "log"):
+        robot = Robot()
+        boxes = robot.client.listen(m.DetectionArray, "/deep/detections")
+        item = next(o for o in robot.truth["objects"] if o["kind"] != "person")
+        result = robot.ground(f"the {item['colour']} {item['kind']}")
+        assert result.status.code == Status.OK, (tmp_path / "log").read_text()
+        assert result.position_frame == "camera" == result.header.frame_id
+        (found, *_) = result.detections
+        x = ((found.box.x0 + found.box.x1) / 2 - robot.camera.cx) / robot.camera.fx
+        y = ((found.box.y0 + found.box.y1) / 2 - robot.camera.cy) / robot.camera.fy
+        at = found.position
+        assert (at.x, at.y, at.z) == pytest.approx((2 * x, 2 * y, 2.0), abs=1e-3)
+        wide = 2 * (found.box.x1 - found.box.x0) / robot.camera.fx
+        assert found.size.x == pytest.approx(wide, abs=1e-3)
+        robot.client.call("set_queries", m.SetQueries, queries=["detect: objects"])
+
+        def standing():
+            robot.shine()
+            return any(one.position_frame for one in boxes)
+
+        assert robot.client.until(standing, 30), "standing queries have positions as well"
+        robot.client.close()
+
+
+@pytest.mark.ros
+@pytest.mark.skipif(tf2_ros is None, reason="tf2_ros is not installed (it is not on PyPI)")
+def test_positions_are_in_the_target_frame_where_there_is_tf(apart, tmp_path):
+    from geometry_msgs.msg import TransformStamped
+    from rclpy.qos import DurabilityPolicy, QoSProfile
+    from tf2_msgs.msg import TFMessage
+
+    words = ["-r", "__node:=deep", "-p", f"checkpoint:={CHECKPOINT}", "-p", "target_frame:=base"]
+    words += ["-r", "image:=/camera/image_raw", "-r", "depth:=/camera/depth/image_raw"]
+    with process("sphinx_ros.ros.node", *words, log=tmp_path / "log"):
+        robot = Robot()
+        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        frames = robot.client.node.create_publisher(TFMessage, "/tf_static", latched)
+        one = TransformStamped(header=m.Header(frame_id="base"), child_frame_id="camera")
+        turn = one.transform.rotation
+        turn.x, turn.y, turn.z, turn.w = -0.5, 0.5, -0.5, 0.5
+        one.transform.translation.z = 1.0
+        frames.publish(TFMessage(transforms=[one]))
+        item = next(o for o in robot.truth["objects"] if o["kind"] != "person")
+        result = robot.ground(f"the {item['colour']} {item['kind']}")
+        assert result.position_frame == "base", (tmp_path / "log").read_text()
+        assert result.header.frame_id == "camera"
+        assert result.detections[0].position.x == pytest.approx(2.0, abs=1e-3)
+        robot.client.close()
