@@ -1,7 +1,7 @@
-"""`make demo`: camera, node and this client as three processes that talk over DDS.
+"""`make demo`: two cameras, node and this client as four processes that talk over DDS.
 
 Asks different things through services, an action and standing queries, compares every answer with
-the camera's truth for the same stamp, prints a table and writes a picture. Exit status 1 if an
+that camera's truth for the same stamp, prints a table and writes a picture. Exit status 1 if an
 answer did not come for another reason than a slow machine.
 """
 
@@ -17,13 +17,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sphinx_ros.ros.camera_params import SOURCES
+from sphinx_ros.ros.demo_picture import write_picture
 from sphinx_ros.ros.demo_processes import Processes, surroundings
-from sphinx_ros.ros.demo_questions import Question, questions
+from sphinx_ros.ros.demo_questions import CAMERAS, FRONT, WRIST, Question, questions
 from sphinx_ros.tasks import Task
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from sphinx_ros.ros.demo_client import Client, Row
 
 OUT = "build/demo/annotated.png"
@@ -32,7 +31,7 @@ NEWS_SECONDS = 15.0  # between two lines that say what is waited for
 LEAST_PATIENCE = 60.0  # seconds for one answer
 SPEED = 60.0  # patience, as so many times what the first answer took
 LATE_MS = 20_000.0
-HEADS = ("by", "query", "answer", "against the truth", "ms")
+HEADS = ("camera", "by", "query", "answer", "against the truth", "ms")
 
 
 def wait_until_ready(client: Client, processes: Processes) -> str:
@@ -42,14 +41,14 @@ def wait_until_ready(client: Client, processes: Processes) -> str:
     """
     end = time.monotonic() + START_LIMIT
     question = Question("service", Task.ASK, "How many objects are there?")
-    said = "no picture has come from the camera"
+    said = "no picture has come from the cameras"
     news = time.monotonic() + NEWS_SECONDS
     while time.monotonic() < end and not processes.died():
         client.spin_until(lambda: processes.died(), 0.3)
         if time.monotonic() > news:
             print(f"still waiting: {said}", flush=True)
             news += NEWS_SECONDS
-        if not client.truths:
+        if set(client.newest) != set(CAMERAS):
             continue
         if not client.services[Task.ASK].service_is_ready():
             said = "the node has not appeared"
@@ -76,7 +75,7 @@ def answers(client: Client, asked: Sequence[Question]) -> Iterator[Row]:
 
 def widths(asked: Sequence[Question]) -> tuple[int, ...]:
     """Of the table's columns, before its rows are known."""
-    return 7, max(len(question.line) for question in asked), 18, 22, 6
+    return 6, 7, max(len(question.shown) for question in asked), 18, 25, 6
 
 
 def line(cells: Sequence[str], columns: Sequence[int]) -> str:
@@ -88,7 +87,8 @@ def line(cells: Sequence[str], columns: Sequence[int]) -> str:
 def cells(row: Row) -> tuple[str, ...]:
     """A row in words. ms: from the request, or from the picture's stamp for topics."""
     took = f"{row.milliseconds:.0f}" if row.milliseconds == row.milliseconds else "-"
-    return row.question.how, row.question.line, row.answer, row.verdict, took
+    asked = row.question
+    return asked.camera, asked.how, asked.shown, row.answer, row.verdict, took
 
 
 def short(words: str, limit: int) -> str:
@@ -114,43 +114,6 @@ def summary(rows: Sequence[Row], seconds: float) -> str:
     return "; ".join([*parts, f"{seconds:.0f} s"])
 
 
-def picture(rows: Sequence[Row]) -> np.ndarray:
-    """Six answers of all kinds, three by two, each in the frame it is about."""
-    from sphinx_ros.draw import draw, side_by_side
-
-    by_task: dict[Task, list[Row]] = {}
-    for row in rows:
-        if row.jpeg:
-            by_task.setdefault(row.question.task, []).append(row)
-    for found in by_task.values():  # those with most to show first
-        found.sort(key=lambda row: -len(row.reply.boxes) - len(row.reply.people))
-    chosen = by_task.get(Task.GROUND, [])[:2]
-    for task in (Task.DETECT, Task.POSE, Task.CAPTION, Task.ASK):
-        chosen += by_task.get(task, [])[:1]
-    panels = []
-    for row in chosen:
-        # on a picture a box is drawn and its numbers are left out
-        answer = "this box" if row.answer.startswith("[") else row.answer
-        words = f"{row.question.line} -> {answer}"
-        verdict = f"{row.verdict}, {row.milliseconds:.0f} ms"
-        drawn = draw(row.rgb, row.reply.boxes, row.reply.people, (words, verdict), scale=0.62)
-        panels.append(drawn)
-    return side_by_side(panels, columns=3)
-
-
-def write_picture(rows: Sequence[Row], out: Path) -> None:
-    """The picture of a whole run; of a part of one, nothing, and the last whole one stays."""
-    import cv2
-
-    from sphinx_ros.runtime.files import write_bytes
-
-    if not all(row.came for row in rows):
-        print(f"no picture was written: only a run with all answers replaces {out}")
-        return
-    write_bytes(out, cv2.imencode(".png", picture(rows)[:, :, ::-1])[1].tobytes())
-    print(f"picture: {out}")
-
-
 def next_steps() -> str:
     """How to go on, as commands for a shell in this folder."""
     activate = Path(sys.prefix) / "bin" / "activate"
@@ -173,7 +136,7 @@ def demonstrate(client: Client, processes: Processes) -> list[Row]:
         print(f"{trouble}\n{processes.logs()}", file=sys.stderr)
         return []
     print(f"ready after {time.monotonic() - begun:.0f} s; asking\n", flush=True)
-    asked = questions(client.truths[max(client.truths)])
+    asked = questions(client.newest[FRONT], client.newest[WRIST])
     columns = widths(asked)
     print(line(HEADS, columns))
     print(line(["-" * w for w in columns], columns), flush=True)
@@ -206,7 +169,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from sphinx_ros.ros.demo_client import Client
 
     out = Path(arguments.out)
-    print(f"starting the camera and the node (their logs: {out.parent}/*.log)", flush=True)
+    print(f"starting the cameras and the node (their logs: {out.parent}/*.log)", flush=True)
     processes = Processes(arguments.source, arguments.checkpoint, out.parent)
     client = None
     try:

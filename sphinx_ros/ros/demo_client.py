@@ -5,6 +5,7 @@ How the processes were started, and how the table looks, is not known here.
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import time
@@ -20,11 +21,12 @@ from rclpy.qos import QoSProfile
 from sphinx_ros.errors import Status
 from sphinx_ros.image.decode import decode_compressed
 from sphinx_ros.ros import messages as m
-from sphinx_ros.ros.client_values import detections_of, poses_of
-from sphinx_ros.ros.demo_questions import Question, Reply, judge
+from sphinx_ros.ros.client_values import detections_of, points_of, poses_of
+from sphinx_ros.ros.demo_questions import CAMERAS, Question, Reply, judge
 from sphinx_ros.ros.running import release
 from sphinx_ros.ros.services import PORTS
 from sphinx_ros.tasks import Task
+from sphinx_ros.types import Box
 from sphinx_ros.world.camera_facts import nanoseconds
 
 SILENCE = Reply(Status.INTERNAL)
@@ -38,6 +40,7 @@ class Row:
     Attributes:
         reply: its status is INTERNAL when nothing came, not even a status.
         jpeg: the picture that the answer is about, b"" if it was missed.
+        regions: boxes that were asked about, source pixels.
     """
 
     question: Question
@@ -47,6 +50,7 @@ class Row:
     milliseconds: float
     reply: Reply = SILENCE
     jpeg: bytes = b""
+    regions: Sequence[Box] = ()
 
     @property
     def came(self) -> bool:
@@ -76,16 +80,20 @@ class Client:
         self.node = rclpy.create_node("sphinx_demo")
         self.truths: dict[int, list[dict]] = {}
         self.pictures: dict[int, bytes] = {}
+        self.newest: dict[str, list[dict]] = {}
         self.standing: dict[str, tuple[Any, float]] = {}
         listen, many = self.node.create_subscription, QoSProfile(depth=100)
-        listen(m.String, "/camera/world_camera/truth", self._on_truth, many)
-        listen(m.CompressedImage, "/camera/image_raw/compressed", self._on_picture, many)
-        for topic, kind in (
-            ("detections", m.DetectionArray),
-            ("keypoints", m.PersonPoseArray),
-            ("answers", m.Answer),
-        ):
-            listen(kind, f"/sphinx/{topic}", self._on_standing, many)
+        for camera in CAMERAS:
+            truth = functools.partial(self._on_truth, camera)
+            listen(m.String, f"/{camera}/world_camera/truth", truth, many)
+            topic = f"/{camera}/image_raw/compressed"
+            listen(m.CompressedImage, topic, self._on_picture, many)
+            for topic, kind in (
+                ("detections", m.DetectionArray),
+                ("keypoints", m.PersonPoseArray),
+                ("answers", m.Answer),
+            ):
+                listen(kind, f"/sphinx/{camera}/{topic}", self._on_standing, many)
         self.services: dict[Task, Any] = {
             task: self.node.create_client(kind, f"/sphinx/{name}")
             for task, (name, kind, _) in PORTS.items()
@@ -97,9 +105,9 @@ class Client:
         """Let go of all that the middleware holds."""
         release(self.node)
 
-    def _on_truth(self, message: m.String) -> None:
+    def _on_truth(self, camera: str, message: m.String) -> None:
         truth = json.loads(message.data)
-        self.truths[truth["stamp"]] = truth["objects"]
+        self.truths[truth["stamp"]] = self.newest[camera] = truth["objects"]
         _keep_newest(self.truths)
 
     def _on_picture(self, message: m.CompressedImage) -> None:
@@ -109,11 +117,12 @@ class Client:
     def _on_standing(self, message: Any) -> None:
         # The first answer to each; it was not there before, so it came for the new queries. One
         # that is no answer gives way to the next pass.
-        if not self._has(message.query.id):
-            self.standing[message.query.id] = (message, time.time())
+        name = f"{message.query.camera} {message.query.id}"
+        if not self._has(name):
+            self.standing[name] = (message, time.time())
 
     def _has(self, name: str) -> bool:
-        """Whether a standing query, by its id, has been answered."""
+        """Whether a standing query, by its camera and id, has been answered."""
         return name in self.standing and Status(self.standing[name][0].status.code).answered
 
     def spin_until(self, done: Callable[[], Any], seconds: float) -> bool:
@@ -137,13 +146,19 @@ class Client:
         begun = time.perf_counter()
         if question.how == "service":
             client, field = self.services[question.task], PORTS[question.task][2]
-            words = {field: question.text} if question.text else {}
-            request = client.srv_type.Request(timeout=self.patience, **words)
+            words: dict[str, Any] = {field: question.text} if question.text else {}
+            if question.region:
+                words["box"] = m.box_message(self._box(question))
+            request = client.srv_type.Request(
+                timeout=self.patience, camera=question.camera, **words
+            )
             response = self.wait(client.call_async(request))
             message = response.result if response else None
             people = getattr(message, "poses", ())
         else:
-            query = m.QueryMessage(task=question.task.row.number, text=question.text)
+            query = m.QueryMessage(
+                task=question.task.row.number, text=question.text, camera=question.camera
+            )
             goal = m.QueryAction.Goal(query=query, timeout=self.patience)
             accepted = self.wait(self.action.send_goal_async(goal))
             done = self.wait(accepted.get_result_async()) if accepted else None
@@ -151,16 +166,26 @@ class Client:
             people = done.result.poses if done else ()
         return message, people, 1e3 * (time.perf_counter() - begun)
 
+    def _box(self, question: Question) -> Box:
+        """Where the thing that a question is about is now."""
+        things = self.newest[question.camera]
+        return next(o["box"] for o in things if (o["colour"], o["kind"]) == question.about)
+
     def ask_standing(self, asked: Sequence[Question]) -> list[Row]:
         """Standing queries, all at once; milliseconds count from the picture's stamp."""
-        lines = [question.line for question in asked]
-        ids = [f"standing/{number}" for number in range(len(asked))]
-        self.wait(self.set_queries.call_async(m.SetQueries.Request(queries=lines)))
-        self.spin_until(lambda: self._gone() or all(map(self._has, ids)), 2 * self.patience)
+        names = {}
+        for camera in CAMERAS:
+            own = [question for question in asked if question.camera == camera]
+            names.update({one: f"{camera} standing/{n}" for n, one in enumerate(own)})
+            lines = [question.line for question in own]
+            request = m.SetQueries.Request(queries=lines, camera=camera)
+            self.wait(self.set_queries.call_async(request))
+        done = names.values()
+        self.spin_until(lambda: self._gone() or all(map(self._has, done)), 2 * self.patience)
         self.wait(self.set_queries.call_async(m.SetQueries.Request()))
         rows = []
-        for name, question in zip(ids, asked, strict=True):
-            message, arrived = self.standing.get(name, (None, 0.0))
+        for question in asked:
+            message, arrived = self.standing.get(names[question], (None, 0.0))
             age = 1e3 * arrived - 1e-6 * nanoseconds(message.header) if message else math.nan
             rows.append(self.row(question, message, getattr(message, "poses", ()), age))
         return rows
@@ -178,6 +203,8 @@ class Client:
             detections_of(message) if hasattr(message, "detections") else (),
             poses_of(people),
             getattr(message, "text", ""),
+            points_of(getattr(message, "points", ())),
+            [_xyz(item) for item in getattr(message, "points", ()) or _boxes(message)],
         )
         if not reply.status.answered:
             words = f"{reply.status.name}: {message.status.text}"
@@ -188,9 +215,19 @@ class Client:
         if stamp not in self.truths:
             return Row(question, "?", "no truth came", False, milliseconds, reply, jpeg)
         answer, verdict, right = judge(question, reply, self.truths[stamp])
-        return Row(question, answer, verdict, right, milliseconds, reply, jpeg)
+        box = m.box_of(message.query.box)
+        regions = [box] if question.region and box is not None else []
+        return Row(question, answer, verdict, right, milliseconds, reply, jpeg, regions)
 
 
 def _keep_newest(by_stamp: dict[int, Any]) -> None:
     while len(by_stamp) > KEPT:
         del by_stamp[min(by_stamp)]
+
+
+def _boxes(message: Any) -> Sequence[Any]:
+    return getattr(message, "detections", ())
+
+
+def _xyz(item: Any) -> tuple[float, float, float]:
+    return item.position.x, item.position.y, item.position.z

@@ -1,4 +1,4 @@
-"""Camera and node of the demonstration, as processes with their logs."""
+"""Cameras and node of the demonstration, as processes with their logs."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ import sys
 from functools import partial
 from pathlib import Path
 
+from sphinx_ros.ros.demo_questions import CAMERAS
 from sphinx_ros.ros.environment import prepare, widen_transport
 from sphinx_ros.runtime.lifeline import end_with_parent
 
 CAMERA = [sys.executable, "-m", "sphinx_ros.ros.world_camera"]
 NODE = [sys.executable, "-m", "sphinx_ros.ros.node"]
 STOP_SECONDS = 20.0
+RATE = 5.0  # pictures per second of each camera
 
 
 def surroundings() -> None:
@@ -26,7 +28,7 @@ def surroundings() -> None:
 
 
 class Processes:
-    """The camera and the node; what they say goes to NAME.log in a folder.
+    """The cameras and the node; what they say goes to NAME.log in a folder.
 
     On a slow machine pictures are old and answers late, so the node has no limit for either: the
     client's requests carry their own.
@@ -35,14 +37,16 @@ class Processes:
     def __init__(self, source: str, checkpoint: str, folder: Path):
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        camera = ["-r", "__ns:=/camera", "-p", f"source:={source}"]
-        node = ["-r", "image:=/camera/image_raw", "-p", f"checkpoint:={checkpoint}"]
+        node = ["-p", f"checkpoint:={checkpoint}", "-p", f"cameras:={list(CAMERAS)}"]
         node += ["-p", "max_image_age:=0.0", "-p", "default_timeout:=3600.0"]
+        commands = {}
+        for seed, camera in enumerate(CAMERAS, 1):
+            own = ["-r", f"__ns:=/{camera}", "-p", f"source:={source}", "-p", f"seed:={seed}"]
+            commands[f"camera_{camera}"] = [*CAMERA, "--ros-args", *own, "-p", f"rate:={RATE}"]
+            for topic, name in (("image", "image_raw"), ("depth", "depth/image_raw")):
+                node += ["-p", f"{camera}.{topic}:=/{camera}/{name}"]
+        commands["node"] = [*NODE, "--ros-args", *node]
         self.running: dict[str, subprocess.Popen] = {}
-        commands = {
-            "camera": [*CAMERA, "--ros-args", *camera],
-            "node": [*NODE, "--ros-args", *node],
-        }
         for name, command in commands.items():
             with (folder / f"{name}.log").open("w") as log:
                 self.running[name] = subprocess.Popen(
@@ -54,11 +58,11 @@ class Processes:
                 )
 
     def died(self) -> str:
-        """The name of a process that has ended by itself, "" when both run."""
+        """The name of a process that has ended by itself, "" while all run."""
         return next((n for n, p in self.running.items() if p.poll() is not None), "")
 
     def logs(self) -> str:
-        """The last lines of both, and where the rest is."""
+        """The last lines of each, and where the rest is."""
         parts = []
         for name in self.running:
             path = self._folder / f"{name}.log"
@@ -67,7 +71,7 @@ class Processes:
         return "\n".join(parts)
 
     def stop(self) -> None:
-        """Interrupt both as Ctrl-C does, and kill one that has not ended in STOP_SECONDS."""
+        """Interrupt all as Ctrl-C does, and kill one that has not ended in STOP_SECONDS."""
         for process in self.running.values():
             process.send_signal(signal.SIGINT)
         for process in self.running.values():
