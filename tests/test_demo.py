@@ -1,5 +1,6 @@
 """The demonstration: how it judges answers, what its table and its last lines say."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -10,21 +11,21 @@ pytest.importorskip("sphinx_ros.msg", reason="the ROS interfaces are not built")
 import numpy as np
 
 from sphinx_ros.errors import Status
-from sphinx_ros.ros import demo
+from sphinx_ros.ros import demo, demo_picture
 from sphinx_ros.ros.demo_client import Row
 from sphinx_ros.ros.demo_questions import Question, Reply, judge, questions
 from sphinx_ros.tasks import Task
 from sphinx_ros.types import COCO_KEYPOINTS, Detection, Keypoint, Pose
 
 OBJECTS = [
-    dict(kind="mug", colour="red", box=[0, 0, 100, 100]),
+    dict(kind="mug", colour="red", box=[0, 0, 100, 100], position=[0.1, 0.2, 1.0]),
     dict(kind="can", colour="blue", box=[200, 0, 260, 100]),
     dict(kind="ball", colour="green", box=[300, 0, 360, 60]),
     dict(kind="cone", colour="white", box=[400, 0, 460, 60]),
     dict(kind="person", colour="red", box=[0, 100, 100, 300],
          keypoints=[[10 * i, 100 + 10 * i, 2] for i in range(17)]),
 ]  # fmt: skip
-ASKED = {q.line: q for q in questions(OBJECTS)}
+ASKED = {q.shown: q for q in questions(OBJECTS, OBJECTS) if q.camera == "front"}
 QUESTION = Question("service", Task.ASK, "How many?")
 
 
@@ -36,6 +37,8 @@ def test_many_different_things_are_asked():
     assert len(ASKED) >= 9
     assert len({q.task for q in ASKED.values()}) >= 5
     assert {q.how for q in ASKED.values()} == {"service", "action", "topic"}
+    both = {q.camera for q in questions(OBJECTS, OBJECTS)}
+    assert both == {"front", "wrist"} and {q.camera for q in questions(OBJECTS)} == {"front"}
 
 
 @pytest.mark.parametrize(
@@ -46,6 +49,22 @@ def test_many_different_things_are_asked():
         ("ground: the red mug", Reply(Status.OK, [Detection("x", (200, 0, 300, 90))]),
          "IoU 0.00", False),
         ("ground: the red mug", Reply(Status.NOT_FOUND), "wrong: it is there", False),
+        ("ground: the red mug",
+         Reply(Status.OK, [Detection("x", (0, 0, 100, 90))], places=[(0.1, 0.2, 1.03)]),
+         "IoU 0.90, 3.0 cm off", True),
+        ("ground: the red mug",
+         Reply(Status.OK, [Detection("x", (0, 0, 100, 90))], places=[(math.nan,) * 3]),
+         "IoU 0.90", True),
+        ("ground: the red cube", Reply(Status.NOT_FOUND), "right", True),
+        ("ground: the red cube", Reply(Status.OK, [Detection("x", (0, 0, 9, 9))]),
+         "wrong: there is none", False),
+        ("point: the green ball", Reply(Status.OK, points=[Keypoint("x", 330, 30)]),
+         "in its box", True),
+        ("point: the green ball", Reply(Status.OK, points=[Keypoint("x", 30, 30)]),
+         "beside it", False),
+        ("point: the green ball", Reply(Status.NOT_FOUND), "wrong: it is there", False),
+        ("ask: What is this? (in a box)", Reply(Status.OK, text="small blue can"), "right", True),
+        ("ask: What is this? (in a box)", Reply(Status.OK, text="red mug"), "wrong: can", False),
         ("ground: the red mug", Reply(Status.TIMEOUT), "no answer", False),
         ("detect: cube", Reply(Status.NOT_FOUND), "right", True),
         ("detect: cube", Reply(Status.OK, [Detection("cube", (0, 0, 9, 9))]),
@@ -121,7 +140,7 @@ def test_the_lines_of_the_table_are_as_long_as_its_head():
 def test_a_run_that_half_failed_replaces_no_picture(tmp_path, capsys, monkeypatch):
     out = tmp_path / "annotated.png"
     out.write_bytes(b"the last whole one")
-    monkeypatch.setattr(demo, "picture", lambda rows: np.zeros((8, 8, 3), np.uint8))
+    monkeypatch.setattr(demo_picture, "picture", lambda rows: np.zeros((8, 8, 3), np.uint8))
     demo.write_picture([row(), row(Status.TIMEOUT)], out)
     assert out.read_bytes() == b"the last whole one"
     assert str(out) in capsys.readouterr().out
@@ -137,3 +156,16 @@ def test_the_picture_goes_where_git_does_not_look():
 def test_the_last_lines_say_how_to_go_on():
     said = demo.next_steps()
     assert "bin/activate" in said and "sphinx-ros " in said
+
+
+def test_the_picture_shows_nine_answers_and_places_in_space():
+    import cv2
+
+    jpeg = cv2.imencode(".jpg", np.zeros((48, 64, 3), np.uint8))[1].tobytes()
+    asked = questions(OBJECTS, OBJECTS)
+    reply = Reply(Status.OK, [Detection("x", (0, 0, 30, 30))], places=[(0.1, 0.2, 1.0)])
+    rows = [Row(one, "[0 0 30 30]", "right", True, 5.0, reply, jpeg) for one in asked]
+    made = demo_picture.picture(rows)
+    assert made.shape[0] >= 3 * 48 and made.shape[1] >= 3 * 64
+    assert demo_picture.note((0.1, -0.2, 1.0)) == "+0.10 -0.20 1.00 m"
+    assert demo_picture.note((math.nan,) * 3) == ""

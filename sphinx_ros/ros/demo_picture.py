@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,7 +34,7 @@ WANTED: tuple[Callable[[Row], bool], ...] = (
 
 def picture(rows: Sequence[Row]) -> np.ndarray:
     """Nine answers of all kinds, three by three, each in the frame it is about."""
-    from sphinx_ros.draw import draw, side_by_side
+    from sphinx_ros.draw import draw, labels_of, side_by_side
 
     panels, shown = [], set()
     for wanted in WANTED:
@@ -48,16 +49,24 @@ def picture(rows: Sequence[Row]) -> np.ndarray:
         words = f"{row.question.camera}: {row.question.line} -> {answer}"
         verdict = f"{row.verdict}, {row.milliseconds:.0f} ms"
         reply = row.reply
+        boxes, points = [] if reply.points else list(reply.boxes), list(reply.points)
+        places = [*map(note, reply.places)]
+        labels = [
+            f"{label}\n{place}" if place else label
+            for label, place in itertools.zip_longest(
+                labels_of(boxes, points), places, fillvalue=""
+            )
+        ]
         panels.append(
             draw(
                 row.rgb,
-                () if reply.points else reply.boxes,
+                boxes,
                 reply.people,
                 (words, verdict),
                 SCALE,
                 regions=row.regions,
-                points=reply.points,
-                notes=[note(place) for place in reply.places],
+                points=points,
+                labels=labels,
             )
         )
     return side_by_side(panels, columns=3)
