@@ -353,3 +353,17 @@ def test_lost_tags_in_a_row_keep_their_own_words():
     assert [d.label for d in detect(text)[0]] == ["white mug", "black can", "cone"]
     (one,), _, _ = detect("the mug [0.1,0.3,0.3,0.4]", default_label="the red mug")
     assert one.label == "the red mug"
+
+
+@pytest.mark.parametrize(
+    "words, asked, label",
+    [
+        ("There is a mug", "the Mug, red", "the Mug, red"),
+        ("a cat at", "caterpillar", "cat"),
+        ("There is a red mug", "the mug", "red mug"),
+        ("a can", "the white candle", "can"),
+    ],
+)
+def test_words_that_say_something_else_than_the_question_are_kept(words, asked, label):
+    (one,), _, _ = detect(f"{words} [0.1,0.3,0.3,0.4]", default_label=asked)
+    assert one.label == label

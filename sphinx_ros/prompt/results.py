@@ -120,11 +120,17 @@ def to_poses(
 def label_of(item: Item, default: str) -> str:
     """What is in a bracket: the model's own words, else what was asked for.
 
-    Words that only say a part of the question again ("the mug" for "the red mug") add nothing.
+    Words that only say a part of the question again ("the mug" for "the red mug") add nothing;
+    others contradict it, and must not be lost: "unicorn" was asked for, a "white mug" was found.
     """
-    if item.label or item.words.lower() in default.lower():
+    if item.label or _said(item.words) <= _said(default):
         return item.label or default
     return item.words
+
+
+def _said(words: str) -> set[str]:
+    """The words of a phrase, whatever their case: "hat" is none of "what is that?"."""
+    return {word.strip(".,:;!?\"'") for word in words.lower().split()}
 
 
 def _said_before(label: str, box: Box, found: list[Detection]) -> bool:
