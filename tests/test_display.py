@@ -152,15 +152,15 @@ def test_markers_of_slow_passes_live_until_the_next_one():
     now = [0.0]
     shown, board = display("markers", now=lambda: now[0])
 
-    def lifetime(after, took=math.nan):
+    def lifetime(after, took=math.nan, pause=0.0):
         now[0] += after
-        shown.show(look(), [outcome(MUG, took=took)], 1.0)
+        shown.show(look(), [outcome(MUG, took=took)], 1.0, pause=pause)
         return board.heard["markers"][-1].markers[-1].lifetime.sec
 
     assert lifetime(0) == FIRST and lifetime(0.5) == SHORTEST
     assert lifetime(150) == 450 and lifetime(1) == 450, "one quick pass does not make the next so"
     assert lifetime(1) == 450 and lifetime(1) == SHORTEST
-    assert lifetime(1, took=90) == 270
+    assert lifetime(1, took=90) == 270 and lifetime(1, pause=50) == 150
     shown.clear()
     assert lifetime(3000) == SHORTEST, "a rest is no time between passes"
     assert lifetime(1e6) == LONGEST

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from sphinx_ros.types import Box
 
-HIDDEN = 3
+HIDDEN = 5
 """Words hide a box that is less than this many times as high as they are."""
 
 STEPS = 12

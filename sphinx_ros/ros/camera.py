@@ -168,7 +168,9 @@ class Camera:
         if standing:
             for outcome in outcomes:
                 self._publish_answer(outcome)
-        self.display.show(look, outcomes, self.config.marker_depth, standing)
+        config = self.config
+        pause = 1 / config.max_rate if config.max_rate else 0.0
+        self.display.show(look, outcomes, config.marker_depth, standing, pause)
 
     def _publish_answer(self, outcome: Outcome) -> None:
         answers = outcome.query.task.row.answers

@@ -56,7 +56,12 @@ class Display:
             self._warnings.say(reason.kind, f"no markers: {reason.text}")
 
     def show(
-        self, look: Look, outcomes: Sequence[Outcome], depth: float, standing: bool = True
+        self,
+        look: Look,
+        outcomes: Sequence[Outcome],
+        depth: float,
+        standing: bool = True,
+        pause: float = 0.0,
     ) -> None:
         """Show what is known of a picture of the camera, to whoever listens.
 
@@ -64,6 +69,7 @@ class Display:
             depth: metres in front of the camera, of markers over the picture.
             standing: whether standing queries were asked. The answers to a request leave their
                 markers alone, and are drawn into pictures only where there are no others.
+            pause: least seconds between passes, as far as is known.
         """
         if look.frame.own or look.rgb is None:
             return
@@ -73,7 +79,7 @@ class Display:
         names, lifetime = REQUEST, SHORTEST
         if standing:
             self._standing, names = header, STANDING
-            lifetime = self._pace.lifetime(seconds_of(outcomes))
+            lifetime = self._pace.lifetime(max(pause, seconds_of(outcomes)))
         if self._info is None or not self._markers.get_subscription_count():
             return
         made = marker_array(outcomes, self._info, depth, lifetime=lifetime, names=names)
