@@ -177,3 +177,18 @@ def test_the_engine_is_measured_against_the_plain_loop(monkeypatch, taught):
     assert times[0] * times[1] == pytest.approx(3 * times[2])
     lines = table({"one": found, "other": {"look_s": 0.5}}).splitlines()
     assert len(lines) == 1 + len(found) and any(line.endswith("           0.5") for line in lines)
+
+
+def test_the_bench_of_depth_has_its_keys(tmp_path, monkeypatch, capsys):
+    try:
+        bench("depth").Canvas(16, 16).close()
+    except Exception as error:  # any of mujoco, PyOpenGL, EGL
+        pytest.skip(f"no OpenGL without a screen here: {error}")
+    made = tmp_path / "depth.json"
+    words = ["depth.py", "--checkpoint", "", "--scenes", "6", "--json", str(made)]
+    monkeypatch.setattr("sys.argv", words)
+    bench("depth").main()
+    numbers = json.loads(made.read_text())
+    assert {"box_error_m_median", "point_error_m_median", "rows"} < set(numbers)
+    assert numbers["rows"]["box"]["n"] > 5 and numbers["rows"]["box"]["median_m"] < 0.05
+    assert "at 1 m: box_error_m_median" in capsys.readouterr().out
