@@ -13,7 +13,7 @@ import cv2
 from sphinx_ros.errors import Status
 from sphinx_ros.prompt.queries import Query
 from sphinx_ros.ros import messages as m
-from sphinx_ros.ros.calibration import CalibrationCheck, lift, why_unusable
+from sphinx_ros.ros.calibration import CalibrationCheck, lift, of_rectified, why_unusable
 from sphinx_ros.ros.display import Display
 from sphinx_ros.ros.lettering import LETTER, Plates, in_ascii
 from sphinx_ros.ros.markers import REQUEST, STANDING, clear_markers, marker_array
@@ -290,3 +290,15 @@ def test_a_box_or_joint_without_a_place_leaves_the_others():
             m.Marker.LINE_STRIP, m.Marker.LINE_LIST, m.Marker.TEXT_VIEW_FACING,
         ]  # fmt: skip
         assert all(math.isfinite(p.x) for x in made for p in x.points)
+
+
+def test_rectified_pictures_are_lifted_by_p_alone():
+    """Distortion of the raw camera does not concern them."""
+    told = camera(p=P, d=[0.3, -0.1, 0.0, 0.0, 0.0])
+    places = np.array([(10.0, 20.0), (630.0, 160.0)])
+    made = lift(places, of_rectified(told), SIZE, 2.0)
+    assert np.allclose(project(made, P) + 0.5, places, atol=1e-6)
+    assert not np.allclose(lift(places, told, SIZE, 2.0), made, atol=1e-3)
+    assert len(told.d) == 5, "the message itself stays as it is"
+    unknown = camera()
+    assert of_rectified(unknown) is unknown, "a camera without P"

@@ -5,6 +5,7 @@ Knows no message: whatever has the fields of sensor_msgs/CameraInfo will do.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -128,6 +129,19 @@ def lift(
     lost = ~(np.abs(lifted[:, :2]).max(axis=1, initial=0.0) <= FARTHEST * abs(depth))  # NaN, too
     lifted[lost] = np.nan
     return lifted
+
+
+def of_rectified(info: Any) -> Any:
+    """The calibration of pictures that are rectified already: that of P, without distortion.
+
+    camera_info beside such a topic (image_rect) still tells of the raw pictures.
+    """
+    p = np.array(info.p, float).reshape(-1)
+    if len(p) != 12 or not (p[0] > 0 and p[5] > 0):
+        return info  # nothing is known of the rectified ones
+    made = copy.copy(info)
+    made.k, made.r, made.d = list(p.reshape(3, 4)[:, :3].ravel()), list(np.eye(3).ravel()), []
+    return made
 
 
 def projection(info: Any) -> np.ndarray:

@@ -11,6 +11,7 @@ from typing import Any
 
 from sphinx_ros.ros import messages as m
 from sphinx_ros.ros import replies
+from sphinx_ros.ros.calibration import of_rectified
 from sphinx_ros.ros.display import Display
 from sphinx_ros.ros.outcomes import Look, Outcome
 from sphinx_ros.ros.params import Config
@@ -150,6 +151,8 @@ class Camera:
         self._node.worker.inbox.offer(self.positioning.claim(frame))
 
     def _on_info(self, info: m.CameraInfo) -> None:
+        if self.config.rectified:
+            info = of_rectified(info)
         self.display.calibrate(info)
         self.positioning.calibrate(info)
 

@@ -106,6 +106,12 @@ class Config:
         when=When.INACTIVE,
         per_camera=True,
     )
+    rectified: bool = _row(
+        False,
+        "Whether the pictures are rectified (image_rect): their pixels are those of P in "
+        "camera_info, without its distortion.",
+        per_camera=True,
+    )
     image_bits: int = _row(
         0,
         "Significant bits of pictures with 16 bits per sample: 12 for a 12 bit camera; 0: as the "
