@@ -69,12 +69,12 @@ def decode_image(
     """RGB picture [height, width, 3] uint8 from the plain fields of a sensor_msgs/Image.
 
     data: row after row, as anything that :func:`sphinx_ros.image.buffers.as_bytes` reads. step:
-    bytes from one row to the next, padding included; 0 means no padding. is_bigendian: byte order of 16- and 32-bit samples.
-    bits: how many of a 16-bit sample's bits the camera fills, 8 to 16, so that the brightest value
-    is 2**bits - 1; 0 means all 16. It concerns mono16, Bayer and colour of 16 bits; see
-    :func:`filled_bits`. YUV is read as BT.601 with video range, as cameras send it. 16UC1 and
-    32FC1 are scaled from the smallest to the largest valid value (not 0, not NaN, not infinite) of
-    the picture, the rest black.
+    bytes from one row to the next, padding included; 0 means no padding. is_bigendian: byte order
+    of 16- and 32-bit samples. bits: how many of a 16-bit sample's bits the camera fills, 8 to 16,
+    so that the brightest value is 2**bits - 1; 0 means all 16. It concerns mono16, Bayer and
+    colour of 16 bits; see :func:`filled_bits`. YUV is read as BT.601 with video range, as cameras
+    send it. 16UC1 and 32FC1 are scaled from the smallest to the largest valid value (not 0, not
+    NaN, not infinite) of the picture, the rest black.
 
     For rgb8 and bgr8 the result is a view of `data`, padded rows and all: read it, don't write it.
 
