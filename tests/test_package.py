@@ -183,31 +183,3 @@ def test_importing_the_package_loads_nothing_heavy():
     code = f"import sphinx_ros, sys; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.stdout.strip() == "[]", done.stderr
-
-
-def test_parameter_file_equals_the_table_of_parameters():
-    yaml = pytest.importorskip("yaml")
-    from sphinx_ros.ros.params import TABLE
-
-    values = yaml.safe_load((ROOT / "config" / "sphinx.yaml").read_text())
-    given = values["/**"]["ros__parameters"]
-    assert list(given) == [row.name for row in TABLE], "the same names in the same order"
-    for row in TABLE:
-        written = tuple(given[row.name]) if row.kind is tuple else given[row.name]
-        assert written == row.default and type(written) is row.kind, row.name
-
-
-def test_docs_list_the_table_of_parameters():
-    from sphinx_ros.ros.parameter_row import When
-    from sphinx_ros.ros.params import TABLE
-
-    def line(row):
-        default = {tuple: "[]", bool: str(row.default).lower(), str: f'"{row.default}"'}.get(
-            row.kind, repr(row.default)
-        )
-        limits = ", ".join(row.choices) or row.limits(" to ")
-        return f"| `{row.name}` | `{default}` | {limits} | {row.when.value} | {row.description} |"
-
-    documented = (ROOT / "docs" / "ros.md").read_text().splitlines()
-    rows = [text for text in documented if any(f" | {when.value} | " in text for when in When)]
-    assert rows == [line(row) for row in TABLE], "docs/ros.md, Parameters: one line per row"

@@ -52,7 +52,8 @@ def declare_cameras(node: Any, config: Config) -> None:
             about = described(row)
             about.dynamic_typing = True  # not set: as for all cameras
             about.floating_point_range, about.integer_range = [], []
-            about.additional_constraints = row.limits() or about.additional_constraints
+            if limits := row.limits():
+                about.additional_constraints = f"{limits}; {about.additional_constraints}"
             node.declare_parameter(name, None, about)
 
 
@@ -60,10 +61,9 @@ def described(row: Parameter) -> m.ParameterDescriptor:
     """What `ros2 param describe` shows of a row, and rclpy checks by itself."""
     about = m.ParameterDescriptor(description=row.description, read_only=row.read_only)
     about.dynamic_typing = row.loose
-    if row.choices:
-        about.additional_constraints = f"one of: {', '.join(row.choices)}"
-    elif row.or_zero:
-        about.additional_constraints = row.limits()
+    words = [f"one of: {', '.join(row.choices)}" if row.choices else row.limits() * row.or_zero]
+    words += [f"unit: {row.unit}" if row.unit else "", f"changed {row.when.value}"]
+    about.additional_constraints = "; ".join(filter(None, words))
     low = 0 if row.or_zero else row.low
     if row.kind is float:
         about.floating_point_range = [m.FloatingPointRange(from_value=low, to_value=row.high)]

@@ -40,6 +40,10 @@ class Parameter:
         choices: of a text, in lower case.
         when: it may be changed.
         per_camera: whether a camera may have a value of its own, as `front.max_rate`.
+        unit: of a number, as "s"; "" for a count or none.
+        heading: of the group that begins with this row, in documents; "" where none begins.
+        more: what the parameter file and its page say beyond the description; lines that begin
+            with spaces are an example.
         reads: of a list, what raises BadRequest where its items can't be read.
     """
 
@@ -52,6 +56,9 @@ class Parameter:
     choices: tuple[str, ...] = ()
     when: When = When.RUNNING
     per_camera: bool = False
+    unit: str = ""
+    heading: str = ""
+    more: str = ""
     reads: Callable[[tuple[str, ...]], Any] | None = None
 
     @property

@@ -1,8 +1,9 @@
 """The node's parameters: one row each, which checks, reads and documents it.
 
-A row is a field of :class:`Config`. Launch arguments, config/sphinx.yaml, `sphinx_node --help` and
-the documents follow from :data:`TABLE` or are compared with it by tests. Values are read by
-:mod:`sphinx_ros.ros.params`. Knows no model and no ROS.
+A row is a field of :class:`Config`. Launch arguments and `sphinx_node --help` follow from
+:data:`TABLE`; config/sphinx.yaml and docs/parameters.md are written from it by
+:mod:`sphinx_ros.ros.parameter_docs`. Values are read by :mod:`sphinx_ros.ros.params`. Knows no
+model and no ROS.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from sphinx_ros.model.quantities import KINDS
 from sphinx_ros.prompt.checks import MAX_SECONDS, MAX_TOKENS
 from sphinx_ros.prompt.queries import LINES, read_queries
 from sphinx_ros.ros.camera_names import read_cameras
+from sphinx_ros.ros.camera_topics import TOPICS
 from sphinx_ros.ros.parameter_row import Parameter, When
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
@@ -34,6 +36,7 @@ class Config:
         "Load the model and hear the cameras at once. False: whoever manages the node does it, by "
         "`ros2 lifecycle set`, or Nav2's lifecycle manager.",
         when=When.START,
+        heading="The node",
     )
     checkpoint: str = _row(
         "demo",
@@ -41,12 +44,18 @@ class Config:
         '"sphinx-tiny-1k" (downloaded when it is not there), "hf://owner/repo/folder", or a '
         "folder.",
         when=When.UNCONFIGURED,
+        heading="The model",
+        more="The demonstration model knows a simulated tabletop and nothing else. The published "
+        "names are listed in docs/checkpoints.md; `sphinx-ros fetch` downloads them beforehand. "
+        "A folder has config.json, meta.json, tokenizer.model and "
+        "consolidated.NN-of-MM.model.pth or model.safetensors.",
     )
     variant: str = _row(
         "",
         "Variant (llama_type) of a checkpoint folder that does not say it; empty: as it says, or "
         "what its tensors can only be.",
         when=When.UNCONFIGURED,
+        more="Only for a folder that holds weights and nothing else: llama_ens, llama_ens5, ...",
     )
     tokenizer: str = _row(
         "",
@@ -62,12 +71,14 @@ class Config:
         (),
         'Several devices that share one network, ["cuda:0", "cuda:1"], in place of device.',
         when=When.UNCONFIGURED,
+        more="Their number must divide the network's heads.",
     )
     dtype: str = _row(
         "auto",
         "Number format of the weights; auto: bfloat16 on CUDA, float32 on the CPU.",
         choices=DTYPES,
         when=When.UNCONFIGURED,
+        more="Half the size is half the memory; answers may differ in the last digit.",
     )
     quantise: str = _row(
         "none",
@@ -75,6 +86,7 @@ class Config:
         "bitsandbytes.",
         choices=("none", *KINDS),
         when=When.UNCONFIGURED,
+        more="int8 takes half the memory of bfloat16, int4 a third. Vision stays as it is.",
     )
     threads: int = _row(
         0,
@@ -82,6 +94,7 @@ class Config:
         low=0,
         high=1024,
         when=When.UNCONFIGURED,
+        more="Fewer than there are cores leave room for the rest of the robot.",
     )
     cameras: tuple[str, ...] = _row(
         (),
@@ -89,6 +102,11 @@ class Config:
         "its own, as `front/image` and `~/front/detections`; []: one camera without a name.",
         when=When.UNCONFIGURED,
         reads=read_cameras,
+        heading="Cameras and pictures",
+        more="What is set below a camera's name goes before what is set for all:\n"
+        "  front:\n"
+        "    image: /front_camera/image_raw\n"
+        '    queries: ["detect: mug"]',
     )
     image_transport: str = _row(
         "raw",
@@ -120,6 +138,8 @@ class Config:
         high=SAMPLE_BITS[1],
         or_zero=True,
         per_camera=True,
+        unit="bits",
+        more="Such pictures are nearly black otherwise.",
     )
     max_image_age: float = _row(
         5.0,
@@ -128,18 +148,25 @@ class Config:
         low=0.0,
         high=MAX_SECONDS,
         per_camera=True,
+        unit="s",
+        more="0 where a bag is played without use_sim_time.",
     )
     max_image_pixels: int = _row(
         MAX_PIXELS,
         "Larger pictures are refused as BAD_IMAGE before they are decoded.",
         low=1,
         high=1_000_000_000,
+        unit="pixels",
     )
     queries: tuple[str, ...] = _row(
         (),
         f"Standing queries, run on every picture the node looks at: {LINES}.",
         reads=read_queries,
         per_camera=True,
+        heading="Questions",
+        more="At most 32. Quotation marks are needed: a line such as - detect: mug is something "
+        "else in YAML. Boxes are x0,y0,x1,y1 in the picture's pixels. ~/set_queries changes them "
+        "as well.",
     )
     max_rate: float = _row(
         0.0,
@@ -147,6 +174,7 @@ class Config:
         low=0.0,
         high=1000.0,
         per_camera=True,
+        unit="Hz",
     )
     skip_still: bool = _row(
         False,
@@ -160,16 +188,26 @@ class Config:
         low=0.0,
         high=MAX_SECONDS,
         per_camera=True,
+        unit="s",
     )
-    active: bool = _row(True, "False: requests are answered NOT_ACTIVE, standing queries rest.")
+    active: bool = _row(
+        True,
+        "False: requests are answered NOT_ACTIVE, standing queries rest.",
+        more="The model stays loaded.",
+    )
     default_timeout: float = _row(
         30.0,
         "Seconds that a query may take, waiting included, when its request does not say.",
         low=0.01,
         high=MAX_SECONDS,
+        unit="s",
     )
     max_new_tokens: int = _row(
-        0, "Longest answer in tokens; 0: the usual length of each task.", low=0, high=MAX_TOKENS
+        0,
+        "Longest answer in tokens; 0: the usual length of each task.",
+        low=0,
+        high=MAX_TOKENS,
+        unit="tokens",
     )
     max_pending: int = _row(
         8,
@@ -178,6 +216,7 @@ class Config:
         low=1,
         high=64,
         when=When.START,
+        unit="requests",
     )
     hang_seconds: float = _row(
         600.0,
@@ -185,12 +224,16 @@ class Config:
         "loaded anew; more than the look at one picture takes. 0: never.",
         low=0.0,
         high=MAX_SECONDS,
+        unit="s",
     )
     target_frame: str = _row(
         "",
         "Frame in which positions in space are given, by TF at the picture's stamp; they are "
         "unknown where there is no TF. Empty: the camera's optical frame.",
         per_camera=True,
+        heading="Positions in space",
+        more='As "base_link"; needs tf2_ros. Positions need depth that is registered to the '
+        "picture: remap the topic `depth`.",
     )
     marker_depth: float = _row(
         1.0,
@@ -198,6 +241,8 @@ class Config:
         low=0.02,
         high=100.0,
         per_camera=True,
+        unit="m",
+        heading="rviz",
     )
 
     own: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -225,34 +270,6 @@ TABLE = tuple(
 
 ROWS = {row.name: row for row in TABLE}
 """The same by name."""
-
-TOPICS = {
-    row.name: row
-    for row in (
-        Parameter(
-            "image",
-            "",
-            "Topic of the camera's pictures; empty: `<camera>/image`, which can be remapped.",
-            when=When.INACTIVE,
-            per_camera=True,
-        ),
-        Parameter(
-            "camera_info",
-            "",
-            "Topic of the camera's calibration; empty: camera_info beside its pictures.",
-            when=When.INACTIVE,
-            per_camera=True,
-        ),
-        Parameter(
-            "depth",
-            "",
-            "Topic of the camera's depth; empty: `<camera>/depth`, which can be remapped.",
-            when=When.INACTIVE,
-            per_camera=True,
-        ),
-    )
-}
-"""What a camera by name has besides, below its name: `front.image`."""
 
 CAMERA_ROWS = {**TOPICS, **{row.name: row for row in TABLE if row.per_camera}}
 """Name -> row of what can be set for one camera alone."""

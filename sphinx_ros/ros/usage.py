@@ -101,7 +101,7 @@ def limits(row: Parameter, mark: bool = True) -> str:
     if row.choices:
         parts.append(" | ".join(row.choices))
     elif numbers := row.limits():
-        parts.append(numbers)
+        parts.append(f"{numbers} {row.unit}".rstrip())
     return ", ".join(parts) + (", *" if row.read_only and mark else "")
 
 
