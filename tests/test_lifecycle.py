@@ -159,6 +159,22 @@ def test_a_checkpoint_that_can_t_be_loaded_leaves_a_node_to_configure_again(make
     assert asked(node).status is Status.OK
 
 
+def test_what_goes_wrong_in_between_is_told_and_can_be_mended(make, monkeypatch):
+    from sphinx_ros.ros.camera import Camera
+
+    def broken(camera):
+        raise RuntimeError("no port is left")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Camera, "listen", broken)
+        node = make()
+        assert until(lambda: node.worker.life.trouble and node.lifecycle_state == "unconfigured")
+    outcome = asked(node)
+    assert outcome.status is Status.NOT_ACTIVE and "no port is left" in outcome.text
+    steps(node, "configure", "activate")
+    assert asked(node).status is Status.OK and not node.worker.trouble
+
+
 def test_what_belongs_to_the_model_is_changed_without_it(make):
     from rclpy.parameter import Parameter
 

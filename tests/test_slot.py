@@ -139,3 +139,15 @@ def test_values_of_one_camera():
     assert config.of("front").max_rate == 5.0 and config.max_rate == 2.0
     with pytest.raises(BadRequest, match="front.max_rate is -1"):
         read({"cameras": ["front"], "front.max_rate": -1})
+
+
+@pytest.mark.parametrize("topic", ["no topic!", "a//b", "/", "1a", "a/", "a b"])
+def test_topics_that_there_can_t_be(topic):
+    with pytest.raises(BadRequest, match="front.image: .* can't be a topic"):
+        read({"cameras": ["front"], "front.image": topic})
+
+
+@pytest.mark.parametrize("topic", ["", "image", "/a/b_1/c", "~/image"])
+def test_topics_that_there_can_be(topic):
+    config = read({"cameras": ["front"], "front.image": topic})
+    assert config.topic("front", "image") == topic

@@ -12,6 +12,19 @@ MOST = 16
 NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
 
 
+TOPIC = re.compile(r"(~/|/)?[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*\Z")
+
+
+def read_topic(name: str) -> str:
+    """The name. Raises BadRequest where no topic can have it."""
+    if not TOPIC.match(name):
+        raise BadRequest(
+            f"{quoted(name)} can't be a topic: write letters, digits and underscores with "
+            "slashes between the parts, as /front_camera/image_raw"
+        )
+    return name
+
+
 def read_cameras(names: tuple[str, ...]) -> tuple[str, ...]:
     """The names without empty ones. Raises BadRequest with the one that can't be a camera's."""
     names = tuple(name for name in names if name.strip())

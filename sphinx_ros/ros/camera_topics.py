@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sphinx_ros.ros.camera_names import read_topic
 from sphinx_ros.ros.parameter_row import Parameter, When
 
 TOPICS = {
@@ -13,6 +14,7 @@ TOPICS = {
             "Topic of the camera's pictures; empty: `<camera>/image`, which can be remapped.",
             when=When.INACTIVE,
             per_camera=True,
+            reads=read_topic,
         ),
         Parameter(
             "camera_info",
@@ -20,6 +22,7 @@ TOPICS = {
             "Topic of the camera's calibration; empty: camera_info beside its pictures.",
             when=When.INACTIVE,
             per_camera=True,
+            reads=read_topic,
         ),
         Parameter(
             "depth",
@@ -27,6 +30,7 @@ TOPICS = {
             "Topic of the camera's depth; empty: `<camera>/depth`, which can be remapped.",
             when=When.INACTIVE,
             per_camera=True,
+            reads=read_topic,
         ),
     )
 }

@@ -37,6 +37,7 @@ def said(step: Callable[[Any, LifecycleState], Any]) -> Callable[[Any, Lifecycle
         except Exception as error:
             name, text = name_error(error)
             log.error("%s failed: %s: %s", step.__name__, name, text, exc_info=error)
+            node.worker.life.trouble = f"{step.__name__} failed: {text}"
             return ERROR
 
     return transition

@@ -96,8 +96,8 @@ class SphinxNode(Managed, Node):
         """Make the cameras that the parameters name."""
         declare_cameras(self, self.config)
         self._apply()
-        for name in self.config.camera_names:
-            self.cameras[name] = Camera(self, name, self._io)
+        # Whole at once: other threads go through them.
+        self.cameras = {name: Camera(self, name, self._io) for name in self.config.camera_names}
 
     def close_cameras(self) -> None:
         """Take the cameras away."""

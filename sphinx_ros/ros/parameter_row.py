@@ -44,7 +44,7 @@ class Parameter:
         heading: of the group that begins with this row, in documents; "" where none begins.
         more: what the parameter file and its page say beyond the description; lines that begin
             with spaces are an example.
-        reads: of a list, what raises BadRequest where its items can't be read.
+        reads: of a list or a text, what raises BadRequest where it can't be used.
     """
 
     name: str
@@ -59,7 +59,7 @@ class Parameter:
     unit: str = ""
     heading: str = ""
     more: str = ""
-    reads: Callable[[tuple[str, ...]], Any] | None = None
+    reads: Callable[[Any], Any] | None = None
 
     @property
     def kind(self) -> type:
@@ -108,6 +108,8 @@ class Parameter:
             # False for NaN; before float(), which a whole number of 400 digits does not fit into
             if not (self.low <= value <= self.high or (self.or_zero and value == 0)):
                 raise self._refusal(value, self.limits())
+        if self.reads is not None and value:
+            self._try(value)
         return float(value) if self.kind is float else value
 
     def _read_list(self, value: Any) -> tuple[str, ...]:
@@ -116,11 +118,15 @@ class Parameter:
         if items is None or not all(isinstance(item, str) for item in items):
             raise self._refusal(value, "a list of strings")
         if self.reads is not None:
-            try:
-                self.reads(tuple(items))
-            except BadRequest as error:
-                raise BadRequest(f"{self.name}: {error}") from error
+            self._try(tuple(items))
         return tuple(item for item in items if item.strip())
+
+    def _try(self, value: Any) -> None:
+        assert self.reads is not None
+        try:
+            self.reads(value)
+        except BadRequest as error:
+            raise BadRequest(f"{self.name}: {error}") from error
 
     def _refusal(self, value: Any, allowed: str) -> BadRequest:
         return BadRequest(f"{self.name} is {cut(repr(value), SHOWN)}; it must be {allowed}")

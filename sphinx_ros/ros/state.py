@@ -123,7 +123,8 @@ class Lifetime:
         if state is State.STOPPED:
             return Cancelled("the node is shutting down")
         if state is State.UNLOADED:
-            text = "no model is loaded: configure and activate the node (ros2 lifecycle set)"
+            why = f" ({trouble})" if trouble else ""
+            text = f"no model is loaded{why}: configure and activate the node (ros2 lifecycle set)"
             return SphinxError(text, status=Status.NOT_ACTIVE)
         if state is State.FAILED:
             text = f"the model could not be loaded: {trouble}"
