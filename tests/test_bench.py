@@ -12,6 +12,7 @@ import torch
 from goldens import WeightStore
 from small_network import SIZES, picture, taught_checkpoint
 
+from sphinx_ros import Sphinx
 from sphinx_ros.checkpoint import load_checkpoint
 from sphinx_ros.engine.style import Guide, Pieces
 from sphinx_ros.prompt.tokenizer import Tokenizer
@@ -192,3 +193,16 @@ def test_the_bench_of_depth_has_its_keys(tmp_path, monkeypatch, capsys):
     assert {"box_error_m_median", "point_error_m_median", "rows"} < set(numbers)
     assert numbers["rows"]["box"]["n"] > 5 and numbers["rows"]["box"]["median_m"] < 0.05
     assert "at 1 m: box_error_m_median" in capsys.readouterr().out
+
+
+def test_still_pictures_are_measured():
+    module = bench("still")
+    draw = np.random.default_rng(0)
+    one = draw.integers(30, 220, (60, 80, 3)).astype(np.float32)
+    sphinx = Sphinx.from_pretrained(taught_checkpoint())
+    rest = (module.seen_by((1, 0, 0, 0), one, draw) for _ in range(8))
+    row = module.measure(sphinx, rest, 4)
+    assert row["pictures"] == 8 and row["reasons"] == {"first": 1, "reused": 7}
+    assert row["saved"] == 7 / 8 and row["compared"] == 1 and row["moved"] in (0, 1)
+    other = (module.seen_by((1, 0, 0, 0), one[:, ::step], draw) for step in (1, -1, 1, -1))
+    assert module.measure(sphinx, other, 1)["saved"] == 0

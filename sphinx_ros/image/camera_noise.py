@@ -140,13 +140,14 @@ def _deviation(far: np.ndarray, band: np.ndarray, floor: float) -> np.ndarray:
     counts = np.bincount((row * _STEPS + steps).ravel(), minlength=3 * BANDS * _STEPS)
     counts = counts.reshape(3 * BANDS, _STEPS)
     levels = (np.arange(_STEPS) + 0.5) / _FINE
-    total = counts.sum(1)
-    middle = (counts.cumsum(1) >= total[:, None] / 2).argmax(1)
+    below, squares = counts.cumsum(1), (counts * levels**2).cumsum(1)
+    total, rows = below[:, -1], np.arange(3 * BANDS)
+    middle = (below >= total[:, None] / 2).argmax(1)
     sigma = np.maximum(levels[middle] / 0.6745, floor)
     for _ in range(4):
-        kept = counts * (levels <= 5 * sigma[:, None])
-        mean = (kept @ levels**2) / np.maximum(kept.sum(1), 1)
-        sigma = np.maximum(np.sqrt(mean), floor)
+        end = np.minimum(5 * _FINE * sigma, _STEPS - 1).astype(np.int64)
+        sigma = np.sqrt(squares[rows, end] / np.maximum(below[rows, end], 1))
+        sigma = np.maximum(sigma, floor)
     sigma, total = sigma.reshape(3, BANDS), total.reshape(3, BANDS)
     for channel in range(3):
         known = np.flatnonzero(total[channel] >= FEW)
