@@ -5,9 +5,9 @@
 Still clips are one picture of the recorded clip with the noise of several cameras. Moving ones are
 the recorded clip itself, with and without noise; the live tabletop slowed down, with the noise and
 the compression of a camera; and the same where the camera rests and one small thing moves.
-"changed": of the reused pictures that were looked at as well, how many got other words, as another
-picture of the same scene does; "moved" counts those whose answers differ by more than that (another
-text, another number of boxes, a corner by more than 1 % of the picture's longer side).
+"changed": of the reused pictures that were looked at as well, how many got other words, which noise
+alone brings about; "moved" counts those whose answers differ by more than that (another text,
+another number of boxes, a corner by more than 1 % of the picture's longer side).
 
 Keys: still_saved (the least part of looks saved, of all still clips but the strongest noise),
 moving_missed (the sum of "moved" on moving clips), ms_1080p (median of one comparison, after
