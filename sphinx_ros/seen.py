@@ -79,9 +79,15 @@ class Seen:
         """One sentence on the picture; the boxes it names are in ``detections``."""
         return self._one(Query(Task.CAPTION), options)
 
-    def ask(self, text: str, *, short: bool = True, **options: Any) -> Answer:
-        """A free question. short: ask for a word or phrase, in the official wording."""
-        return self._one(Query(Task.ASK, text), {**options, "short": short})
+    def ask(
+        self, text: str, *, box: Box | None = None, short: bool = True, **options: Any
+    ) -> Answer:
+        """A free question, about the picture or a region of it.
+
+        box: the region, x0, y0, x1, y1 in source pixels: "what is this?". short: ask for a word or
+        phrase, in the official wording; of a region, for a short description.
+        """
+        return self._one(Query(Task.ASK, text, box), {**options, "short": short})
 
     def chat(self) -> Chat:
         """A conversation about the picture: each question goes on from those before it."""

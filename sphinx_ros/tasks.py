@@ -14,6 +14,7 @@ class Takes(Enum):
     """What a task is given beside the picture."""
 
     TEXT = "text"  # words that must not be empty
+    QUESTION = "question"  # words that must not be empty, and maybe a region that they are about
     KIND = "kind"  # a kind of thing, singular or plural
     BOX = "box"  # a region, x0, y0, x1, y1 in source pixels
     MAYBE_BOX = "maybe box"  # a region, or none for the whole picture
@@ -22,12 +23,12 @@ class Takes(Enum):
     @property
     def words(self) -> bool:
         """Whether it is words."""
-        return self in (Takes.TEXT, Takes.KIND)
+        return self in (Takes.TEXT, Takes.QUESTION, Takes.KIND)
 
     @property
     def region(self) -> bool:
         """Whether it is a region."""
-        return self in (Takes.BOX, Takes.MAYBE_BOX)
+        return self in (Takes.BOX, Takes.MAYBE_BOX, Takes.QUESTION)
 
 
 class Answers(Enum):
@@ -62,7 +63,8 @@ class Row:
         max_new_tokens: usual limit of an answer, tokens.
         wording: the official question. ``{text}`` is what was asked, ``{kinds}`` its plural,
             ``{region}`` the box as the model writes it.
-        other_wording: KIND: for one thing ("the ..."); MAYBE_BOX: without a box. Else empty.
+        other_wording: KIND: for one thing ("the ..."); MAYBE_BOX: without a box; QUESTION: about a
+            region. Else empty.
         about: one sentence for people.
         example: what follows the name on a query line.
         language: of its answers.
@@ -117,12 +119,15 @@ One that was trained to answer it with a point is taken at its word."""
 ROWS: dict[Task, Row] = {
     Task.ASK: Row(
         number=0,
-        takes=Takes.TEXT,
+        takes=Takes.QUESTION,
         answers=Answers.WORDS,
         max_new_tokens=64,
         wording="{text}\nAnswer the question using a single word or phrase.",
-        about="Any question, answered in a word or phrase.",
+        about="Any question, about the picture or a region of it, answered in a word or phrase.",
         example="how many mugs are there?",
+        # The region is given in the official words for one; in others the bundled model, which
+        # learnt these, hardly looks at it.
+        other_wording="{text} Please provide a short description of this region: {region}",
     ),
     Task.GROUND: Row(
         number=1,

@@ -155,7 +155,8 @@ def test_every_task_is_a_verb(run, photo, checkpoint):
     overview = run("--help")[1]
     for task in Task:
         assert task.row.about in overview and task.row.about in run(task.value, "--help")[1]
-        given = {"text": ["the red mug"], "kind": ["mug"], "box": [BOX_OF["mug"]]}
+        mug = ["the red mug"]
+        given = {"text": mug, "question": mug, "kind": ["mug"], "box": [BOX_OF["mug"]]}
         words = given.get(task.row.takes.value, [])
         code, out, _ = run(task.value, photo, *words, "--json", "--checkpoint", checkpoint)
         assert code in (0, 1, 3) and json.loads(out)["task"] == task.value

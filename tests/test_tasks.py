@@ -56,7 +56,7 @@ def test_prompting(task):
     assert "{" not in asked
     assert ("mug" in asked) == row.takes.words
     assert ("[0.100,0.200,0.300,0.400]" in asked) == row.takes.region
-    if row.takes in (Takes.TEXT, Takes.BOX):
+    if row.takes in (Takes.TEXT, Takes.QUESTION, Takes.BOX):
         with pytest.raises(BadRequest):
             question(task)
     else:
@@ -106,7 +106,8 @@ def test_the_method_of_seen(task):
     query(task).put_to(seen, timeout=1.0)
     row = task.row
     expected = ("the mug",) if row.takes.words else (BOX,) if row.takes.region else ()
-    assert seen.calls == [(task.value, expected, {"timeout": 1.0})]
+    about = {"box": BOX} if row.takes is Takes.QUESTION else {}
+    assert seen.calls == [(task.value, expected, {"timeout": 1.0, **about})]
     result = str(inspect.signature(getattr(Seen, task.value)).return_annotation)
     kinds = {
         Answers.BOXES: "Results[Detection]",
@@ -162,6 +163,11 @@ def test_the_verb_asks_the_method_of_seen(task, capsys, monkeypatch, tmp_path):
     words = ["the", "mug"] if takes.words else ["10,20,110,220"] if takes.region else []
     code = VERBS[task.value].run([str(photo), *words, "--timeout", "5"])
     expected = ("the mug",) if takes.words else (BOX,) if takes.region else ()
+    if takes is Takes.QUESTION:
+        code = VERBS[task.value].run(
+            [str(photo), *words, "--timeout", "5", "--box", "10,20,110,220"]
+        )
+        assert seen.calls.pop()[2].pop("box") == BOX
     limits = {"max_new_tokens": None, "timeout": 5.0}
     assert code == 0 and seen.calls == [(task.value, expected, limits)]
     said = {
@@ -234,3 +240,23 @@ def test_documents_show_a_line_of_every_task(document):
 def test_documents_name_every_status(document):
     text = (ROOT / document).read_text()
     assert not [status.name for status in Status if status.name not in text]
+
+
+@pytest.mark.parametrize(
+    "line, text, box",
+    [
+        ("ask: what is this? @ 10,20,110,220", "what is this?", BOX),
+        ("ask: what is this? @10, 20, 110, 220", "what is this?", BOX),
+        ("ask: who is a@b.org?", "who is a@b.org?", None),
+        ("ask: are there 3 @ 4?", "are there 3 @ 4?", None),
+        ("ground: the mug @ 10,20,110,220", "the mug @ 10,20,110,220", None),
+    ],
+)
+def test_a_question_about_a_region_as_a_line(line, text, box):
+    read = read_query(line)
+    assert (read.text, read.box) == (text, box) and read_query(read.line()) == read
+
+
+def test_a_region_that_is_none_is_refused():
+    with pytest.raises(BadRequest, match="box"):
+        read_query("ask: what is this? @ 10,20,5,220")

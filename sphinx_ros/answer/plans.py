@@ -22,7 +22,7 @@ from sphinx_ros.prompt.english import singular
 from sphinx_ros.prompt.parse import parse
 from sphinx_ros.prompt.queries import Query
 from sphinx_ros.prompt.results import middles, to_detections, to_poses
-from sphinx_ros.prompt.wording import presence_question, question
+from sphinx_ros.prompt.wording import format_box, presence_question, question
 from sphinx_ros.tasks import Answers, Task
 from sphinx_ros.types import (
     Answer,
@@ -204,7 +204,10 @@ class Plans:
     ) -> Generator[list[Ask], list[Written], Answer]:
         if task is Task.ASK:
             text = checked_text(query.text)
-            asked = question(task, text) if short else text
+            region = None if query.box is None else self._region(query.box)
+            asked = question(task, text, region, decimals=self._decimals)
+            if not short:
+                asked = text if region is None else f"{text} {format_box(region, self._decimals)}"
         elif query.box is not None:
             asked = question(task, box=self._region(query.box), decimals=self._decimals)
         else:

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 HELP = {
-    Takes.TEXT: "what to look for, or the question",
+    Takes.TEXT: "what to look for",
+    Takes.QUESTION: "the question",
     Takes.KIND: f"what to look for, singular or plural (default: {EVERYTHING})",
     Takes.BOX: "x0,y0,x1,y1 in pixels of the picture",
     Takes.MAYBE_BOX: "x0,y0,x1,y1 in pixels: one region (default: the whole picture)",
@@ -38,6 +39,7 @@ HELP = {
 
 PLACES = {
     Takes.TEXT: "TEXT",
+    Takes.QUESTION: "TEXT",
     Takes.KIND: "[KIND]",
     Takes.BOX: "BOX",
     Takes.MAYBE_BOX: "[BOX]",
@@ -83,6 +85,12 @@ class Verb:
         what = HELP.get(row.takes)
         place = PLACES[row.takes].strip("[]") or "IMAGE"
         parser.add_argument("words", metavar=place, nargs="*", help=what or "more pictures")
+        if row.takes is Takes.QUESTION:
+            parser.add_argument(
+                "--box",
+                metavar="X0,Y0,X1,Y1",
+                help="the region that the question is about, in pixels of the picture",
+            )
         _add_options(parser)
         add_model_options(parser)
         return parser
@@ -92,7 +100,7 @@ class Verb:
         options = self.parser().parse_intermixed_args(argv)
         images, words = self.sorted(options.image, options.words)
         text = " ".join(words).strip()
-        query = self.query(text, bool(words))
+        query = self.query(text, bool(words), getattr(options, "box", None))
         source = Source.of(images, options.watch)
         saver = Saver(options.save, source) if options.save is not None else None
         asking = Asking(query, text, options)
@@ -119,10 +127,16 @@ class Verb:
             )
         return [image, *words[:count]], rest
 
-    def query(self, text: str, given: bool) -> Query:
-        """What is asked of every picture. given: there were words. Raises BadRequest."""
+    def query(self, text: str, given: bool, about: str | None = None) -> Query:
+        """What is asked of every picture. Raises BadRequest.
+
+        given: there were words. about: the region of a question, as it was written.
+        """
         takes = self.task.row.takes
-        box = read_box(text) if takes.region and given else None
+        if takes.words:
+            box = None if about is None else read_box(about)
+        else:
+            box = read_box(text) if takes.region and given else None
         everything = takes is Takes.KIND and not given
         return Query(self.task, EVERYTHING if everything else text, box).checked()
 

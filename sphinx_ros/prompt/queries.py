@@ -5,6 +5,7 @@ One grammar serves the parameter `queries`, the service `~/set_queries` and the 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -24,6 +25,12 @@ from sphinx_ros.types import Box
 
 LINES = ", ".join(f'"{task.line}"' for task in Task)
 """An example of each kind of line, for documents and messages."""
+
+
+_NUMBER = r"[-+0-9.e]+"
+_ABOUT = re.compile(rf"(.*\S)\s+@\s*({_NUMBER}(?:\s*,\s*{_NUMBER}){{3}})\Z", re.DOTALL)
+"""A question and the region that it is about: "what is this? @ 10,20,110,220". Four numbers behind
+an @ at the end are a region and nothing else."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +57,7 @@ class Query:
         try:
             if takes.words:
                 text = checked_text(self.text)
-            if takes is Takes.BOX or (takes is Takes.MAYBE_BOX and self.box is not None):
+            if takes is Takes.BOX or (takes.region and self.box is not None):
                 box = checked_box(self.box)
             tokens = checked_tokens(self.max_new_tokens)
         except BadRequest as error:
@@ -61,6 +68,8 @@ class Query:
         """Ask a ``Seen``: the result of its method of the task's name. options: of the method."""
         method = getattr(seen, self.task.value)
         if self.task.row.takes.words:
+            if self.box is not None:
+                options["box"] = self.box
             return method(self.text, **options)
         if self.task.row.takes.region:
             return method(self.box, **options)
@@ -69,7 +78,8 @@ class Query:
     def line(self) -> str:
         """The query as text, in the form that :func:`read_query` reads."""
         if self.task.row.takes.words:
-            return f"{self.task.value}: {self.text}"
+            about = "" if self.box is None else f" @ {written_box(self.box)}"
+            return f"{self.task.value}: {self.text}{about}"
         if self.box is not None:
             return f"{self.task.value}: {written_box(self.box)}"
         return self.task.value
@@ -90,7 +100,9 @@ def read_query(line: str, id: str = "") -> Query:
             f'as in "{Task.GROUND.line}"'
         ) from None
     try:
-        if task.row.takes.region and rest:
+        if task.row.takes is Takes.QUESTION and (parts := _ABOUT.match(rest)):
+            return Query(task, parts[1], read_box(parts[2]), id=id).checked()
+        if task.row.takes.region and not task.row.takes.words and rest:
             return Query(task, box=read_box(rest), id=id).checked()
         if not task.row.takes.words and rest:
             raise BadRequest(f"{name} takes no text")

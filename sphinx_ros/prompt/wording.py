@@ -28,7 +28,8 @@ def question(
         text: GROUND: the expression; DETECT: what to look for ("" means "objects"): "mug", "mugs",
             "a mug" and "all mugs" are all mugs, "the tallest building" is one thing; ASK: the
             question, as it is.
-        box: DESCRIBE and POSE: the region as (x0, y0, x1, y1) in fractions of the padded square.
+        box: DESCRIBE, POSE and ASK: the region as (x0, y0, x1, y1) in fractions of the padded
+            square.
         decimals: digits of the region's numbers. The published models read two as well as three.
 
     Raises:
@@ -36,7 +37,7 @@ def question(
     """
     task, text = Task(task), text.strip()
     row = task.row
-    if row.takes is Takes.TEXT:
+    if row.takes in (Takes.TEXT, Takes.QUESTION):
         text = checked_text(text)
     if row.takes is Takes.BOX and box is None:
         checked_box(box)
@@ -49,6 +50,8 @@ def question(
     if row.takes is Takes.MAYBE_BOX and box is None:
         return row.other_wording
     region = "" if box is None else format_box(box, decimals)
+    if row.takes is Takes.QUESTION and region:
+        return row.other_wording.format(text=text, region=region)
     return row.wording.format(text=text, region=region)
 
 

@@ -22,7 +22,7 @@ from sphinx_ros.ros import messages as m
 from sphinx_ros.ros import replies
 from sphinx_ros.ros.outcomes import Outcome
 from sphinx_ros.ros.waiting import Job
-from sphinx_ros.tasks import Answers, Task
+from sphinx_ros.tasks import Answers, Takes, Task
 
 Feedback = m.QueryAction.Feedback
 
@@ -82,6 +82,8 @@ class Services:
             """Ask the worker, and wait for its outcome."""
             given = getattr(request, field)
             what = {"text": given} if task.row.takes.words else {"box": m.box_of(given)}
+            if task.row.takes is Takes.QUESTION:
+                what["box"] = m.box_of(request.box)
             query = Query(task, max_new_tokens=request.max_new_tokens, **what)
             outcome = self._worker.result(self._submit(query, request, request.camera))
             response.result = replies.answer_to(outcome)
