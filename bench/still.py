@@ -5,7 +5,7 @@
 Still clips are one picture of the recorded clip with the noise of several cameras. Moving ones are
 the recorded clip itself, with and without noise; the live tabletop slowed down, with the noise and
 the compression of a camera; and the same where the camera rests and one small thing moves.
-"changed": of the reused pictures that were looked at as well, how many got other words, which noise
+"changed": of the reused pictures that were looked at as well, how many got other words, as noise
 alone brings about; "moved" counts those whose answers differ by more than that (another text,
 another number of boxes, a corner by more than 1 % of the picture's longer side).
 

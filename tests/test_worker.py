@@ -782,6 +782,16 @@ def test_every_picture_is_looked_at_unless_skip_still_says_so(make):
     assert model.looks == 3 and not any(one.reused for one in told)
 
 
+def test_each_camera_is_compared_with_itself(make):
+    worker, model, told = still_worker(make, cameras=("front", "wrist"))
+    frames = [scene(n, camera=camera, bright=camera == "front") for n in range(3) for camera in
+              ("front", "wrist")]  # fmt: skip
+    passes(worker, told, frames)
+    assert model.looks == 2 and [one.reused for one in told] == [False] * 2 + [True] * 4
+    assert [one.camera for one in told] == ["front", "wrist"] * 3
+    assert all(worker.inbox.slots[camera].counts["reused"] == 2 for camera in ("front", "wrist"))
+
+
 def test_a_still_picture_is_looked_at_after_its_seconds(make):
     worker, model, told = still_worker(make, still_seconds=0.05)
     passes(worker, told, [scene(1), scene(2)])
