@@ -43,23 +43,8 @@ from sphinx_ros.prompt.tokenizer import Tokenizer
 from sphinx_ros.prompt.wording import question
 from sphinx_ros.runtime.device import choose_device, choose_dtype, request_large_pages
 from sphinx_ros.runtime.memory import memory_named
+from sphinx_ros.runtime.spread import load_network
 from sphinx_ros.seen import Seen
-
-
-def _load(
-    checkpoint: str | Path,
-    devices: list[torch.device],
-    load: Callable[..., Any],
-    progress: Callable[[int, int], None] | None,
-) -> tuple[Network, Tokenizer, ModelConfig]:
-    """A network in this process, or the leader of one in several."""
-    from sphinx_ros.runtime import team
-
-    if team.under_torchrun() > 1:
-        return team.join_torchrun(checkpoint, load)
-    if len(devices) > 1:
-        return team.lead(checkpoint, devices, load)
-    return load(checkpoint, device=devices[0], progress=progress)
 
 
 class Sphinx:
@@ -135,7 +120,7 @@ class Sphinx:
             load_checkpoint, **{name: value for name, value in given.items() if value is not None}
         )
         with memory_named(f"loading {checkpoint} in {kind} on {', '.join(map(str, chosen))}"):
-            network, read, _ = _load(checkpoint, chosen, load, progress)
+            network, read, _ = load_network(checkpoint, chosen, load, progress)
         calibration = Calibration.read(resolve(checkpoint))
         return cls(network, read, str(checkpoint), calibration)
 
