@@ -155,6 +155,23 @@ def test_what_goes_away_is_no_problem_any_more(make, camera):
     assert until(port.problem) and len(warned) == 1, "said once"
 
 
+def test_another_quality_of_service_is_taken_while_inactive(make, camera):
+    from rclpy.parameter import Parameter
+
+    node, warned = make()
+    port = node.cameras[""]
+    camera.create_publisher(m.Image, port.topic, qos(BEST))
+    assert until(lambda: port.facts()["publishers"] == 1) and not port.problem()
+    (refused,) = node.set_parameters([Parameter("image_qos", value="reliable")])
+    assert not refused.successful and "while inactive" in refused.reason
+    node.trigger_deactivate()
+    assert all(
+        r.successful for r in node.set_parameters([Parameter("image_qos", value="reliable")])
+    )
+    node.trigger_activate()
+    assert until(port.problem) and "asked for: reliable" in warned[0]
+
+
 def test_the_standard_overrides_go_before_the_parameter(make, camera):
     node, _ = make()
     topic = node.cameras[""].topic

@@ -17,7 +17,7 @@ from sphinx_ros.ros.outcomes import Look, Outcome
 from sphinx_ros.ros.params import Config
 from sphinx_ros.ros.positioning import Positioning
 from sphinx_ros.ros.source_watch import SILENT, SourceWatch
-from sphinx_ros.ros.sources import OVERRIDES, about_source, camera_qos, sibling
+from sphinx_ros.ros.sources import about_source, camera_qos, overriding, sibling
 from sphinx_ros.tasks import Answers
 
 QUEUE = 10
@@ -141,7 +141,7 @@ class Camera:
                 qos,
                 callback_group=self._group,
                 event_callbacks=SILENT,
-                qos_overriding_options=OVERRIDES,  # which rclpy writes into the profile
+                qos_overriding_options=overriding(node, topic),  # rclpy writes them into qos
             )
         )
         self._watches.append(watch)

@@ -9,6 +9,7 @@ does not tell when its reason is gone.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -27,7 +28,7 @@ TRANSPORTS = {"sensor_msgs/msg/Image": "raw", "sensor_msgs/msg/CompressedImage":
 
 
 class SourceWatch:
-    """Watches who publishes on a topic; somebody has to ask for :meth:`problems` now and then.
+    """Watches who publishes on a topic, when somebody asks for :meth:`problems`, from any thread.
 
     kind: the message class. qos: as the subscription was made with. tell: called with each reason
     that is new.
@@ -39,6 +40,7 @@ class SourceWatch:
         self._node, self._topic, self._qos, self._tell = node, topic, qos, tell
         self._type = f"{kind.__module__.split('.')[0]}/msg/{kind.__name__}"
         self._said: set[str] = set()
+        self._saying = threading.Lock()
 
     def problems(self) -> list[str]:
         """A sentence with a remedy for each reason why a publisher of now is not heard."""
@@ -47,10 +49,11 @@ class SourceWatch:
         except Exception:  # the context goes down while somebody asks
             return []
         found = list(dict.fromkeys(filter(None, map(self._against, publishers))))
-        for sentence in found:
-            if sentence not in self._said:
-                self._said.add(sentence)
-                self._tell(sentence)
+        with self._saying:
+            new = [sentence for sentence in found if sentence not in self._said]
+            self._said.update(new)
+        for sentence in new:
+            self._tell(sentence)
         return found
 
     def facts(self) -> dict[str, Any]:

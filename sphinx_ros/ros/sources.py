@@ -28,16 +28,13 @@ def sibling(node: Any, name: str, base: str, pattern: str) -> str:
     return "/".join(parts)
 
 
-OVERRIDES = QoSOverridingOptions(
-    (
-        QoSPolicyKind.HISTORY,
-        QoSPolicyKind.DEPTH,
-        QoSPolicyKind.RELIABILITY,
-        QoSPolicyKind.DURABILITY,
-    )
-)
+POLICIES = {
+    "history": QoSPolicyKind.HISTORY,
+    "depth": QoSPolicyKind.DEPTH,
+    "reliability": QoSPolicyKind.RELIABILITY,
+    "durability": QoSPolicyKind.DURABILITY,
+}
 """The parameters qos_overrides.<topic>.subscription.* that a subscription to a camera obeys."""
-
 
 PROFILES = {
     "sensor_data": (ReliabilityPolicy.BEST_EFFORT, DurabilityPolicy.VOLATILE),
@@ -56,8 +53,7 @@ def camera_qos(node: Any, topic: str, name: str = "sensor_data") -> QoSProfile:
     the override of the durability brings the reliability with it.
     """
     reliability, durability = PROFILES[name]
-    given = getattr(node, "_parameter_overrides", {})  # rclpy declares them with the subscription
-    over = given.get(f"qos_overrides.{topic}.subscription.durability")
+    over = _given(node, topic).get("durability")
     late = over is not None and over.value == "transient_local"
     return QoSProfile(
         history=HistoryPolicy.KEEP_LAST,
@@ -65,6 +61,22 @@ def camera_qos(node: Any, topic: str, name: str = "sensor_data") -> QoSProfile:
         reliability=ReliabilityPolicy.RELIABLE if late else reliability,
         durability=durability,
     )
+
+
+def overriding(node: Any, topic: str) -> QoSOverridingOptions:
+    """Which policies of a topic's subscription the parameters of the node override.
+
+    Those alone that were given: rclpy declares what it is told, for good, and a value that nobody
+    gave would keep what image_qos was at first.
+    """
+    return QoSOverridingOptions([POLICIES[policy] for policy in _given(node, topic)])
+
+
+def _given(node: Any, topic: str) -> dict[str, Any]:
+    """Policy -> parameter, of the overrides that the node was started with."""
+    given = getattr(node, "_parameter_overrides", {})  # rclpy declares them with the subscription
+    names = {policy: f"qos_overrides.{topic}.subscription.{policy}" for policy in POLICIES}
+    return {policy: given[name] for policy, name in names.items() if name in given}
 
 
 def about_source(node: Any, topic: str) -> str:
