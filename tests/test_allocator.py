@@ -7,8 +7,8 @@ import pytest
 
 CODE = """
 import random, sys, threading
-from sphinx_ros.runtime.allocator import give_memory_back
-if sys.argv[1] == "yes" and not give_memory_back():
+from sphinx_ros.runtime.allocator import bound_memory
+if sys.argv[1] == "yes" and not bound_memory():
     print("none"); sys.exit()
 def resident():
     return int(open("/proc/self/statm").read().split()[1]) * 4096
@@ -36,4 +36,4 @@ def test_pictures_of_changing_sizes_leave_little_behind():
     bounded = left("yes")
     if bounded == "none":
         pytest.skip("this C library has no such settings")
-    assert int(bounded) < 24 << 20, "two heaps and small pieces, whatever passed through"
+    assert int(bounded) < 64 << 20, "no more than what eight threads held at once"

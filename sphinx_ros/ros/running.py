@@ -23,7 +23,7 @@ from sphinx_ros.errors import SphinxError
 from sphinx_ros.ros.environment import prepare, sweep_shared_memory, widen_transport
 from sphinx_ros.ros.quiet import LogHandler, QuietLog
 from sphinx_ros.ros.usage import answer_words
-from sphinx_ros.runtime.allocator import give_memory_back
+from sphinx_ros.runtime.allocator import bound_memory
 
 log = logging.getLogger("sphinx_ros")
 
@@ -62,7 +62,7 @@ def run(
     words = list(sys.argv[1:] if args is None else args)
     if (status := answer_words(name, words)) is not None:
         return status
-    give_memory_back()
+    bound_memory()
     prepare()
     sweep_shared_memory()
     widen_transport(name)
