@@ -42,6 +42,18 @@ def failure(callback: Callable[[Any, Any], Any], request: Any, response: Any) ->
     return None
 
 
+def with_names(parameters: Any, results: Any) -> None:
+    """Have each refusal say which parameter it is about: some of rclpy's say only what is wrong.
+
+    parameters: those of the request. results: one for each, or one for all of them.
+    """
+    names = [parameter.name for parameter in parameters]
+    subjects = names if len(results) == len(names) else [", ".join(names)]
+    for about, result in zip(subjects, results, strict=True):
+        if not (result.successful or any(name in result.reason for name in names)):
+            result.reason = f"{about}: {result.reason}"
+
+
 class ParameterPort(ParameterService):
     """rclpy's parameter services, which refuse by name what they don't know."""
 
@@ -50,6 +62,7 @@ class ParameterPort(ParameterService):
         refusal = strange(request.parameters) or failure(usual, request, response)
         if refusal is not None:
             response.results = [refusal for _ in request.parameters]
+        with_names(request.parameters, response.results)
         return response
 
     def _set_parameters_atomically_callback(self, request: Any, response: Any) -> Any:
@@ -57,4 +70,5 @@ class ParameterPort(ParameterService):
         refusal = strange(request.parameters) or failure(usual, request, response)
         if refusal is not None:
             response.result = refusal
+        with_names(request.parameters, [response.result])
         return response
