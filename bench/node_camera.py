@@ -4,7 +4,7 @@
 
 KIND is "raw" (bgr8) or "compressed" (JPEG of quality 85). Waits for the node, sends COUNT pictures
 on /camera/image_raw (or .../compressed), hears /sphinx/detections, and writes RECORD, a JSON file:
-{"sent": COUNT, "back_ms": [milliseconds from a picture's stamp, taken right before it is published,
+{"sent": COUNT, "back_ms": [milliseconds from a picture's stamp, taken before it is published,
 to its answer in this process]}.
 """
 

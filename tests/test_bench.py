@@ -206,3 +206,37 @@ def test_still_pictures_are_measured():
     assert row["saved"] == 7 / 8 and row["compared"] == 1 and row["moved"] in (0, 1)
     other = (module.seen_by((1, 0, 0, 0), one[:, ::step], draw) for step in (1, -1, 1, -1))
     assert module.measure(sphinx, other, 1)["saved"] == 0
+
+
+# The node beside its model
+
+
+def test_figures_of_the_node_are_those_of_its_record(beside):
+    figures = beside("node_figures")
+    frames = [[t, t + 0.004, t + 0.006, t + 0.007] for t in np.arange(40) / 10]
+    looks = [[frame[0], frame[3], frame[2] + 0.002] for frame in frames]
+    run = {"frames": frames, "looks": looks, "back_ms": [9.0] * 40}
+    run["memory"] = {"100": 1000, "300": 1005, "10000": 1010}
+    found = figures.overhead(run)
+    assert found["begin"]["p95"] == pytest.approx(2) and found["back"]["p99"] == 9
+    assert found["reception"]["p50"] == pytest.approx(4)
+    assert figures.growth(run) == pytest.approx(0.01)
+    aged = figures.age(run)
+    assert aged["over"] == 0 and aged["answers"] == 38 and aged["period"] == pytest.approx(100)
+    looks[5][1] = frames[6][3] + 0.001  # it begins when a newer picture is there
+    assert figures.age(run)["over"] == 1
+    busy = {"cpu": 0.1, "cpu_idle": 0.01, "looked_per_s": 2.0, **aged}
+    every = {"overhead_ms": {"raw480": found}, "busy_raw": busy, "busy_compressed": busy}
+    every |= {"decode_ms": 30.0, "age_over_bound": 0, "arrived_profile": 1, "arrived_default": 0}
+    every |= {"memory_looks": 10_000, "memory_growth": 0.01, "memory_bytes": run["memory"]}
+    text = figures.table(every)
+    assert "raw480" in text and "+1.00 %" in text and "100.0% with" in text
+
+
+def test_growth_of_a_soak_is_that_of_its_end_over_its_second_minute(beside):
+    pytest.importorskip("rclpy")
+    pytest.importorskip("sphinx_ros.msg")
+    growth = beside("soak").growth
+    assert growth([(t, 100 if t < 200 else 103) for t in range(600)]) == pytest.approx(0.03)
+    assert growth([(t, 50 if t < 60 else 100) for t in range(600)]) == 0
+    assert np.isnan(growth([(0.0, 1)]))
