@@ -27,6 +27,8 @@ class Seen:
     Every question takes these keywords: ``max_new_tokens``; ``cancel``, a function that is asked
     before every pass of the network (True raises :class:`Cancelled`); ``timeout`` in seconds
     (raises :class:`TimedOut`); ``on_text``, called with the answer so far after every token;
+    ``on_found``, called with each box and point as soon as its bracket closes, after the text that
+    closes it, as :class:`sphinx_ros.events.Found` tells it;
     ``free``: True lets the model write anything where it could write numbers alone; ``verify``:
     False does not ask whether what GROUND and POINT look for is there; ``coordinates``:
     "expected" takes the expected values of the digits in place of those that were written
@@ -98,6 +100,7 @@ class Seen:
         queries: Sequence[str | Query],
         *,
         on_text: Callable[[int, str], None] | None = None,
+        on_found: Callable[[int, Any], None] | None = None,
         return_errors: bool = False,
         **options: Any,
     ) -> list[Any]:
@@ -105,7 +108,7 @@ class Seen:
 
         queries: lines such as "ground: the red mug", "pose", "ask: how many mugs are there?" (the
             grammar of the node's parameter ``queries``), or :class:`Query` objects.
-        on_text: called with the number of the query and its answer so far.
+        on_text, on_found: called with the number of the query and its answer so far, or a box.
         return_errors: put the error of a query in the place of its result, also where it can't be
             asked of this picture, instead of raising the first one.
 
@@ -115,7 +118,11 @@ class Seen:
         if isinstance(queries, (str, Query)):
             raise BadRequest(f"queries is {quoted(queries)}: give a list of them")
         results = answer_together(
-            self._pairs(queries), on_text=on_text, refuse=not return_errors, **options
+            self._pairs(queries),
+            on_text=on_text,
+            on_found=on_found,
+            refuse=not return_errors,
+            **options,
         )
         if not return_errors:
             for result in results:

@@ -316,3 +316,40 @@ def test_an_error_of_one_query_comes_when_the_others_are_told(taught):
     assert not [event for event in events if isinstance(event, Finished) and event.number == 1]
     again = list(seen.stream([LINES[2], region], on_text=heard, return_errors=True))
     assert isinstance(told(again, 1)[2], RuntimeError)
+
+
+# told to a function
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_a_function_is_told_what_a_stream_tells(taught, line):
+    seen, heard = taught.look(picture(64, 48)), []
+    (result,) = seen.answer([line], on_found=lambda number, item: heard.append(item))
+    _, items, _ = told(list(seen.stream(line)))
+    assert places(heard) == places(items)
+    if line != "pose":
+        assert tuple(heard) == result.detections
+
+
+def test_a_box_is_told_behind_its_text(taught):
+    seen, heard = taught.look(picture(64, 48)), []
+    result = seen.caption(on_text=heard.append, on_found=heard.append)
+    closed = [text.count("]") for text in heard if isinstance(text, str)]
+    assert closed[-1] == len(result.detections) == 2
+    for number, box in enumerate(result.detections):
+        where = heard.index(box)
+        before = [one for one in heard[:where] if isinstance(one, str)]
+        assert before[-1].count("]") == number + 1 and before[-2].count("]") == number
+
+
+def test_a_listener_s_own_error_ends_its_query_and_no_other(taught):
+    seen = taught.look(picture(64, 48))
+
+    def broken(number, item):
+        if number == 1:
+            raise RuntimeError("a listener's own mistake")
+
+    with pytest.raises(BadRequest, match="on_found"):
+        seen.caption(on_found=3)
+    results = seen.answer(["detect: mug", "caption"], on_found=broken, return_errors=True)
+    assert results[0].detections and isinstance(results[1], RuntimeError)

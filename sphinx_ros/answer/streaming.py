@@ -11,18 +11,12 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from sphinx_ros.answer.plans import Ask
+from sphinx_ros.answer.listening import Listener, News
 from sphinx_ros.answer.subject import Subject
-from sphinx_ros.answer.together import News, answer_together
-from sphinx_ros.answer.written import Written, written
-from sphinx_ros.engine.choosing import Choice
-from sphinx_ros.engine.engine import Engine
-from sphinx_ros.engine.row import Answered
+from sphinx_ros.answer.together import answer_together
 from sphinx_ros.errors import BadRequest, quoted
-from sphinx_ros.events import Event, Finished, Found, Piece
+from sphinx_ros.events import Event, Finished
 from sphinx_ros.prompt.queries import Query
-from sphinx_ros.tasks import Answers
-from sphinx_ros.types import Cost
 
 
 def stream_together(
@@ -55,7 +49,7 @@ def stream_together(
 
     threading.Thread(target=ask, name="sphinx_ros stream").start()
     try:
-        listeners = [_Listener(subject.engine, n) for n, (subject, _) in enumerate(pairs)]
+        listeners = [Listener(subject.engine, n) for n, (subject, _) in enumerate(pairs)]
         while isinstance(news := told.get(), News):
             yield from listeners[news.number].events(news)
     finally:
@@ -72,78 +66,3 @@ def _results(results: Sequence[Any], return_errors: bool) -> Iterator[Event]:
     for result in results:
         if isinstance(result, BaseException) and not return_errors:
             raise result
-
-
-class _Listener:
-    """News of one query -> events. Of several answers at a time the first is told to its end."""
-
-    def __init__(self, engine: Engine, number: int):
-        self._engine, self._number = engine, number
-        self._parts: dict[int, _Part] = {}
-        self._now = 0
-
-    def events(self, news: News) -> Iterator[Event]:
-        """What can be told now."""
-        if news.part not in self._parts:
-            self._parts[news.part] = _Part(self._engine, news.ask, "\n" if news.part else "")
-        self._parts[news.part].waiting.append(news.what)
-        while (part := self._parts.get(self._now)) is not None:
-            for one in part.events():
-                if isinstance(one, str):
-                    yield Piece(one, self._number)
-                else:
-                    yield Found(one, self._number)
-            if not part.ended:
-                break
-            self._now += 1
-
-
-class _Part:
-    """One answer of the model while it is written: texts and items.
-
-    before: what stands between it and the answer before it.
-    """
-
-    def __init__(self, engine: Engine, ask: Ask, before: str):
-        self._engine, self._ask, self._before = engine, ask, before
-        self._choices: list[Choice] = []
-        self._text = ""
-        self._told: dict[int, int] = {}  # kind of item -> how many
-        self.waiting: list[Choice | Written] = []
-        self.ended = False
-
-    def events(self) -> Iterator[Any]:
-        """Of what has come since."""
-        waiting, self.waiting = self.waiting, []
-        for what in waiting:
-            if isinstance(what, Written):
-                self.ended = True
-                yield from self._more(what.text.strip())
-                yield from self._items(what)
-            else:
-                self._choices.append(what)
-                yield from self._token()
-
-    def _token(self) -> Iterator[Any]:
-        ids = [choice.token for choice in self._choices]
-        before = len(self._text)
-        yield from self._more(self._engine.ending.text_so_far(ids))
-        grows = self._ask.task.row.answers is not Answers.PEOPLE  # joints find their person later
-        if grows and "]" in self._text[before:]:
-            probabilities = [choice.probability for choice in self._choices]
-            shares = [choice.shares for choice in self._choices]
-            yield from self._items(
-                written(Answered(ids, probabilities, shares), self._engine, Cost())
-            )
-
-    def _more(self, text: str) -> Iterator[str]:
-        more, self._text = text[len(self._text) :], text
-        if self._before and (more or self.ended):
-            more, self._before = self._before + more, ""
-        if more:
-            yield more
-
-    def _items(self, answer: Written) -> Iterator[Any]:
-        for kind, items in enumerate(self._ask.items(answer)):
-            yield from items[self._told.get(kind, 0) :]
-            self._told[kind] = len(items)

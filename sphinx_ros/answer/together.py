@@ -4,29 +4,18 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
+from sphinx_ros.answer.listening import Listener, News
 from sphinx_ros.answer.plans import Ask, Plan
 from sphinx_ros.answer.subject import Subject
 from sphinx_ros.answer.written import Written
 from sphinx_ros.engine.choosing import Choice
 from sphinx_ros.engine.watch import Deadline, Watch
 from sphinx_ros.errors import BadRequest, SphinxError, quoted
+from sphinx_ros.events import Found
 from sphinx_ros.prompt.checks import checked_tokens
 from sphinx_ros.prompt.queries import Query
-
-
-class News(NamedTuple):
-    """Something was written.
-
-    number: of the query. part: of the query's questions, from 0 in the order of their answers.
-    what: one more token of the answer, or all of it.
-    """
-
-    number: int
-    part: int
-    ask: Ask
-    what: Choice | Written
 
 
 def answer_together(
@@ -39,6 +28,7 @@ def answer_together(
     cancel: Callable[[], bool] | None = None,
     timeout: float | None = None,
     on_text: Callable[[int, str], None] | None = None,
+    on_found: Callable[[int, Any], None] | None = None,
     free: bool = False,
     heard: Callable[[News], None] | None = None,
     refuse: bool = True,
@@ -54,9 +44,11 @@ def answer_together(
     Raises:
         BadRequest: one can't be asked; nothing was asked then.
     """
-    for name, function in (("cancel", cancel), ("on_text", on_text)):
+    for name, function in (("cancel", cancel), ("on_text", on_text), ("on_found", on_found)):
         if function is not None and not callable(function):
             raise BadRequest(f"{name} is {quoted(function)}: give a function")
+    if on_found is not None:
+        heard = _finder(pairs, on_found, heard)
     plans = [subject.plan(query, short, verify, coordinates) for subject, query in pairs]
     usual, deadline = checked_tokens(max_new_tokens or 0), Deadline(timeout)
     results: list[Any] = [None] * len(plans)
@@ -80,10 +72,7 @@ def answer_together(
         rows = pairs[0][0].engine.answer(questions)
         answers: dict[int, list[Any]] = {number: [] for number in waiting}
         for (number, ask, tell), row in zip(owners, rows, strict=True):
-            answer = pairs[number][0].read(ask, row)
-            answers[number].append(answer)
-            if tell is not None and isinstance(answer, Written):
-                tell(answer)
+            answers[number].append(_told(pairs[number][0].read(ask, row), tell))
         waiting = _go_on(plans, answers, results)
     return results
 
@@ -92,16 +81,48 @@ def answer_one(
     subject: Subject,
     query: Query,
     on_text: Callable[[str], None] | None = None,
+    on_found: Callable[[Any], None] | None = None,
     **options: Any,
 ) -> Any:
-    """Answer one query; ``on_text`` is called with the text alone. Raises what ended it."""
-    heard: Any = on_text
-    if callable(on_text):
-        heard = lambda _, text: on_text(text)  # noqa: E731 (a function of the text alone)
-    (result,) = answer_together([(subject, query)], on_text=heard, **options)
+    """Answer one query; the listeners are called without its number. Raises what ended it."""
+    told: dict[str, Any] = {"on_text": _unnumbered(on_text), "on_found": _unnumbered(on_found)}
+    (result,) = answer_together([(subject, query)], **told, **options)
     if isinstance(result, BaseException):
         raise result
     return result
+
+
+def _unnumbered(function: Any) -> Any:
+    """A function that is called with the number of a query, too. What is none stays."""
+    return (lambda _, what: function(what)) if callable(function) else function
+
+
+def _finder(
+    pairs: Sequence[tuple[Subject, Query]],
+    on_found: Callable[[int, Any], None],
+    heard: Callable[[News], None] | None,
+) -> Callable[[News], None]:
+    """A listener that tells finished items, beside another listener."""
+    listeners = [Listener(subject.engine, n) for n, (subject, _) in enumerate(pairs)]
+
+    def hear(news: News) -> None:
+        if heard is not None:
+            heard(news)
+        for event in listeners[news.number].events(news):
+            if isinstance(event, Found):
+                on_found(event.number, event.item)
+
+    return hear
+
+
+def _told(answer: Written | Exception, tell: Callable[[Any], None] | None) -> Written | Exception:
+    """An answer after it was told; a listener's own error ends its query and no other."""
+    if tell is not None and isinstance(answer, Written):
+        try:
+            tell(answer)
+        except Exception as error:
+            return error
+    return answer
 
 
 def _tell(

@@ -51,10 +51,10 @@ class Watch:
     def token(self, choice: Choice) -> None:
         """One more token of the answer was written."""
         self._ids.append(choice.token)
-        if self._on_token is not None:
-            self._on_token(choice)
         if self._on_text is not None:
             self._on_text(self._ending.text_so_far(self._ids))
+        if self._on_token is not None:  # what closes a box comes before the box
+            self._on_token(choice)
 
     def should_stop(self) -> bool:
         """Whether to stop before the next token."""
