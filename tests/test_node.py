@@ -29,6 +29,7 @@ from sphinx_ros.world.camera_facts import nanoseconds
 pytestmark = pytest.mark.ros
 
 ASSETS = Path(ros_support.ROOT) / "sphinx_ros" / "assets"
+CAPTION, DETECT = m.QueryMessage.CAPTION, m.QueryMessage.DETECT
 needs_demo = pytest.mark.skipif(
     CHECKPOINT == "demo" and not list(ASSETS.glob("**/consolidated*.pth")),
     reason="the demonstration checkpoint is not in sphinx_ros/assets",
@@ -331,6 +332,29 @@ def test_the_action_streams_its_text(running, client, pictures):
     written = [p for p in pieces if p.stage == m.QueryAction.Feedback.WRITING]
     assert len(written) > 3 and "".join(p.text for p in written) == written[-1].text_so_far
     assert written[-1].text_so_far in answer.raw_text + answer.text
+
+
+@needs_demo
+@pytest.mark.parametrize("task, text", [(CAPTION, ""), (DETECT, "objects")])
+def test_the_action_brings_each_box_when_its_bracket_closes(running, client, pictures, task, text):
+    done, pieces = goal(client, pictures[0][0], task, text=text)
+    boxes = done.result.answer.detections
+    assert done.status == 4 and len(boxes) > 1
+
+    def told():
+        return [known(box) for piece in pieces for box in piece.detections]
+
+    client.until(lambda: len(told()) >= len(boxes), 5)
+    client.until(lambda: False, 0.2)  # nothing comes a second time
+    assert told() == [known(box) for box in boxes]
+    with_boxes = [piece for piece in pieces if piece.detections]
+    closed = [piece.text_so_far.count("]") for piece in with_boxes]
+    assert closed == list(range(1, len(boxes) + 1)), "each comes with the text that closes it"
+
+
+def known(box):
+    """What is known of a box: NaN equals nothing."""
+    return box.label, box.box, box.score, list(box.sigma)
 
 
 def goal(client, rgb, task, cancel_after=None, **fields):

@@ -2,12 +2,14 @@
 
 The model is an object with ``look(rgb)``, and what that returns has a method for each task, as
 :class:`sphinx_ros.seen.Seen`; several threads call at the same time. It may have more: ``answer``
-takes all queries about a picture at once, and ``look(rgb, after=...)`` an earlier picture whose
-answers are guesses. No error leaves here: each becomes an outcome with a name.
+takes all queries about a picture at once, ``look(rgb, after=...)`` an earlier picture whose
+answers are guesses, and the methods may take ``verify`` and ``on_found``. No error leaves here:
+each becomes an outcome with a name.
 """
 
 from __future__ import annotations
 
+import inspect
 import logging
 import math
 import time
@@ -23,7 +25,9 @@ from sphinx_ros.ros.job import Job
 from sphinx_ros.ros.lettering import cut
 from sphinx_ros.ros.looks import Looks
 from sphinx_ros.ros.outcomes import Frame, Look, Outcome, Times, forget_traces, named
+from sphinx_ros.ros.params import Config
 from sphinx_ros.ros.repeating import Repeating
+from sphinx_ros.ros.threshold import above
 from sphinx_ros.types import Cost
 
 log = logging.getLogger("sphinx_ros")
@@ -83,18 +87,20 @@ class Asker:
                 log.warning("standing queries that can't be asked: %s", reasons)
 
     def answer(
-        self, look: Look, jobs: Sequence[Job], usual: int, cancel: Callable[[], bool]
+        self, look: Look, jobs: Sequence[Job], config: Config, cancel: Callable[[], bool]
     ) -> list[Outcome]:
         """Ask about a look what jobs want to know; their outcomes, in order.
 
-        usual: most tokens of an answer whose query does not say; 0: as the task has it. cancel:
-        asked before each pass of the network; True ends them all.
+        config: max_new_tokens, verify and threshold of it are followed. cancel: asked before each
+        pass of the network; True ends them all.
         """
         if look.failure is not None:
             return [self._outcome(job, look, look.failure) for job in jobs]
         if len(jobs) > 1 and hasattr(look.seen, "answer"):
-            return self._together(look, jobs, usual, cancel)
-        return [self._alone(look, job, usual, cancel) for job in jobs]
+            outcomes = self._together(look, jobs, config, cancel)
+        else:
+            outcomes = [self._alone(look, job, config, cancel) for job in jobs]
+        return [above(outcome, config.threshold) for outcome in outcomes]
 
     def repeat(
         self, look: Look, jobs: Sequence[Job], outcomes: Sequence[Outcome]
@@ -107,7 +113,7 @@ class Asker:
         return made
 
     def _together(
-        self, look: Look, jobs: Sequence[Job], usual: int, cancel: Callable[[], bool]
+        self, look: Look, jobs: Sequence[Job], config: Config, cancel: Callable[[], bool]
     ) -> list[Outcome]:
         """As one batch, whose limit is the earliest of the jobs'."""
         begun = time.monotonic()
@@ -115,30 +121,35 @@ class Asker:
             came = look.seen.answer(
                 [job.query for job in jobs],
                 return_errors=True,
-                max_new_tokens=usual or None,
+                max_new_tokens=config.max_new_tokens or None,
                 cancel=cancel,
                 timeout=max(min(job.left for job in jobs), LEAST_SECONDS),
+                **_taken(look.seen.answer, _unverified(config)),
             )
         except Exception as error:  # none of them could be asked
             came = [error] * len(jobs)
         took = 1e3 * (time.monotonic() - begun)
         return [self._outcome(job, look, one, took) for job, one in zip(jobs, came, strict=True)]
 
-    def _alone(self, look: Look, job: Job, usual: int, cancel: Callable[[], bool]) -> Outcome:
+    def _alone(self, look: Look, job: Job, config: Config, cancel: Callable[[], bool]) -> Outcome:
         query, begun = job.query, time.monotonic()
         options: dict[str, Any] = {
-            "max_new_tokens": query.max_new_tokens or usual or None,
+            "max_new_tokens": query.max_new_tokens or config.max_new_tokens or None,
             "cancel": cancel,
             "timeout": max(job.left, LEAST_SECONDS),
         }
         if job.on_text is not None:
             options["on_text"] = job.on_text
+        more = _unverified(config)
+        if job.on_found is not None:
+            more["on_found"] = job.on_found
         try:
             if cancel():
                 raise Cancelled("the query was cancelled before the model began")
             if query.box is not None and look.rgb is not None:
                 checked_box(query.box, (look.rgb.shape[1], look.rgb.shape[0]))
-            came = query.put_to(look.seen, **options)
+            method = getattr(look.seen, query.task.value)
+            came = query.put_to(look.seen, **options, **_taken(method, more))
         except Exception as error:
             came = error
         return self._outcome(job, look, came, 1e3 * (time.monotonic() - begun))
@@ -193,6 +204,21 @@ class Asker:
             times,
             camera=job.camera,
         )
+
+
+def _unverified(config: Config) -> dict[str, Any]:
+    """The keyword that leaves out the question whether a thing is there, where it is to be."""
+    return {} if config.verify else {"verify": False}
+
+
+def _taken(function: Callable, options: dict[str, Any]) -> dict[str, Any]:
+    """Those of some keywords that a model's function takes."""
+    if not options:
+        return {}
+    parameters = inspect.signature(function).parameters
+    if any(one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters.values()):
+        return options
+    return {name: value for name, value in options.items() if name in parameters}
 
 
 def times_of(frame: Frame | None, job: Job, now: float) -> Times:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 from sphinx_ros.prompt.queries import Query
 from sphinx_ros.ros.outcomes import Frame, Outcome
@@ -14,8 +15,8 @@ class Job:
     """A query, its picture, its time limit and, in the end, its outcome.
 
     query, frame: what is asked of which picture; frame None: of the newest. limit: seconds from
-    now. on_text: called with the answer so far, in whichever thread computes. camera: whose newest
-    picture, "" for the only one.
+    now. on_text: called with the answer so far, on_found with each finished box and point, both in
+    whichever thread computes. camera: whose newest picture, "" for the only one.
 
     Attributes:
         asked, deadline: by the steady clock. taken: when a thread took it; None before.
@@ -30,10 +31,12 @@ class Job:
         frame: Frame | None,
         limit: float,
         on_text: Callable[[str], None] | None = None,
+        on_found: Callable[[Any], None] | None = None,
         camera: str = "",
     ):
         self.camera = camera
-        self.query, self.frame, self.on_text = query, frame, on_text
+        self.query, self.frame = query, frame
+        self.on_text, self.on_found = on_text, on_found
         self.asked = time.monotonic()
         self.deadline = self.asked + limit
         self.taken: float | None = None

@@ -209,6 +209,24 @@ class Config:
         high=MAX_TOKENS,
         unit="tokens",
     )
+    verify: bool = _row(
+        True,
+        "Ask the model as well whether what `ground` and `point` look for is there. False: saves "
+        "that question; nothing is denied.",
+        per_camera=True,
+        more="Without it scores are raw ones: a calibrated score needs the answer.",
+    )
+    threshold: float = _row(
+        0.0,
+        "Boxes, points and people with a score below it are left out; NOT_FOUND when none is "
+        "left. What has no score stays.",
+        low=0.0,
+        high=1.0,
+        per_camera=True,
+        more="With a calibrated checkpoint and `verify` the score of ground is the probability "
+        "that the box is right; other scores only rank answers. raw_text holds everything, and "
+        "the feedback of ~/query has boxes as they are written, whatever their score.",
+    )
     max_pending: int = _row(
         8,
         "Requests that may be under way beside one, waiting or being answered; further ones are "

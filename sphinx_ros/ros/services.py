@@ -20,11 +20,10 @@ from sphinx_ros.errors import BadRequest
 from sphinx_ros.prompt.queries import Query, read_queries
 from sphinx_ros.ros import messages as m
 from sphinx_ros.ros import replies
+from sphinx_ros.ros.feedback import GoalFeedback
 from sphinx_ros.ros.outcomes import Outcome
 from sphinx_ros.ros.waiting import Job
 from sphinx_ros.tasks import Answers, Takes, Task
-
-Feedback = m.QueryAction.Feedback
 
 # With a depth, what comes above it in a burst would vanish without an answer; everything is taken
 # in, and answered BUSY where too much waits.
@@ -96,12 +95,13 @@ class Services:
         query: Query,
         request: Any,
         camera: str,
-        on_text: Callable[[str], None] | None = None,
+        feedback: GoalFeedback | None = None,
     ) -> Job:
         if not query.id:
             query = replace(query, id=f"{query.task.value}/{next(self._numbers)}")
         frame = m.frame_of_request(request.image, self._node.now(), self._node.config)
-        return self._worker.submit(query, frame, request.timeout, on_text, camera)
+        told = (feedback.on_text, feedback.on_found) if feedback is not None else (None, None)
+        return self._worker.submit(query, frame, request.timeout, *told, camera=camera)
 
     def _on_set_queries(self, request: Any, response: Any) -> Any:
         inbox = self._worker.inbox
@@ -126,17 +126,8 @@ class Services:
         return [Parameter(one, Parameter.Type.STRING_ARRAY, lines) for one in names]
 
     def _on_goal(self, handle: Any) -> Any:
-        """One goal of ~/query from its start to its result, with the text as it is written."""
-        handle.publish_feedback(Feedback(stage=Feedback.WAITING))
-        result, last = m.QueryAction.Result(), ""
-
-        def on_text(so_far: str) -> None:
-            nonlocal last
-            new = so_far[len(last) :] if so_far.startswith(last) else so_far
-            last = so_far
-            feedback = Feedback(stage=Feedback.WRITING, text=new, text_so_far=so_far)
-            handle.publish_feedback(feedback)
-
+        """One goal of ~/query from its start to its result, with what is written meanwhile."""
+        feedback, result = GoalFeedback(handle), m.QueryAction.Result()
         try:
             query = m.query_of(handle.request.query)
         except BadRequest as error:
@@ -144,7 +135,7 @@ class Services:
             result.answer.status = m.status_message(error.status, str(error))
             handle.abort()
             return result
-        job = self._submit(query, handle.request, handle.request.query.camera, on_text)
+        job = self._submit(query, handle.request, handle.request.query.camera, feedback)
         while not job.wait(0.02) and job.left:
             if handle.is_cancel_requested:
                 self._worker.cancel(job)

@@ -72,8 +72,8 @@ class Serving:
         look = self._look(asker, frame)
         self._ending.check(job)
         self._inbox.put_to_model(job)
-        usual = self._inbox.config.max_new_tokens
-        answered = asker.answer(look, [job], usual, lambda: self._over(job))
+        config = self._inbox.config.of(job.camera)
+        answered = asker.answer(look, [job], config, lambda: self._over(job))
         (outcome,) = self._ending.located(look, answered)
         self._ending.report(look, [self._ending.settle(job, outcome)], standing=False)
 
@@ -132,7 +132,7 @@ class Serving:
                 job.step()
             return self._resting()
 
-        outcomes = asker.answer(look, jobs, config.max_new_tokens, resting)
+        outcomes = asker.answer(look, jobs, config, resting)
         if self._resting():
             return
         asker.repeating.keep(frame.camera, (due.queries, config), outcomes)

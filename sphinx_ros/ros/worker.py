@@ -12,6 +12,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from sphinx_ros.errors import Cancelled, SphinxError, Status, TimedOut
 from sphinx_ros.prompt.checks import checked_seconds
@@ -196,15 +197,17 @@ class Worker:
         frame: Frame | None = None,
         timeout: float = 0.0,
         on_text: Callable[[str], None] | None = None,
+        on_found: Callable[[Any], None] | None = None,
         camera: str = "",
     ) -> Job:
         """Queue a request. It always comes back as a job, settled at once where it is refused.
 
         frame: the request's own picture, None for the newest one of the camera. timeout: seconds
-        from now, 0 for the default. on_text: called with the answer so far, token by token, in
-        whichever thread makes the passes of the network; all that are being answered wait for it.
+        from now, 0 for the default. on_text: called with the answer so far, token by token;
+        on_found: with each finished box and point. Both in whichever thread makes the passes of
+        the network; all that are being answered wait for it.
         """
-        job = Job(query, frame, self.inbox.config.default_timeout, on_text, camera)
+        job = Job(query, frame, self.inbox.config.default_timeout, on_text, on_found, camera)
         try:
             if timeout != 0:
                 job.deadline = job.asked + checked_seconds(timeout)
