@@ -15,6 +15,7 @@ from sphinx_ros.ros.job import Job
 from sphinx_ros.ros.outcomes import Frame, Outcome
 from sphinx_ros.ros.params import Config
 from sphinx_ros.ros.threshold import above
+from sphinx_ros.ros.worker import Worker
 from sphinx_ros.tasks import Task
 from sphinx_ros.types import (
     COCO_KEYPOINTS,
@@ -117,3 +118,26 @@ def test_a_model_that_knows_no_such_keyword_is_asked_without_it():
     assert one.status is Status.OK and len(one.boxes) == 1
     (low,) = answers(Plain(), Config(verify=False, threshold=0.5), LINE)
     assert low.status is Status.NOT_FOUND
+
+
+def test_each_camera_has_its_own_and_a_change_is_followed_at_once():
+    worker = Worker(
+        Plain, config=Config(cameras=("front", "wrist"), own={"front": {"threshold": 0.5}})
+    )
+    worker.start()
+    try:
+        assert worker.life.await_load(10)
+        for camera in ("front", "wrist"):
+            pictured = Frame(lambda: picture(64, 48), time.time(), time.time(), camera=camera)
+            worker.inbox.offer(pictured)
+
+        def status(camera):
+            return worker.result(worker.submit(read_query(LINE), camera=camera)).status
+
+        assert (status("front"), status("wrist")) == (Status.NOT_FOUND, Status.OK)
+        worker.inbox.change(Config(cameras=("front", "wrist"), threshold=0.7))
+        assert (status("front"), status("wrist")) == (Status.NOT_FOUND, Status.NOT_FOUND)
+        worker.inbox.change(Config(cameras=("front", "wrist")))
+        assert (status("front"), status("wrist")) == (Status.OK, Status.OK)
+    finally:
+        worker.stop()
