@@ -191,7 +191,7 @@ def measure(bench: Bench, options: argparse.Namespace) -> dict[str, Any]:
         over += found["demo"]["over"]
         print(f"demonstration model: {found['demo']}", flush=True)
     found["age_over_bound"] = over
-    run = bench.run("raw", "480", 150, options.frames + 400)
+    run = bench.run("raw", "480", 100, options.frames + 1000)
     found["memory_looks"] = len(run["looks"])
     found["memory_growth"] = growth(run)
     found["memory_bytes"] = run["memory"]

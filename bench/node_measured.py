@@ -15,6 +15,7 @@ RECORD holds, by the clock of all processes (seconds since the epoch):
 
 from __future__ import annotations
 
+import array
 import json
 import sys
 import time
@@ -28,8 +29,8 @@ from sphinx_ros.runtime.files import write_text
 from sphinx_ros.runtime.memory import memory_in_use
 from sphinx_ros.types import Detection, Results
 
-MARKS = 100, 300, 1000, 3000, 10_000
-"""Looks after which the memory is noted."""
+FIRST, EACH = 100, 1000
+"""Looks after which the memory is noted: the first time, and each time so many more."""
 
 
 class Instant:
@@ -57,8 +58,9 @@ class Measured(SphinxNode):
     """The node, with the times of its cameras."""
 
     def __init__(self, model: str, hold: float):
-        self.frames: list[tuple[float, ...]] = []
-        self.looks: list[tuple[float, ...]] = []
+        # rows of four and of three; lists of tuples would be the memory that is measured
+        self.frames, self.looks = array.array("d"), array.array("d")
+        self.looked = 0
         self.memory: dict[int, int] = {}
         loads = model == "loaded"
         super().__init__(load_sphinx if loads else lambda config, progress: Instant(hold))
@@ -76,15 +78,21 @@ class Measured(SphinxNode):
             begun = time.time()
             take(message)
             stamp, arrived = seconds(message.header.stamp), 1e-9 * info["received_timestamp"]
-            self.frames.append((stamp, arrived, begun, time.time()))
+            self.frames.extend((stamp, arrived, begun, time.time()))
 
         def publish(look: Any, outcomes: Any, standing: bool) -> None:
             give(look, outcomes, standing)
-            self.looks.append((look.frame.stamp, outcomes[0].times.started, time.time()))
-            if len(self.looks) in MARKS:
-                self.memory[len(self.looks)] = memory_in_use()["resident"]
+            self.looks.extend((look.frame.stamp, outcomes[0].times.started, time.time()))
+            self.looked += 1
+            if self.looked == FIRST or not self.looked % EACH:
+                self.memory[self.looked] = memory_in_use()["resident"]
 
         camera._on_image, camera.publish = on_image, publish
+
+
+def rows(values: array.array, width: int) -> list[list[float]]:
+    """Rows of so many values."""
+    return [list(values[at : at + width]) for at in range(0, len(values), width)]
 
 
 def main() -> int:
@@ -93,7 +101,8 @@ def main() -> int:
 
     def end(node: Measured) -> None:
         node.finish()
-        found = {"frames": node.frames, "looks": node.looks, "memory": node.memory}
+        frames, looks = rows(node.frames, 4), rows(node.looks, 3)
+        found = {"frames": frames, "looks": looks, "memory": node.memory}
         write_text(record, json.dumps(found))
 
     return run(

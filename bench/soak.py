@@ -51,6 +51,9 @@ CAMERAS = "front", "wrist"
 MOST_OPEN = 40
 """Requests that wait at the same time at most; the node answers what is above its limit BUSY."""
 
+SAMPLES = 40
+"""Of the memory, whose median is compared: some ten seconds."""
+
 ANSWERED = {status.name for status in Status if status.answered} | {"set", "changed"}
 NAMELESS = {"no reason", Status.INTERNAL.name}
 EVERY = {"camera": 9.0, "client": 13.0, "rest": 31.0, "weights": 67.0, "said": 15.0}
@@ -239,14 +242,12 @@ class Soak:
 
 def growth(memory: list[tuple[float, int]]) -> float:
     """See the module. memory: (seconds, bytes), in order; NaN where there is too little of it."""
-    if len(memory) < 20:
+    if len(memory) < 2 * SAMPLES:
         return float("nan")
-    whole = memory[-1][0]
-    middle = min(120.0, whole / 3)
-    width = max(whole / 20, 5.0)
-    early = [size for at, size in memory if abs(at - middle) <= width]
-    late = [size for at, size in memory if at >= whole - 2 * width]
-    return statistics.median(late) / statistics.median(early) - 1 if early else float("nan")
+    middle = min(120.0, memory[-1][0] / 3)
+    early = [size for at, size in memory if at >= middle][:SAMPLES]
+    late = [size for _, size in memory[-SAMPLES:]]
+    return statistics.median(late) / statistics.median(early) - 1
 
 
 def main() -> int:
