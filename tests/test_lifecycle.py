@@ -175,6 +175,20 @@ def test_what_goes_wrong_in_between_is_told_and_can_be_mended(make, monkeypatch)
     assert asked(node).status is Status.OK and not node.worker.trouble
 
 
+def test_a_transition_that_the_state_does_not_have_is_refused_by_the_service(make):
+    from lifecycle_msgs.msg import Transition
+    from lifecycle_msgs.srv import ChangeState
+
+    node = make(autostart=False)
+    client = node.create_client(ChangeState, "~/change_state")
+    assert client.wait_for_service(10)
+    wrong = Transition(id=Transition.TRANSITION_DEACTIVATE)
+    for _ in range(2):
+        future = client.call_async(ChangeState.Request(transition=wrong))
+        assert until(future.done) and not future.result().success
+    assert node.lifecycle_state == "unconfigured"
+
+
 def test_what_belongs_to_the_model_is_changed_without_it(make):
     from rclpy.parameter import Parameter
 

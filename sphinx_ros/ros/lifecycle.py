@@ -67,6 +67,19 @@ class Managed(LifecycleNodeMixin):
         """Configure and activate in a thread of its own, as a manager would."""
         threading.Thread(target=self._start_up, name="sphinx-autostart", daemon=True).start()
 
+    def _LifecycleNodeMixin__change_state(self, transition_id: int) -> Any:
+        """A transition that the state does not have is an ERROR in every rclpy.
+
+        Before Kilted it raises out of the service's callback, and who asked gets no answer.
+        """
+        try:
+            return super()._LifecycleNodeMixin__change_state(transition_id)
+        except RuntimeError as error:
+            log.warning(
+                "transition %d in state %s: %s", transition_id, self.lifecycle_state, error
+            )
+            return ERROR
+
     def _start_up(self) -> None:
         if self.trigger_configure() == SUCCESS:
             self.trigger_activate()
