@@ -1,0 +1,167 @@
+"""`ros2 sphinx VERB TEXT`: words to a question, and what a running node answers as lines."""
+
+import contextlib
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from sphinx_ros.ros.query_words import Words, add_verbs
+from sphinx_ros.tasks import Task
+
+
+def read(*words):
+    import argparse
+
+    parser = argparse.ArgumentParser(prog="ros2 sphinx")
+    add_verbs(parser)
+    return Words.of(parser.parse_args(words))
+
+
+def test_every_task_is_a_verb_with_its_example():
+    for task in Task:
+        said = read(task.value, *task.row.example.split())
+        assert said == Words(task, task.row.example)
+
+
+def test_options():
+    said = read("ground", "the", "red mug", "--node", "/arm/sphinx", "--timeout", "2.5")
+    assert said == Words(Task.GROUND, "the red mug", "/arm/sphinx", "", 2.5)
+    assert read("caption", "--camera", "wrist").camera == "wrist"
+    assert read("pose").text == ""
+
+
+@pytest.mark.parametrize(
+    "words", [["ground"], ["describe"], ["caption", "it"], ["ground", "x", "--timeout", "-1"], []]
+)
+def test_words_that_are_no_question_are_refused(words, capsys):
+    with pytest.raises(SystemExit) as refused:
+        read(*words)
+    assert refused.value.code == 2
+
+
+# Against a node with the demonstration model and one picture
+
+
+@pytest.fixture(scope="module")
+def picture(tmp_path_factory):
+    """A node that has seen one picture of the clip; the truth of that picture."""
+    pytest.importorskip("rclpy")
+    pytest.importorskip("sphinx_ros.msg")
+    from ros_support import CHECKPOINT, Client, clip_pictures, environment, process
+
+    from sphinx_ros.ros import messages as m
+
+    log = tmp_path_factory.mktemp("query") / "node.log"
+    words = ("-r", "__node:=asked", "-r", "image:=/one", "-p", "max_image_age:=0.0")
+    patch = pytest.MonkeyPatch()
+    for name, value in environment().items():
+        patch.setenv(name, value)
+    ((rgb, truth),) = clip_pictures(1)
+    client = Client("query", target="asked")
+    try:
+        with process("sphinx_ros.ros.node", *words, "-p", f"checkpoint:={CHECKPOINT}", log=log):
+            publisher = client.node.create_publisher(m.Image, "/one", 1)
+            assert client.until(lambda: publisher.get_subscription_count() == 1, 60)
+            publisher.publish(m.image_message(rgb, m.Header(frame_id="camera")))
+            yield truth
+    finally:
+        client.close()
+        patch.undo()
+
+
+def run(*words):
+    from sphinx_ros.ros.query_client import main
+
+    return main([*words, "--node", "/asked"])
+
+
+@pytest.mark.ros
+def test_what_is_there_is_answered_with_its_box(picture, capsys):
+    (mug,) = [one for one in picture["objects"] if one["kind"] == "mug"]
+    name = f"the {mug['colour']} mug"
+    code = run("ground", *name.split())
+    said = capsys.readouterr().out
+    assert code == 0 and said.startswith(f"OK {name} box "), said
+    box = [float(side) for side in said.split(" box ")[1].split()[0].split(",")]
+    assert all(abs(side - true) < 15 for side, true in zip(box, mug["box"], strict=True))
+    assert " score 0." in said
+
+
+@pytest.mark.ros
+def test_an_answer_in_words(picture, capsys):
+    assert run("ask", "how many objects are there?") == 0
+    assert capsys.readouterr().out.startswith("OK ")
+
+
+@pytest.mark.ros
+def test_what_is_not_there_is_exit_code_1(picture, capsys):
+    assert "cone" in {one["kind"] for one in picture["objects"]}
+    assert run("ground", "the green cone") == 1
+    assert capsys.readouterr().out.startswith("NOT_FOUND")
+
+
+@pytest.mark.ros
+def test_what_cannot_be_asked_is_exit_code_2(picture, capsys):
+    assert run("describe", "10,20") == 2
+    assert "10,20" in capsys.readouterr().err
+    assert run("describe", "9000,9000,9100,9100") == 2
+    assert capsys.readouterr().out.startswith("BAD_REQUEST ")
+    assert run("caption", "--camera", "nowhere") == 2
+    assert "nowhere" in capsys.readouterr().out
+
+
+@pytest.mark.ros
+def test_a_time_limit_is_exit_code_3(picture, capsys):
+    assert run("caption", "--timeout", "0.001") == 3
+    assert capsys.readouterr().out.startswith("TIMEOUT ")
+
+
+@pytest.mark.ros
+def test_a_node_that_is_not_there_is_named_with_those_that_are(self, picture, capsys, monkeypatch):
+    from sphinx_ros.ros import query_client
+
+    monkeypatch.setattr(query_client, "APPEARS", 2.0)
+    assert query_client.main(["pose", "--node", "/elsewhere"]) == 3
+    said = capsys.readouterr().err
+    assert "no node /elsewhere" in said and "there is /asked" in said
+
+
+@pytest.mark.ros
+def test_ros2_has_the_verb(picture):
+    pytest.importorskip("ros2cli", reason="ros2cli is not installed (part of every ROS 2)")
+    from importlib.metadata import entry_points
+
+    if "sphinx" not in entry_points(group="ros2cli.command").names:
+        pytest.skip("this package is not installed beside ros2cli")
+    words = ["sphinx", "ask", "how many mugs are there?", "--node", "/asked"]
+    code = "import sys; from ros2cli.cli import main; sys.exit(main(argv=sys.argv[1:]))"
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0 and done.stdout.startswith("OK "), done.stderr
+
+
+@pytest.mark.ros
+def test_ctrl_c_ends_a_search_for_a_node_quietly():
+    pytest.importorskip("rclpy")
+    pytest.importorskip("sphinx_ros.msg")
+    from ros_support import ROOT, environment
+
+    asked = subprocess.Popen(
+        [sys.executable, "-m", "sphinx_ros.ros.query_client", "pose", "--node", "/nobody"],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+        cwd=ROOT,
+    )
+    try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            asked.wait(3)  # it is searching by now
+        asked.send_signal(signal.SIGINT)
+        assert asked.wait(10) == 130
+        assert "Traceback" not in asked.stderr.read()
+    finally:
+        asked.kill()
+        asked.wait()
