@@ -11,6 +11,8 @@ import sys
 import time
 from pathlib import Path
 
+from sphinx_ros.ros.environment import profile_variable
+
 ROOT = Path(__file__).resolve().parent.parent
 CHECKPOINT = os.environ.get("SPHINX_TEST_CHECKPOINT", "demo")
 """What the node under test loads; another one can be tried with the variable."""
@@ -25,7 +27,7 @@ def environment() -> dict[str, str]:
         **os.environ,
         "ROS_DOMAIN_ID": str(DOMAIN),
         "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
-        "FASTDDS_DEFAULT_PROFILES_FILE": str(ROOT / "config" / "fastdds.xml"),
+        profile_variable(): str(ROOT / "config" / "fastdds.xml"),
         "PYTHONUNBUFFERED": "1",
         "OMP_NUM_THREADS": "1",
     }

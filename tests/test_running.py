@@ -71,13 +71,14 @@ def untouched(monkeypatch):
 @pytest.mark.parametrize(
     "free, variable, value",
     [
-        (None, "FASTDDS_DEFAULT_PROFILES_FILE", "fastdds.xml"),
-        (8 << 30, "FASTDDS_DEFAULT_PROFILES_FILE", "fastdds.xml"),
-        (64 << 20, "FASTDDS_DEFAULT_PROFILES_FILE", "fastdds_small.xml"),
+        (None, "", "fastdds.xml"),
+        (8 << 30, "", "fastdds.xml"),
+        (64 << 20, "", "fastdds_small.xml"),
         (1 << 20, "FASTDDS_BUILTIN_TRANSPORTS", "UDPv4"),
     ],
 )
 def test_the_transport_fits_into_the_shared_memory(untouched, capsys, free, variable, value):
+    variable = variable or environment.profile_variable()
     untouched.setattr(environment, "free_shared_memory", lambda: free)
     untouched.setenv(variable, "")  # so that what is set here is taken away again
     environment.widen_transport("sphinx_node")
@@ -98,13 +99,34 @@ def test_a_transport_that_the_user_chose_stays(untouched, capsys, name):
     assert dict(os.environ) == before and capsys.readouterr().err == ""
 
 
+@pytest.mark.parametrize(
+    "distribution, second, variable",
+    [
+        ("humble", False, "FASTRTPS_DEFAULT_PROFILES_FILE"),
+        ("jazzy", False, "FASTRTPS_DEFAULT_PROFILES_FILE"),
+        ("kilted", False, "FASTDDS_DEFAULT_PROFILES_FILE"),
+        ("", True, "FASTRTPS_DEFAULT_PROFILES_FILE"),
+        ("", False, "FASTDDS_DEFAULT_PROFILES_FILE"),
+    ],
+)
+def test_the_settings_are_named_as_this_fast_dds_reads_them(
+    untouched, tmp_path, distribution, second, variable
+):
+    untouched.setenv("ROS_DISTRO", distribution)
+    untouched.setattr(sys, "prefix", str(tmp_path))  # as ROS 2 from PyPI lies in an environment
+    (tmp_path / "lib").mkdir()
+    if second:
+        (tmp_path / "lib" / "libfastrtps.so").touch()
+    assert environment.profile_variable() == variable
+
+
 def test_the_profiles_lie_where_they_are_looked_for():
     for name in ("fastdds.xml", "fastdds_small.xml"):
         assert (environment.config_folder() / name).is_file()
 
 
 def test_what_killed_processes_left_is_swept_and_nothing_else(tmp_path):
-    for name in ("fastdds_dead", "fastdds_alive", "fastdds_young", "other"):
+    for name in ("fastdds_dead", "fastrtps_dead", "fastdds_alive", "fastdds_young", "other"):
         (tmp_path / name).touch()
         (tmp_path / f"{name}_el").touch()
         age = 0 if name == "fastdds_young" else 60
@@ -127,7 +149,9 @@ def test_help_text_marks_what_is_set_at_the_start():
 def segments(pid: int) -> set[str]:
     """The files in shared memory that a process has open by way of Fast DDS."""
     maps = Path(f"/proc/{pid}/maps").read_text()
-    return {line.split()[-1] for line in maps.splitlines() if "/dev/shm/fastdds_" in line}
+    ours = tuple(f"/dev/shm/{start}" for start in environment.SEGMENTS)
+    files = (line.split()[-1] for line in maps.splitlines() if "/dev/shm/" in line)
+    return {file for file in files if file.startswith(ours)}
 
 
 def wait_for_segments(process: subprocess.Popen, seconds: float = 60) -> set[str]:

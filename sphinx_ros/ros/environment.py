@@ -20,6 +20,8 @@ TRANSPORT_VARIABLES = (
     "FASTDDS_BUILTIN_TRANSPORTS",
 )
 """Where one of these is set, the user has chosen a transport, and it stays."""
+SEGMENTS = ("fastdds_", "fastrtps_")
+"""How the names of its shared memory begin, from version 3 on and before."""
 YOUNG = 10.0  # seconds
 
 
@@ -36,8 +38,14 @@ def prepare() -> None:
 
 
 def profile_variable() -> str:
-    """The variable in which Fast DDS looks for its settings; the name changed with version 3."""
-    old = os.environ.get("ROS_DISTRO", "") in ("humble", "iron", "jazzy")
+    """The variable in which Fast DDS looks for its settings; the name changed with version 3.
+
+    A sourced installation says its distribution. ROS 2 from PyPI does not, and has the library of
+    version 2 under its own name.
+    """
+    distribution = os.environ.get("ROS_DISTRO", "")
+    second = (Path(sys.prefix) / "lib" / "libfastrtps.so").exists()
+    old = distribution in ("humble", "iron", "jazzy") if distribution else second
     return "FASTRTPS_DEFAULT_PROFILES_FILE" if old else "FASTDDS_DEFAULT_PROFILES_FILE"
 
 
@@ -96,7 +104,7 @@ def sweep_shared_memory(folder: Path = SHARED_MEMORY) -> None:
     the middleware's own sign of a dead one. What is younger than :data:`YOUNG` is left alone: its
     process may be about to take the lock.
     """
-    for lock in folder.glob("fastdds_*_el"):
+    for lock in (path for start in SEGMENTS for path in folder.glob(f"{start}*_el")):
         if "port" in lock.name:  # shared by several processes, small, and cleaned by the next
             continue
         try:
