@@ -158,6 +158,12 @@ def test_the_vision_msgs_mirror():
     assert box.results[0].hypothesis.score == pytest.approx(0.75)
 
 
+@pytest.mark.skipif(m.VisionInfo is None, reason="vision_msgs is not installed")
+def test_the_vision_info_says_who_answers():
+    info = m.vision_info("sphinx-tiny-1k")
+    assert "sphinx-tiny-1k" in info.method and "class_id is the phrase" in info.database_location
+
+
 def test_no_other_module_names_message_classes():
     """They are taken from messages.py, so that what a distribution lacks is dealt with there."""
     packages = "builtin_interfaces|\\w+_msgs|rcl_interfaces|sphinx_ros\\.(?:msg|srv|action)"

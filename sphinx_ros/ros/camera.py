@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from rclpy.qos import DurabilityPolicy, QoSProfile
+
 from sphinx_ros.ros import messages as m
 from sphinx_ros.ros import replies
 from sphinx_ros.ros.calibration import of_rectified
@@ -22,6 +24,8 @@ from sphinx_ros.tasks import Answers
 
 QUEUE = 10
 """Depth of the answers' publishers."""
+
+LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 SIXTEEN_BITS = 8, 14
 """Bits that pictures of 16 bits fill where they come from a camera that has no more."""
@@ -54,13 +58,16 @@ class Camera:
         mirrored = m.Detection2DArray is not None
         self._mirror = make(m.Detection2DArray, "detections_2d", QUEUE) if mirrored else None
         self._mirror_3d = make(m.Detection3DArray, "detections_3d", QUEUE) if mirrored else None
+        if mirrored:  # for whom comes late as well
+            info = m.vision_info(node.config.checkpoint)
+            make(m.VisionInfo, "vision_info", LATCHED).publish(info)
 
     @property
     def config(self) -> Config:
         """The camera's parameters as they are now."""
         return self._node.config.of(self.name)
 
-    def _publisher(self, kind: Any, name: str, depth: int) -> Any:
+    def _publisher(self, kind: Any, name: str, depth: int | QoSProfile) -> Any:
         topic = f"~/{self.name}/{name}" if self.name else f"~/{name}"
         made = self._node.create_publisher(kind, topic, depth)
         self._publishers.append(made)

@@ -55,13 +55,12 @@ from sphinx_ros.types import Box
 __all__ = [
     "Answer", "Ask", "BoundingBox", "CameraInfo", "CircleAnnotation", "Color", "CompressedImage",
     "Detect", "Detection", "Detection2D", "Detection2DArray", "Detection3D", "Detection3DArray",
-    "DetectionArray", "DiagnosticArray", "DiagnosticStatus", "EstimatePose",
-    "FloatingPointRange", "Ground", "Header", "Image",
-    "ImageAnnotations", "IntegerRange", "KeyValue", "Keypoint", "Marker", "MarkerArray",
-    "ObjectHypothesisWithPose", "ParameterDescriptor", "ParameterType", "PersonPose",
-    "PersonPoseArray", "Point", "Point2", "PointArray", "PointRequest", "PointsAnnotation",
-    "QueryAction", "QueryMessage", "SetParametersResult", "SetQueries", "Status", "String",
-    "TextAnnotation", "Time", "Timing", "Vector3",
+    "DetectionArray", "DiagnosticArray", "DiagnosticStatus", "EstimatePose", "FloatingPointRange",
+    "Ground", "Header", "Image", "ImageAnnotations", "IntegerRange", "KeyValue", "Keypoint",
+    "Marker", "MarkerArray", "ObjectHypothesisWithPose", "ParameterDescriptor", "ParameterType",
+    "PersonPose", "PersonPoseArray", "Point", "Point2", "PointArray", "PointRequest",
+    "PointsAnnotation", "QueryAction", "QueryMessage", "SetParametersResult", "SetQueries",
+    "Status", "String", "TextAnnotation", "Time", "Timing", "Vector3", "VisionInfo",
 ]  # fmt: skip
 
 try:  # what Foxglove draws into pictures, where it is installed
@@ -84,9 +83,10 @@ try:  # a standard mirror for other people's tools, where it is installed
         Detection3D,
         Detection3DArray,
         ObjectHypothesisWithPose,
+        VisionInfo,
     )
 except ImportError:
-    Detection2D = Detection2DArray = ObjectHypothesisWithPose = None
+    Detection2D = Detection2DArray = ObjectHypothesisWithPose = VisionInfo = None
     Detection3D = Detection3DArray = None
 
 TASKS = {task.row.number: task for task in Task}
@@ -199,6 +199,12 @@ def query_message(query: Query, camera: str = "") -> QueryMessage:
         # A refused request may hold more than the field can.
         max_new_tokens=min(max(query.max_new_tokens, 0), 65535),
     )
+
+
+def vision_info(checkpoint: str) -> Any:
+    """vision_msgs/VisionInfo: who answers, and that class ids are phrases and stand in no table."""
+    where = "open vocabulary: class_id is the phrase itself, there is no table of classes"
+    return VisionInfo(method=f"SPHINX, checkpoint {checkpoint}", database_location=where)
 
 
 def status_message(status: int, text: str = "") -> Status:
