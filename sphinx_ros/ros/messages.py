@@ -202,7 +202,7 @@ def query_message(query: Query, camera: str = "") -> QueryMessage:
 
 
 def vision_info(checkpoint: str) -> Any:
-    """vision_msgs/VisionInfo: who answers, and that class ids are phrases and stand in no table."""
+    """vision_msgs/VisionInfo: who answers, and that class ids are phrases, which no table has."""
     where = "open vocabulary: class_id is the phrase itself, there is no table of classes"
     return VisionInfo(method=f"SPHINX, checkpoint {checkpoint}", database_location=where)
 
