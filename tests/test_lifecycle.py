@@ -289,3 +289,26 @@ def test_diagnostics_tell_state_progress_and_each_camera(make):
     steps(node, "activate")
     front = reports("/sphinx", node)[1]
     assert front.level == b"\1" and "no camera picture of front" in front.message
+
+
+def test_the_end_waits_for_a_transition_and_lets_none_begin(make):
+    from rclpy.lifecycle import TransitionCallbackReturn as Return
+
+    begun, hold = threading.Event(), threading.Event()
+    node = make(autostart=False)
+
+    def slow():
+        begun.set()
+        hold.wait(10)
+        return Model()
+
+    node.worker.life._factory = slow
+    results = []
+    thread = threading.Thread(target=lambda: results.append(node.trigger_configure()))
+    thread.start()
+    assert begun.wait(10)
+    node.finish()
+    assert not node.cameras, "those of the transition are gone as well"
+    thread.join(5)
+    hold.set()
+    assert results == [Return.FAILURE] and node.trigger_configure() == Return.FAILURE

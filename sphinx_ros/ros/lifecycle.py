@@ -31,9 +31,10 @@ def said(step: Callable[[Any, LifecycleState], Any]) -> Callable[[Any, Lifecycle
     """A transition whose error is logged; rclpy alone would take it in silence."""
 
     def transition(node: Any, state: LifecycleState) -> Any:
-        """One transition, to its result."""
+        """One transition, to its result. At the node's end there are no more of them."""
         try:
-            return step(node, state)
+            with node.changing_state:
+                return FAILURE if node.ending else step(node, state)
         except Exception as error:
             name, text = name_error(error)
             log.error("%s failed: %s: %s", step.__name__, name, text, exc_info=error)
@@ -48,9 +49,12 @@ class Managed(LifecycleNodeMixin):
 
     worker: Any
     cameras: Any
+    changing_state: threading.RLock
+    ending = False
 
     def manage(self) -> None:
         """Offer the lifecycle's services. A load takes long, so none of them waits for another."""
+        self.changing_state = threading.RLock()
         LifecycleNodeMixin.__init__(self, callback_group=ReentrantCallbackGroup())
 
     @property
@@ -127,6 +131,23 @@ class Managed(LifecycleNodeMixin):
         self.close_cameras()
         self.worker.unload(1.0)
         return SUCCESS
+
+    def end_transitions(self, seconds: float) -> None:
+        """Let no transition begin any more, and wait for the one that goes on; the worker stopped.
+
+        A port that is opened while the node is destroyed keeps its shared memory for good.
+        """
+        self.ending = True
+        if self.changing_state.acquire(timeout=seconds):
+            self.changing_state.release()
+
+    def destroy_node(self) -> None:
+        """Destroy the node with its state machine, which rclpy leaves to the garbage collector.
+
+        The machine holds the node's handle, and that the middleware's shared memory.
+        """
+        self._state_machine.destroy_when_not_in_use()
+        super().destroy_node()
 
     def open_cameras(self) -> None:
         """Make the cameras that the parameters name."""

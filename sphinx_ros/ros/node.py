@@ -200,6 +200,7 @@ class SphinxNode(Managed, Node):
     def finish(self) -> None:
         """Answer who waits, end the worker, take down what is shown."""
         self.worker.stop(1.0)
+        self.end_transitions(3.0)
         self.close_cameras()
         self.transforms.close()
 
