@@ -124,7 +124,7 @@ def test_a_time_limit_is_exit_code_3(picture, capsys):
 def test_a_node_that_is_not_there_is_named_with_those_that_are(picture, capsys, monkeypatch):
     from sphinx_ros.ros import query_client
 
-    monkeypatch.setattr(query_client, "APPEARS", 2.0)
+    monkeypatch.setattr(query_client, "APPEARS", 5.0)
     assert query_client.main(["pose", "--node", "/elsewhere"]) == 3
     said = capsys.readouterr().err
     assert "no node /elsewhere" in said and "there is /asked" in said

@@ -126,6 +126,7 @@ class _Asker:
             for service, kinds in self._node.get_service_names_and_types()
             if service.endswith(mark) and kind in kinds
         ]
+        others = [other for other in others if other != name.rstrip("/")]  # our own client's
         there = f"; there is {', '.join(others)}: name one with --node" if others else ""
         domain = os.environ.get("ROS_DOMAIN_ID", "0")
         return f"no node {name} in domain {domain} after {APPEARS:.0f} s{there or ': start one'}"

@@ -10,6 +10,7 @@ from sphinx_ros.tasks import Takes, Task
 
 WHAT = {
     Takes.TEXT: ("+", "TEXT", "the words"),
+    Takes.QUESTION: ("+", "TEXT", 'the question; about a region: "what is this? @ 10,20,110,220"'),
     Takes.KIND: ("+", "TEXT", "the kind of thing"),
     Takes.BOX: ("+", "X0,Y0,X1,Y1", "a region, pixels of the camera's picture"),
     Takes.MAYBE_BOX: ("*", "X0,Y0,X1,Y1", "a region; none: the whole picture"),
