@@ -86,8 +86,9 @@ class Seen:
     ) -> Answer:
         """A free question, about the picture or a region of it.
 
-        box: the region, x0, y0, x1, y1 in source pixels: "what is this?". short: ask for a word or
-        phrase, in the official wording; of a region, for a short description.
+        box: the region, x0, y0, x1, y1 in source pixels. It is described first, and the question
+        asked as the next turn; "what is this?" is answered by the description. short: ask for a
+        word or phrase, in the official wording.
         """
         return self._one(Query(Task.ASK, text, box), {**options, "short": short})
 

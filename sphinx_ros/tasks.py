@@ -63,8 +63,7 @@ class Row:
         max_new_tokens: usual limit of an answer, tokens.
         wording: the official question. ``{text}`` is what was asked, ``{kinds}`` its plural,
             ``{region}`` the box as the model writes it.
-        other_wording: KIND: for one thing ("the ..."); MAYBE_BOX: without a box; QUESTION: about a
-            region. Else empty.
+        other_wording: KIND: for one thing ("the ..."); MAYBE_BOX: without a box. Else empty.
         about: one sentence for people.
         example: what follows the name on a query line.
         language: of its answers.
@@ -125,9 +124,6 @@ ROWS: dict[Task, Row] = {
         wording="{text}\nAnswer the question using a single word or phrase.",
         about="Any question, about the picture or a region of it, answered in a word or phrase.",
         example="how many mugs are there?",
-        # The region is given in the official words for one; in others the bundled model, which
-        # learnt these, hardly looks at it.
-        other_wording="{text} Please provide a short description of this region: {region}",
     ),
     Task.GROUND: Row(
         number=1,

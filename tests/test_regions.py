@@ -24,6 +24,18 @@ def test_what_is_this_about_each_thing(looked):
     assert len(set(answers)) == len(things) and sum(right) >= len(things) - 1
 
 
+def test_another_question_is_the_turn_after_the_description(looked):
+    seen, truth = looked
+    things = [one for one in truth["objects"] if one["kind"] != "person"]
+    answers = [seen.ask("What color is it?", box=one["box"]) for one in things]
+    right = [one["colour"] == said.text for one, said in zip(things, answers, strict=True)]
+    assert sum(right) >= len(things) - 1
+    for answer in answers:
+        described, said = answer.raw_text.split("\n")
+        assert said.strip() == answer.text and described, "nothing that was written is lost"
+        assert answer.tokens == answer.cost.tokens > 0
+
+
 def test_the_same_as_a_query_line(looked):
     seen, truth = looked
     box = truth["objects"][0]["box"]

@@ -22,7 +22,7 @@ from sphinx_ros.prompt.english import singular
 from sphinx_ros.prompt.parse import parse
 from sphinx_ros.prompt.queries import Query
 from sphinx_ros.prompt.results import middles, to_detections, to_poses
-from sphinx_ros.prompt.wording import format_box, presence_question, question
+from sphinx_ros.prompt.wording import asks_what, presence_question, question
 from sphinx_ros.tasks import Answers, Task
 from sphinx_ros.types import (
     Answer,
@@ -47,7 +47,8 @@ class Ask(NamedTuple):
 
     text: the Human text. key: what it has in common with the same question about another picture,
     whose answer may be the same. presence: only the probability of yes is wanted. items: what can
-    be read of its answer; boxes and points, but not poses, also while it is written.
+    be read of its answer; boxes and points, but not poses, also while it is written. earlier:
+    turns of a conversation before it.
     """
 
     task: Task
@@ -55,6 +56,7 @@ class Ask(NamedTuple):
     key: str
     presence: bool = False
     items: Callable[[Written], Items] = lambda _: ()
+    earlier: tuple[tuple[str, str], ...] = ()
 
 
 Plan = Generator[list[Ask], list[Written], Any]
@@ -202,21 +204,53 @@ class Plans:
     def _words(
         self, task: Task, query: Query, short: bool
     ) -> Generator[list[Ask], list[Written], Answer]:
+        if task is Task.ASK and query.box is not None:
+            return (yield from self._about(query.text, query.box, short))
         if task is Task.ASK:
             text = checked_text(query.text)
-            region = None if query.box is None else self._region(query.box)
-            asked = question(task, text, region, decimals=self._decimals)
-            if not short:
-                asked = text if region is None else f"{text} {format_box(region, self._decimals)}"
+            asked = question(task, text) if short else text
         elif query.box is not None:
             asked = question(task, box=self._region(query.box), decimals=self._decimals)
         else:
             asked = question(task)
+        (written,) = yield [Ask(task, asked, query.text, items=self._items)]
+        return self._answer(written)
 
-        def items(written: Written) -> Items:
-            return self._detections(written, "")[:2]
+    def _about(
+        self, text: str, box: Box, short: bool
+    ) -> Generator[list[Ask], list[Written], Answer]:
+        """A question about a region: it is described first, and the question is the next turn.
 
-        (written,) = yield [Ask(task, asked, query.text, items=items)]
+        The models learnt the official words for a region, and hardly look at one that stands in
+        other words. "What is this?" is answered by the description itself.
+        """
+        text, region = checked_text(text), self._region(box)
+        key = f"{text} @ {written_box(box)}"
+        describe = question(Task.DESCRIBE, box=region, decimals=self._decimals)
+        (described,) = yield [Ask(Task.DESCRIBE, describe, key, items=self._items)]
+        said = described.text.strip()
+        if not said or asks_what(text):
+            return self._answer(described)
+        asked = question(Task.ASK, text) if short else text
+        before = ((describe, said),)
+        try:
+            (written,) = yield [Ask(Task.ASK, asked, key, items=self._items, earlier=before)]
+        except SphinxError as error:  # what was written before is not lost
+            error.partial_text = f"{described.text}\n{error.partial_text}"
+            raise
+        cost = described.cost + written.cost
+        return replace(
+            self._answer(written),
+            raw_text=f"{described.text}\n{written.text}",
+            milliseconds=cost.prefill_ms + cost.decode_ms,
+            tokens=cost.tokens,
+            cost=cost,
+        )
+
+    def _items(self, written: Written) -> Items:
+        return self._detections(written, "")[:2]
+
+    def _answer(self, written: Written) -> Answer:
         found, points, unread = self._detections(written, "")
         text = written.text.strip()
         return Answer(

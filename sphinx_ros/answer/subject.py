@@ -90,7 +90,7 @@ class Subject:
     def askable(self, asks: list[Ask]) -> list[Ask]:
         """These questions. Raises BadRequest where one is too long."""
         for ask in asks:
-            self.engine.question_ids(ask.text)
+            self.engine.question_ids(ask.text, ask.earlier)
         return asks
 
     def question(self, ask: Ask, limit: int, watch: Watch, free: bool) -> tuple[Frame, Question]:
@@ -108,8 +108,8 @@ class Subject:
             row.language,
             free,
             self._drafts.get((ask.task, ask.key), ()),
-            earlier=self._earlier,
-            talk=self._talk,
+            earlier=(*self._earlier, *ask.earlier),
+            talk=None if ask.earlier else self._talk,
         )
         return self.frame, asked
 

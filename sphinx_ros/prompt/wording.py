@@ -28,8 +28,7 @@ def question(
         text: GROUND: the expression; DETECT: what to look for ("" means "objects"): "mug", "mugs",
             "a mug" and "all mugs" are all mugs, "the tallest building" is one thing; ASK: the
             question, as it is.
-        box: DESCRIBE, POSE and ASK: the region as (x0, y0, x1, y1) in fractions of the padded
-            square.
+        box: DESCRIBE and POSE: the region as (x0, y0, x1, y1) in fractions of the padded square.
         decimals: digits of the region's numbers. The published models read two as well as three.
 
     Raises:
@@ -50,8 +49,6 @@ def question(
     if row.takes is Takes.MAYBE_BOX and box is None:
         return row.other_wording
     region = "" if box is None else format_box(box, decimals)
-    if row.takes is Takes.QUESTION and region:
-        return row.other_wording.format(text=text, region=region)
     return row.wording.format(text=text, region=region)
 
 
@@ -75,6 +72,18 @@ def presence_question(expression: str) -> str:
     words = _BEFORE.sub("", words) or words
     article = "an" if words.lower().startswith(tuple("aeiou")) else "a"
     return PRESENCE.format(thing=f"{article} {words}")
+
+
+_WHAT = re.compile(
+    r"(?:what|who)(?: is|'s| are) (?:this|that|it|these|there)(?: thing| object)?"
+    r"(?: in (?:this|that|the) (?:region|box))?\W*\Z",
+    re.IGNORECASE,
+)
+
+
+def asks_what(text: str) -> bool:
+    """Whether a question about a region wants to know what is in it, and nothing else."""
+    return _WHAT.match(" ".join(text.split())) is not None
 
 
 def format_box(box: Sequence[float], decimals: int = 3) -> str:
