@@ -603,6 +603,77 @@ def test_a_model_that_is_lost_is_said_and_loaded_anew(caplog):
     assert worker.stop() and made[1].closed
 
 
+def test_a_model_ordered_before_it_was_dropped_is_not_taken_for_the_next():
+    begun, go, made = threading.Event(), threading.Event(), []
+
+    def factory():
+        made.append(Fragile())
+        if len(made) == 1:
+            begun.set()
+            go.wait(10)
+        return made[-1]
+
+    worker = Worker(factory)
+    worker.start()
+    try:
+        assert begun.wait(5)
+        worker.unload()
+        loaded = threading.Thread(target=worker.load)
+        loaded.start()  # as with other parameters
+        assert until(lambda: worker.state is State.LOADING)
+        go.set()
+        loaded.join(5)
+        assert worker.state is State.READY and len(made) == 2
+        assert made[0].closed and not made[1].closed
+    finally:
+        go.set()
+        worker.stop()
+
+
+def test_what_can_t_be_prepared_is_a_load_that_failed(make):
+    def missing():
+        raise ImportError("no such library")
+
+    def factory():
+        missing()
+
+    worker = Worker(factory, prepare=missing)
+    worker.open()
+    assert not worker.load(5.0) and worker.state is State.FAILED
+    assert "no such library" in worker.trouble
+    worker.stop()
+
+
+def test_who_was_told_that_it_is_cancelled_is_shown_no_answer(make):
+    model, told, looking = HandModel(), [], threading.Event()
+
+    class Seen(HandSeen):
+        def ask(self, text, **options):
+            looking.set()
+            model.go.wait(5)
+            return Answer("late", raw_text="late")
+
+    model.look = lambda rgb: Seen(model, rgb)
+    model.go.clear()
+    worker = make(model, on_pass=lambda *news: told.append(news))
+    worker.inbox.offer(frame(1))
+    job = worker.submit(ASK)
+    assert looking.wait(5)
+    worker.rest()
+    model.go.set()
+    assert until(lambda: not worker.inbox.in_hand)
+    assert worker.result(job).status is Status.CANCELLED and not told
+
+
+def test_a_picture_that_comes_when_the_node_rests_is_not_kept(make):
+    worker = make()
+    worker.offer(frame(1))
+    assert worker.inbox.newest is not None
+    worker.rest()
+    worker.offer(frame(2))
+    assert worker.inbox.newest is None
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_defect_in_the_worker_leaves_it_working(make):
     class Odd(HandModel):

@@ -111,8 +111,10 @@ class Camera:
 
     def facts(self) -> dict[str, Any]:
         """What /diagnostics says of the ports, beside the pictures."""
-        watched = self._watches[0].facts() if self._watches else {}
-        return {**watched, **self.positioning.facts()}
+        facts: dict[str, Any] = {}
+        for watch in self._watches[:1]:  # of the pictures
+            facts.update(watch.facts())
+        return {**facts, **self.positioning.facts()}
 
     def problem(self) -> str:
         """Why somebody who publishes for this camera is not heard; "" where all are."""
@@ -155,7 +157,7 @@ class Camera:
 
     def _on_image(self, message: Any) -> None:
         frame = m.frame_of(message, self._node.now(), self.config, camera=self.name)
-        self._node.worker.inbox.offer(self.positioning.claim(frame))
+        self._node.worker.offer(self.positioning.claim(frame))
 
     def _on_info(self, info: m.CameraInfo) -> None:
         if self.config.rectified:

@@ -52,7 +52,7 @@ class Positioning:
         self._info = info
 
     def forget(self) -> None:
-        """Let go of what was heard: the camera is heard no more, or time has jumped."""
+        """Let go of what was heard: the camera is heard no more."""
         self._pairs = DepthPairs()
 
     def claim(self, frame: Frame) -> Frame:

@@ -75,7 +75,9 @@ class Serving:
         config = self._inbox.config.of(job.camera)
         answered = asker.answer(look, [job], config, lambda: self._over(job))
         (outcome,) = self._ending.located(look, answered)
-        self._ending.report(look, [self._ending.settle(job, outcome)], standing=False)
+        settled = self._ending.settle(job, outcome)
+        if job.outcome is settled:  # else who asked was told something else, as "cancelled"
+            self._ending.report(look, [settled], standing=False)
 
     def _over(self, job: Job) -> bool:
         """Whether nobody wants the answer any more; asked before each pass of the network."""

@@ -46,6 +46,7 @@ class Lifetime:
         self.progress, self.restarts = (0, 0), 0
         self._was_ready, self._pause, self._next_try = False, FIRST_PAUSE, 0.0
         self._settled = threading.Condition(self._lock)
+        self._order = 0  # of a load: what was ordered before the newest order is not wanted
 
     @property
     def wanted(self) -> bool:
@@ -56,6 +57,7 @@ class Lifetime:
         """Have the model loaded, as if for the first time."""
         with self._lock:
             if self.state not in (State.STOPPED, State.READY):
+                self._order += 1
                 self.state, self.trouble, self.progress = State.LOADING, "", (0, 0)
                 self._was_ready, self._pause, self._next_try = False, FIRST_PAUSE, 0.0
 
@@ -67,6 +69,8 @@ class Lifetime:
 
     def drop(self) -> None:
         """There is no model any more, and none is wanted."""
+        with self._lock:
+            self._order += 1
         self._become(State.UNLOADED)
 
     def _become(self, state: State) -> None:
@@ -76,13 +80,19 @@ class Lifetime:
             self._settled.notify_all()
 
     def load(self) -> Any:
-        """The model, None where it can't be loaded. The state tells what became of it."""
+        """The model, None where there is none. The state tells what became of it.
+
+        One that was dropped while it was loaded is closed: the next may have other parameters.
+        """
+        order = self._order
         try:
             model = self._factory()
         except Exception as error:  # whatever it is, the node must live and say it
             _, text = name_error(error)
             log.debug("the model could not be loaded", exc_info=error)
             with self._settled:
+                if order != self._order:
+                    return None
                 self.trouble = text
                 if self.state is State.LOADING and not self._was_ready:
                     self.state = State.FAILED
@@ -91,11 +101,14 @@ class Lifetime:
                 self._settled.notify_all()
             return None
         with self._settled:
-            self.trouble, self._pause, self._was_ready = "", FIRST_PAUSE, True
-            if self.state is State.LOADING:
-                self.state = State.READY
-            self._settled.notify_all()
-        return model
+            if order == self._order:
+                self.trouble, self._pause, self._was_ready = "", FIRST_PAUSE, True
+                if self.state is State.LOADING:
+                    self.state = State.READY
+                self._settled.notify_all()
+                return model
+        self.close(model)
+        return None
 
     def lose(self, reason: str) -> bool:
         """Note that the model is lost and is to be loaded anew; whether that is news."""

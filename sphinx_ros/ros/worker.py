@@ -48,7 +48,8 @@ class Worker:
     factory: makes the model, an object as :mod:`sphinx_ros.ros.asking` needs it. It is called in
     the worker's thread; requests are answered NOT_ACTIVE meanwhile. clock: the node's time in
     seconds. on_pass: called with (look, outcomes, standing) after each pass of the standing
-    queries and after each request that got as far as a picture, from one thread at a time.
+    queries and after each request that got as far as a picture and was not given up before, from
+    one thread at a time.
     locate: adds positions to a look's outcomes before anybody is answered, called by the threads
     that asked. config: the parameters at the start. prepare: called in the worker's thread before
     all else.
@@ -124,6 +125,15 @@ class Worker:
         """Take requests, and ask standing queries."""
         self.life.working = True
         self.inbox.nudge()
+
+    def offer(self, frame: Frame) -> None:
+        """Take a camera's picture, unless the node rests.
+
+        A callback may still run when the cameras are heard no more; its picture must not stay.
+        """
+        self.inbox.offer(frame)
+        if not self.life.working:
+            self.inbox.forget_frames()
 
     def rest(self, why: str = "the node was deactivated") -> None:
         """Take no more requests; those that wait or are answered are cancelled."""
@@ -255,7 +265,10 @@ class Worker:
     # In the worker's thread
 
     def _run(self, serving: Serving) -> None:
-        self._prepare()
+        try:
+            self._prepare()
+        except Exception as error:  # the load fails of the same, and its failure has a state
+            log.debug("what a model needs could not be prepared", exc_info=error)
         while self.state is not State.STOPPED and not serving.retired:
             if self.life.wanted:
                 self._load(serving)
@@ -272,6 +285,7 @@ class Worker:
         self._close(serving)
         model = self.life.load()
         if model is None:
+            give_back()  # what was read of it
             return
         serving.asker = asker = Asker(model, self._clock, self.counts, self.inbox.count_look)
         asker.mind(self.inbox.queries)
