@@ -228,6 +228,43 @@ def test_cameras_are_exchanged_between_cleanup_and_configure(make):
     assert not result.successful and "wrist.max_rate is -1" in result.reason
 
 
+def test_queries_of_a_camera_that_is_not_declared_yet_are_refused_by_name(make):
+    from rclpy.parameter import Parameter
+
+    from sphinx_ros import srv
+
+    node = make(autostart=False)
+    assert node.set_parameters([Parameter("cameras", value=["wrist"])])[0].successful
+    client = node.create_client(srv.SetQueries, "~/set_queries")
+    assert client.wait_for_service(10.0)
+    future = client.call_async(srv.SetQueries.Request(camera="wrist", queries=["pose"]))
+    assert until(future.done), "no request stays without an answer"
+    response = future.result()
+    assert response.status.code == Status.BAD_REQUEST and "configure" in response.status.text
+
+
+def test_a_shutdown_waits_for_what_is_being_published(make):
+    publishing, go = threading.Event(), threading.Event()
+
+    def bits():  # looked at when the answer goes out
+        publishing.set()
+        go.wait(10)
+        return 16
+
+    node = make(queries=["ask: how many?"])
+    assert until(lambda: node.lifecycle_state == "active")
+    rgb = np.zeros((4, 6, 3), np.uint8)
+    node.worker.offer(Frame(lambda: rgb, node.now(), node.now(), filled_bits=bits))
+    assert publishing.wait(10)
+    thread = threading.Thread(target=node.trigger_shutdown)
+    thread.start()
+    assert until(lambda: node.worker.state is State.UNLOADED)
+    go.set()
+    thread.join(10)
+    assert node.lifecycle_state == "finalized" and not node.cameras
+    assert not node.worker.last_error
+
+
 def test_deactivating_answers_who_waits(make):
     model = Model()
     node = make([model])

@@ -116,8 +116,8 @@ class Managed(LifecycleNodeMixin):
     @said
     def on_cleanup(self, state: LifecycleState) -> Any:
         """Let the model go, close the outputs."""
-        self.close_cameras()
         self.worker.unload()
+        self.close_cameras()  # after the worker: it may be publishing
         return SUCCESS
 
     @said
@@ -128,8 +128,8 @@ class Managed(LifecycleNodeMixin):
     @said
     def on_shutdown(self, state: LifecycleState) -> Any:
         """As cleanup; requests are refused from now on."""
-        self.close_cameras()
         self.worker.unload(1.0)
+        self.close_cameras()
         return SUCCESS
 
     def end_transitions(self, seconds: float) -> None:

@@ -21,7 +21,7 @@ from sphinx_ros.prompt.queries import Query, read_queries
 from sphinx_ros.ros import messages as m
 from sphinx_ros.ros import replies
 from sphinx_ros.ros.feedback import GoalFeedback
-from sphinx_ros.ros.outcomes import Outcome
+from sphinx_ros.ros.outcomes import Outcome, named
 from sphinx_ros.ros.waiting import Job
 from sphinx_ros.tasks import Answers, Takes, Task
 
@@ -111,8 +111,8 @@ class Services:
             result = self._node.set_parameters_atomically(changes)
             if not result.successful:
                 raise BadRequest(result.reason)
-        except BadRequest as error:
-            response.status = m.status_message(error.status, str(error))
+        except Exception as error:  # a defect of ours: who waits is answered all the same
+            response.status = m.status_message(*named(error))
         slots = [slot for slot in inbox.slots.values() if request.camera in ("", slot.name)]
         response.active = [m.query_message(q, slot.name) for slot in slots for q in slot.queries]
         return response
@@ -123,6 +123,12 @@ class Services:
         names = [f"{name}.queries"] if name else ["queries"]
         if not name:
             names += [f"{one}.queries" for one in config.cameras if "queries" in config.own[one]]
+        for one in names:
+            if not self._node.has_parameter(one):
+                raise BadRequest(
+                    f"the camera of {one} is new and has no parameters before the node is "
+                    "configured: configure it first (ros2 lifecycle set NODE configure)"
+                )
         return [Parameter(one, Parameter.Type.STRING_ARRAY, lines) for one in names]
 
     def _on_goal(self, handle: Any) -> Any:
