@@ -217,6 +217,9 @@ def test_cameras_are_exchanged_between_cleanup_and_configure(make):
     steps(node, "configure", "activate")
     assert node.config.of("front").max_rate == 3.0
     steps(node, "deactivate", "cleanup")
+    for taken in ("queries", "use_sim_time"):
+        (result,) = node.set_parameters([Parameter("cameras", value=[taken])])
+        assert not result.successful and "is the name of a parameter" in result.reason
     assert node.set_parameters([Parameter("cameras", value=["wrist", "back"])])[0].successful
     steps(node, "configure", "activate")
     assert list(node.cameras) == ["wrist", "back"] == list(node.worker.inbox.slots)

@@ -48,9 +48,9 @@ def read(values: Mapping[str, Any]) -> Config:
             absent = row.kind is tuple and values[name] is None
             made[name] = () if absent else row.read(values[name])
     own: dict[str, dict[str, Any]] = {}
+    if reason := _taken(made.get("cameras", ())):
+        raise BadRequest(reason)
     for camera in made.get("cameras", ()):
-        if camera in ROWS or camera in FOREIGN:
-            raise BadRequest(f"cameras: {camera!r} is the name of a parameter; choose another")
         given = {name: values.get(f"{camera}.{name}") for name in CAMERA_ROWS}
         own[camera] = {
             name: _row_of(camera, name).read(value)
@@ -58,6 +58,14 @@ def read(values: Mapping[str, Any]) -> Config:
             if value is not None
         }
     return Config(**made, own=own)
+
+
+def _taken(cameras: Iterable[str]) -> str:
+    """Why names can't be those of cameras, whose parameters begin with them; "" where they can."""
+    for camera in cameras:
+        if camera in ROWS or camera in FOREIGN:
+            return f"cameras: {camera!r} is the name of a parameter; choose another"
+    return ""
 
 
 def row_of(name: str, cameras: Iterable[str] = ()) -> Parameter | None:
@@ -90,7 +98,10 @@ def check(changes: Iterable[Any], state: When = When.START, cameras: Iterable[st
             continue
         if stages.index(row.when) > stages.index(state):
             return f"{row.name} can be changed {row.when.value}: {REMEDIES[row.when]}"
-        if reason := row.check(change.value):
+        reason = row.check(change.value)
+        if not reason and row.name == "cameras":
+            reason = _taken(change.value)
+        if reason:
             return reason
     return ""
 
