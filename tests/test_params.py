@@ -52,6 +52,9 @@ def change(name, value):
         ("max_pending", 2.5, "a whole number"),
         ("active", 1, "true or false"),
         ("checkpoint", 7, "a text"),
+        ("cameras", ["queries"], "the name of a parameter"),
+        ("cameras", ["front", "use_sim_time"], "the name of a parameter"),
+        ("cameras", ["x" * 41], "41 letters; it may have 40"),
     ],
 )
 def test_what_can_t_be_used_is_refused_with_a_reason(name, value, says):

@@ -9,8 +9,10 @@ from sphinx_ros.errors import BadRequest, quoted
 MOST = 16
 """Cameras of one node."""
 
-NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
+LONGEST, LONGEST_TOPIC = 40, 200
+"""Letters of a name and of a topic: DDS has room for 247, with the namespace and what is added."""
 
+NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
 
 TOPIC = re.compile(r"(~/|/)?[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*\Z")
 
@@ -21,6 +23,10 @@ def read_topic(name: str) -> str:
         raise BadRequest(
             f"{quoted(name)} can't be a topic: write letters, digits and underscores with "
             "slashes between the parts, as /front_camera/image_raw"
+        )
+    if len(name) > LONGEST_TOPIC:
+        raise BadRequest(
+            f"the topic {quoted(name)} has {len(name)} letters; it may have {LONGEST_TOPIC}"
         )
     return name
 
@@ -36,6 +42,8 @@ def read_cameras(names: tuple[str, ...]) -> tuple[str, ...]:
                 f"{quoted(name)} can't be a camera's name: use small letters, digits and single "
                 "underscores, beginning with a letter"
             )
+        if len(name) > LONGEST:
+            raise BadRequest(f"{quoted(name)} has {len(name)} letters; it may have {LONGEST}")
         if name in names[:number]:
             raise BadRequest(f"{quoted(name)} is there twice; names of cameras must differ")
     return names
