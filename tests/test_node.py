@@ -423,6 +423,26 @@ def test_interrupt_in_the_middle_of_a_query_is_a_clean_end(pictures, tmp_path):
 
 
 @needs_demo
+def test_a_burst_before_an_interrupt_is_answered(tmp_path):
+    """Far more requests have come than the node has begun to read."""
+    with ready_node("bursting", tmp_path / "log") as node:
+        client = Client(target="bursting")
+        ground = client.node.create_client(
+            m.Ground, "/bursting/ground", qos_profile=ros_support.deep_qos()
+        )
+        assert ground.wait_for_service(10)
+        client.until(lambda: False, 0.5)
+        futures = [ground.call_async(m.Ground.Request(text="the mug")) for _ in range(60)]
+        time.sleep(0.05)
+        node.send_signal(signal.SIGINT)
+        client.until(lambda: all(f.done() for f in futures), 5)
+        assert node.wait(10) == 0
+        client.close()
+    codes = [f.result().result.status.code if f.done() else "none" for f in futures]
+    assert set(codes) <= {Status.NO_IMAGE, Status.BUSY, Status.CANCELLED}
+
+
+@needs_demo
 def test_every_goal_of_a_burst_is_answered(running, client, pictures):
     """Far more than wait at once: each is answered, or refused by name."""
     from rclpy.action import ActionClient

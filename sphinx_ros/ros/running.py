@@ -30,7 +30,8 @@ log = logging.getLogger("sphinx_ros")
 REFUSED = (ValueError, SphinxError, rclpy.exceptions.ParameterException)
 """What a node raises that can't use its parameters: one line and exit status 2, no trace."""
 
-LAST_WORDS = 5  # spins of 50 ms in which answers to cancelled requests leave
+LAST_WORDS = 0.25, 1.5  # least and most seconds in which answers to cancelled requests leave
+QUIET, SPIN = 2, 0.04  # spins without a callback that end the wait, and their seconds: timers go on
 GRACE = 8.0  # seconds for the end; after them the process ends whatever still hangs
 
 
@@ -106,12 +107,23 @@ def _live(
     impatient.daemon = True
     impatient.start()
     end(node)
-    for _ in range(LAST_WORDS):
-        _spin(executor, handler, 0.05)
+    _say_last_words(executor, handler)
     time.sleep(0.1)  # callbacks that run now still need what the next lines take away
     executor.shutdown(timeout_sec=0.3)
     handler.detach()
     release(node)
+
+
+def _say_last_words(executor: Any, handler: LogHandler) -> None:
+    """Answer what has come in already: a spin takes one request, and hundreds may wait."""
+    begun = now = time.monotonic()
+    least, most = LAST_WORDS
+    idle = 0
+    while now - begun < least or (idle < QUIET and now - begun < most):
+        before = now
+        _spin(executor, handler, SPIN)
+        now = time.monotonic()
+        idle = idle + 1 if now - before >= SPIN else 0
 
 
 def _spin(executor: Any, handler: LogHandler, seconds: float) -> None:
