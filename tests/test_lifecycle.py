@@ -65,7 +65,7 @@ def make(context):
 
     made = []
 
-    def build(loads=(), **values):
+    def build(loads=(), namespace="", **values):
         left = list(loads)
 
         def factory(config, progress):
@@ -77,7 +77,10 @@ def make(context):
 
         given = [Parameter(name, value=value) for name, value in values.items()]
         node = SphinxNode(
-            factory, context=context, parameter_overrides=given, namespace=f"/life{len(made)}"
+            factory,
+            context=context,
+            parameter_overrides=given,
+            namespace=f"/life{len(made)}{namespace}",
         )
         executor = MultiThreadedExecutor(8, context=context)
         executor.add_node(node)
@@ -122,6 +125,35 @@ def test_it_starts_by_itself(make):
     node = make()
     assert until(lambda: node.lifecycle_state == "active")
     assert asked(node).status is Status.OK
+
+
+def test_a_node_that_was_shut_down_does_not_ask_to_be_configured(make):
+    node = make()
+    assert until(lambda: node.lifecycle_state == "active")
+    steps(node, "shutdown")
+    outcome = asked(node)
+    assert outcome.status is Status.NOT_ACTIVE and "start its process anew" in outcome.text
+
+
+@pytest.mark.parametrize(
+    "step, name, topics",
+    [
+        ("activate", "front", {"front.image": "/one", "front.camera_info": "/one"}),
+        ("activate", "front", {"front.depth": "/rosout"}),
+        ("configure", "c" * 40, {}),
+    ],
+)
+def test_a_topic_that_can_t_be_used_is_said_in_one_sentence(make, step, name, topics, caplog):
+    from rclpy.lifecycle import TransitionCallbackReturn as Return
+
+    node = make(namespace="/" + 175 * "n", autostart=False, cameras=["wrist", name], **topics)
+    before = len(list(node.publishers))
+    if step == "activate":
+        steps(node, "configure")
+    assert getattr(node, f"trigger_{step}")() == Return.ERROR
+    assert f"a topic of the camera '{name}' can't be used" in asked(node).text
+    assert len(list(node.publishers)) == before
+    assert not any(record.exc_info for record in caplog.records)
 
 
 def test_through_all_states_and_back(make):

@@ -19,7 +19,7 @@ from sphinx_ros.ros.outcomes import Look, Outcome
 from sphinx_ros.ros.params import Config
 from sphinx_ros.ros.positioning import Positioning
 from sphinx_ros.ros.source_watch import SILENT, SourceWatch
-from sphinx_ros.ros.sources import about_source, camera_qos, overriding, sibling
+from sphinx_ros.ros.sources import about_source, camera_qos, overriding, sibling, usable
 from sphinx_ros.tasks import Answers
 
 QUEUE = 10
@@ -39,12 +39,24 @@ class Camera:
     """
 
     def __init__(self, node: Any, name: str, group: Any):
-        """name: of the camera, "" for the only one. group: for the callbacks of its pictures."""
+        """name: of the camera, "" for the only one. group: for the callbacks of its pictures.
+
+        Raises BadRequest where its topics can't have their names.
+        """
         self.name, self._node, self._group = name, node, group
         self._subscriptions: list[Any] = []
         self._watches: list[SourceWatch] = []
         self._publishers: list[Any] = []
         self._minded_bits = False
+        self.positioning = Positioning(name, node.warnings, node.transforms)
+        try:
+            with usable(name):
+                self._open_outputs()
+        except Exception:
+            self._destroy_publishers()
+            raise
+
+    def _open_outputs(self) -> None:
         self.topic = self._image_topic()
         make = self._publisher
         self._outputs = {
@@ -53,8 +65,7 @@ class Camera:
             Answers.WORDS: make(m.Answer, "answers", QUEUE),
             Answers.POINTS: make(m.PointArray, "points", QUEUE),
         }
-        self.display = Display(make, node.warnings, node.now)
-        self.positioning = Positioning(name, node.warnings, node.transforms)
+        self.display = Display(make, self._node.warnings, self._node.now)
         mirrored = m.Detection2DArray is not None
         self._mirror = make(m.Detection2DArray, "detections_2d", QUEUE) if mirrored else None
         self._mirror_3d = make(m.Detection3DArray, "detections_3d", QUEUE) if mirrored else None
@@ -76,7 +87,11 @@ class Camera:
     # In
 
     def listen(self) -> None:
-        """Hear the camera."""
+        """Hear the camera. Raises BadRequest where it can't be heard under its topics' names."""
+        with usable(self.name):
+            self._open_inputs()
+
+    def _open_inputs(self) -> None:
         self.topic = self._image_topic()
         kind = m.CompressedImage if self._compressed else m.Image
         info = self._node.config.topic(self.name, "camera_info") or sibling(
@@ -102,6 +117,9 @@ class Camera:
         """Take all ports away."""
         self.unlisten()
         self.display.close()
+        self._destroy_publishers()
+
+    def _destroy_publishers(self) -> None:
         while self._publishers:
             self._node.destroy_publisher(self._publishers.pop())
 

@@ -15,6 +15,7 @@ from typing import Any
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.lifecycle import LifecycleNodeMixin, LifecycleState, TransitionCallbackReturn
 
+from sphinx_ros.errors import Status
 from sphinx_ros.ros.outcomes import name_error
 from sphinx_ros.ros.parameter_row import When
 
@@ -37,7 +38,8 @@ def said(step: Callable[[Any, LifecycleState], Any]) -> Callable[[Any, Lifecycle
                 return FAILURE if node.ending else step(node, state)
         except Exception as error:
             name, text = name_error(error)
-            log.error("%s failed: %s: %s", step.__name__, name, text, exc_info=error)
+            trace = error if name is Status.INTERNAL else None
+            log.error("%s failed: %s: %s", step.__name__, name, text, exc_info=trace)
             node.worker.life.trouble = f"{step.__name__} failed: {text}"
             return ERROR
 
@@ -128,6 +130,7 @@ class Managed(LifecycleNodeMixin):
     @said
     def on_shutdown(self, state: LifecycleState) -> Any:
         """As cleanup; requests are refused from now on."""
+        self.worker.life.final = True
         self.worker.unload(1.0)
         self.close_cameras()
         return SUCCESS

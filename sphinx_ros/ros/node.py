@@ -93,11 +93,18 @@ class SphinxNode(Managed, Node):
     # Cameras
 
     def open_cameras(self) -> None:
-        """Make the cameras that the parameters name."""
+        """Make the cameras that the parameters name, all or none."""
         declare_cameras(self, self.config)
         self._apply()
-        # Whole at once: other threads go through them.
-        self.cameras = {name: Camera(self, name, self._io) for name in self.config.camera_names}
+        made: dict[str, Camera] = {}
+        try:
+            for name in self.config.camera_names:
+                made[name] = Camera(self, name, self._io)
+        except Exception:
+            for camera in made.values():
+                camera.close()
+            raise
+        self.cameras = made  # whole at once: other threads go through them
 
     def close_cameras(self) -> None:
         """Take the cameras away."""

@@ -31,7 +31,7 @@ REFUSED = (ValueError, SphinxError, rclpy.exceptions.ParameterException)
 """What a node raises that can't use its parameters: one line and exit status 2, no trace."""
 
 LAST_WORDS = 0.25, 1.5  # least and most seconds in which answers to cancelled requests leave
-QUIET, SPIN = 2, 0.04  # spins without a callback that end the wait, and their seconds: timers go on
+QUIET, SPIN = 2, 0.04  # spins without a callback that end the wait, their seconds (timers go on)
 GRACE = 8.0  # seconds for the end; after them the process ends whatever still hangs
 
 

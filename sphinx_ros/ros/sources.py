@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+from rclpy.exceptions import NameValidationException
+from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.qos import (
     DurabilityPolicy,
     HistoryPolicy,
@@ -12,6 +16,8 @@ from rclpy.qos import (
     ReliabilityPolicy,
 )
 from rclpy.qos_overriding_options import QoSOverridingOptions
+
+from sphinx_ros.errors import BadRequest
 
 
 def sibling(node: Any, name: str, base: str, pattern: str) -> str:
@@ -26,6 +32,23 @@ def sibling(node: Any, name: str, base: str, pattern: str) -> str:
     for part in pattern.format(node.resolve_topic_name(base)).split("/"):
         parts = parts[:-1] if part == ".." else [*parts, part]
     return "/".join(parts)
+
+
+@contextmanager
+def usable(camera: str) -> Iterator[None]:
+    """Where topics of a camera are opened: what the middleware refuses of them is BAD_REQUEST.
+
+    It refuses names that are too long with their namespace, and a topic that this process has
+    under another type, as where the pictures and the calibration are given one name.
+    """
+    try:
+        yield
+    except (rclpy_implementation.RCLError, NameValidationException) as error:
+        whose = f"the camera {camera!r}" if camera else "the camera"
+        raise BadRequest(
+            f"a topic of {whose} can't be used ({str(error).split(', at /')[0]}): look at its "
+            "name, remapping and namespace"
+        ) from error
 
 
 POLICIES = {

@@ -38,12 +38,13 @@ class Lifetime:
         working: whether requests are taken: the node is active.
         progress: (bytes read, bytes in all) of a load; (0, 0) where that is not known.
         restarts: how often a model was lost.
+        final: whether the node was shut down for good: no transition leads out of that.
     """
 
     def __init__(self, factory: Callable[[], Any]):
         self._factory, self._lock = factory, threading.Lock()
         self.state, self.trouble, self.working = State.UNLOADED, "", False
-        self.progress, self.restarts = (0, 0), 0
+        self.progress, self.restarts, self.final = (0, 0), 0, False
         self._was_ready, self._pause, self._next_try = False, FIRST_PAUSE, 0.0
         self._settled = threading.Condition(self._lock)
         self._order = 0  # of a load: what was ordered before the newest order is not wanted
@@ -59,6 +60,7 @@ class Lifetime:
             if self.state not in (State.STOPPED, State.READY):
                 self._order += 1
                 self.state, self.trouble, self.progress = State.LOADING, "", (0, 0)
+                self.final = False
                 self._was_ready, self._pause, self._next_try = False, FIRST_PAUSE, 0.0
 
     def await_load(self, seconds: float | None = None) -> bool:
@@ -135,6 +137,9 @@ class Lifetime:
             state, trouble = self.state, self.trouble
         if state is State.STOPPED:
             return Cancelled("the node is shutting down")
+        if self.final:
+            text = "the node was shut down (finalized): start its process anew"
+            return SphinxError(text, status=Status.NOT_ACTIVE)
         if state is State.UNLOADED:
             why = f" ({trouble})" if trouble else ""
             text = f"no model is loaded{why}: configure and activate the node (ros2 lifecycle set)"
