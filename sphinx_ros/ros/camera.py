@@ -70,7 +70,7 @@ class Camera:
         self._mirror = make(m.Detection2DArray, "detections_2d", QUEUE) if mirrored else None
         self._mirror_3d = make(m.Detection3DArray, "detections_3d", QUEUE) if mirrored else None
         if mirrored:  # for whom comes late as well
-            info = m.vision_info(node.config.checkpoint)
+            info = m.vision_info(self._node.config.checkpoint)
             make(m.VisionInfo, "vision_info", LATCHED).publish(info)
 
     @property
