@@ -630,6 +630,30 @@ def test_a_model_ordered_before_it_was_dropped_is_not_taken_for_the_next():
         worker.stop()
 
 
+def test_a_model_is_ready_when_it_can_be_asked():
+    looked_into, go = threading.Event(), threading.Event()
+
+    class Slow(HandModel):
+        @property
+        def config(self):
+            looked_into.set()
+            go.wait(10)
+
+    worker = Worker(Slow)
+    worker.start()
+    try:
+        assert looked_into.wait(5) and worker.state is State.LOADING
+        worker.inbox.offer(frame(1))
+        refused = worker.result(worker.submit(ASK))
+        assert refused.status is Status.NOT_ACTIVE and "still loading" in refused.text
+        go.set()
+        assert until(lambda: worker.state is State.READY)
+        assert worker.result(worker.submit(ASK)).status is Status.OK
+    finally:
+        go.set()
+        worker.stop()
+
+
 def test_what_can_t_be_prepared_is_a_load_that_failed(make):
     def missing():
         raise ImportError("no such library")

@@ -55,7 +55,7 @@ def _model(name: str, node: Any) -> DiagnosticStatus:
         "requests under way": len(inbox.in_hand),
         "pictures received": counts["received"],
         "pictures looked at": counts["looked"],
-        "pictures without news": counts["reused"],
+        "pictures reused": counts["reused"],
         "pictures dropped unseen": counts["dropped"],
         **{f"outcomes {s}": counts[s.name] for s in Status if counts[s.name]},
         **_times(counts.recent),

@@ -81,36 +81,36 @@ class Lifetime:
                 self.state = state
             self._settled.notify_all()
 
-    def load(self) -> Any:
-        """The model, None where there is none. The state tells what became of it.
+    def load(self, install: Callable[[Any], None]) -> bool:
+        """Whether there is a model now; the state tells what became of it.
 
-        One that was dropped while it was loaded is closed: the next may have other parameters.
+        install: called with the model before the state says that it is ready. One that was
+        dropped meanwhile is not wanted any more: the next may have other parameters.
         """
         order = self._order
         try:
-            model = self._factory()
+            install(self._factory())
         except Exception as error:  # whatever it is, the node must live and say it
             _, text = name_error(error)
             log.debug("the model could not be loaded", exc_info=error)
             with self._settled:
                 if order != self._order:
-                    return None
+                    return False
                 self.trouble = text
                 if self.state is State.LOADING and not self._was_ready:
                     self.state = State.FAILED
                 self._next_try = time.monotonic() + self._pause
                 self._pause = min(2 * self._pause, LONGEST_PAUSE)
                 self._settled.notify_all()
-            return None
+            return False
         with self._settled:
-            if order == self._order:
-                self.trouble, self._pause, self._was_ready = "", FIRST_PAUSE, True
-                if self.state is State.LOADING:
-                    self.state = State.READY
-                self._settled.notify_all()
-                return model
-        self.close(model)
-        return None
+            if order != self._order:
+                return False
+            self.trouble, self._pause, self._was_ready = "", FIRST_PAUSE, True
+            if self.state is State.LOADING:
+                self.state = State.READY
+            self._settled.notify_all()
+            return self.state is State.READY
 
     def lose(self, reason: str) -> bool:
         """Note that the model is lost and is to be loaded anew; whether that is news."""

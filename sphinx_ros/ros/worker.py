@@ -283,14 +283,15 @@ class Worker:
 
     def _load(self, serving: Serving) -> None:
         self._close(serving)
-        model = self.life.load()
-        if model is None:
+
+        def install(model: object) -> None:
+            asker = Asker(model, self._clock, self.counts, self.inbox.count_look)
+            asker.mind(self.inbox.queries)
+            serving.asker = asker
+
+        if not self.life.load(install) or serving.retired:
+            self._close(serving)  # nobody else will
             give_back()  # what was read of it
-            return
-        serving.asker = asker = Asker(model, self._clock, self.counts, self.inbox.count_look)
-        asker.mind(self.inbox.queries)
-        if self.state is not State.READY or serving.retired:  # meanwhile; nobody else will
-            self._close(serving)
 
     def _close(self, serving: Serving) -> None:
         asker, serving.asker = serving.asker, None
