@@ -34,7 +34,7 @@ log = logging.getLogger("sphinx_ros")
 
 SENTENCES = {
     Status.NOT_FOUND: "the model sees no such thing in the picture",
-    Status.PARSE_FAILED: "the model's answer holds no readable result; it stands in raw_text",
+    Status.PARSE_FAILED: "the model's answer holds no readable result; it is in raw_text",
 }
 """What is said beside a status that a result carries."""
 
