@@ -157,6 +157,8 @@ def test_ctrl_c_ends_a_search_for_a_node_quietly():
         text=True,
         env=environment(),
         cwd=ROOT,
+        # a shell without job control has its background processes ignore it
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
         with contextlib.suppress(subprocess.TimeoutExpired):
