@@ -38,3 +38,25 @@ def test_pictures_of_changing_sizes_leave_little_behind():
     if bounded == "none":
         pytest.skip("this C library has no such settings")
     assert int(bounded) < 96 << 20, "30 MB with the settings, 180 without"
+
+
+HOLES = """
+from sphinx_ros.runtime.allocator import bound_memory, trim
+if not bound_memory():
+    print("none"); raise SystemExit
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * 4096
+kept = [bytearray(b"x" * (1 << 19)) for _ in range(200)]
+del kept[::2]
+full = resident()
+trim()
+print(full - resident())
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's settings")
+def test_holes_between_what_is_used_go_back_to_the_system():
+    ran = subprocess.run([sys.executable, "-c", HOLES], capture_output=True, text=True, check=True)
+    if ran.stdout.strip() == "none":
+        pytest.skip("this C library has no such settings")
+    assert int(ran.stdout) > 40 << 20, "of 50 MB"

@@ -35,8 +35,13 @@ from sphinx_ros.ros.running import run
 from sphinx_ros.ros.services import Services
 from sphinx_ros.ros.transforms import Transforms
 from sphinx_ros.ros.worker import State, Worker
+from sphinx_ros.runtime.allocator import trim
 
 log = logging.getLogger("sphinx_ros")
+
+TRIM_SECONDS = 30.0
+"""Between two times at which free memory goes back to the system; the picture after it is taken
+out of the middleware as slowly as the first."""
 
 BACKWARD = JumpThreshold(
     min_forward=None, min_backward=Duration(nanoseconds=-1), on_clock_change=True
@@ -79,6 +84,7 @@ class SphinxNode(Managed, Node):
         steady = rclpy.clock.Clock(clock_type=ClockType.STEADY_TIME)
         watch = MutuallyExclusiveCallbackGroup()
         self.create_timer(1.0, self._publish_health, watch, clock=steady)
+        self.create_timer(TRIM_SECONDS, trim, watch, clock=steady)
         self.create_timer(0.1, self._look_around, watch, clock=steady)
         self._jumps = self.get_clock().create_jump_callback(
             BACKWARD, post_callback=lambda _: self.worker.inbox.forget_frames()

@@ -9,6 +9,7 @@ no picture.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gc
 import sys
@@ -53,8 +54,14 @@ def give_back() -> None:
     """Give what was freed back to the system and to the GPU now, as after a network was let go."""
     gc.collect()
     free_memory()
+    trim()
+
+
+def trim() -> None:
+    """Give the free pages inside the heaps back to the system; to be called now and then.
+
+    Pictures of changing sizes leave holes there, which are used again only in part.
+    """
     if sys.platform.startswith("linux"):
-        try:
+        with contextlib.suppress(OSError, AttributeError):  # not glibc
             ctypes.CDLL(None).malloc_trim(0)
-        except (OSError, AttributeError):  # not glibc
-            pass
