@@ -47,10 +47,12 @@ def said(step: Callable[[Any, LifecycleState], Any]) -> Callable[[Any, Lifecycle
 
 
 class Managed(LifecycleNodeMixin):
-    """The lifecycle of a node that has a worker and makes its cameras."""
+    """The lifecycle of a node that has a worker, and opens and closes its cameras."""
 
     worker: Any
     cameras: Any
+    open_cameras: Any
+    close_cameras: Any
     changing_state: threading.RLock
     ending = False
 
@@ -151,11 +153,3 @@ class Managed(LifecycleNodeMixin):
         """
         self._state_machine.destroy_when_not_in_use()
         super().destroy_node()
-
-    def open_cameras(self) -> None:
-        """Make the cameras that the parameters name."""
-        raise NotImplementedError
-
-    def close_cameras(self) -> None:
-        """Take the cameras away."""
-        raise NotImplementedError
