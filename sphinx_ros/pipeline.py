@@ -109,13 +109,8 @@ class Sphinx:
         if len({one.type for one in chosen}) > 1:
             raise BadRequest(f"devices {list(map(str, chosen))} are of several kinds; use one")
         kind = choose_dtype(dtype, chosen[0])
-        given: dict[str, Any] = {
-            "dtype": kind,
-            "quantise": quantise,
-            "max_seq_len": max_seq_len,
-            "variant": variant,
-            "tokenizer": tokenizer,
-        }
+        given: dict[str, Any] = {"dtype": kind, "quantise": quantise, "max_seq_len": max_seq_len}
+        given |= {"variant": variant, "tokenizer": tokenizer}
         load = functools.partial(
             load_checkpoint, **{name: value for name, value in given.items() if value is not None}
         )
