@@ -32,10 +32,12 @@ ROOMS = (
     ("checkpoint", "files -> a network and its tokenizer"),
     ("answer", "a query -> what the engine is asked, and what its words mean in the picture"),
     ("seen", "one picture and the questions on it"),
+    ("remote", "the same questions, put to a server; no network here, and no torch"),
     ("pipeline", "a checkpoint that looks: the Python interface"),
     ("world", "the simulated tabletop; asks in the words of prompt/, draws by draw"),
     ("evaluate", "a checkpoint's answers against the truth of world/"),
     ("train", "learns from world/ and is scored by evaluate/"),
+    ("serve", "the model for others: HTTP, its page, several of it"),
     ("ros", "the node; nothing but the command line may stand above ROS"),
     ("commands", "the command line: all verbs"),
     ("__main__", "starts the command line"),
@@ -264,7 +266,17 @@ def test_rclpy_is_imported_under_ros_only(name):
     assert not used or room(name) == "ros"
 
 
-WITHOUT_TORCH = ("sphinx_ros", "errors", "types", "tasks", "prompt", "image", "draw", "commands")
+WITHOUT_TORCH = (
+    "sphinx_ros",
+    "errors",
+    "types",
+    "tasks",
+    "prompt",
+    "image",
+    "draw",
+    "remote",
+    "commands",
+)
 
 
 @pytest.mark.parametrize("name", modules())

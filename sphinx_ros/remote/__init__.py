@@ -1,0 +1,1 @@
+"""The model elsewhere: what goes over HTTP, and the client's side of it. Imports no torch."""

@@ -1,0 +1,1 @@
+"""One model for many: an HTTP server, its page, and what stands behind it."""
