@@ -18,8 +18,8 @@ LOG="${LOG:-build/setup.log}"
 PIP="$VENV/bin/python -m pip --disable-pip-version-check"
 ROS="${ROS:-kilted}"
 BASE="${BASE:-.venv}"
-EXTRAS="world,ros,reference,serve,fleet,mcp,bag,test"
-if [ "$ROS" != kilted ]; then EXTRAS="world,ros-$ROS,reference,serve,fleet,mcp,bag,test"; fi
+EXTRAS="world,ros,reference,serve,fleet,mcp,bag,eval,tune,test"
+if [ "$ROS" != kilted ]; then EXTRAS="world,ros-$ROS,reference,serve,fleet,mcp,bag,eval,tune,test"; fi
 CPU_WHEELS="https://download.pytorch.org/whl/cpu"
 
 die() {
