@@ -14,7 +14,8 @@ from sphinx_ros.errors import Status
 from sphinx_ros.image.decode import decode_compressed
 from sphinx_ros.prompt.queries import Query
 from sphinx_ros.ros import messages as m
-from sphinx_ros.ros.display import Display, annotate
+from sphinx_ros.ros.annotated import annotate
+from sphinx_ros.ros.display import Display
 from sphinx_ros.ros.markers import REQUEST, STANDING
 from sphinx_ros.ros.outcomes import Frame, Look, Outcome, Times
 from sphinx_ros.ros.pace import FIRST, LONGEST, SHORTEST, Pace

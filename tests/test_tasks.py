@@ -210,7 +210,7 @@ def test_the_messages(task):
 @tasks
 def test_what_is_drawn(task):
     pytest.importorskip("rclpy", reason="ROS 2 is not installed")
-    from sphinx_ros.ros.display import annotate
+    from sphinx_ros.ros.annotated import annotate
     from sphinx_ros.ros.outcomes import Outcome
 
     rgb = np.full((480, 640, 3), 90, np.uint8)

@@ -11,7 +11,6 @@ from typing import Any
 
 from sphinx_ros.draw import WHITE, ink_on, label_colour
 from sphinx_ros.prompt.plain import plain
-from sphinx_ros.ros import messages as m
 from sphinx_ros.ros.captions import captions_of, spoken
 from sphinx_ros.ros.lettering import LETTER, PITCH, Plates
 from sphinx_ros.ros.outcomes import Outcome
@@ -31,13 +30,14 @@ WIDE = 1.4
 """Foxglove's font size against the height that rviz's letters of the same width have."""
 
 
-def image_annotations(outcomes: Sequence[Outcome], header: m.Header) -> Any:
-    """All boxes, points, skeletons, regions and answers of one picture; needs foxglove_msgs.
+def image_annotations(outcomes: Sequence[Outcome], header: Any, m: Any) -> Any:
+    """All boxes, points, skeletons, regions and answers of one picture.
 
-    Nothing at all takes down what was there before.
+    Nothing at all takes down what was there before. m: has the classes of foxglove_msgs by name,
+    see :class:`sphinx_ros.ros.message_parts.Parts`.
     """
     shown = [one for one in outcomes if one.width > 0 and one.height > 0]
-    page = _Page(header, (shown[0].width, shown[0].height) if shown else (0, 0))
+    page = _Page(m, header, (shown[0].width, shown[0].height) if shown else (0, 0))
     for outcome in shown:
         page.add(outcome)
     for outcome in shown:
@@ -49,8 +49,8 @@ def image_annotations(outcomes: Sequence[Outcome], header: m.Header) -> Any:
 class _Page:
     """The annotations of one picture. size: (width, height), px."""
 
-    def __init__(self, header: m.Header, size: tuple[int, int]):
-        self.made = m.ImageAnnotations(timestamp=header.stamp)
+    def __init__(self, m: Any, header: Any, size: tuple[int, int]):
+        self.m, self.made = m, m.ImageAnnotations(timestamp=header.stamp)
         self.width, self.height = size
         self.letters = TEXT_SHARE * self.height
         self.plates = Plates(*size, WIDE * self.letters)
@@ -86,7 +86,7 @@ class _Page:
     def _frame(self, box: Box, colour: RGB) -> None:
         x0, y0, x1, y1 = box
         corners = [(x0, y0), (x1, y0), (x1, y1), (x0, y1)]
-        self._lines(m.PointsAnnotation.LINE_LOOP, corners, colour)
+        self._lines(self.m.PointsAnnotation.LINE_LOOP, corners, colour)
 
     def _person(self, pose: Pose) -> None:
         colour = label_colour("person")
@@ -95,18 +95,18 @@ class _Page:
         joints = [(joint.x, joint.y) for joint in pose.keypoints]
         bones = [(joints[one], joints[other]) for one, other in COCO_EDGES]
         ends = [end for bone in bones if _known(*bone) for end in bone]
-        self._lines(m.PointsAnnotation.LINE_LIST, ends, colour)
+        self._lines(self.m.PointsAnnotation.LINE_LIST, ends, colour)
         for joint in joints:
             self._circle(joint, POINT_SHARE / 2, colour)
 
     def _lines(self, kind: int, points: Sequence[XY], colour: RGB) -> None:
         if points and _known(*points):
             self.made.points.append(
-                m.PointsAnnotation(
+                self.m.PointsAnnotation(
                     timestamp=self.made.timestamp,
                     type=kind,
-                    points=[m.Point2(x=float(x), y=float(y)) for x, y in points],
-                    outline_color=_colour(colour),
+                    points=[self.m.Point2(x=float(x), y=float(y)) for x, y in points],
+                    outline_color=self._colour(colour),
                     thickness=LINE_SHARE * self.height,
                 )
             )
@@ -114,34 +114,33 @@ class _Page:
     def _circle(self, point: XY, share: float, colour: RGB) -> None:
         if _known(point):
             self.made.circles.append(
-                m.CircleAnnotation(
+                self.m.CircleAnnotation(
                     timestamp=self.made.timestamp,
-                    position=m.Point2(x=float(point[0]), y=float(point[1])),
+                    position=self.m.Point2(x=float(point[0]), y=float(point[1])),
                     diameter=share * self.height,
                     thickness=LINE_SHARE * self.height / 2,
-                    fill_color=_colour(colour, 0.5),
-                    outline_color=_colour(colour),
+                    fill_color=self._colour(colour, 0.5),
+                    outline_color=self._colour(colour),
                 )
             )
 
     def _text(self, words: str, left: float, bottom: float, colour: RGB) -> None:
         if words:
             self.made.texts.append(
-                m.TextAnnotation(
+                self.m.TextAnnotation(
                     timestamp=self.made.timestamp,
-                    position=m.Point2(x=left, y=bottom),
+                    position=self.m.Point2(x=left, y=bottom),
                     text=words,
                     font_size=self.letters,
-                    text_color=_colour(ink_on(colour)),
-                    background_color=_colour(colour, 0.8),
+                    text_color=self._colour(ink_on(colour)),
+                    background_color=self._colour(colour, 0.8),
                 )
             )
+
+    def _colour(self, rgb: RGB, alpha: float = 1.0) -> Any:
+        red, green, blue = (channel / 255 for channel in rgb)
+        return self.m.Color(r=red, g=green, b=blue, a=alpha)
 
 
 def _known(*points: XY) -> bool:
     return all(math.isfinite(value) for point in points for value in point)
-
-
-def _colour(rgb: RGB, alpha: float = 1.0) -> Any:
-    red, green, blue = (channel / 255 for channel in rgb)
-    return m.Color(r=red, g=green, b=blue, a=alpha)

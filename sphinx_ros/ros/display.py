@@ -11,11 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from sphinx_ros.draw import draw
 from sphinx_ros.ros import messages as m
+from sphinx_ros.ros.annotated import annotate
 from sphinx_ros.ros.annotations import image_annotations
 from sphinx_ros.ros.calibration import CalibrationCheck
-from sphinx_ros.ros.captions import captions_of, spoken
 from sphinx_ros.ros.markers import REQUEST, STANDING, Names, clear_markers, marker_array
 from sphinx_ros.ros.outcomes import Look, Outcome
 from sphinx_ros.ros.pace import SHORTEST, Pace
@@ -95,7 +94,7 @@ class Display:
         self._pace.rest()
         self._take_down(header, STANDING)
         if self._annotations is not None and self._annotations.get_subscription_count():
-            self._annotations.publish(image_annotations((), header))
+            self._annotations.publish(image_annotations((), header, m))
 
     def close(self) -> None:
         """Take down everything, at the end of the node."""
@@ -112,32 +111,12 @@ class Display:
             if wanted[1]:
                 self._compressed.publish(m.compressed_message(picture, header))
         if self._annotations is not None and self._annotations.get_subscription_count():
-            self._annotations.publish(image_annotations(outcomes, header))
+            self._annotations.publish(image_annotations(outcomes, header, m))
 
     def _take_down(self, header: m.Header, names: Names) -> None:
         if names in self._names:
             self._names.discard(names)
             self._markers.publish(clear_markers(header, names))
-
-
-def annotate(rgb: np.ndarray, outcomes: Sequence[Outcome]) -> np.ndarray:
-    """The picture with all boxes, points, skeletons and regions; below it what was said in words.
-
-    Where things are in space stands beside them.
-    """
-    # Those of all boxes first, then those of all points, as draw wants them.
-    captions = [(captions_of(outcome, 0.0), len(outcome.boxes)) for outcome in outcomes]
-    shown = [one for made, boxes in captions for one in made[:boxes]]
-    shown += [one for made, boxes in captions for one in made[boxes:]]
-    return draw(
-        rgb,
-        [box for outcome in outcomes for box in outcome.boxes],
-        [person for outcome in outcomes for person in outcome.people],
-        [line for outcome in outcomes if (line := spoken(outcome))],
-        regions=[outcome.query.box for outcome in outcomes if outcome.query.box is not None],
-        points=[point for outcome in outcomes for point in outcome.points],
-        labels=["\n".join(one.rows) for one in shown],
-    )
 
 
 def seconds_of(outcomes: Sequence[Outcome]) -> float:

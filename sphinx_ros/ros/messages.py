@@ -1,7 +1,7 @@
 """Our values to ROS messages and back: the only module that names message classes.
 
 Others take them from here; :mod:`sphinx_ros.ros.replies` makes answers of them. Knows no model and
-no thread. Headers are passed through untouched; times become stamps here.
+no thread. Headers are passed through untouched.
 """
 
 from __future__ import annotations
@@ -9,10 +9,9 @@ from __future__ import annotations
 import array
 import functools
 import math
-from collections.abc import Sequence
+import sys
 from typing import Any
 
-import cv2
 import numpy as np
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
@@ -45,12 +44,12 @@ from sphinx_ros.msg import (
 )
 from sphinx_ros.msg import Query as QueryMessage
 from sphinx_ros.prompt.queries import Query
+from sphinx_ros.ros.message_parts import Parts
 from sphinx_ros.ros.outcomes import Frame
 from sphinx_ros.ros.params import Config
 from sphinx_ros.srv import Ask, Detect, EstimatePose, Ground, SetQueries
 from sphinx_ros.srv import Point as PointRequest
 from sphinx_ros.tasks import Task
-from sphinx_ros.types import Box
 
 __all__ = [
     "Answer", "Ask", "BoundingBox", "CameraInfo", "CircleAnnotation", "Color", "CompressedImage",
@@ -93,9 +92,6 @@ TASKS = {task.row.number: task for task in Task}
 """Constants of msg/Query.msg -> tasks."""
 
 NAN = math.nan
-
-JPEG_QUALITY = 85
-"""Of the pictures that go out: lines and letters stay sharp."""
 
 
 # From messages
@@ -160,56 +156,22 @@ def query_of(message: QueryMessage) -> Query:
 
 # To messages
 
+PARTS = Parts(sys.modules[__name__])
+"""Makes parts of messages of these classes."""
 
-def time_message(value: float) -> Time:
-    """Seconds to a stamp; all zero for NaN."""
-    if math.isnan(value):
-        return Time()
-    whole = math.floor(value)
-    return Time(sec=int(whole), nanosec=min(int((value - whole) * 1e9), 999_999_999))
-
-
-def box_message(box: Box | None) -> BoundingBox:
-    """Source pixels; four NaN for no box."""
-    x0, y0, x1, y1 = (float(v) for v in box) if box is not None else (NAN,) * 4
-    return BoundingBox(x0=x0, y0=y0, x1=x1, y1=y1)
-
-
-def point_message(xyz: Sequence[float] | None = None) -> Point:
-    """Metres; NaN where unknown."""
-    x, y, z = (float(v) for v in xyz) if xyz is not None else (NAN,) * 3
-    return Point(x=x, y=y, z=z)
-
-
-def extent_message(xyz: Sequence[float] | None = None) -> Vector3:
-    """Metres along x, y and z; NaN where unknown."""
-    x, y, z = (float(v) for v in xyz) if xyz is not None else (NAN,) * 3
-    return Vector3(x=x, y=y, z=z)
-
-
-def query_message(query: Query, camera: str = "") -> QueryMessage:
-    """The query as it goes out with every answer; no region is all zeros."""
-    box = box_message(query.box) if query.box is not None else BoundingBox()
-    return QueryMessage(
-        id=query.id,
-        task=query.task.row.number,
-        text=query.text,
-        box=box,
-        camera=camera,
-        # A refused request may hold more than the field can.
-        max_new_tokens=min(max(query.max_new_tokens, 0), 65535),
-    )
+time_message = PARTS.time_message
+box_message = PARTS.box_message
+point_message = PARTS.point_message
+extent_message = PARTS.extent_message
+query_message = PARTS.query_message
+status_message = PARTS.status_message
+compressed_message = PARTS.compressed_message
 
 
 def vision_info(checkpoint: str) -> Any:
     """vision_msgs/VisionInfo: who answers, and that class ids are phrases, which no table has."""
     where = "open vocabulary: class_id is the phrase itself, there is no table of classes"
     return VisionInfo(method=f"SPHINX, checkpoint {checkpoint}", database_location=where)
-
-
-def status_message(status: int, text: str = "") -> Status:
-    """A named outcome with a sentence."""
-    return Status(code=int(status), text=text)
 
 
 def image_message(rgb: np.ndarray, header: Header) -> Image:
@@ -220,13 +182,6 @@ def image_message(rgb: np.ndarray, header: Header) -> Image:
     return Image(
         header=header, height=height, width=width, encoding="rgb8", step=3 * width, data=data
     )
-
-
-def compressed_message(rgb: np.ndarray, header: Header) -> CompressedImage:
-    """[H, W, 3] uint8 RGB as JPEG; `format` is what image_transport writes of such a picture."""
-    _, jpeg = cv2.imencode(".jpg", rgb[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-    data = array.array("B", jpeg.tobytes())
-    return CompressedImage(header=header, format="rgb8; jpeg compressed bgr8", data=data)
 
 
 def parameters_result(reason: str) -> SetParametersResult:
