@@ -174,7 +174,7 @@ def free_pass(
 def look_costs(sphinx: Sphinx, rgb: np.ndarray, repeat: int) -> dict[str, float]:
     """A look and its parts: preparing the pixels on the host, encoding, prefill of the prefix."""
     device, network, ids = sphinx.device, sphinx.model, sphinx.engine.prefix_ids
-    pixels = sphinx._pixels(rgb)
+    pixels = sphinx.pixels(rgb)
     image = network.encode_image(pixels)
     cache = network.new_cache(1, len(ids) + image.shape[1] + 64)
     prefix = torch.tensor([ids], device=device)
@@ -185,7 +185,7 @@ def look_costs(sphinx: Sphinx, rgb: np.ndarray, repeat: int) -> dict[str, float]
 
     found = {
         "look_ms": seconds(anew, device, repeat),
-        "pixels_ms": seconds(lambda: sphinx._pixels(rgb), device, repeat),
+        "pixels_ms": seconds(lambda: sphinx.pixels(rgb), device, repeat),
         "encode_ms": seconds(lambda: network.encode_image(pixels), device, repeat),
         "prefill_ms": seconds(
             lambda: network.hidden(network.embed(prefix, image), cache=cache), device, repeat

@@ -98,7 +98,7 @@ def step_costs(
 @torch.inference_mode()
 def started(report: Report, sphinx: Sphinx, rgb: np.ndarray, filled: int) -> None:
     """The kernels of a pass and of encoding a picture."""
-    network, pixels = sphinx.model, sphinx._pixels(rgb)
+    network, pixels = sphinx.model, sphinx.pixels(rgb)
     report.add(kernels(a_step(network, 1, filled), sphinx.device), "full_step_")
     report.add(kernels(lambda: network.encode_image(pixels), sphinx.device), "full_encode_")
 

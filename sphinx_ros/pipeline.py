@@ -1,54 +1,39 @@
-"""A loaded checkpoint: pictures to :class:`~sphinx_ros.seen.Seen`, raw prompts to text.
+"""The Python interface: a checkpoint that looks at pictures, in this process or on a server.
 
-    rgb -> pixels -> image tokens -> key/value prefix        look(): once per picture
-    question -> prompt ids -> answer ids -> text -> numbers -> source pixels     each question
-
-Knows no ROS, no camera, no drawing.
+A :class:`Sphinx` hands on what it is asked: to :class:`sphinx_ros.answer.loaded.Loaded`, which
+brings torch, or to one that asks a server, which needs none. Knows no ROS, no camera, no drawing.
 """
 
 from __future__ import annotations
 
-import functools
-import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
-from sphinx_ros.answer.judge import Judge
-from sphinx_ros.answer.presence import YesNo
-from sphinx_ros.answer.score_calibration import Calibration
-from sphinx_ros.answer.subject import Subject
-from sphinx_ros.engine.engine import Engine
-from sphinx_ros.engine.official import generate_official
-from sphinx_ros.engine.sampling import seeded
 from sphinx_ros.errors import BadRequest, quoted
-from sphinx_ros.image.letterbox import Letterbox
-from sphinx_ros.image.pixels import preprocess
-from sphinx_ros.model.config import ModelConfig
-from sphinx_ros.model.network import Network
-from sphinx_ros.model.quantities import KINDS
-from sphinx_ros.prompt.checks import (
-    checked_ids,
-    checked_seed,
-    checked_temperature,
-    checked_tokens,
-    checked_top_p,
-)
-from sphinx_ros.prompt.conversation import END_SIGNAL, conversation
 from sphinx_ros.prompt.queries import Query
-from sphinx_ros.prompt.tokenizer import Tokenizer
-from sphinx_ros.prompt.wording import question
-from sphinx_ros.runtime.device import choose_device, choose_dtype, request_large_pages
-from sphinx_ros.runtime.memory import memory_named
-from sphinx_ros.runtime.spread import load_network
 from sphinx_ros.seen import Seen
+
+if TYPE_CHECKING:
+    import torch
+
+    from sphinx_ros.answer.judge import Judge
+    from sphinx_ros.answer.score_calibration import Calibration
+    from sphinx_ros.engine.engine import Engine
+    from sphinx_ros.model.network import Network
+    from sphinx_ros.prompt.tokenizer import Tokenizer
 
 
 class Sphinx:
-    """A loaded checkpoint. Threads may share it: they take turns, a question or a look each."""
+    """A checkpoint to ask. Threads may share it: they take turns, a question or a look each.
+
+    :meth:`from_pretrained` loads one into this process; :meth:`connect` asks one on a server.
+
+    Attributes:
+        name: of the checkpoint.
+    """
 
     def __init__(
         self,
@@ -57,9 +42,13 @@ class Sphinx:
         name: str = "",
         calibration: Calibration | None = None,
     ):
-        self.engine = Engine(network, tokenizer)
-        self.judge = Judge(YesNo.of(self.engine.habits.pieces), calibration)
-        self.model, self.tokenizer, self.name = network, tokenizer, name
+        from sphinx_ros.answer.loaded import Loaded
+
+        self._hand_to(Loaded(network, tokenizer, name, calibration))
+
+    def _hand_to(self, answering: Any) -> Sphinx:
+        self._answering, self.name = answering, answering.name
+        return self
 
     @classmethod
     def from_pretrained(
@@ -97,50 +86,59 @@ class Sphinx:
             CheckpointError: the name or the files can't be used; the message says what to do.
             SphinxError: the device does not exist, or is out of memory.
         """
-        from sphinx_ros.checkpoint import load_checkpoint
-        from sphinx_ros.checkpoint.hub import resolve
+        from sphinx_ros.answer.loaded import Loaded
 
-        request_large_pages()
-        if quantise not in (None, *KINDS):
-            raise BadRequest(f"quantise {quantise!r} is unknown; use one of {', '.join(KINDS)}")
-        if devices and device is not None:
-            raise BadRequest(f"device {device} and devices {list(devices)}: give one of them")
-        chosen = [choose_device(one) for one in devices or [device]]
-        if len({one.type for one in chosen}) > 1:
-            raise BadRequest(f"devices {list(map(str, chosen))} are of several kinds; use one")
-        kind = choose_dtype(dtype, chosen[0])
-        given: dict[str, Any] = {"dtype": kind, "quantise": quantise, "max_seq_len": max_seq_len}
-        given |= {"variant": variant, "tokenizer": tokenizer}
-        load = functools.partial(
-            load_checkpoint, **{name: value for name, value in given.items() if value is not None}
+        loaded = Loaded.read(
+            checkpoint,
+            device,
+            devices,
+            dtype,
+            quantise,
+            progress,
+            max_seq_len=max_seq_len,
+            variant=variant,
+            tokenizer=tokenizer,
         )
-        with memory_named(f"loading {checkpoint} in {kind} on {', '.join(map(str, chosen))}"):
-            network, read, _ = load_network(checkpoint, chosen, load, progress)
-        calibration = Calibration.read(resolve(checkpoint))
-        return cls(network, read, str(checkpoint), calibration)
+        return cls.__new__(cls)._hand_to(loaded)
 
     def close(self) -> None:
         """End the other processes of a network that several share; without them nothing."""
-        self.engine.frames.clear()
-        end = getattr(self.model, "close", None)
-        if end is not None:
-            end()
+        self._answering.close()
 
     @property
     def trouble(self) -> str:
         """Why the network can't answer any more, as when a process that shares it ended; or ""."""
-        found = getattr(type(self.model), "trouble", None)
-        return "" if found is None else found(self.model)
+        return self._answering.trouble
 
     @property
-    def config(self) -> ModelConfig:
-        """Sizes of the network."""
-        return self.model.config
+    def config(self) -> Any:
+        """Sizes of the network, a :class:`~sphinx_ros.model.config.ModelConfig`."""
+        return self._answering.config
 
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return self.model.device
+        return self._answering.device
+
+    @property
+    def engine(self) -> Engine:
+        """The engine; only of a network in this process, as are the next three."""
+        return self._answering.engine
+
+    @property
+    def judge(self) -> Judge:
+        """What boxes are worth."""
+        return self._answering.judge
+
+    @property
+    def model(self) -> Network:
+        """The network."""
+        return self._answering.model
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer."""
+        return self._answering.tokenizer
 
     def check(self, query: Query) -> Query:
         """The query, stripped, if it can be asked of any picture.
@@ -150,10 +148,7 @@ class Sphinx:
         """
         if not isinstance(query, Query):
             raise BadRequest(f"a Query is needed, not {quoted(query)}: use read_query for a line")
-        query = query.checked()
-        if query.task.row.takes.words:
-            self.engine.question_ids(question(query.task, query.text))
-        return query
+        return self._answering.check(query.checked())
 
     def look(self, rgb: np.ndarray, after: Seen | None = None) -> Seen:
         """Encode one picture, so that any number of questions can follow.
@@ -170,46 +165,20 @@ class Sphinx:
             BadRequest: ``after`` is no picture that was looked at.
             SphinxError: out of memory.
         """
-        drafts = getattr(after, "drafts", None)
-        if after is not None and not isinstance(drafts, Mapping):
-            raise BadRequest(f"after is {quoted(after)}: give what look() returned, or None")
-        pixels = self._pixels(rgb)
-        frame, cached = self.engine.look(pixels, _content(pixels))
-        height, width = rgb.shape[:2]
-        subject = Subject(
-            self.engine,
-            frame,
-            Letterbox.of(width, height),
-            self.config.coordinate_decimals,
-            self.judge,
-            cached=cached,
-            drafts=drafts,
-        )
-        return Seen(subject)
+        return self._answering.look(rgb, after)
 
-    def _pixels(self, rgb: np.ndarray) -> torch.Tensor:
-        return torch.from_numpy(preprocess(rgb, self.config.image_size))[None].to(self.device)
+    def pixels(self, rgb: np.ndarray) -> torch.Tensor:
+        """[1, 3, S, S] float32, what the network reads of [H, W, 3] uint8. Raises BadImage."""
+        return self._answering.pixels(rgb)
 
-    @torch.inference_mode()
     def logits(self, token_ids: Sequence[int], rgb: np.ndarray | None = None) -> torch.Tensor:
         """[T, vocabulary] float32 logits of a token sequence, as the official compute_logits.
 
         token_ids: BOS first; with a picture its tokens are put behind the first id and row 0
         belongs to the last of them. What parity is checked with.
         """
-        words = 0 if rgb is None else self.config.image_words
-        known = checked_ids(token_ids, self.config.vocab_size)
-        most = self.config.max_seq_len - words
-        if len(known) > most:
-            raise BadRequest(
-                f"{len(known)} token ids, and the sequence holds {most}: shorten the text"
-            )
-        ids = torch.tensor([known], device=self.device)
-        with self.engine.lock, memory_named("computing logits"):
-            image = None if rgb is None else self.model.encode_image(self._pixels(rgb))
-            return self.model(ids, image)[0].cpu()
+        return self._answering.logits(token_ids, rgb)
 
-    @torch.inference_mode()
     def generate(
         self,
         prompts: Sequence[str],
@@ -231,37 +200,15 @@ class Sphinx:
             stop: texts that end an answer, beside the end-of-text token.
             seed: of the draws at temperature > 0; None draws from torch's global generator.
         """
-        if isinstance(prompts, str) or not prompts:
-            raise BadRequest(
-                f"generate needs a list of prompts, at least one, and got {quoted(prompts)}"
-            )
-        temperature, top_p = checked_temperature(temperature), checked_top_p(top_p)
-        seed, max_new_tokens = checked_seed(seed), checked_tokens(max_new_tokens)
-        if images is not None and len(images) != len(prompts):
-            raise BadRequest(f"{len(prompts)} prompts and {len(images)} images: give one for each")
-        rows = [self.tokenizer.encode(p, True, False) for p in prompts]
-        with self.engine.lock, memory_named("generating"):
-            image = None
-            if images is not None:
-                image = torch.cat([self.model.encode_image(self._pixels(i)) for i in images])
-            made = generate_official(
-                self.model,
-                rows,
-                image,
-                max_new_tokens=max_new_tokens,
-                stop=self._stop_ids(stop),
-                temperature=temperature,
-                top_p=top_p,
-                generator=None if seed is None else seeded(seed, self.device),
-            )
-        return [self.tokenizer.decode(one.ids) for one in made]
-
-    def _stop_ids(self, symbols: Sequence[str]) -> list[list[int]]:
-        ids = [[self.tokenizer.eos_id]]
-        for symbol in symbols:
-            ids.append(self.tokenizer.encode_segment(symbol))
-            ids.append(self.tokenizer.encode_wo_prefix_space(symbol))
-        return ids
+        return self._answering.generate(
+            prompts,
+            images,
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            top_p=top_p,
+            seed=seed,
+            stop=stop,
+        )
 
     def chat(
         self,
@@ -274,11 +221,4 @@ class Sphinx:
         turns: (question, answer) pairs; the last answer is None. Keyword arguments as
         :meth:`generate`. The answer comes without surrounding spaces.
         """
-        images = None if rgb is None else [rgb]
-        (text,) = self.generate([conversation(turns)], images, stop=[END_SIGNAL], **sampling)
-        return text.strip()
-
-
-def _content(pixels: torch.Tensor) -> bytes:
-    """What tells pictures of different content apart: 128 bits of the network's input."""
-    return hashlib.blake2b(pixels.cpu().numpy().data, digest_size=16).digest()
+        return self._answering.chat(turns, rgb, **sampling)

@@ -1,28 +1,32 @@
-"""One picture, looked at once, and every question about it. Knows no files and no ROS.
+"""One picture, looked at once, and every question about it. Knows no files, no torch and no ROS.
 
-A question goes on from the picture's key/value prefix, so its cost is its own words and answer.
-Several questions are answered as one batch, together with those of other threads.
+Who answers is told by the subclasses: :mod:`sphinx_ros.answer.looked` for a network in this
+process, :mod:`sphinx_ros.remote` for one on a server.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from sphinx_ros.answer.chat import Chat
-from sphinx_ros.answer.streaming import stream_together
-from sphinx_ros.answer.subject import Drafts, Subject
-from sphinx_ros.answer.together import answer_one, answer_together
-from sphinx_ros.errors import BadRequest, quoted
+from sphinx_ros.errors import BadRequest, SphinxError, Status, quoted
 from sphinx_ros.events import Event
 from sphinx_ros.prompt.queries import Query, read_query
 from sphinx_ros.prompt.wording import EVERYTHING
 from sphinx_ros.tasks import Task
 from sphinx_ros.types import Answer, Box, Detection, Points, Pose, Results, Timing
 
+Turns = tuple[tuple[str, str], ...]
+"""Questions (the whole Human text) and answers of a conversation."""
 
-class Seen:
+
+class Seen(ABC):
     """One picture, encoded and prefilled: ask it anything. :meth:`Sphinx.look` makes it.
+
+    A question goes on from the picture's key/value prefix, so its cost is its own words and
+    answer. Several questions are answered as one batch, together with those of other threads.
 
     Every question takes these keywords: ``max_new_tokens``; ``cancel``, a function that is asked
     before every pass of the network (True raises :class:`Cancelled`); ``timeout`` in seconds
@@ -39,11 +43,10 @@ class Seen:
         cached: whether the same pixels had been looked at before, so that this look was free.
     """
 
-    def __init__(self, subject: Subject):
-        self._subject, self._frame = subject, subject.frame
-        self.width, self.height = subject.place.width, subject.place.height
-        self.cached = subject.cached
-        self.timing = Timing(subject.frame.encode_ms, subject.frame.prefill_ms)
+    width: int
+    height: int
+    timing: Timing
+    cached: bool
 
     def ground(self, text: str, **options: Any) -> Results[Detection]:
         """The box of what a sentence describes; NOT_FOUND if the model denies that it is there.
@@ -92,9 +95,9 @@ class Seen:
         """
         return self._one(Query(Task.ASK, text, box), {**options, "short": short})
 
+    @abstractmethod
     def chat(self) -> Chat:
         """A conversation about the picture: each question goes on from those before it."""
-        return Chat(self._subject)
 
     def answer(
         self,
@@ -118,8 +121,8 @@ class Seen:
         """
         if isinstance(queries, (str, Query)):
             raise BadRequest(f"queries is {quoted(queries)}: give a list of them")
-        results = answer_together(
-            self._pairs(queries),
+        results = self._answer(
+            [_query(one) for one in queries],
             on_text=on_text,
             on_found=on_found,
             refuse=not return_errors,
@@ -160,19 +163,89 @@ class Seen:
             BadRequest: a query can't be asked.
             SphinxError: what ended a query, with its ``partial_text``; all others are told before.
         """
-        return stream_together(self._pairs(queries), return_errors=return_errors, **options)
-
-    def _pairs(self, queries: str | Query | Sequence[str | Query]) -> list[tuple[Subject, Query]]:
         several = [queries] if isinstance(queries, (str, Query)) else queries
-        return [(self._subject, _query(one)) for one in several]
-
-    def _one(self, query: Query, options: dict[str, Any]) -> Any:
-        return answer_one(self._subject, query, **options)
+        return self._stream([_query(one) for one in several], return_errors, options)
 
     @property
-    def drafts(self) -> Drafts:
+    @abstractmethod
+    def drafts(self) -> Mapping[Any, Any]:
         """What was written to the questions so far, for the next picture of the same camera."""
-        return self._subject.drafts
+
+    # How it is answered
+
+    @abstractmethod
+    def _one(self, query: Query, options: dict[str, Any]) -> Any:
+        """The result of one query; raises what ended it. options: those of the public method."""
+
+    @abstractmethod
+    def _answer(self, queries: list[Query], *, refuse: bool, **options: Any) -> list[Any]:
+        """The results of queries, and errors in the places of those that failed.
+
+        refuse: raise where one can't be asked, and ask none.
+        """
+
+    @abstractmethod
+    def _stream(
+        self, queries: list[Query], return_errors: bool, options: dict[str, Any]
+    ) -> Iterator[Event]:
+        """The events of :meth:`stream`."""
+
+
+class Chat(ABC):
+    """A conversation about a picture. :meth:`Seen.chat` begins one.
+
+    It keeps memory behind the picture as long as it lives: until :meth:`close`, the end of a
+    ``with`` block, or until nobody holds it any more. Where a picture's memory has been given to
+    others the turns are computed again.
+    """
+
+    def __init__(self) -> None:
+        self._asking = threading.Lock()
+        self._turns: Turns = ()
+
+    @property
+    def turns(self) -> Turns:
+        """Questions and answers so far, as :meth:`sphinx_ros.pipeline.Sphinx.chat` takes them.
+
+        The question is the whole Human text.
+        """
+        return self._turns
+
+    def ask(self, text: str, *, short: bool = True, **options: Any) -> Answer:
+        """A free question that may refer to what was said before.
+
+        short, options: as :meth:`Seen.ask`. An answer that ends with an error is no turn.
+
+        Raises:
+            SphinxError: BUSY: another thread is asking.
+            BadRequest: the conversation is too long for a further question.
+        """
+        if not self._asking.acquire(blocking=False):
+            raise SphinxError(
+                "this conversation waits for another answer: ask when it has come, or begin "
+                "another conversation",
+                status=Status.BUSY,
+            )
+        try:
+            asked, answer = self._ask(Query(Task.ASK, text).checked(), short, options)
+            self._turns = (*self._turns, (asked, answer.text))
+            return answer
+        finally:
+            self._asking.release()
+
+    @abstractmethod
+    def _ask(self, query: Query, short: bool, options: dict[str, Any]) -> tuple[str, Answer]:
+        """The Human text of a question behind the turns so far, and its answer."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of the memory. The conversation can be gone on with, at its full cost."""
+
+    def __enter__(self) -> Chat:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 def _query(one: str | Query) -> Query:

@@ -19,14 +19,12 @@ from sphinx_ros.engine.watch import Watch
 from sphinx_ros.errors import BadRequest, SphinxError
 from sphinx_ros.image.letterbox import Letterbox
 from sphinx_ros.prompt.queries import Query
+from sphinx_ros.seen import Turns
 from sphinx_ros.tasks import Task
 from sphinx_ros.types import Cost
 
 Drafts = Mapping[tuple[Task, str], tuple[int, ...]]
 """What was written to a question about another picture: ids by task and words."""
-
-Turns = tuple[tuple[str, str], ...]
-"""Questions (the whole Human text) and answers of a conversation."""
 
 DRAFTS = 128
 """Answers that are handed on from picture to picture, the last ones."""

@@ -13,8 +13,7 @@ def prepare() -> None:
 
     A node that was cleaned up then holds no more memory than one that was never configured.
     """
-    import sphinx_ros.checkpoint
-    import sphinx_ros.pipeline  # noqa: F401
+    import sphinx_ros.answer.loaded  # noqa: F401
 
 
 def load_sphinx(config: Config, progress: Callable[[int, int], None] | None = None) -> Any:
