@@ -167,6 +167,14 @@ class Sphinx:
         """
         return self._answering.look(rgb, after)
 
+    def recall(self, key: bytes, width: int, height: int) -> Seen | None:
+        """A picture that was looked at, without its pixels; None where it is not in memory now.
+
+        key: its :attr:`Seen.key`. width, height: of that picture, pixels.
+        """
+        recall = getattr(self._answering, "recall", None)  # one that asks a server has no memory
+        return None if recall is None or not key else recall(key, width, height)
+
     def pixels(self, rgb: np.ndarray) -> torch.Tensor:
         """[1, 3, S, S] float32, what the network reads of [H, W, 3] uint8. Raises BadImage."""
         return self._answering.pixels(rgb)

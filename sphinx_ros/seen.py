@@ -41,12 +41,14 @@ class Seen(ABC):
     Attributes:
         width, height: of the picture, pixels. timing: milliseconds of encode and prefill.
         cached: whether the same pixels had been looked at before, so that this look was free.
+        key: what :meth:`Sphinx.recall` finds it by, b"" where nothing does.
     """
 
     width: int
     height: int
     timing: Timing
     cached: bool
+    key: bytes = b""
 
     def ground(self, text: str, **options: Any) -> Results[Detection]:
         """The box of what a sentence describes; NOT_FOUND if the model denies that it is there.

@@ -84,6 +84,7 @@ KNOWS_NO = {
     "drawing": ("sphinx_ros.draw", "cv2"),
     "file": ("sphinx_ros.runtime.files", "tempfile", "shutil"),  # and no call of FILE_CALLS
     "format": ("json", "pickle", "safetensors", "struct", "yaml", "zipfile"),
+    "HTTP": ("fastapi", "http", "httpx", "starlette", "uvicorn"),
     "hub": ("huggingface_hub", "sphinx_ros.checkpoint.hub"),
     "job": ("sphinx_ros.checkpoint", "sphinx_ros.evaluate", "sphinx_ros.train"),
     "launch": ("launch", "launch_ros"),

@@ -22,10 +22,11 @@ from sphinx_ros.answer.judge import Judge
 from sphinx_ros.answer.looked import Looked
 from sphinx_ros.answer.presence import YesNo
 from sphinx_ros.answer.score_calibration import Calibration
-from sphinx_ros.answer.subject import Subject
+from sphinx_ros.answer.subject import Drafts, Subject
 from sphinx_ros.checkpoint.hub import resolve
 from sphinx_ros.checkpoint.loading import load_checkpoint
 from sphinx_ros.engine.engine import Engine
+from sphinx_ros.engine.frame import Frame
 from sphinx_ros.engine.official import generate_official
 from sphinx_ros.engine.sampling import seeded
 from sphinx_ros.errors import BadRequest, quoted
@@ -131,6 +132,16 @@ class Loaded:
         pixels = self.pixels(rgb)
         frame, cached = self.engine.look(pixels, _content(pixels))
         height, width = rgb.shape[:2]
+        return self._looked(frame, width, height, cached, drafts)
+
+    def recall(self, key: bytes, width: int, height: int) -> Looked | None:
+        """As :meth:`Sphinx.recall`."""
+        frame = self.engine.frames.find(key)
+        return None if frame is None else self._looked(frame, width, height, True, None)
+
+    def _looked(
+        self, frame: Frame, width: int, height: int, cached: bool, drafts: Drafts | None
+    ) -> Looked:
         subject = Subject(
             self.engine,
             frame,

@@ -24,7 +24,7 @@ class Looked(Seen):
     def __init__(self, subject: Subject):
         self._subject, self._frame = subject, subject.frame
         self.width, self.height = subject.place.width, subject.place.height
-        self.cached = subject.cached
+        self.cached, self.key = subject.cached, subject.frame.key
         self.timing = Timing(subject.frame.encode_ms, subject.frame.prefill_ms)
 
     def chat(self) -> Chat:

@@ -11,7 +11,17 @@ import sys
 from collections.abc import Callable, Sequence
 
 from sphinx_ros import __version__
-from sphinx_ros.commands import calibrate, checkpoints, compare, eval, inspect, look, train, world
+from sphinx_ros.commands import (
+    calibrate,
+    checkpoints,
+    compare,
+    eval,
+    inspect,
+    look,
+    serve,
+    train,
+    world,
+)
 from sphinx_ros.commands.arguments import INTERRUPTED, OK
 from sphinx_ros.errors import BAD_INPUT, DEFECT, SphinxError
 from sphinx_ros.runtime.memory import memory_error, out_of_memory
@@ -23,6 +33,7 @@ VERBS: dict[str, Callable[[Sequence[str]], int]] = {
     "inspect": inspect.run,
     "compare": compare.run,
     **checkpoints.VERBS,
+    "serve": serve.run,
     "train": train.run,
     "eval": eval.run,
     "calibrate": calibrate.run,
@@ -40,6 +51,9 @@ OVERVIEW = f"""usage: sphinx-ros VERB ... | sphinx-ros VERB --help | sphinx-ros 
 Ask a picture. IMAGE is a file, a folder, - for standard input, or the number of a webcam; several
 may follow each other.
 {LOOKING}
+
+Serve it to others.
+  serve                  a page, a door for each task and OpenAI's chat door over HTTP
 
 Checkpoints.
   inspect X              what a checkpoint is, whether it is whole, what memory it needs

@@ -12,7 +12,9 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from sphinx_ros.errors import SphinxError, Status
 from sphinx_ros.prompt.queries import Query
+from sphinx_ros.tasks import Task
 
 Json = dict[str, Any]
 
@@ -68,6 +70,21 @@ class Work:
     turns: tuple[tuple[str, str | None], ...] = ()
     options: Options = Options()
     tokens: bool = False
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """The task of each query, in order; that of turns is ASK."""
+        return (Task.ASK,) if self.turns else tuple(query.task for query in self.queries)
+
+
+class Busy(SphinxError):
+    """Too many requests are under way. retry_after: whole seconds until another try is wise."""
+
+    status = Status.BUSY
+
+    def __init__(self, message: str, retry_after: int = 1):
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,155 @@
+"""`sphinx-ros serve`: a checkpoint -> a server that browsers, programs and robots ask."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from sphinx_ros.checkpoint.hub import find
+from sphinx_ros.commands.arguments import OK, Parser, add_model_options, model_options, number
+from sphinx_ros.errors import BadRequest
+
+TOKEN = "SPHINX_ROS_TOKEN"
+"""Environment variable: the token, where the command line does not say it."""
+
+MEBI = 1 << 20
+
+ABOUT = """Serve a checkpoint over HTTP: a page at /, a door for each task under /v1, and
+/v1/chat/completions for clients of OpenAI. See docs/serve.md.
+
+examples:
+  sphinx-ros serve
+  sphinx-ros serve --port 0
+  sphinx-ros serve --checkpoint sphinx-v2-1k --device cuda
+  SPHINX_ROS_TOKEN=secret sphinx-ros serve --host 0.0.0.0 --allow-host gpu-box.example.org
+
+then, elsewhere:
+  curl -s http://127.0.0.1:8000/healthz
+  curl -s --data-binary @photo.jpg -H "Content-Type: image/jpeg" \\
+      "http://127.0.0.1:8000/v1/ground?text=the+red+mug"
+  curl -s -F image=@photo.jpg -F "query=ground: the red mug" -F query=pose \\
+      http://127.0.0.1:8000/v1/answer
+  curl -sN -F image=@photo.jpg -F stream=true http://127.0.0.1:8000/v1/caption
+"""
+
+
+def parser() -> Parser:
+    """The verb's command line."""
+    made = Parser("serve", description=ABOUT)
+    made.add_argument(
+        "--host",
+        default="127.0.0.1",
+        help="address to listen on; 0.0.0.0 for all (default: 127.0.0.1, this machine alone)",
+    )
+    made.add_argument(
+        "--port",
+        type=number(0, 65535, int),
+        default=8000,
+        help="0 lets the system choose, and it is printed (default: 8000)",
+    )
+    made.add_argument(
+        "--token",
+        default=None,
+        help="clients must send it as Authorization: Bearer TOKEN; other users can read a command "
+        f"line, so rather set {TOKEN} in the environment (default: none)",
+    )
+    made.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a name by which clients call this server, beside addresses, localhost and --host; "
+        "may be given several times; * for any",
+    )
+    made.add_argument(
+        "--slots",
+        type=number(1, 256, int),
+        default=8,
+        metavar="N",
+        help="requests that are answered at a time (default: 8)",
+    )
+    made.add_argument(
+        "--line",
+        type=number(0, 100_000, int),
+        default=64,
+        metavar="N",
+        help="requests that may wait; others are refused at once (default: 64)",
+    )
+    made.add_argument(
+        "--max-body",
+        type=number(0.001, 4096),
+        default=32,
+        metavar="MIB",
+        help="largest body of a request, in MiB (default: 32)",
+    )
+    add_model_options(made)
+    return made
+
+
+def run(argv: Sequence[str]) -> int:
+    """Serve until SIGINT or SIGTERM."""
+    options = parser().parse_args(argv)
+    find(options.checkpoint)  # a wrong name need not wait for torch
+    try:
+        from sphinx_ros.serve.app import Settings, application
+        from sphinx_ros.serve.guard import host_names
+        from sphinx_ros.serve.server import Server, address_of, bound
+    except ImportError as error:
+        raise BadRequest(
+            f"{error.name} is missing, which sphinx-ros serve needs: "
+            'pip install "sphinx_ros[serve]"'
+        ) from error
+    from sphinx_ros.serve.desk import Desk, Limits
+    from sphinx_ros.serve.lending import Loaded
+
+    hosts = host_names(options.host, options.allow_host)
+    listening = bound(options.host, options.port)
+    given = model_options(options)
+    given.pop("dtype", None) if options.dtype == "auto" else None
+    loaded = Loaded(options.checkpoint, **given)
+    limits = Limits(slots=options.slots, line=options.line)
+    desk = Desk(loaded, loaded.health, limits)
+    token = os.environ.get(TOKEN, "") if options.token is None else options.token
+    settings = Settings(
+        token=token,
+        hosts=tuple(hosts),
+        max_body=int(options.max_body * MEBI),
+        limits={
+            "slots": limits.slots,
+            "line": limits.line,
+            "timeout": limits.timeout,
+            "pixels": limits.pixels,
+        },
+    )
+    server = Server(application(desk, settings), on_end=lambda: desk.cancel())
+    before = {
+        one: signal.signal(one, lambda *_: server.end()) for one in (signal.SIGINT, signal.SIGTERM)
+    }
+    print(_said(options, address_of(listening), bool(token)), file=sys.stderr, flush=True)
+    try:
+        server.run_on(listening)
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
+    _end(desk, loaded)
+    return OK
+
+
+def _said(options: argparse.Namespace, address: str, token: bool) -> str:
+    who = "with its token" if token else "without a token"
+    return f"sphinx-ros: serving {options.checkpoint} on {address} ({who}); Ctrl-C ends it"
+
+
+def _end(desk: Any, loaded: Any) -> None:
+    """Let the model go; a look or a load that still runs is not waited for."""
+    ended = desk.close(0.5) and loaded.settled.is_set()
+    if ended:
+        loaded.close()
+        return
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(OK)

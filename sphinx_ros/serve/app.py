@@ -1,0 +1,246 @@
+"""A backend -> the HTTP application: the doors for tasks, the page, cameras, health and figures.
+
+Knows no model: what answers is a :class:`sphinx_ros.serve.work.Backend`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass, field
+from importlib.resources import files
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+
+from sphinx_ros import __version__
+from sphinx_ros.errors import SphinxError, Status
+from sphinx_ros.remote.wire import error_of
+from sphinx_ros.serve.asked import read_picture, read_question, read_questions
+from sphinx_ros.serve.cameras import add_cameras
+from sphinx_ros.serve.counting import Counting
+from sphinx_ros.serve.description import answered, describe, pictured
+from sphinx_ros.serve.guard import Guard
+from sphinx_ros.serve.refusals import HTTP, Refused, error_response
+from sphinx_ros.serve.schema import Healthy, Info
+from sphinx_ros.serve.told import Stream, begun, gathered, unless_gone
+from sphinx_ros.serve.work import Backend, Json, Work
+from sphinx_ros.tasks import Task
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How an application is served.
+
+    Attributes:
+        token: of the bearer, "" for none. hosts: names of this server, see
+        :func:`sphinx_ros.serve.guard.host_names`. max_body: bytes. body_seconds: in which a body
+        must have come. limits: numbers that /v1/info tells beside these.
+        cameras: an object with ``names()`` and ``picture(name)``, see
+        :mod:`sphinx_ros.serve.cameras`; None for none.
+        on_start, on_end: called when the application starts and ends.
+    """
+
+    token: str = ""
+    hosts: tuple[str, ...] = ()
+    max_body: int = 32 << 20
+    body_seconds: float = 30.0
+    limits: dict[str, float] = field(default_factory=dict)
+    cameras: Any = None
+    on_start: Callable[[], None] = lambda: None
+    on_end: Callable[[], None] = lambda: None
+
+
+def application(backend: Backend, settings: Settings | None = None) -> FastAPI:
+    """The application. Its ``state`` has ``backend``, ``counting`` and ``settings``."""
+    settings = settings or Settings()
+    counting = Counting(backend.figures)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        settings.on_start()
+        yield
+        settings.on_end()
+
+    app = FastAPI(
+        title="sphinx_ros",
+        version=__version__,
+        summary="Ask a picture: boxes, keypoints and text answers from SPHINX.",
+        lifespan=lifespan,
+    )
+    app.state.backend, app.state.counting, app.state.settings = backend, counting, settings
+    _add_errors(app, counting)
+    _add_state(app, backend, counting, settings)
+    _add_tasks(app, backend, counting)
+    add_cameras(app, settings.cameras)
+    describe(app, bool(settings.token))
+    app.add_middleware(_Counted, counting=counting)
+    app.add_middleware(
+        Guard,
+        token=settings.token,
+        hosts=settings.hosts,
+        max_body=settings.max_body,
+        body_seconds=settings.body_seconds,
+        on_refusal=counting.refused,
+    )
+    return app
+
+
+class _Counted:
+    """Counts requests and their statuses, by the path of their route."""
+
+    def __init__(self, app: Any, counting: Counting):
+        self._app, self._counting = app, counting
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        http = 0
+
+        async def told(message: Any) -> None:
+            nonlocal http
+            if message["type"] == "http.response.start":
+                http = message["status"]
+            await send(message)
+
+        with self._counting.under_way():
+            try:
+                await self._app(scope, receive, told)
+            finally:
+                route = getattr(scope.get("route"), "path", "other")
+                self._counting.answered(route, http)
+
+
+def _add_errors(app: FastAPI, counting: Counting) -> None:
+    async def named(request: Request, error: Any) -> Response:
+        counting.refused(error)
+        return error_response(error)
+
+    async def http(request: Request, error: Any) -> Response:
+        said = {
+            404: f"there is nothing at {request.url.path}: GET /openapi.json says what there is",
+            405: f"{request.method} is not for {request.url.path}: GET /openapi.json says what is",
+        }.get(error.status_code, str(error.detail))
+        headers = dict(error.headers or {})
+        refused = Refused(said, error.status_code, headers=headers)
+        return await named(request, refused)
+
+    async def invalid(request: Request, error: Any) -> Response:
+        return await named(request, Refused(str(error)))
+
+    async def defect(request: Request, error: Any) -> Response:
+        said = f"{type(error).__name__}: {error}; see the server's log"
+        return await named(request, SphinxError(said, status=Status.INTERNAL))
+
+    app.add_exception_handler(SphinxError, named)
+    app.add_exception_handler(HTTPException, http)
+    app.add_exception_handler(RequestValidationError, invalid)
+    app.add_exception_handler(Exception, defect)
+
+
+def _add_state(app: FastAPI, backend: Backend, counting: Counting, settings: Settings) -> None:
+    @app.get("/", include_in_schema=False)
+    def page() -> Response:
+        found = files("sphinx_ros.serve") / "page" / "index.html"
+        if not found.is_file():
+            raise Refused("this installation has no page: install sphinx_ros[serve] anew", 404)
+        headers = {"Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"}
+        headers["Content-Security-Policy"] = "frame-ancestors 'none'"
+        return HTMLResponse(found.read_bytes(), headers=headers)
+
+    @app.get("/healthz", summary="Whether it can answer", responses={200: {"model": Healthy}})
+    async def healthz() -> Response:
+        health = backend.health()
+        return JSONResponse(asdict(health), 200 if health.state == "ready" else 503)
+
+    @app.get("/metrics", summary="Figures for Prometheus", response_class=Response)
+    def metrics() -> Response:
+        return Response(counting.page(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    @app.get("/v1/info", summary="The model, the tasks and the limits", response_model=Info)
+    async def info() -> Response:
+        tasks = [
+            {
+                "name": task.value,
+                "takes": task.row.takes.value,
+                "answers": task.row.answers.value,
+                "max_new_tokens": task.row.max_new_tokens,
+                "about": task.row.about,
+                "example": task.row.example,
+            }
+            for task in Task
+        ]
+        limits = {**settings.limits, "body_bytes": settings.max_body}
+        health = asdict(backend.health())
+        return JSONResponse({**health, "version": __version__, "tasks": tasks, "limits": limits})
+
+
+def _add_tasks(app: FastAPI, backend: Backend, counting: Counting) -> None:
+    for task in Task:
+        app.add_api_route(
+            f"/v1/{task.value}",
+            _door(task, backend, counting),
+            methods=["POST"],
+            summary=task.row.about,
+            operation_id=task.value,
+            **answered(task),
+        )
+
+    @app.post("/v1/answer", summary="Several questions, one picture", **answered(None))
+    async def answer(request: Request) -> Response:
+        work, stream = await read_questions(request)
+        return await _answer(request, work, stream, backend, counting)
+
+    @app.post("/v1/pictures", summary="Look at a picture now, ask later", **pictured())
+    async def pictures(request: Request) -> Response:
+        work = await read_picture(request)
+        return await _answer(request, work, False, backend, counting)
+
+
+def _door(
+    task: Task, backend: Backend, counting: Counting
+) -> Callable[[Request], Awaitable[Response]]:
+    async def ask(request: Request) -> Response:
+        work, stream = await read_question(request, task)
+        return await _answer(request, work, stream, backend, counting, single=True)
+
+    return ask
+
+
+async def _answer(
+    request: Request,
+    work: Work,
+    stream: bool,
+    backend: Backend,
+    counting: Counting,
+    single: bool = False,
+) -> Response:
+    """Do a work and tell it. single: what ended its one question is an error of HTTP."""
+    if stream:
+        first, rest = await begun(request, backend.do(work), counting.saw)
+        return Stream(first, rest)
+    told = await unless_gone(request, gathered(backend.do(work), counting.saw))
+    said = whole(told, backend.health().model)
+    if single:
+        raise_failed(said["answers"][0])
+    return JSONResponse(said)
+
+
+def whole(told: list[Json], model: str) -> Json:
+    """All events of a work as one object."""
+    look, *rest = told
+    answers = [event["answer"] for event in rest if event["type"] == "finished"]
+    said = {name: value for name, value in look.items() if name != "type"}
+    return {**said, "model": model, **({"answers": answers} if answers else {})}
+
+
+def raise_failed(answer: Json) -> None:
+    """Raise what ended a question, if its answer says that anything did."""
+    status = Status[answer["status"]]
+    if status in HTTP:
+        raise error_of(status, answer["message"], answer["raw_text"])

@@ -1,0 +1,291 @@
+"""Requests of all clients -> one model in this process, a bounded number at a time.
+
+Worker threads look and ask; the engine batches what they ask at the same time. Equal works are
+done once. Knows no HTTP and no torch.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sphinx_ros.errors import Cancelled, SphinxError, Status
+from sphinx_ros.events import Event, Finished, Found
+from sphinx_ros.image.formats import decode_file
+from sphinx_ros.image.picture_size import MAX_PIXELS
+from sphinx_ros.prompt.low_scores import is_low, without_low
+from sphinx_ros.remote.wire import event_to_json
+from sphinx_ros.runtime.memory import memory_error, out_of_memory
+from sphinx_ros.serve.flight import Flight, Listener
+from sphinx_ros.serve.shelf import Kept, Shelf
+from sphinx_ros.serve.work import Busy, Health, Json, Work
+
+log = logging.getLogger("sphinx_ros")
+
+LATELY = 0.2
+"""How much the newest work counts in the mean time of a work, which says when to come again."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a desk takes on.
+
+    Attributes:
+        slots: works that are done at a time. line: works that wait; more are refused.
+        timeout: seconds of a request that says none. pixels: of a picture.
+        pictures: bytes of picture files that are kept by name.
+    """
+
+    slots: int = 8
+    line: int = 64
+    timeout: float = 120.0
+    pixels: int = MAX_PIXELS
+    pictures: int = 256 << 20
+
+
+class Desk:
+    """The model of this process as a :class:`sphinx_ros.serve.work.Backend`.
+
+    lend: the model; raises SphinxError (NOT_ACTIVE) while there is none. A model is what
+        :meth:`Sphinx.from_pretrained` returns, or has its ``look`` and ``Seen.stream``.
+    health: whether there is one.
+    """
+
+    def __init__(
+        self, lend: Callable[[], Any], health: Callable[[], Health], limits: Limits | None = None
+    ):
+        self._lend, self._health, self.limits = lend, health, limits or Limits()
+        self._shelf = Shelf(self.limits.pictures)
+        self._flights: dict[Work, Flight] = {}
+        self._line: deque[Flight] = deque()
+        self._lock = threading.Lock()
+        self._called = threading.Condition(self._lock)
+        self._running = self._idle = 0
+        self._workers: list[threading.Thread] = []
+        self._closed = False
+        self._counts: Counter[str] = Counter()
+        self._mean = 1.0
+
+    def health(self) -> Health:
+        """Whether it can answer now."""
+        return self._health()
+
+    def figures(self) -> Mapping[str, float]:
+        """What was done so far, and what is under way."""
+        counts = dict.fromkeys(("looks", "hits", "joined", "questions", "tokens", "passes"), 0.0)
+        now = {"running": self._running, "waiting": len(self._line)}
+        kept = {"pictures": len(self._shelf), "picture_bytes": self._shelf.nbytes}
+        return {**counts, **self._counts, **now, **kept}
+
+    async def do(self, work: Work) -> AsyncIterator[Json]:
+        """Answer: see :class:`sphinx_ros.serve.work.Backend`."""
+        listener = Listener(work.options.timeout or self.limits.timeout)
+        flight = self._admit(work, listener)
+        try:
+            async for event in flight.events(listener):
+                yield event
+        finally:
+            self._leave(flight, listener)
+
+    def cancel(self) -> None:
+        """Cancel all works, and take no more."""
+        with self._called:
+            self._closed = True
+            for flight in {*self._flights.values(), *self._line}:
+                flight.close()
+            waiting = list(self._line)
+            self._line.clear()
+            self._called.notify_all()
+        for flight in waiting:
+            self._settle(flight, Cancelled("cancelled: the server is ending"))
+
+    def close(self, seconds: float) -> bool:
+        """Cancel all works; whether their threads ended within some seconds."""
+        self.cancel()
+        end = time.monotonic() + seconds
+        for worker in self._workers:
+            worker.join(max(0.0, end - time.monotonic()))
+        return not any(worker.is_alive() for worker in self._workers)
+
+    # Admission; in the loops' threads
+
+    def _admit(self, work: Work, listener: Listener) -> Flight:
+        """A flight for a work: a new one, or that of an equal work."""
+        self._lend()  # without a model nothing waits
+        with self._called:
+            if self._closed:
+                raise SphinxError("the server is ending", status=Status.NOT_ACTIVE)
+            flight = self._flights.get(work)
+            if flight is not None and flight.join(listener):
+                self._counts["joined"] += 1
+                return flight
+            if len(self._line) >= self.limits.line + self._idle_slots():
+                raise self._busy()
+            kept = self._shelf.take(work.picture, work.encoded)
+            flight = Flight(replace(work, encoded=None), kept)
+            flight.join(listener)
+            self._flights[flight.work] = flight
+            self._line.append(flight)
+            if not self._idle and len(self._workers) < self.limits.slots:
+                name = f"sphinx_ros serve {len(self._workers)}"
+                worker = threading.Thread(target=self._work, name=name, daemon=True)
+                self._workers.append(worker)
+                worker.start()
+            self._called.notify()
+            return flight
+
+    def _idle_slots(self) -> int:
+        return self.limits.slots - self._running
+
+    def _busy(self) -> Busy:
+        slots, waiting = self.limits.slots, len(self._line)
+        seconds = math.ceil(min(max(self._mean * (waiting + slots) / slots, 1.0), 60.0))
+        return Busy(
+            f"{self._running} requests are being answered and {waiting} wait, which is the limit: "
+            f"try again in {seconds} s",
+            seconds,
+        )
+
+    def _leave(self, flight: Flight, listener: Listener) -> None:
+        """One who does not listen any more. A flight that nobody wants waits no longer."""
+        flight.leave(listener)
+        with self._called:
+            waits = flight.closed and flight in self._line
+            if waits:
+                self._line.remove(flight)
+        if waits:
+            self._settle(flight, flight.stopped())
+
+    # The work; in the workers' threads
+
+    def _work(self) -> None:
+        while True:
+            with self._called:
+                self._idle += 1
+                while not self._line and not self._closed:
+                    self._called.wait()
+                self._idle -= 1
+                if self._closed:
+                    return
+                flight = self._line.popleft()
+                self._running += 1
+            flight.taken = time.monotonic()
+            try:
+                self._perform(flight)
+                error = None
+            except Exception as failure:
+                error = named(failure)
+            took = time.monotonic() - flight.taken
+            with self._called:
+                self._running -= 1
+                self._mean += LATELY * (took - self._mean)
+            self._settle(flight, error)
+
+    def _settle(self, flight: Flight, error: SphinxError | None) -> None:
+        """The end of a flight, whatever it was."""
+        with self._called:
+            if self._flights.get(flight.work) is flight:
+                del self._flights[flight.work]
+        bad = error is not None and error.status is Status.BAD_IMAGE
+        self._shelf.give_back(flight.work.picture, bad)
+        flight.end(error)
+
+    def _perform(self, flight: Flight) -> None:
+        """Look, ask, and tell what comes. Raises what keeps all of it from being answered."""
+        work, model = flight.work, self._lend()
+        if flight.over():
+            raise flight.stopped()
+        seen = self._look(model, flight.kept)
+        flight.tell(look_event(work.picture, seen))
+        if flight.over():
+            raise flight.stopped()
+        for event in self._events(model, seen, flight):
+            told = self._told(event, flight)
+            if told is not None:
+                flight.tell(told)
+
+    def _look(self, model: Any, kept: Kept) -> Any:
+        """The picture as the model sees it, without decoding where the model remembers it."""
+        recall = getattr(model, "recall", None)
+        seen = recall(*kept.looked) if recall is not None and kept.looked else None
+        if seen is None:
+            seen = model.look(decode_file(kept.encoded, self.limits.pixels))
+            kept.looked = (getattr(seen, "key", b""), seen.width, seen.height)
+        with self._lock:
+            self._counts["hits" if seen.cached else "looks"] += 1
+        return seen
+
+    def _events(self, model: Any, seen: Any, flight: Flight) -> Iterator[Event]:
+        work, options = flight.work, flight.work.options
+        if work.turns:
+            from sphinx_ros.serve.turns import stream_turns
+
+            yield from stream_turns(model, seen, work, flight.over)
+        elif work.queries:
+            given: dict[str, Any] = {
+                "max_new_tokens": options.max_new_tokens or None,
+                "verify": options.verify,
+                "free": options.free,
+                "coordinates": options.coordinates,
+                "cancel": flight.over,
+                "return_errors": True,
+            }
+            if work.tokens:
+                yield from seen.stream(work.queries, **given)
+                return
+            for number, result in enumerate(seen.answer(work.queries, **given)):
+                yield Finished(result, number)
+
+    def _told(self, event: Event, flight: Flight) -> Json | None:
+        """An event as it is told, or None: an item below the threshold."""
+        threshold, why = flight.work.options.threshold, ""
+        task = flight.work.tasks[event.number]
+        if not isinstance(event, Finished):
+            low = isinstance(event, Found) and is_low(event.item, threshold)
+            return None if low or not flight.work.tokens else event_to_json(event, task)
+        result = event.result
+        if isinstance(result, Cancelled):
+            result = flight.stopped(result.partial_text)
+        elif isinstance(result, Exception):
+            result = named(result)
+        else:
+            with self._lock:
+                self._counts["tokens"] += result.tokens
+                self._counts["passes"] += result.cost.passes
+            result, why = without_low(result, threshold)
+        with self._lock:
+            self._counts["questions"] += 1
+        told = event_to_json(Finished(result, event.number), task)
+        if why:
+            told["answer"]["message"] = f"{why}; lower threshold to see it"
+        return told
+
+
+def look_event(picture: str, seen: Any) -> Json:
+    """The first event: the look. Its time is 0 where the picture had been looked at before."""
+    spent = seen.timing.encode + seen.timing.prefill
+    return {
+        "type": "look",
+        "picture": picture,
+        "width": seen.width,
+        "height": seen.height,
+        "cached": seen.cached,
+        "look_ms": 0.0 if seen.cached or not math.isfinite(spent) else spent,
+    }
+
+
+def named(error: Exception) -> SphinxError:
+    """An error with a name; one that was not foreseen leaves its trace in the log."""
+    if isinstance(error, SphinxError):
+        return error
+    if out_of_memory(error):
+        return memory_error("answering", error)
+    log.error("a request failed: %s", error, exc_info=error)
+    first = (str(error).splitlines() or [""])[0][:300]
+    return SphinxError(f"{type(error).__name__}: {first}; see the server's log")

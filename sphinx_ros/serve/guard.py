@@ -1,0 +1,212 @@
+"""Requests -> those that may come in: by token, Host and Origin, and with bodies of bounded size.
+
+The middleware of ASGI around everything else. Knows no model and no file.
+"""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+import socket
+import time
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from sphinx_ros.errors import BadRequest, SphinxError, quoted
+from sphinx_ros.serve.refusals import Refused, error_response
+from sphinx_ros.serve.work import Busy
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+OPEN = ("/healthz", "/")
+"""What needs no token: it tells nothing that is worth one."""
+
+ANY = "*"
+"""The allowed host that stands for all."""
+
+BODIES_AT_ONCE = 8
+"""Bodies of the largest size that may be in memory at the same time."""
+
+
+class Guard:
+    """An ASGI application in front of another one.
+
+    token: what "Authorization: Bearer" must say, "" for nothing. hosts: names that a Host header
+    may have beside addresses and those of loopback, as :func:`host_names` gives them; a page of
+    another origin may not ask. max_body: bytes. body_seconds: in which a body must have come.
+    on_refusal: told the reason of each refusal.
+    """
+
+    def __init__(
+        self,
+        app: Callable[..., Awaitable[None]],
+        token: str = "",
+        hosts: Iterable[str] = (),
+        max_body: int = 32 << 20,
+        body_seconds: float = 30.0,
+        on_refusal: Callable[[str], None] = lambda reason: None,
+    ):
+        self._app, self._token = app, token.encode()
+        self._hosts, self._max_body = {*LOOPBACK, *(one.lower() for one in hosts)}, max_body
+        self._seconds, self._on_refusal = body_seconds, on_refusal
+        self._bytes = 0
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """One connection, request or message of the server's life."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        try:
+            self._check(scope)
+        except SphinxError as error:
+            self._on_refusal(getattr(error, "reason", "request"))
+            await error_response(error)(scope, receive, send)
+            return
+        body = _Body(self, receive)
+        try:
+            await self._app(scope, body, send)
+        finally:
+            self._bytes -= body.size
+
+    def _check(self, scope: Message) -> None:
+        headers = _headers(scope)
+        host = headers.get("host", "")
+        if not self._allowed(host):
+            raise _refused(
+                "host",
+                f"the Host header is {quoted(host)}, which is no name of this server: use its "
+                "address, or start it with --allow-host NAME",
+            )
+        origin = headers.get("origin")
+        if origin is not None and not self._same(origin, host):
+            raise _refused(
+                "origin",
+                f"the page comes from {quoted(origin)}, and this server answers to its own page "
+                "alone: start it with --allow-host NAME to trust that one",
+            )
+        if not self._token or scope["path"] in OPEN:
+            return
+        kind, _, token = headers.get("authorization", "").partition(" ")
+        given = token.strip().encode("utf-8", "surrogateescape")
+        if kind.lower() != "bearer" or not hmac.compare_digest(given, self._token):
+            raise _refused(
+                "token",
+                'this server asks for its token: send the header "Authorization: Bearer TOKEN"',
+                401,
+                {"WWW-Authenticate": "Bearer"},
+            )
+
+    def _allowed(self, host: str) -> bool:
+        """Whether a Host header names this server. An address can't be rebound; a name can."""
+        name = _name(host)
+        return bool(name) and (ANY in self._hosts or name in self._hosts or _is_address(name))
+
+    def _same(self, origin: str, host: str) -> bool:
+        """Whether an Origin header is that of our own page, or one that is trusted by name."""
+        try:
+            place = urlsplit(origin).netloc.lower()
+        except ValueError:
+            return False
+        trusted = self._hosts.difference(LOOPBACK)
+        return ANY in trusted or (
+            bool(place) and (place == host.lower() or _name(place) in trusted)
+        )
+
+    def take(self, count: int, had: int) -> None:
+        """So many more bytes of a body that had some. Raises: it is too large, or all are."""
+        if had + count > self._max_body:
+            raise Refused(
+                f"the body has {had + count} bytes or more; the limit is {self._max_body}: send a "
+                "smaller picture, or start the server with a larger --max-body",
+                413,
+            )
+        if self._bytes + count > BODIES_AT_ONCE * self._max_body:
+            raise Busy("the bodies of all requests under way are too large together: try again")
+        self._bytes += count
+
+    @property
+    def seconds(self) -> float:
+        """In which a body must have come."""
+        return self._seconds
+
+
+class _Body:
+    """The receiving side of one request: counts its body, and its time."""
+
+    def __init__(self, guard: Guard, receive: Receive):
+        self._guard, self._receive = guard, receive
+        self._end = time.monotonic() + guard.seconds
+        self._whole = False
+        self.size = 0
+
+    async def __call__(self) -> Message:
+        if self._whole:
+            return await self._receive()
+        message = await self._in_time()
+        if message["type"] == "http.request":
+            count = len(message.get("body", b""))
+            self._guard.take(count, self.size)
+            self.size += count
+            self._whole = not message.get("more_body", False)
+        return message
+
+    async def _in_time(self) -> Message:
+        import asyncio
+
+        try:
+            return await asyncio.wait_for(self._receive(), max(self._end - time.monotonic(), 0.01))
+        except asyncio.TimeoutError:
+            raise Refused(
+                f"the body did not come within {self._guard.seconds:g} s: {self.size} bytes of it",
+                408,
+            ) from None
+
+
+def host_names(host: str, more: Iterable[str] = ()) -> list[str]:
+    """The names that clients may use for a server that listens on a host.
+
+    host: a name or an address; one that stands for all addresses adds the names of this machine.
+    more: names that are allowed beside; "*" allows all. Raises BadRequest: one of them is none.
+    """
+    for one in more:
+        if not one or (one != ANY and (_name(one) != one.lower() or "/" in one)):
+            raise BadRequest(
+                f"{quoted(one)} is no name of a host: write it without port, as robot"
+            )
+    names = [*more]
+    if host in ("", "0.0.0.0", "::"):
+        own = socket.gethostname()
+        names += [own, own.partition(".")[0], f"{own.partition('.')[0]}.local"]
+    else:
+        names.append(host)
+    return names
+
+
+def _refused(reason: str, message: str, http: int = 403, headers: Any = None) -> Refused:
+    error = Refused(message, http, headers=headers)
+    error.reason = reason  # type: ignore[attr-defined]
+    return error
+
+
+def _headers(scope: Message) -> dict[str, str]:
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+
+
+def _name(host: str) -> str:
+    """The name in "name:port" or "[address]:port", in small letters; "" where there is none."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,98 @@
+"""An application and an address -> a server that answers until it is to end. Knows no model."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import uvicorn
+
+from sphinx_ros.errors import BadRequest
+
+BACKLOG = 512
+"""Connections that may wait to be accepted."""
+
+LAST_WORDS = 1.0
+"""Seconds in which answers under way may leave after the end was asked for."""
+
+
+def bound(host: str, port: int) -> socket.socket:
+    """A socket that listens. port 0: one that the system chooses.
+
+    Raises:
+        BadRequest: the host is unknown or not of this machine, or the port is taken.
+    """
+    try:
+        found = socket.getaddrinfo(
+            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+    except (OSError, UnicodeError) as error:
+        raise BadRequest(
+            f"the host {host!r} is unknown ({_reason(error)}): use 127.0.0.1"
+        ) from None
+    family, kind, protocol, _, address = found[0]
+    listening = socket.socket(family, kind, protocol)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind(address)
+        listening.listen(BACKLOG)
+    except OSError as error:
+        listening.close()
+        raise BadRequest(
+            f"{host}:{port} can't be used ({_reason(error)}): choose another --port, 0 for any"
+        ) from None
+    return listening
+
+
+def address_of(listening: socket.socket) -> str:
+    """http://host:port of a socket, by which this machine reaches it."""
+    host, port = listening.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server that leaves signals alone and tells when it ends.
+
+    on_end: called in the server's thread before it waits for the answers under way.
+    """
+
+    def __init__(self, app: Any, on_end: Callable[[], None] = lambda: None):
+        super().__init__(
+            uvicorn.Config(
+                app,
+                log_config=None,
+                access_log=False,
+                lifespan="on",
+                server_header=False,
+                timeout_keep_alive=30,
+                timeout_graceful_shutdown=1,
+                h11_max_incomplete_event_size=64 << 10,
+            )
+        )
+        self._on_end = on_end
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Whoever runs this server heeds them."""
+        yield
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End: no new connections; those under way get their last words."""
+        self._on_end()
+        await super().shutdown(sockets)
+
+    def end(self) -> None:
+        """Have it end; from any thread."""
+        self.should_exit = True
+
+    def run_on(self, listening: socket.socket) -> None:
+        """Answer on a socket until :meth:`end`; in any thread."""
+        asyncio.run(self.serve([listening]))
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)
