@@ -12,9 +12,9 @@ configured with another number format. Ctrl-C ends it, with the report of what h
     asked             requests, changes and transitions that were sent; not by killed clients
     answered, refused of these: answered; refused by name (a status, a reason)
     unanswered        of these: nothing came, or no name
-    memory_growth     resident bytes of the node at the end over those after two minutes (a third
-                      of the time, where that is less), less one; medians of moments in which the
-                      same weights are loaded
+    memory_growth     resident bytes of the node in the last four minutes over those in the four
+                      after the second (less of a short run), less one; medians of moments in
+                      which the same weights are loaded
     worker_restarts   how often the model was lost
     log_lines, traces what the node has logged, and how many of these are traces
 
@@ -52,7 +52,11 @@ MOST_OPEN = 40
 """Requests that wait at the same time at most; the node answers what is above its limit BUSY."""
 
 SAMPLES = 40
-"""Of the memory, whose median is compared: some ten seconds."""
+"""Of the memory, at least, in each of the two times that are compared."""
+
+WINDOW = 240.0
+"""Seconds of such a time at most. Pictures that are kept, and the half minute until free pages go
+back, move the memory by a tenth within a minute; over minutes the median shows what stays."""
 
 ANSWERED = {status.name for status in Status if status.answered} | {"set", "changed"}
 NAMELESS = {"no reason", Status.INTERNAL.name}
@@ -244,9 +248,11 @@ def growth(memory: list[tuple[float, int]]) -> float:
     """See the module. memory: (seconds, bytes), in order; NaN where there is too little of it."""
     if len(memory) < 2 * SAMPLES:
         return float("nan")
-    middle = min(120.0, memory[-1][0] / 3)
-    early = [size for at, size in memory if at >= middle][:SAMPLES]
-    late = [size for _, size in memory[-SAMPLES:]]
+    end = memory[-1][0]
+    begin = min(120.0, end / 3)
+    long = min(WINDOW, (end - begin) / 2)
+    early = [size for at, size in memory if begin <= at <= begin + long]
+    late = [size for at, size in memory if at >= end - long]
     return statistics.median(late) / statistics.median(early) - 1
 
 

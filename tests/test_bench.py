@@ -237,6 +237,6 @@ def test_growth_of_a_soak_is_that_of_its_end_over_its_second_minute(beside):
     pytest.importorskip("rclpy")
     pytest.importorskip("sphinx_ros.msg")
     growth = beside("soak").growth
-    assert growth([(t, 100 if t < 200 else 103) for t in range(600)]) == pytest.approx(0.03)
+    assert growth([(t, 100 if t < 300 else 103) for t in range(600)]) == pytest.approx(0.03)
     assert growth([(t, 50 if t < 60 else 100) for t in range(600)]) == 0
     assert np.isnan(growth([(0.0, 1)]))
