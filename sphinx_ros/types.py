@@ -155,6 +155,9 @@ class Cost:
         tokens: tokens written, without the end signal. passes: passes of the network.
         accepted: tokens that were guessed right, and cost no pass of their own.
         cached: whether the picture had been looked at before, by whomever.
+        prompt_tokens: tokens of the prompt, the picture's included. cached_tokens: of these, those
+            that were not read for this question, as a look or an earlier turn had read them.
+        cut: whether the limit of tokens ended the answer before the model did.
     """
 
     look_ms: float = math.nan
@@ -164,6 +167,9 @@ class Cost:
     passes: int = 0
     accepted: int = 0
     cached: bool = False
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    cut: bool = False
 
     def __add__(self, other: Cost) -> Cost:
         """Of two questions about one look."""
@@ -175,6 +181,9 @@ class Cost:
             self.passes + other.passes,
             self.accepted + other.accepted,
             self.cached,
+            self.prompt_tokens + other.prompt_tokens,
+            self.cached_tokens + other.cached_tokens,
+            self.cut or other.cut,
         )
 
 

@@ -10,6 +10,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from sphinx_ros.engine.choosing import Wish
+from sphinx_ros.engine.sampling import Draw
 from sphinx_ros.model.cache import Span
 from sphinx_ros.model.config import RECIPES, ModelConfig
 from sphinx_ros.model.quant import stored_linear
@@ -121,12 +122,16 @@ def test_the_host_waits_once_in_a_pass(variant):
         model.prepare()
         passes = Passes(model, [1, 7], torch.empty(1, 5, 64, device="cuda"))
         passes.frame.fill(model.new_cache(1, 80))
-        rows = [passes.row([5], guide=Reporting()), passes.row([6, 7, 8])]
+        rows = [
+            passes.row([5], guide=Reporting()),
+            passes.row([6, 7, 8]),
+            passes.row([9], draw=Draw(0.7, 0.9)),
+        ]
         with Transfers() as transfers:
             made = max(answered.passes for answered in passes.run(*rows))
     assert made > 3
     assert transfers.count["cuda to cpu"] == made
-    assert transfers.count["cpu to cuda"] <= 3 * made
+    assert transfers.count["cpu to cuda"] <= 5 * made, "two for what is drawn, and how"
 
 
 def test_a_tensor_of_the_cpu_is_noticed():

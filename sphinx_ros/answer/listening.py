@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from sphinx_ros.answer.plans import Ask
 from sphinx_ros.answer.written import Written, written
 from sphinx_ros.engine.choosing import Choice
-from sphinx_ros.engine.engine import Engine
+from sphinx_ros.engine.ending import Ending
 from sphinx_ros.engine.row import Answered
 from sphinx_ros.events import Found, Piece
 from sphinx_ros.tasks import Answers
@@ -29,17 +29,20 @@ class News(NamedTuple):
 
 
 class Listener:
-    """News of one query -> events. Of several answers at a time the first is told to its end."""
+    """News of one query -> events. Of several answers at a time the first is told to its end.
 
-    def __init__(self, engine: Engine, number: int):
-        self._engine, self._number = engine, number
+    ending: of the answers.
+    """
+
+    def __init__(self, ending: Ending, number: int):
+        self._ending, self._number = ending, number
         self._parts: dict[int, _Part] = {}
         self._now = 0
 
     def events(self, news: News) -> Iterator[Piece | Found]:
         """What can be told now."""
         if news.part not in self._parts:
-            self._parts[news.part] = _Part(self._engine, news.ask, "\n" if news.part else "")
+            self._parts[news.part] = _Part(self._ending, news.ask, "\n" if news.part else "")
         self._parts[news.part].waiting.append(news.what)
         while (part := self._parts.get(self._now)) is not None:
             for one in part.events():
@@ -58,8 +61,8 @@ class _Part:
     before: what stands between it and the answer before it.
     """
 
-    def __init__(self, engine: Engine, ask: Ask, before: str):
-        self._engine, self._ask, self._before = engine, ask, before
+    def __init__(self, ending: Ending, ask: Ask, before: str):
+        self._ending, self._ask, self._before = ending, ask, before
         self._choices: list[Choice] = []
         self._text = ""
         self._told: dict[int, int] = {}  # kind of item -> how many
@@ -81,14 +84,13 @@ class _Part:
     def _token(self) -> Iterator[Any]:
         ids = [choice.token for choice in self._choices]
         before = len(self._text)
-        yield from self._more(self._engine.ending.text_so_far(ids))
+        yield from self._more(self._ending.text_so_far(ids))
         grows = self._ask.task.row.answers is not Answers.PEOPLE  # joints find their person later
         if grows and "]" in self._text[before:]:
             probabilities = [choice.probability for choice in self._choices]
             shares = [choice.shares for choice in self._choices]
-            yield from self._items(
-                written(Answered(ids, probabilities, shares), self._engine, Cost())
-            )
+            answer = written(Answered(ids, probabilities, shares), self._ending, Cost())
+            yield from self._items(answer)
 
     def _more(self, text: str) -> Iterator[str]:
         more, self._text = text[len(self._text) :], text

@@ -5,7 +5,7 @@ What can be asked is told by :class:`sphinx_ros.seen.Seen`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from sphinx_ros.answer.chat import SubjectChat
@@ -27,9 +27,9 @@ class Looked(Seen):
         self.cached, self.key = subject.cached, subject.frame.key
         self.timing = Timing(subject.frame.encode_ms, subject.frame.prefill_ms)
 
-    def chat(self) -> Chat:
+    def chat(self, turns: Sequence[tuple[str, str]] = ()) -> Chat:
         """As :meth:`Seen.chat`."""
-        return SubjectChat(self._subject)
+        return SubjectChat(self._subject, turns)
 
     @property
     def drafts(self) -> Drafts:

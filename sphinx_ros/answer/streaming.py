@@ -49,7 +49,7 @@ def stream_together(
 
     threading.Thread(target=ask, name="sphinx_ros stream").start()
     try:
-        listeners = [Listener(subject.engine, n) for n, (subject, _) in enumerate(pairs)]
+        listeners = [Listener(subject.ending, n) for n, (subject, _) in enumerate(pairs)]
         while isinstance(news := told.get(), News):
             yield from listeners[news.number].events(news)
     finally:

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from sphinx_ros.answer.judge import Judge
 from sphinx_ros.answer.plans import Ask, Plan, Plans
 from sphinx_ros.answer.written import Written, written
+from sphinx_ros.engine.decoding import BEST, Decoding
+from sphinx_ros.engine.ending import Ending
 from sphinx_ros.engine.engine import Engine, Question
 from sphinx_ros.engine.frame import Frame
 from sphinx_ros.engine.row import Row
@@ -56,16 +58,22 @@ class Subject:
         self._drafts, self._written = dict(drafts or {}), {}  # type: ignore[var-annotated]
         self._earlier: Turns = ()
         self._talk: Talk | None = None
+        self._decoding = BEST
 
-    def after(self, earlier: Turns, talk: Talk) -> Subject:
-        """The same picture for the next question of a conversation.
+    def after(self, earlier: Turns, talk: Talk, decoding: Decoding) -> Subject:
+        """The same picture for the next question of a conversation. decoding: of its answer.
 
         What is written depends on the turns before it, so it is no draft for others.
         """
         other = copy.copy(self)
         other._drafts, other._written = {}, {}
-        other._earlier, other._talk = earlier, talk
+        other._earlier, other._talk, other._decoding = earlier, talk, decoding
         return other
+
+    @property
+    def ending(self) -> Ending:
+        """Where answers end."""
+        return self.engine.ending.also(self._decoding.stop)
 
     @property
     def drafts(self) -> Drafts:
@@ -88,7 +96,7 @@ class Subject:
     def askable(self, asks: list[Ask]) -> list[Ask]:
         """These questions. Raises BadRequest where one is too long."""
         for ask in asks:
-            self.engine.question_ids(ask.text, ask.earlier)
+            self.engine.question_ids(ask.text, (*self._earlier, *ask.earlier))
         return asks
 
     def question(self, ask: Ask, limit: int, watch: Watch, free: bool) -> tuple[Frame, Question]:
@@ -108,6 +116,7 @@ class Subject:
             self._drafts.get((ask.task, ask.key), ()),
             earlier=(*self._earlier, *ask.earlier),
             talk=None if ask.earlier else self._talk,
+            decoding=self._decoding,
         )
         return self.frame, asked
 
@@ -115,13 +124,13 @@ class Subject:
         """What the engine wrote, or the error that ended it."""
         try:
             made = row.answer()
-            row.watch.raise_if_stopped(self.engine.ending.text(made.ids))
+            row.watch.raise_if_stopped(self.ending.text(made.ids))
         except SphinxError as error:
             return self._own(error, row)
         except Exception as error:
             return error
         look_ms = 0.0 if self.cached else self.frame.encode_ms + self.frame.prefill_ms
-        answer = written(made, self.engine, Cost(look_ms, cached=self.cached))
+        answer = written(made, self.ending, Cost(look_ms, cached=self.cached))
         if not ask.presence:
             self._written[ask.task, ask.key] = answer.ids
         return answer
@@ -132,5 +141,5 @@ class Subject:
             return error
         own = copy.copy(error)
         own.__cause__ = error.__cause__
-        own.partial_text = self.engine.ending.text_so_far(row.written)
+        own.partial_text = self.ending.text_so_far(row.written)
         return own

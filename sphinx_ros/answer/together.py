@@ -65,7 +65,7 @@ def answer_together(
                     if on_text is not None:
                         told = functools.partial(on_text, number)
                     parts[number] += 1
-                watch = Watch(subject.engine.ending, deadline, cancel, told, tell)
+                watch = Watch(subject.ending, deadline, cancel, told, tell)
                 limit = query.max_new_tokens or usual or ask.task.row.max_new_tokens
                 questions.append(subject.question(ask, limit, watch, free))
                 owners.append((number, ask, tell))
@@ -103,7 +103,7 @@ def _finder(
     heard: Callable[[News], None] | None,
 ) -> Callable[[News], None]:
     """A listener that tells finished items, beside another listener."""
-    listeners = [Listener(subject.engine, n) for n, (subject, _) in enumerate(pairs)]
+    listeners = [Listener(subject.ending, n) for n, (subject, _) in enumerate(pairs)]
 
     def hear(news: News) -> None:
         if heard is not None:

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sphinx_ros.answer.coordinates import Spread, span_spreads
-from sphinx_ros.engine.engine import Engine
+from sphinx_ros.engine.ending import Ending
 from sphinx_ros.engine.row import Answered
+from sphinx_ros.engine.sampling import LENGTH
 from sphinx_ros.errors import Status
 from sphinx_ros.prompt.parse import denies
 from sphinx_ros.prompt.scores import geometric_mean, span_scorer
@@ -48,8 +49,8 @@ class Written:
         }
 
 
-def written(made: Answered, engine: Engine, look: Cost) -> Written:
-    """What an engine answered. look: what the look took."""
+def written(made: Answered, ending: Ending, look: Cost) -> Written:
+    """What an engine answered. ending: of the answer. look: what the look took."""
     chosen = [p for p in made.probabilities if not math.isnan(p)]
     cost = replace(
         look,
@@ -58,11 +59,14 @@ def written(made: Answered, engine: Engine, look: Cost) -> Written:
         tokens=len(made.ids),
         passes=made.passes,
         accepted=made.accepted,
+        prompt_tokens=made.prompt,
+        cached_tokens=made.held + (made.prefix if look.cached else 0),
+        cut=made.finish_reason == LENGTH,
     )
     return Written(
-        engine.ending.text(made.ids),
-        span_scorer(made.ids, made.probabilities, engine.tokenizer.decode),
-        span_spreads(made.ids, made.shares, engine.tokenizer.decode),
+        ending.text(made.ids),
+        span_scorer(made.ids, made.probabilities, ending.to_text),
+        span_spreads(made.ids, made.shares, ending.to_text),
         geometric_mean(chosen),
         made.first,
         tuple(made.written),

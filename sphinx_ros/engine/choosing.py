@@ -1,7 +1,7 @@
-"""Logits of many questions -> a token for each, greedily, in one transfer to the host.
+"""Logits of many questions -> a token for each, in one transfer to the host.
 
-A question may allow some tokens only, and may want to know the probabilities of some. Knows no
-text.
+The best one, unless a question wants its tokens drawn. A question may allow some tokens only, and
+may want to know the probabilities of some. Knows no text.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sphinx_ros.engine.sampling import Draw, draw_each
 from sphinx_ros.runtime.sending import send
 
 
@@ -21,15 +22,16 @@ class Wish(NamedTuple):
     """What a question wants of one place.
 
     only: the tokens that are allowed there; none: all of them. report: tokens whose probabilities
-    are wanted.
+    are wanted. draw: how to draw the token where all are allowed; None takes the best one.
     """
 
     only: tuple[int, ...] = ()
     report: tuple[int, ...] = ()
+    draw: Draw | None = None
 
 
 class Choice(NamedTuple):
-    """The best allowed token.
+    """The best allowed token, or the one that was drawn.
 
     probability: the model's own, among all tokens (softmax in float32); NaN where nothing else
     was allowed, and so nothing was chosen. shares: the same of each token of the wish's report.
@@ -47,6 +49,10 @@ ANY = Wish()
 def choose_best(logits: Tensor, wishes: Sequence[Wish]) -> list[Choice]:
     """Logits [M, vocabulary], float32, to M choices. Of equal logits the lowest id is taken."""
     best = logits.argmax(-1, keepdim=True)
+    draws = {row: wish.draw for row, wish in enumerate(wishes) if wish.draw is not None}
+    if draws:
+        (at,) = send([np.array(list(draws))], logits.device)
+        best[at] = draw_each(logits[at], list(draws.values()))[:, None]
     total = logits.logsumexp(-1, keepdim=True)
     # ids are whole numbers below 2^24, so that float32 holds them
     columns = [best.float(), logits.gather(-1, best) - total]

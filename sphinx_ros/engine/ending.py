@@ -1,7 +1,8 @@
 """Where an answer ends. Knows no network and no picture.
 
-The end-of-text id ends it, and the end signal wherever it stands in the text: released
-tokenizers may merge the signal's first characters with those before them, so its ids tell nothing.
+The end-of-text id ends it, and a signal wherever it stands in the text: that of the conversation,
+or a text that was asked for. Released tokenizers may merge the signal's first characters with
+those before them, so its ids tell nothing.
 """
 
 from __future__ import annotations
@@ -17,12 +18,24 @@ INCOMPLETE = "\ufffd"
 class Ending:
     """Tells after each token whether the answer is complete, and which tokens are part of it.
 
-    to_text: ids to text. eos_id: the end-of-text id.
+    to_text: ids to text. eos_id: the end-of-text id. signals: texts that end an answer.
     """
 
-    def __init__(self, to_text: Callable[[list[int]], str], eos_id: int, signal: str = END_SIGNAL):
-        self._to_text, self._eos_id, self._signal = to_text, eos_id, signal
-        self._tail = len(signal) + 1  # each token that completes the signal holds a character
+    def __init__(
+        self,
+        to_text: Callable[[list[int]], str],
+        eos_id: int,
+        signals: tuple[str, ...] = (END_SIGNAL,),
+    ):
+        self.to_text, self._eos_id, self._signals = to_text, eos_id, signals
+        # each token that completes a signal holds a byte of it, or more
+        self._tail = max(len(signal.encode()) for signal in signals) + 1
+
+    def also(self, stop: Sequence[str]) -> Ending:
+        """The same with more texts that end an answer."""
+        if not stop:
+            return self
+        return Ending(self.to_text, self._eos_id, (*self._signals, *stop))
 
     def length(self, ids: Sequence[int]) -> int | None:
         """How many of the ids are the answer; None while it goes on.
@@ -32,17 +45,19 @@ class Ending:
         """
         if ids and ids[-1] == self._eos_id:
             return len(ids) - 1
-        if self._signal not in self._to_text(list(ids[-self._tail :])):
+        tail = self.to_text(list(ids[-self._tail :]))
+        if not any(signal in tail for signal in self._signals):
             return None
-        answer = len(self.text(ids))
+        answer = self.text(ids)
         keep = max(0, len(ids) - self._tail)
-        while len(self._to_text(list(ids[:keep]))) < answer:
+        while not self.to_text(list(ids[:keep])).startswith(answer):  # all bytes of the last one
             keep += 1
         return keep
 
     def text(self, ids: Sequence[int]) -> str:
-        """The answer's text: what stands before the signal."""
-        return self._to_text(list(ids)).split(self._signal)[0]
+        """The answer's text: what stands before the first signal."""
+        text = self.to_text(list(ids))
+        return min((text.split(signal, 1)[0] for signal in self._signals), key=len)
 
     def text_so_far(self, ids: Sequence[int]) -> str:
         """The text of an unfinished answer: only what no further token changes.
@@ -51,7 +66,10 @@ class Ending:
         bytes are missing.
         """
         text = self.text(ids).rstrip(INCOMPLETE)
-        for size in range(len(self._signal) - 1, 0, -1):
-            if text.endswith(self._signal[:size]):
-                return text[:-size].strip()
-        return text.strip()
+        return text[: len(text) - max(_begun(text, signal) for signal in self._signals)].strip()
+
+
+def _begun(text: str, signal: str) -> int:
+    """How many first characters of a signal a text ends with."""
+    sizes = range(len(signal) - 1, 0, -1)
+    return next((size for size in sizes if text.endswith(signal[:size])), 0)

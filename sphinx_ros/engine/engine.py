@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from sphinx_ros.engine.decoding import BEST, Decoding
 from sphinx_ros.engine.ending import Ending
 from sphinx_ros.engine.frame import ROOM, Frame, Frames
 from sphinx_ros.engine.inflight import InFlight
@@ -51,7 +52,8 @@ class Question:
         draft: ids that the answer may turn out to be, end signal included.
         report: ids whose probabilities as the first token are wanted.
         earlier: questions and answers of the conversation before it. talk: that conversation,
-        whose tokens need not be fed again.
+        whose tokens need not be fed again. decoding: how its tokens are chosen; with draws
+        ``language`` is FREE.
     """
 
     text: str
@@ -64,6 +66,7 @@ class Question:
     report: Sequence[int] = ()
     earlier: Sequence[tuple[str, str]] = ()
     talk: Talk | None = None
+    decoding: Decoding = BEST
 
 
 class Engine:
@@ -192,13 +195,14 @@ class Engine:
             ids[shared:],
             shared,
             guide=self.habits.guide(question.language, question.free),
-            ending=self.ending,
+            ending=self.ending.also(question.decoding.stop),
             limit=min(question.limit, left),
             watch=question.watch,
             draft=question.draft,
             report=question.report,
             doing=question.doing,
             talk=question.talk,
+            draw=question.decoding.draw(self.network.device),
         )
 
     def let_go(self, talk: Talk) -> None:

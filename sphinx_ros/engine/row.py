@@ -19,7 +19,7 @@ from sphinx_ros.engine.choosing import Choice, Wish
 from sphinx_ros.engine.ending import Ending
 from sphinx_ros.engine.frame import Frame
 from sphinx_ros.engine.guesses import Draft
-from sphinx_ros.engine.sampling import INTERRUPTED, LENGTH, STOP
+from sphinx_ros.engine.sampling import INTERRUPTED, LENGTH, STOP, Draw
 from sphinx_ros.engine.style import Guide, State
 from sphinx_ros.engine.talk import Talk
 from sphinx_ros.engine.watch import Watch
@@ -42,6 +42,9 @@ class Answered:
         first: the probabilities, as the first token, of the ids of the question's ``report``.
         written: ids as they were written, end signal included.
         finish_reason: STOP, LENGTH or INTERRUPTED.
+        prompt: tokens of the prompt, the picture's included. prefix: of these, the picture's and
+            those that all questions begin with. held: those of the conversation before it that
+            need not be fed again.
         passes: passes of the network. accepted: ids that were guessed right and cost no pass of
             their own. first_ms, rest_ms: until the first token was there, and from then on.
     """
@@ -56,6 +59,9 @@ class Answered:
     first_ms: float = math.nan
     rest_ms: float = math.nan
     first: tuple[float, ...] = ()
+    prompt: int = 0
+    prefix: int = 0
+    held: int = 0
 
 
 class Feed(NamedTuple):
@@ -92,7 +98,8 @@ class Row:
     frame: what it asks about. prompt: ids behind the part of the prefix that it shares. shared:
     how many ids of the prefix that are. limit: most tokens of the answer. draft: ids that the
     answer may turn out to be, or to be like, end signal included. doing: what is done, for
-    messages. talk: the conversation that it belongs to.
+    messages. talk: the conversation that it belongs to. draw: how its tokens are drawn; nothing is
+    guessed then, as a wrong guess would take a draw.
     """
 
     def __init__(
@@ -109,6 +116,7 @@ class Row:
         report: Sequence[int] = (),
         doing: str = "",
         talk: Talk | None = None,
+        draw: Draw | None = None,
     ):
         self.number = next(_numbers)
         self.frame, self.watch, self.doing = frame, watch, doing
@@ -118,6 +126,7 @@ class Row:
         self._draft, self._report = Draft(draft, guide.digits), tuple(report)
         self._window = len(draft)
         self._state, self._slots, self._talk = State(), np.zeros(0, int), talk
+        self._draw, self._held = draw, 0
         self._probabilities: list[float] = []
         self._shares: list[tuple[float, ...]] = []
         self._kept: int | None = None  # tokens of the answer, once it has ended
@@ -138,12 +147,14 @@ class Row:
         """What goes into the next pass."""
         if self._talk is not None and not self._fed:
             self._slots = self._talk.take(self.frame, self.base, self._ids, self.number)
-            self._fed = len(self._slots)
+            self._fed = self._held = len(self._slots)
         guessed = self._guesses()
         states = [self._state]
         for token in guessed:
             states.append(self._guide.after(states[-1], token))
         wishes = [self._guide.wish(state) for state in states]
+        if self._draw is not None:
+            wishes[0] = wishes[0]._replace(draw=self._draw)
         if self._report and not self.written:
             wishes[0] = wishes[0]._replace(report=self._report)
         return Feed(self._ids[self._fed :], guessed, wishes)
@@ -151,7 +162,7 @@ class Row:
     def branched(self, feed: Feed) -> Feed:
         """The same with all digits that may follow; as it is where a guess goes further."""
         left = self._limit - len(self.written) - 1 - len(feed.guessed)
-        if self._draft.rest(self._window):
+        if self._draft.rest(self._window) or self._draw is not None:
             return feed
         state = self._state
         for token in feed.guessed:
@@ -161,6 +172,8 @@ class Row:
         return feed._replace(branches=found if fits else ())
 
     def _guesses(self) -> list[int]:
+        if self._draw is not None:
+            return []
         left = self._limit - len(self.written) - 1
         guessed = self._draft.rest(self._window) or self._guide.guess(self._state)
         return list(guessed)[: max(left, 0)]
@@ -281,4 +294,7 @@ class Row:
             1e3 * (first - self._begun),
             1e3 * (self._ended - first),
             self._first_shares if self._report else (),
+            self.base + self._asked,
+            self.base,
+            self._held,
         )

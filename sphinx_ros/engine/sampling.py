@@ -8,7 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+
+from sphinx_ros.runtime.sending import send
 
 STOP, LENGTH, INTERRUPTED = "stop", "length", "interrupted"
 """Finish reasons: a stop sequence came; the room ran out; ``should_stop`` said so."""
@@ -35,12 +38,14 @@ def seeded(seed: int, device: str | torch.device = "cpu") -> torch.Generator:
     return torch.Generator(device=device).manual_seed(seed)
 
 
-def filter_top_p(probs: torch.Tensor, top_p: float) -> tuple[torch.Tensor, torch.Tensor]:
+def filter_top_p(
+    probs: torch.Tensor, top_p: float | torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Keep the most probable tokens up to a total of ``top_p``, the crossing one included.
 
     Args:
         probs: [..., vocab] probabilities.
-        top_p: 0 keeps the first token only, 1 keeps (nearly) all.
+        top_p: 0 keeps the first token only, 1 keeps (nearly) all; [..., 1] for each row its own.
 
     Returns:
         Renormalised probabilities in descending order, and the token ids of that order.
@@ -67,6 +72,35 @@ def choose(
     kept, ids = filter_top_p(torch.softmax(logits / temperature, dim=-1), top_p)
     drawn = torch.multinomial(kept, num_samples=1, generator=generator)
     return ids.gather(-1, drawn).squeeze(-1)
+
+
+@dataclass(frozen=True)
+class Draw:
+    """How the tokens of one answer are drawn.
+
+    temperature: above 0. top_p: see :func:`filter_top_p`. generator: of this answer alone, so that
+    its draws don't depend on what is answered beside it; None: torch's global one.
+    """
+
+    temperature: float
+    top_p: float
+    generator: torch.Generator | None = None
+
+
+def draw_each(logits: torch.Tensor, draws: Sequence[Draw]) -> torch.Tensor:
+    """Logits [B, vocab] and how each row is drawn -> [B] int64, as :func:`choose` draws a row.
+
+    Waits for no device. A row that is no distribution (NaN in its logits) gets some token, and
+    is not the failure of the others.
+    """
+    # torch.multinomial draws one sample in this way, behind checks that raise or wait
+    given = np.array([(one.temperature, one.top_p) for one in draws])
+    temperatures, top_p = send([given], logits.device)[0].float().split(1, -1)
+    kept, ids = filter_top_p(torch.softmax(logits / temperatures, dim=-1), top_p)
+    waits = torch.empty_like(kept)
+    for row, one in zip(waits, draws, strict=True):
+        row.exponential_(generator=one.generator)
+    return ids.gather(-1, (kept / waits).argmax(-1, keepdim=True)).squeeze(-1)
 
 
 def chosen_probability(logits: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:

@@ -30,6 +30,9 @@ MAX_SEED = 2**63 - 1
 MAX_STANDING = 32
 """Standing queries at a time."""
 
+MAX_STOPS, MAX_STOP = 16, 100
+"""Texts that may end an answer, and characters of each."""
+
 BOX_FORM = "give x0,y0,x1,y1 in pixels, as 10,20,110,220"
 
 
@@ -119,6 +122,19 @@ def checked_seed(seed: object) -> int | None:
         return None
     what = f"a whole number in 0..{MAX_SEED}, or None"
     return _within("seed", seed, _whole(seed), 0, MAX_SEED, what)
+
+
+def checked_stop(stop: object) -> tuple[str, ...]:
+    """Texts that end an answer: one, or several."""
+    texts = [stop] if isinstance(stop, str) else _parts(stop)
+    if len(texts) > MAX_STOPS:
+        raise BadRequest(f"stop has {len(texts)} texts; the limit is {MAX_STOPS}")
+    for text in texts:
+        if not isinstance(text, str) or not 0 < len(text) <= MAX_STOP:
+            raise BadRequest(
+                f"stop has {quoted(text)}; it must be texts of 1 to {MAX_STOP} characters"
+            )
+    return tuple(checked_unicode(text) for text in texts)
 
 
 def checked_ids(ids: Any, vocabulary: int, name: str = "token_ids") -> list[int]:

@@ -24,6 +24,7 @@ from sphinx_ros.remote.wire import event_to_json
 from sphinx_ros.runtime.memory import memory_error, out_of_memory
 from sphinx_ros.serve.flight import Flight, Listener
 from sphinx_ros.serve.shelf import Kept, Shelf
+from sphinx_ros.serve.turns import stream_turns
 from sphinx_ros.serve.work import Busy, Health, Json, Work
 
 log = logging.getLogger("sphinx_ros")
@@ -224,9 +225,7 @@ class Desk:
     def _events(self, model: Any, seen: Any, flight: Flight) -> Iterator[Event]:
         work, options = flight.work, flight.work.options
         if work.turns:
-            from sphinx_ros.serve.turns import stream_turns
-
-            yield from stream_turns(model, seen, work, flight.over)
+            yield from stream_turns(seen, work, flight.over)
         elif work.queries:
             given: dict[str, Any] = {
                 "max_new_tokens": options.max_new_tokens or None,

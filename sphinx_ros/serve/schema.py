@@ -135,6 +135,9 @@ class Took(BaseModel):
     passes: int = Field(description="of the network")
     accepted: int = Field(description="tokens that were guessed right, and cost no pass")
     cached: bool
+    prompt_tokens: int = Field(description="the picture's included")
+    cached_tokens: int = Field(description="of these, those that had been read before")
+    cut: bool = Field(description="the limit of tokens ended it")
 
 
 class Answered(BaseModel):
