@@ -21,6 +21,7 @@ from pathlib import Path
 
 from setuptools import Command, setup  # first: it provides distutils where Python has none
 from setuptools.command.build import build
+from setuptools.command.build_py import build_py
 from setuptools.dist import Distribution
 
 from distutils.command.install_data import install_data  # isort: skip
@@ -125,6 +126,18 @@ class build_interfaces(Command):
             self.distribution.data_files = staged_files()
 
 
+class BuildModules(build_py):
+    """`build_py`, and the texts of our messages beside the modules: bags are written by them."""
+
+    def run(self):
+        super().run()
+        if not self.editable_mode:  # a checkout has them in msg/
+            folder = Path(self.build_lib) / "sphinx_ros" / "assets" / "msg"
+            folder.mkdir(parents=True, exist_ok=True)
+            for path in (ROOT / "msg").glob("*.msg"):
+                shutil.copyfile(path, folder / path.name)
+
+
 class InstallInterfaces(install_data):
     """`install_data` for files that are known only after the build."""
 
@@ -151,5 +164,9 @@ class PlatformDistribution(Distribution):
 build.sub_commands.append(("build_interfaces", None))
 setup(
     distclass=PlatformDistribution,
-    cmdclass={"build_interfaces": build_interfaces, "install_data": InstallInterfaces},
+    cmdclass={
+        "build_interfaces": build_interfaces,
+        "build_py": BuildModules,
+        "install_data": InstallInterfaces,
+    },
 )

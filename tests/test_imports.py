@@ -38,7 +38,8 @@ ROOMS = (
     ("evaluate", "a checkpoint's answers against the truth of world/"),
     ("train", "learns from world/ and is scored by evaluate/"),
     ("serve", "the model for others: HTTP, its page, several of it"),
-    ("ros", "the node; nothing but the command line may stand above ROS"),
+    ("ros", "the node; above it only what tells the same without a node, and the command line"),
+    ("bags", "the node's answers about recorded pictures, in its messages; without rclpy"),
     ("commands", "the command line: all verbs"),
     ("__main__", "starts the command line"),
 )

@@ -21,6 +21,11 @@ WORST_FIRST = (DEFECT, BAD_INPUT, NO_ANSWER, OK, NOT_FOUND)
 _NEGATIVE_LIST = re.compile(r"-[\d.]+[,;]")
 """How a box begins whose left side lies outside the picture."""
 
+UNITS = {"ms": 1e-3, "s": 1.0, "min": 60.0}
+_DURATION = re.compile(rf"(\d+\.?\d*|\.\d+)\s*({'|'.join(UNITS)})?")
+LONGEST = 86_400.0
+"""Seconds that a user may write."""
+
 
 class Parser(argparse.ArgumentParser):
     """argparse whose complaint is one :class:`BadRequest`, not a page of usage."""
@@ -136,3 +141,14 @@ def size(text: str) -> tuple[int, int]:
     if len(parts) == 2 and all(p.isdecimal() and low <= int(p) <= high for p in parts):
         return int(parts[0]), int(parts[1])
     raise argparse.ArgumentTypeError(f"{text!r} is not WIDTHxHEIGHT in {low}..{high}, as 640x480")
+
+
+def duration(text: str) -> float:
+    """A type for argparse: "0.5s", "500ms", "2min" or "0.5" -> seconds, more than 0."""
+    found = _DURATION.fullmatch(text.strip().lower())
+    seconds = float(found[1]) * UNITS[found[2] or "s"] if found else 0.0
+    if not 0 < seconds <= LONGEST:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a time up to {LONGEST:g} seconds: write 0.5s, 200ms or 2min"
+        )
+    return seconds

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 
 from sphinx_ros import __version__
 from sphinx_ros.commands import (
+    bag,
     calibrate,
     checkpoints,
     compare,
@@ -32,6 +33,7 @@ VERBS: dict[str, Callable[[Sequence[str]], int]] = {
     **{name: verb.run for name, verb in look.VERBS.items()},
     "inspect": inspect.run,
     "compare": compare.run,
+    "bag": bag.run,
     **checkpoints.VERBS,
     "serve": serve.run,
     "train": train.run,
@@ -51,6 +53,9 @@ OVERVIEW = f"""usage: sphinx-ros VERB ... | sphinx-ros VERB --help | sphinx-ros 
 Ask a picture. IMAGE is a file, a folder, - for standard input, or the number of a webcam; several
 may follow each other.
 {LOOKING}
+
+Ask a recording (MCAP or sqlite3; no ROS is needed).
+  bag IN OUT             the bag with the node's answers about its pictures
 
 Serve it to others.
   serve                  a page, a door for each task and OpenAI's chat door over HTTP

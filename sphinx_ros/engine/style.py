@@ -261,3 +261,18 @@ class Habits:
                 self._agreed[language] += 1
             else:
                 self._styles[language], self._agreed[language] = style, 1
+
+    def told(self) -> list[list]:
+        """What is known so far, as plain values that JSON can hold; see :meth:`begin_with`."""
+        with self._lock:
+            known = [(language, style) for language, style in self._styles.items() if style]
+            return [[one.value, self._agreed[one], *style] for one, style in known]
+
+    def begin_with(self, told: Sequence[Sequence]) -> None:
+        """Know what was told, and nothing else, as a process that goes on for another one."""
+        with self._lock:
+            self._styles, self._agreed = {}, {}
+            for name, agreed, numbers, decimals, *ids in told:
+                language = Language(name)
+                self._styles[language] = Style(numbers, decimals, *map(tuple, ids))
+                self._agreed[language] = agreed

@@ -50,7 +50,9 @@ class _Page:
     """The annotations of one picture. size: (width, height), px."""
 
     def __init__(self, m: Any, header: Any, size: tuple[int, int]):
-        self.m, self.made = m, m.ImageAnnotations(timestamp=header.stamp)
+        self.m, self.made, self.stamp = m, m.ImageAnnotations(), header.stamp
+        if hasattr(self.made, "timestamp"):  # since 2025; before, each annotation has one alone
+            self.made.timestamp = self.stamp
         self.width, self.height = size
         self.letters = TEXT_SHARE * self.height
         self.plates = Plates(*size, WIDE * self.letters)
@@ -103,7 +105,7 @@ class _Page:
         if points and _known(*points):
             self.made.points.append(
                 self.m.PointsAnnotation(
-                    timestamp=self.made.timestamp,
+                    timestamp=self.stamp,
                     type=kind,
                     points=[self.m.Point2(x=float(x), y=float(y)) for x, y in points],
                     outline_color=self._colour(colour),
@@ -115,7 +117,7 @@ class _Page:
         if _known(point):
             self.made.circles.append(
                 self.m.CircleAnnotation(
-                    timestamp=self.made.timestamp,
+                    timestamp=self.stamp,
                     position=self.m.Point2(x=float(point[0]), y=float(point[1])),
                     diameter=share * self.height,
                     thickness=LINE_SHARE * self.height / 2,
@@ -128,7 +130,7 @@ class _Page:
         if words:
             self.made.texts.append(
                 self.m.TextAnnotation(
-                    timestamp=self.made.timestamp,
+                    timestamp=self.stamp,
                     position=self.m.Point2(x=left, y=bottom),
                     text=words,
                     font_size=self.letters,

@@ -1,0 +1,120 @@
+"""Several jobs -> what became of each: one after another, by processes, or by Ray Data.
+
+All ways end in :func:`sphinx_ros.bags.bag_job.do`, so the files are the same.
+"""
+
+from __future__ import annotations
+
+import logging
+import pickle
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from sphinx_ros.bags.bag_job import Done, Job, do
+from sphinx_ros.errors import BadRequest, SphinxError
+from sphinx_ros.runtime.interrupts import load_torch
+from sphinx_ros.runtime.workers import Workers
+
+RAY = "ray"
+
+
+class Doer:
+    """Does jobs that share a model, which is loaded with the first that needs it."""
+
+    def __init__(self, threads: int = 0):
+        """threads: of torch; 0 leaves them as they are."""
+        self._threads = threads
+        self._sphinx: Any = None
+
+    def __call__(self, job: Job) -> Done:
+        """What became of a job; what it raises is told by name."""
+        try:
+            return do(job, lambda: self._load(job))
+        except SphinxError as error:
+            return Done(job.target, error=str(error), status=error.status.name)
+
+    def _load(self, job: Job) -> Any:
+        if self._sphinx is None:
+            load_torch()
+            import torch
+
+            from sphinx_ros.pipeline import Sphinx
+
+            if self._threads:
+                torch.set_num_threads(self._threads)
+            self._sphinx = Sphinx.from_pretrained(job.checkpoint, **job.model)
+        return self._sphinx
+
+
+def do_all(jobs: Sequence[Job], workers: int | str = 1) -> Iterator[Done]:
+    """What became of each job, in order. workers: a number of processes, or :data:`RAY`."""
+    if workers == RAY:
+        yield from _by_ray(jobs)
+    elif isinstance(workers, int) and min(workers, len(jobs)) > 1:
+        yield from _by_processes(jobs, min(workers, len(jobs)))
+    else:
+        yield from map(Doer(), jobs)
+
+
+_doers: list[Doer] = []
+"""That of a process started by :func:`_by_processes`."""
+
+
+def _prepare(threads: int) -> None:
+    _doers.append(Doer(threads))
+
+
+def _work(job: Job) -> Done:
+    return _doers[0](job)
+
+
+def _by_processes(jobs: Sequence[Job], count: int) -> Iterator[Done]:
+    load_torch()
+    import torch
+
+    threads = max(1, torch.get_num_threads() // count)
+    with Workers(count, _prepare, (threads,), "use fewer --workers, and --resume") as processes:
+        yield from processes.map(_work, jobs)
+
+
+class RayDoer:
+    """One of Ray's workers: rows of Ray Data are jobs, pickled."""
+
+    def __init__(self) -> None:
+        self._doer = Doer()
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        """The row of what became of a job."""
+        return {
+            "number": row["number"],
+            "done": pickle.dumps(self._doer(pickle.loads(row["job"]))),
+        }
+
+
+def _by_ray(jobs: Sequence[Job]) -> Iterator[Done]:
+    """On the cluster that RAY_ADDRESS names, or on this machine.
+
+    The bags have to be where all machines of the cluster see them. A job that is lost with its
+    machine is begun again, and goes on by its journal.
+    """
+    try:
+        import ray
+        import ray.data
+    except ImportError as error:
+        raise BadRequest(
+            f'--workers ray needs Ray Data ({error}): pip install "sphinx_ros[bag,fleet]"'
+        ) from error
+    if not ray.is_initialized():
+        ray.init(log_to_driver=False, logging_level=logging.ERROR)
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    gpus = ray.cluster_resources().get("GPU", 0)
+    most = max(1, int(gpus or ray.cluster_resources().get("CPU", 1)))
+    rows = [{"number": n, "job": pickle.dumps(job)} for n, job in enumerate(jobs)]
+    made = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
+        RayDoer,  # type: ignore[arg-type]  # Ray makes one in each of its workers
+        concurrency=(1, min(most, len(jobs))),
+        num_cpus=1,
+        num_gpus=1 if gpus else 0,
+    )
+    came = {row["number"]: pickle.loads(row["done"]) for row in made.iter_rows()}
+    yield from (came[number] for number in range(len(jobs)))

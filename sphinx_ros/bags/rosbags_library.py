@@ -1,0 +1,36 @@
+"""The library `rosbags`, which reads and writes recordings -> its names, or what to install."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+from sphinx_ros.errors import BadRequest
+
+
+def rosbags() -> SimpleNamespace:
+    """Its names that are used here. Raises BadRequest where it is not installed."""
+    try:
+        from rosbags.rosbag2 import (
+            CompressionFormat,
+            CompressionMode,
+            Reader,
+            StoragePlugin,
+            Writer,
+        )
+        from rosbags.rosbag2.errors import ReaderError
+        from rosbags.typesys import Stores, get_types_from_msg, get_typestore
+    except ImportError as error:
+        raise BadRequest(
+            f'bags are read by the library rosbags ({error}): pip install "sphinx_ros[bag]"'
+        ) from error
+    return SimpleNamespace(
+        CompressionFormat=CompressionFormat,
+        CompressionMode=CompressionMode,
+        Reader=Reader,
+        ReaderError=ReaderError,
+        StoragePlugin=StoragePlugin,
+        Stores=Stores,
+        Writer=Writer,
+        get_types_from_msg=get_types_from_msg,
+        get_typestore=get_typestore,
+    )
