@@ -3,7 +3,6 @@
 import base64
 import json
 import shutil
-import threading
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -81,21 +80,11 @@ def wait_until(true, what, seconds=20.0):
     return found
 
 
-@contextmanager
 def serving(backend, **settings):
-    """An address at which an application serves a backend."""
-    from sphinx_ros.serve.app import Settings, application
-    from sphinx_ros.serve.server import Server, address_of, bound
+    """The address of a server for a backend, as long as the block lasts."""
+    from serve_support import Settings, served
 
-    listening = bound("127.0.0.1", 0)
-    server = Server(application(backend, Settings(hosts=(ROBOT,), **settings)))
-    thread = threading.Thread(target=server.run_on, args=(listening,))
-    thread.start()
-    try:
-        yield address_of(listening)
-    finally:
-        server.end()
-        thread.join()
+    return served(backend, Settings(hosts=(ROBOT,), **settings))
 
 
 class Moving:
@@ -146,13 +135,12 @@ class Served:
 
 @pytest.fixture(scope="session")
 def served():
-    from sphinx_ros.serve.desk import Desk
+    from serve_support import lent
 
     from sphinx_ros import Sphinx
-    from sphinx_ros.serve.work import Health
 
     model = Sphinx.from_pretrained("demo", device="cpu")
-    desk = Desk(lambda: model, lambda: Health("ready", "", "demo", "cpu"))
+    desk = lent(model, name="demo")
     with serving(desk, cameras=Moving()) as address:
         yield Served(address, model, desk)
     desk.close(1.0)

@@ -60,7 +60,7 @@ def test_what_is_no_picture_is_named(page, tmp_path):
 
 @demo
 def test_a_robots_camera_goes_on_live_while_a_question_is_answered(page, served):
-    assert page.texts("#robot button") == ["front", "wrist"]
+    page.wait(lambda: page.texts("#robot button") == ["front", "wrist"], "the robot's cameras")
     page.js("document.querySelector('#robot button').click()")
     page.until("return Number(now.dataset.frames) > 3")
     with served.slow(0.01):

@@ -8,14 +8,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
-from importlib.resources import files
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import JSONResponse, Response
 
 from sphinx_ros import __version__
 from sphinx_ros.errors import SphinxError, Status
@@ -25,6 +24,7 @@ from sphinx_ros.serve.cameras import add_cameras
 from sphinx_ros.serve.counting import Counting
 from sphinx_ros.serve.description import answered, describe, pictured
 from sphinx_ros.serve.guard import Guard
+from sphinx_ros.serve.page_files import add_page
 from sphinx_ros.serve.refusals import HTTP, Refused, error_response
 from sphinx_ros.serve.schema import Healthy, Info
 from sphinx_ros.serve.told import Stream, begun, gathered, unless_gone
@@ -77,6 +77,7 @@ def application(backend: Backend, settings: Settings | None = None) -> FastAPI:
     _add_state(app, backend, counting, settings)
     _add_tasks(app, backend, counting)
     add_cameras(app, settings.cameras)
+    add_page(app)
     describe(app, bool(settings.token))
     app.add_middleware(_Counted, counting=counting)
     app.add_middleware(
@@ -144,15 +145,6 @@ def _add_errors(app: FastAPI, counting: Counting) -> None:
 
 
 def _add_state(app: FastAPI, backend: Backend, counting: Counting, settings: Settings) -> None:
-    @app.get("/", include_in_schema=False)
-    def page() -> Response:
-        found = files("sphinx_ros.serve") / "page" / "index.html"
-        if not found.is_file():
-            raise Refused("this installation has no page: install sphinx_ros[serve] anew", 404)
-        headers = {"Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"}
-        headers["Content-Security-Policy"] = "frame-ancestors 'none'"
-        return HTMLResponse(found.read_bytes(), headers=headers)
-
     @app.get("/healthz", summary="Whether it can answer", responses={200: {"model": Healthy}})
     async def healthz() -> Response:
         health = backend.health()

@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from sphinx_ros.errors import BadRequest, SphinxError, quoted
+from sphinx_ros.serve.page_files import FILES
 from sphinx_ros.serve.refusals import Refused, error_response
 from sphinx_ros.serve.work import Busy
 
@@ -22,7 +23,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
-OPEN = ("/healthz", "/")
+OPEN = ("/healthz", *FILES)
 """What needs no token: it tells nothing that is worth one."""
 
 ANY = "*"
