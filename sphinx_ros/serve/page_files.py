@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from collections.abc import Callable
 from importlib.resources import files
 
 from fastapi import FastAPI
@@ -29,7 +30,7 @@ def add_page(app: FastAPI) -> None:
         app.add_api_route(address, _door(name, kind), methods=["GET"], include_in_schema=False)
 
 
-def _door(name: str, kind: str) -> object:
+def _door(name: str, kind: str) -> Callable[[Request], Response]:
     def file(request: Request) -> Response:
         data = read(name)
         headers = {
@@ -49,7 +50,7 @@ def _door(name: str, kind: str) -> object:
 
 def read(name: str) -> bytes:
     """A file of the page. Raises Refused, 404: this installation lacks it."""
-    found = files("sphinx_ros.serve").joinpath("page", name)
+    found = files("sphinx_ros.serve") / "page" / name
     if not found.is_file():
         raise Refused(f"this installation has no {name}: install sphinx_ros[serve] anew", 404)
     return found.read_bytes()
