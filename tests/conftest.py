@@ -1,4 +1,4 @@
-"""Networks that several files of tests ask."""
+"""What several files of tests use: networks that are asked, and ROS kept apart from all else."""
 
 import pytest
 from small_network import random_checkpoint, taught_checkpoint
@@ -16,3 +16,31 @@ def taught():
 def random_one():
     """A small network of random numbers, which writes whatever it does at any length."""
     return Sphinx.from_pretrained(random_checkpoint(), device="cpu")
+
+
+@pytest.fixture(scope="module")
+def apart():
+    """This process in the tests' own ROS domain."""
+    import ros_support
+
+    with ros_support.apart():
+        yield
+
+
+@pytest.fixture(scope="module")
+def context():
+    """An rclpy context in the tests' own ROS domain."""
+    import ros_support
+
+    with ros_support.own_context() as made:
+        yield made
+
+
+@pytest.fixture
+def nodes(context):
+    """A :class:`ros_support.Nodes`, whose nodes end with the test."""
+    import ros_support
+
+    made = ros_support.Nodes(context)
+    yield made
+    made.close()

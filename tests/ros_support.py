@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -31,6 +32,72 @@ def environment() -> dict[str, str]:
         "PYTHONUNBUFFERED": "1",
         "OMP_NUM_THREADS": "1",
     }
+
+
+@contextlib.contextmanager
+def apart():
+    """This process in the tests' own domain as well."""
+    before = dict(os.environ)
+    os.environ.update(environment())
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@contextlib.contextmanager
+def own_context():
+    """An rclpy context in the tests' own domain."""
+    import rclpy
+
+    with apart():
+        made = rclpy.Context()
+        made.init(domain_id=DOMAIN)
+        try:
+            yield made
+        finally:
+            made.try_shutdown()
+
+
+def until(condition, seconds: float = 10.0):
+    """Wait for a condition, and return what it gives last."""
+    end = time.monotonic() + seconds
+    while not (found := condition()) and time.monotonic() < end:
+        time.sleep(0.005)
+    return found
+
+
+class Nodes:
+    """SphinxNode objects of this process, each with an executor that spins in a thread."""
+
+    def __init__(self, context):
+        self._context, self._made = context, []
+
+    def make(self, factory, namespace: str = "", threads: int = 8, **values):
+        """A node whose model the factory makes; values: of its parameters, "a__b" for "a.b"."""
+        from rclpy.executors import MultiThreadedExecutor
+        from rclpy.parameter import Parameter
+
+        from sphinx_ros.ros.node import SphinxNode
+
+        given = [Parameter(name.replace("__", "."), value=v) for name, v in values.items()]
+        space = namespace or f"/space{time.monotonic_ns()}"
+        node = SphinxNode(
+            factory, context=self._context, parameter_overrides=given, namespace=space
+        )
+        executor = MultiThreadedExecutor(threads, context=self._context)
+        executor.add_node(node)
+        threading.Thread(target=executor.spin, daemon=True).start()
+        self._made.append((node, executor))
+        return node
+
+    def close(self) -> None:
+        """End all of them."""
+        for node, executor in self._made:
+            node.finish()
+            executor.shutdown(1.0)
+            node.destroy_node()
 
 
 def deep_qos():
@@ -123,6 +190,42 @@ class Client:
         heard: list = []
         self.node.create_subscription(kind, topic, heard.append, options.get("qos", 10))
         return heard
+
+
+@contextlib.contextmanager
+def ready_node(name: str, *options: str, log: Path):
+    """A node process of its own name that has loaded its model."""
+    words = ["-r", f"__node:={name}", "-p", f"checkpoint:={CHECKPOINT}", *options]
+    with process("sphinx_ros.ros.node", *words, log=log) as node:
+        helper = Client("helper", name)
+        states = helper.listen(helper.m.DiagnosticArray, "/diagnostics")
+
+        def ready():
+            assert node.poll() is None, log.read_text()
+            values = [
+                {pair.key: pair.value for pair in status.values}
+                for one in states
+                for status in one.status
+                if status.name == f"/{name}: model"
+            ]
+            return (
+                values and values[-1]["state"] == "ready" and values[-1]["lifecycle"] == "active"
+            )
+
+        assert helper.until(ready, 120), log.read_text()
+        helper.close()
+        yield node
+
+
+def set_parameters(client, changes, service: str = "set_parameters"):
+    """Set (name, value) pairs as `ros2 param` does; the results, or the one of an atomic call."""
+    from rcl_interfaces.srv import SetParameters, SetParametersAtomically
+    from rclpy.parameter import Parameter
+
+    kind = SetParameters if service == "set_parameters" else SetParametersAtomically
+    sent = [Parameter(name, value=value).to_parameter_msg() for name, value in changes]
+    answer = client.call(service, kind, parameters=sent)
+    return getattr(answer, "results", None) or answer.result
 
 
 def clip_pictures(count: int) -> list[tuple[object, dict]]:

@@ -1,8 +1,6 @@
 """Bad input through real DDS: each gets a named status, and the log holds a line and no flood."""
 
 import array
-import contextlib
-import os
 import time
 
 import numpy as np
@@ -11,44 +9,19 @@ import pytest
 pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 pytest.importorskip("sphinx_ros.msg", reason="the ROS interfaces are not built")
 
-import ros_support
-from ros_support import CHECKPOINT, Client, clip_pictures, process
+from ros_support import Client, clip_pictures, ready_node, set_parameters
 
 from sphinx_ros.errors import Status
 from sphinx_ros.ros import messages as m
 from sphinx_ros.ros import params
 from sphinx_ros.ros.parameter_row import When
 
-pytestmark = pytest.mark.ros
+pytestmark = [pytest.mark.ros, pytest.mark.usefixtures("apart")]
 
 HOW_MANY = "How many objects are there?"
 TOPIC = "/tough_camera/image_raw"
+CAMERA = ("-r", f"image:={TOPIC}")
 NAMED = {Status.OK, Status.NOT_FOUND, Status.PARSE_FAILED, Status.BUSY}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def apart():
-    """This process in the tests' own domain as well."""
-    before = dict(os.environ)
-    os.environ.update(ros_support.environment())
-    yield
-    os.environ.clear()
-    os.environ.update(before)
-
-
-@contextlib.contextmanager
-def ready(name, log):
-    """A node that has loaded its model."""
-    words = ["-r", f"__node:={name}", "-r", f"image:={TOPIC}", "-p", f"checkpoint:={CHECKPOINT}"]
-    with process("sphinx_ros.ros.node", *words, log=log) as node:
-        helper = Client("helper", name)
-        message, code = picture_message(clip_pictures(1)[0][0]), Status.NOT_ACTIVE
-        end = time.monotonic() + 120
-        while code == Status.NOT_ACTIVE:
-            code = helper.ask(question=HOW_MANY, image=message).status.code
-            assert time.monotonic() < end and node.poll() is None, log.read_text()
-        helper.close()
-        yield node
 
 
 @pytest.fixture(scope="module")
@@ -57,8 +30,8 @@ def log(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def node(log):
-    with ready("tough", log) as running:
+def node(apart, log):
+    with ready_node("tough", *CAMERA, log=log) as running:
         yield running
 
 
@@ -144,16 +117,6 @@ def test_an_unknown_camera_and_no_pictures_are_named(client):
     assert result.status.code == Status.BAD_REQUEST and "nobody" in result.status.text
     result = client.ground(text="the mug")
     assert result.status.code == Status.NO_IMAGE and TOPIC in result.status.text
-
-
-def set_parameters(client, changes, service="set_parameters"):
-    from rcl_interfaces.srv import SetParameters, SetParametersAtomically
-    from rclpy.parameter import Parameter
-
-    kind = SetParameters if service == "set_parameters" else SetParametersAtomically
-    sent = [Parameter(name, value=value).to_parameter_msg() for name, value in changes]
-    answer = client.call(service, kind, parameters=sent)
-    return getattr(answer, "results", None) or answer.result
 
 
 def illegal_values():
@@ -288,13 +251,13 @@ def test_a_camera_of_malformed_pictures_is_one_line_of_the_log(client, log, scen
 def test_clients_outlive_a_node_that_is_killed(scene, tmp_path):
     """The same client is answered by the next node of that name."""
     client, image = Client("patient", "mortal"), picture_message(scene)
-    with ready("mortal", tmp_path / "first.log") as first:
+    with ready_node("mortal", log=tmp_path / "first.log") as first:
         waiting = [client.start("estimate_pose", m.EstimatePose, image=image) for _ in range(4)]
         client.until(lambda: False, 0.1)
         first.kill()
         first.wait()
         lost = [future for future in waiting if not future.done()]
     assert lost
-    with ready("mortal", tmp_path / "second.log"):
+    with ready_node("mortal", log=tmp_path / "second.log"):
         assert client.ask(question=HOW_MANY, image=image).status.code == Status.OK
     client.close()

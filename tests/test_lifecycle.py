@@ -1,9 +1,7 @@
 """A managed node through its states: who may do what when, what fails, what comes back."""
 
-import os
 import threading
 import time
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,7 +18,9 @@ from sphinx_ros.types import Answer
 pytest.importorskip("rclpy")
 pytest.importorskip("sphinx_ros.msg")
 
-from ros_support import DOMAIN, environment
+from ros_support import until
+
+from sphinx_ros.ros.transforms import tf2_ros
 
 ASK = Query(Task.ASK, "how many?")
 
@@ -41,29 +41,9 @@ class Model:
         return Answer("two", raw_text="two", tokens=1)
 
 
-@pytest.fixture(scope="module")
-def context():
-    import rclpy
-
-    before = dict(os.environ)
-    os.environ.update(environment())
-    made = rclpy.Context()
-    made.init(domain_id=DOMAIN)
-    yield made
-    made.try_shutdown()
-    os.environ.clear()
-    os.environ.update(before)
-
-
 @pytest.fixture
-def make(context):
-    """Nodes with a spinning executor; `loads` are what the factory is to do, one after another."""
-    from rclpy.executors import MultiThreadedExecutor
-    from rclpy.parameter import Parameter
-
-    from sphinx_ros.ros.node import SphinxNode
-
-    made = []
+def make(nodes):
+    """Nodes that have begun; `loads` are what the factory is to do, one after another."""
 
     def build(loads=(), namespace="", **values):
         left = list(loads)
@@ -75,33 +55,11 @@ def make(context):
                 raise step
             return step
 
-        given = [Parameter(name, value=value) for name, value in values.items()]
-        node = SphinxNode(
-            factory,
-            context=context,
-            parameter_overrides=given,
-            namespace=f"/life{len(made)}{namespace}",
-        )
-        executor = MultiThreadedExecutor(8, context=context)
-        executor.add_node(node)
-        thread = threading.Thread(target=executor.spin, daemon=True)
-        thread.start()
+        node = nodes.make(factory, f"/life{time.monotonic_ns()}{namespace}", **values)
         node.begin()
-        made.append(SimpleNamespace(node=node, executor=executor, thread=thread))
         return node
 
-    yield build
-    for one in made:
-        one.node.finish()
-        one.executor.shutdown(1.0)
-        one.node.destroy_node()
-
-
-def until(condition, seconds=10.0):
-    end = time.monotonic() + seconds
-    while not condition() and time.monotonic() < end:
-        time.sleep(0.005)
-    return condition()
+    return build
 
 
 def picture():
@@ -334,6 +292,92 @@ def test_a_look_that_hangs_is_given_up_and_the_node_goes_on():
         worker.stop()
 
 
+def test_a_load_that_does_not_go_on_has_failed_and_can_be_made_again(make):
+    from rclpy.lifecycle import TransitionCallbackReturn as Return
+
+    hold = threading.Event()
+    steps_left = [lambda: hold.wait(20), lambda: None]
+
+    class Loaded(Model):
+        def __init__(self):
+            super().__init__()
+            steps_left.pop(0)()
+
+    node = make(autostart=False, hang_seconds=0.2)
+    life = node.worker.life
+    life._factory = lambda: (life.read_so_far(5_000_000, 9_000_000), Loaded())[1]
+    begun = time.monotonic()
+    assert node.trigger_configure() == Return.FAILURE, "who waits is answered"
+    assert time.monotonic() - begun < 10
+    outcome = asked(node)
+    assert node.worker.state is State.FAILED and outcome.status is Status.NOT_ACTIVE
+    assert "no step for 0.2 s in loading it, 5 of 9 MB read" in outcome.text
+    try:
+        steps(node, "configure", "activate")
+        assert asked(node).status is Status.OK and not node.worker.trouble
+    finally:
+        hold.set()
+    time.sleep(0.05)
+    assert asked(node).status is Status.OK, "what the first load brings at last is let go"
+
+
+def test_a_load_without_bytes_is_waited_for():
+    """As a download, or a network that several processes read."""
+    go = threading.Event()
+    worker = Worker(lambda: (go.wait(20), Model())[1], config=Config(hang_seconds=0.05))
+    worker.start()
+    end = time.monotonic() + 0.3
+    assert not until(lambda: worker.watch() or worker.state is not State.LOADING, 0.3)
+    assert time.monotonic() >= end
+    go.set()
+    assert until(lambda: worker.state is State.READY)
+    worker.stop()
+
+
+def test_a_node_can_be_configured_before_it_begins(nodes):
+    node = nodes.make(lambda *_: Model(), autostart=False)
+    thread = threading.Thread(target=node.trigger_configure, daemon=True)
+    thread.start()
+    thread.join(10)
+    assert node.lifecycle_state == "inactive"
+    node.begin()
+    steps(node, "activate")
+    assert asked(node).status is Status.OK
+
+
+def test_a_value_of_one_camera_is_taken_back(make):
+    """As `ros2 param delete` does."""
+    from rclpy.parameter import Parameter
+
+    node = make(cameras=["front", "wrist"], max_rate=9.0, **{"front.max_rate": 3.0})
+    assert until(lambda: node.lifecycle_state == "active")
+    for _ in range(2):
+        assert node.config.of("front").max_rate == 3.0
+        (result,) = node.set_parameters([Parameter("front.max_rate")])
+        assert result.successful, result.reason
+        assert node.config.of("front").max_rate == 9.0
+        assert node.has_parameter("front.max_rate"), "it can be set anew"
+        assert node.set_parameters([Parameter("front.max_rate", value=3.0)])[0].successful
+    (result,) = node.set_parameters([Parameter("max_rate")])
+    assert not result.successful, "the node's own value can't be taken back"
+    (result,) = node.set_parameters([Parameter("front.image_qos")])
+    assert not result.successful and "while inactive" in result.reason
+
+
+@pytest.mark.skipif(tf2_ros is None, reason="tf2_ros is not installed (it is not on PyPI)")
+def test_tf_is_heard_as_long_as_a_target_frame_is_set(make):
+    from rclpy.parameter import Parameter
+
+    node = make(target_frame="base_link")
+
+    def heard():
+        return {one.topic_name for one in node.subscriptions} & {"/tf", "/tf_static"}
+
+    assert until(lambda: len(heard()) == 2)
+    assert node.set_parameters([Parameter("target_frame", value="")])[0].successful
+    assert not heard()
+
+
 def test_diagnostics_tell_state_progress_and_each_camera(make):
     from sphinx_ros.ros.health import reports
 
@@ -346,7 +390,7 @@ def test_diagnostics_tell_state_progress_and_each_camera(make):
             hold.wait(10)
 
     node = make(autostart=False, cameras=["front", "wrist"])
-    node.worker.life._factory = lambda: (node._tell(5, 10), Slow())[1]
+    node.worker.life._factory = lambda: (node.worker.life.read_so_far(5, 10), Slow())[1]
     thread = threading.Thread(target=node.trigger_configure)
     thread.start()
     assert begun.wait(10)

@@ -1,6 +1,5 @@
 """The node through real DDS: a process of its own, the demonstration checkpoint, clients here."""
 
-import contextlib
 import os
 import signal
 import subprocess
@@ -16,7 +15,7 @@ pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 pytest.importorskip("sphinx_ros.msg", reason="the ROS interfaces are not built")
 
 import ros_support
-from ros_support import CHECKPOINT, Client, clip_pictures, process
+from ros_support import CHECKPOINT, Client, clip_pictures, process, ready_node, set_parameters
 from rviz_support import complaints
 
 from sphinx_ros.errors import Status
@@ -26,7 +25,7 @@ from sphinx_ros.ros.markers import STANDING
 from sphinx_ros.types import iou
 from sphinx_ros.world.camera_facts import nanoseconds
 
-pytestmark = pytest.mark.ros
+pytestmark = [pytest.mark.ros, pytest.mark.usefixtures("apart")]
 
 ASSETS = Path(ros_support.ROOT) / "sphinx_ros" / "assets"
 CAPTION, DETECT = m.QueryMessage.CAPTION, m.QueryMessage.DETECT
@@ -36,42 +35,15 @@ needs_demo = pytest.mark.skipif(
 )
 
 
-@pytest.fixture(scope="module", autouse=True)
-def apart():
-    """This process in the tests' own domain as well."""
-    before = dict(os.environ)
-    os.environ.update(ros_support.environment())
-    yield
-    os.environ.clear()
-    os.environ.update(before)
-
-
 @pytest.fixture(scope="module")
 def log(tmp_path_factory):
     return tmp_path_factory.mktemp("node") / "node.log"
 
 
-@contextlib.contextmanager
-def ready_node(name, log, *options):
-    """A node of its own name that has loaded its model."""
-    words = ["-r", f"__node:={name}", "-p", f"checkpoint:={CHECKPOINT}", *options]
-    with process("sphinx_ros.ros.node", *words, log=log) as node:
-        helper = Client("helper", name)
-        message = stamped(helper, clip_pictures(1)[0][0])
-        statuses = []
-        while not statuses or statuses[-1] == Status.NOT_ACTIVE:
-            result = helper.ask(question="How many objects are there?", image=message)
-            statuses.append(result.status.code)
-            assert len(statuses) < 1000 and node.poll() is None, log.read_text()
-            time.sleep(0.1)
-        helper.close()
-        yield node
-
-
 @pytest.fixture(scope="module")
-def running(log):
+def running(apart, log):
     """The node, ready; module-wide, as loading takes seconds."""
-    with ready_node("sphinx", log, "-r", "image:=/camera/image_raw") as node:
+    with ready_node("sphinx", "-r", "image:=/camera/image_raw", log=log) as node:
         yield node
 
 
@@ -117,7 +89,7 @@ def thing(truth, person=False):
 
 @needs_demo
 def test_without_a_camera_requests_are_answered_no_image(tmp_path):
-    with ready_node("blind", tmp_path / "log", "-r", "image:=/nobody/image"):
+    with ready_node("blind", "-r", "image:=/nobody/image", log=tmp_path / "log"):
         client = Client(target="blind")
         result = client.ground(text="the red mug")
         client.close()
@@ -216,14 +188,7 @@ def test_the_newest_picture_is_used_and_a_stopped_camera_is_stale(running, clien
 
 def set_parameter(client, name, value):
     """Set it as `ros2 param set` does; the reason against it, "" if it was taken."""
-    from rcl_interfaces.srv import SetParameters
-    from rclpy.parameter import Parameter
-
-    service = client.node.create_client(SetParameters, "/sphinx/set_parameters")
-    assert service.wait_for_service(10)
-    change = Parameter(name, value=value).to_parameter_msg()
-    future = service.call_async(SetParameters.Request(parameters=[change]))
-    result = client.finish(future).results[0]
+    (result,) = set_parameters(client, [(name, value)])
     return "" if result.successful else result.reason
 
 
@@ -407,7 +372,7 @@ def test_diagnostics_say_what_goes_on(running, client):
 @needs_demo
 def test_interrupt_in_the_middle_of_a_query_is_a_clean_end(pictures, tmp_path):
     log = tmp_path / "log"
-    with ready_node("ending", log) as node:
+    with ready_node("ending", log=log) as node:
         client = Client(target="ending")
         message = stamped(client, pictures[0][0])
         futures = [client.start("estimate_pose", m.EstimatePose, image=message) for _ in range(6)]
@@ -425,7 +390,7 @@ def test_interrupt_in_the_middle_of_a_query_is_a_clean_end(pictures, tmp_path):
 @needs_demo
 def test_a_burst_before_an_interrupt_is_answered(tmp_path):
     """Far more requests have come than the node has begun to read."""
-    with ready_node("bursting", tmp_path / "log") as node:
+    with ready_node("bursting", log=tmp_path / "log") as node:
         client = Client(target="bursting")
         ground = client.node.create_client(
             m.Ground, "/bursting/ground", qos_profile=ros_support.deep_qos()
@@ -506,13 +471,17 @@ def test_compressed_pictures_and_the_recorded_camera(client, tmp_path):
         log=tmp_path / "node.log",
     )
     with camera, node:
-        assert client.until(lambda: len(boxes) >= 2, 90), (tmp_path / "node.log").read_text()
-        result = boxes[-1]
-        stamp = nanoseconds(result.header)
-        known = {t["stamp"]: t for t in map(ros_support.truth_of, truths)}
-        assert result.status.code == Status.OK and stamp in known
+
+        def known():
+            """Answers with what is true in their pictures; either may come first, or be lost."""
+            told = {t["stamp"]: t for t in map(ros_support.truth_of, truths)}
+            return [(x, told[at]) for x in boxes if (at := nanoseconds(x.header)) in told]
+
+        assert client.until(lambda: len(known()) >= 2, 90), (tmp_path / "node.log").read_text()
+        result, truth = known()[-1]
+        assert result.status.code == Status.OK
         found = detections_of(result)
-        hits = [max(iou(d.box, o["box"]) for d in found) for o in known[stamp]["objects"]]
+        hits = [max(iou(d.box, o["box"]) for d in found) for o in truth["objects"]]
         assert np.mean(np.array(hits) > 0.5) >= 0.5, hits  # in that very picture's own pixels
 
 
@@ -615,7 +584,7 @@ def test_a_network_shared_by_processes(pictures, sphinx, tmp_path):
 @needs_demo
 def test_a_camera_at_rest_costs_one_look(client, pictures, tmp_path):
     words = ["-p", "skip_still:=true", "-p", "queries:=['ask: how many objects are there?']"]
-    with ready_node("resting", tmp_path / "log", "-r", "image:=/resting/image", *words):
+    with ready_node("resting", "-r", "image:=/resting/image", *words, log=tmp_path / "log"):
         answers = client.listen(m.Answer, "/resting/answers")
         statuses = client.listen(m.DiagnosticArray, "/diagnostics")
         publisher = client.node.create_publisher(m.Image, "/resting/image", 1)
@@ -626,9 +595,11 @@ def test_a_camera_at_rest_costs_one_look(client, pictures, tmp_path):
             noisy = rgb + draw.normal(0, 2, rgb.shape)
             message = stamped(client, noisy.round().clip(0, 255).astype(np.uint8))
             stamps.append(message.header)
-            count = len(answers)
-            publisher.publish(message)
-            assert client.until(lambda: len(answers) > count)
+            for _ in range(30):  # what was lost is sent again; a stamp that came is left out
+                publisher.publish(message)
+                if client.until(lambda: answers and answers[-1].header == message.header, 2):
+                    return
+            raise AssertionError("no answer came")
 
         for _ in range(12):
             show(pictures[0][0])
@@ -638,7 +609,11 @@ def test_a_camera_at_rest_costs_one_look(client, pictures, tmp_path):
         assert answers[-1].timing.tokens == 0 and np.isnan(answers[-1].timing.look_ms)
         show(pictures[3][0])
         assert not answers[-1].reused
-        count = len(statuses)
-        assert client.until(lambda: len(statuses) > count + 2)
-        camera = {pair.key: pair.value for pair in statuses[-1].status[1].values}
-        assert camera["pictures looked"] == "2" and camera["pictures reused"] == "11"
+
+        def counted():
+            reports = [x for one in statuses for x in one.status if x.name == "/resting: camera"]
+            values = {pair.key: pair.value for pair in reports[-1].values} if reports else {}
+            return values.get("pictures looked"), values.get("pictures reused")
+
+        client.until(lambda: counted() == ("2", "11"), 10)
+        assert counted() == ("2", "11")

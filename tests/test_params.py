@@ -2,13 +2,11 @@
 
 import array
 import math
-import os
 import time
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import ros_support
 
 from sphinx_ros.errors import BadImage, BadRequest, Status
 from sphinx_ros.image.decode import decode_image
@@ -55,6 +53,11 @@ def change(name, value):
         ("cameras", ["queries"], "the name of a parameter"),
         ("cameras", ["front", "use_sim_time"], "the name of a parameter"),
         ("cameras", ["x" * 41], "41 letters; it may have 40"),
+        ("target_frame", "x" * 5000, "5000 letters; it may have 200"),
+        ("target_frame", "base\x07link", "without spaces, control characters"),
+        ("target_frame", "base link", "without spaces"),
+        ("target_frame", "/base_link", "a leading slash"),
+        ("", 5, "empty name"),
     ],
 )
 def test_what_can_t_be_used_is_refused_with_a_reason(name, value, says):
@@ -82,6 +85,12 @@ def test_what_can_t_be_used_is_refused_with_a_reason(name, value, says):
 def test_what_people_write_is_understood(name, value, read_as):
     assert check(change(name, value)) == ""
     assert getattr(read({name: value}), name) == read_as
+
+
+def test_none_takes_back_what_was_set_for_one_camera_alone():
+    assert check(change("front.max_rate", None), cameras=["front"]) == ""
+    values = {"cameras": ["front"], "max_rate": 4.0, "front.max_rate": None}
+    assert read(values).of("front").max_rate == 4.0
 
 
 def test_the_defaults_are_good_and_are_the_configuration():
@@ -159,7 +168,7 @@ class ShortModel:
 
 
 @pytest.fixture(scope="module")
-def served():
+def served(request):
     """A node with a model, and `send(service, request)`, which gives the response."""
     rclpy = pytest.importorskip("rclpy", reason="ROS 2 is not installed")
     pytest.importorskip("sphinx_ros.msg", reason="the ROS interfaces are not built")
@@ -167,10 +176,7 @@ def served():
 
     from sphinx_ros.ros.node import SphinxNode
 
-    before = dict(os.environ)
-    os.environ.update(ros_support.environment())
-    context = rclpy.Context()
-    context.init(domain_id=ros_support.DOMAIN)
+    context = request.getfixturevalue("context")  # where there is ROS
     node = SphinxNode(lambda config, progress: ShortModel(), context=context, namespace="/checked")
     node.begin()
     asking = rclpy.create_node("asking", context=context)
@@ -193,9 +199,6 @@ def served():
     executor.shutdown()
     asking.destroy_node()
     node.destroy_node()
-    context.try_shutdown()
-    os.environ.clear()
-    os.environ.update(before)
 
 
 def values_of_all_types():
@@ -245,6 +248,18 @@ def test_a_value_of_any_type_is_answered_and_the_node_stays_changeable(served, n
             value.string_array_value for value in values if change_one(name, value).successful
         ]
         assert lines and all(list(one) in (["pose"], []) for one in lines)
+
+
+def test_a_parameter_without_a_name_is_refused(served):
+    from rcl_interfaces.msg import Parameter
+    from rcl_interfaces.srv import SetParameters, SetParametersAtomically
+
+    asked = [Parameter(name="", value=value) for value in values_of_all_types()[:3]]
+    results = served.send("set_parameters", SetParameters, SetParameters.Request(parameters=asked))
+    assert all(not one.successful and "empty name" in one.reason for one in results.results)
+    kind = SetParametersAtomically
+    response = served.send("set_parameters_atomically", kind, kind.Request(parameters=asked[1:2]))
+    assert not response.result.successful and not served.node.has_parameter("")
 
 
 def set_queries(served, lines):

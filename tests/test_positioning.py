@@ -1,7 +1,6 @@
 """Depth, calibration and answers to positions: what is missing, TF, and a node over real DDS."""
 
 import math
-import os
 import re
 import time
 from types import SimpleNamespace
@@ -12,7 +11,6 @@ import pytest
 pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 pytest.importorskip("sphinx_ros.msg", reason="the ROS interfaces are not built")
 
-import ros_support
 from ros_support import CHECKPOINT, Client, clip_pictures, process
 
 from sphinx_ros.errors import Status
@@ -39,6 +37,9 @@ def header(seconds=7, frame="camera"):
     return m.Header(stamp=m.Time(sec=seconds), frame_id=frame)
 
 
+AHEAD = depth_message(FLAT, header())
+
+
 def calibrated(**changes):
     return m.CameraInfo(header=header(), **{**calibration(CAMERA), **changes})
 
@@ -54,10 +55,13 @@ class Told(list):
         if depth is not None:
             self.positioning.on_depth(depth)
 
-    def locate(self, of=None, **options):
-        of = header() if of is None else of
+    def look(self, of):
         frame = Frame(lambda: None, 0.0, m.seconds(of.stamp), of)
-        look = Look(self.positioning.claim(frame), np.zeros((480, 640, 3), np.uint8))
+        return Look(self.positioning.claim(frame), np.zeros((480, 640, 3), np.uint8))
+
+    def locate(self, look=None, **options):
+        look = self.look(header()) if look is None else look
+        of = look.frame.header
         found = Results([Detection("mug", BOX)])
         query = Query(Task.GROUND, "mug")
         outcome = Outcome(query, Status.OK, result=found, header=of, width=640, height=480)
@@ -86,6 +90,17 @@ def test_without_depth_nothing_is_said_and_nothing_is_known():
     [
         (None, depth_message(FLAT, header()), "remap the topic camera_info"),
         (calibrated(k=[0.0] * 9), depth_message(FLAT, header()), "not calibrated"),
+        (calibrated(k=[1e-30, 0, 320, 0, 1e-30, 240, 0, 0, 1]), AHEAD, "K has the focal lengths"),
+        (calibrated(k=[1e30, 0, 320, 0, 500, 240, 0, 0, 1]), AHEAD, "0.01 to 1000 times"),
+        (calibrated(k=[500, 0, 1e30, 0, 500, 240, 0, 0, 1]), AHEAD, "K has its centre at 1e.30"),
+        (
+            calibrated(p=[500, 0, 320, 0, 0, 1e-9, 240, 0, 0, 0, 1, 0]),
+            AHEAD,
+            "P has the focal lengths",
+        ),
+        (calibrated(width=2**31), AHEAD, "calibrated picture is 2147483648x480"),
+        (calibrated(), depth_message(FLAT * 1e38, header()), "2e.38 m in the median; up to 1000"),
+        (calibrated(), depth_message(FLAT * 700, header()), "millimetres are sent as 16UC1"),
         (calibrated(), depth_message(FLAT, header(9)), "do both have one clock"),
         (calibrated(), depth_message(FLAT, header(0)), "do both have one clock"),
         (calibrated(), depth_message(FLAT, header(7, "infra")), "'infra' .* registered"),
@@ -106,6 +121,21 @@ def test_what_keeps_positions_from_being_known_is_said_once(info, depth, said):
     assert line.startswith("no positions: ")
     assert re.search(said, line), line
     assert told.positioning.facts()["positions"].startswith("unknown: ")
+
+
+def test_a_number_beyond_all_depth_is_no_measurement():
+    holed = FLAT.copy()
+    holed[230:240] = 1e38
+    told = Told(calibrated(), depth_message(holed, header()))
+    assert told.locate().box(0).position[2] == pytest.approx(2.0)
+
+
+def test_a_picture_with_several_answers_is_counted_once():
+    told = Told(calibrated(), depth_message(FLAT, header()))
+    look = told.look(header())
+    for _ in range(3):
+        assert told.locate(look).frame
+    assert told.positioning.facts()["pictures with depth"] == 1
 
 
 def test_an_unknown_target_frame_leaves_positions_unknown():
@@ -135,15 +165,6 @@ def test_points_are_turned_and_shifted_and_sizes_are_not():
 
 
 # Over real DDS
-
-
-@pytest.fixture
-def apart():
-    before = dict(os.environ)
-    os.environ.update(ros_support.environment())
-    yield
-    os.environ.clear()
-    os.environ.update(before)
 
 
 class Robot:

@@ -276,3 +276,29 @@ def test_a_callback_that_always_fails_is_one_line_with_its_trace():
     assert said.count("a callback failed: ZeroDivisionError: call 1\n") == 1, said
     assert said.count("a callback failed") == 1 and said.count("Traceback") == 1
     assert "in fail" in said
+
+
+INTERRUPTED = """
+import runpy, signal, sys
+
+class Pressed:  # Ctrl-C as soon as a module is looked for
+    def find_spec(self, name, path=None, target=None):
+        if name == moment:
+            sys.meta_path.remove(self)
+            signal.raise_signal(signal.SIGINT)
+
+module, moment = sys.argv[1:]
+del sys.argv[1:]
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+sys.meta_path.insert(0, Pressed())
+runpy.run_module(module, run_name="__main__", alter_sys=True)
+"""
+
+
+@pytest.mark.parametrize("module", ["sphinx_ros.ros.node", "sphinx_ros.ros.world_camera"])
+@pytest.mark.parametrize("moment", ["sphinx_ros.ros.usage", "rclpy", "numpy"])
+def test_an_interrupt_while_modules_load_is_no_trace(module, moment):
+    command = [sys.executable, "-c", INTERRUPTED, module, moment]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 130, done.stderr
+    assert not done.stderr

@@ -1,8 +1,8 @@
 """Which publishers a camera hears, by its quality of service, and what is said of others."""
 
 import os
-import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -10,10 +10,11 @@ pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 pytest.importorskip("sphinx_ros.msg", reason="the ROS interfaces are not built")
 
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from ros_support import DOMAIN, environment
+from ros_support import DOMAIN, until
 
 from sphinx_ros.ros import messages as m
 from sphinx_ros.ros.health import reports
+from sphinx_ros.ros.source_watch import NAMELESS, SourceWatch
 from sphinx_ros.ros.sources import PROFILES
 
 pytestmark = pytest.mark.ros
@@ -29,52 +30,20 @@ class Model:
         return self
 
 
-@pytest.fixture(scope="module")
-def context():
-    import rclpy
-
-    before = dict(os.environ)
-    os.environ.update(environment())
-    made = rclpy.Context()
-    made.init(domain_id=DOMAIN)
-    yield made
-    made.try_shutdown()
-    os.environ.clear()
-    os.environ.update(before)
-
-
 @pytest.fixture
-def make(context):
-    """SphinxNode objects that spin, each with a list of what it warned of."""
-    from rclpy.executors import MultiThreadedExecutor
-    from rclpy.parameter import Parameter
-
-    from sphinx_ros.ros.node import SphinxNode
-
-    made = []
+def make(nodes):
+    """Active nodes, each with a list of what it warned of."""
 
     def build(space="", **values):
-        given = [Parameter(name.replace("__", "."), value=v) for name, v in values.items()]
-        space = space or f"/sources{time.monotonic_ns()}"
-        node = SphinxNode(
-            lambda *_: Model(), context=context, parameter_overrides=given, namespace=space
-        )
+        node = nodes.make(lambda *_: Model(), space, threads=4, **values)
         warned, logger = [], node.get_logger()
         logger.warning = warned.append
         node.get_logger = lambda: logger
-        executor = MultiThreadedExecutor(4, context=context)
-        executor.add_node(node)
-        threading.Thread(target=executor.spin, daemon=True).start()
         node.begin()
         assert until(lambda: node.lifecycle_state == "active")
-        made.append((node, executor))
         return node, warned
 
-    yield build
-    for node, executor in made:
-        node.finish()
-        executor.shutdown(1.0)
-        node.destroy_node()
+    return build
 
 
 @pytest.fixture
@@ -88,13 +57,6 @@ def camera(context):
     yield node
     node.destroy_node()
     own.try_shutdown()
-
-
-def until(condition, seconds=10.0):
-    end = time.monotonic() + seconds
-    while not condition() and time.monotonic() < end:
-        time.sleep(0.01)
-    return condition()
 
 
 def qos(reliability, durability=NOW):
@@ -180,3 +142,23 @@ def test_the_standard_overrides_go_before_the_parameter(make, camera):
     assert other.cameras[""].topic == topic
     camera.create_publisher(m.Image, topic, qos(BEST))
     assert until(other.cameras[""].problem) and not node.cameras[""].problem()
+
+
+def test_a_publisher_is_named_when_its_node_is_known():
+    """Its node is heard of a little later than it."""
+
+    def endpoint(node_name):
+        return SimpleNamespace(
+            node_namespace="/",
+            node_name=node_name,
+            topic_type="sensor_msgs/msg/Image",
+            qos_profile=qos(BEST),
+            endpoint_gid=[7] * 16,
+        )
+
+    publishers, told = [endpoint(NAMELESS)], []
+    graph = SimpleNamespace(get_publishers_info_by_topic=lambda topic: publishers)
+    watch = SourceWatch(graph, m.Image, "/image", qos(SURE), told.append)
+    assert watch.problems() == [] and not told
+    publishers[:] = [endpoint("driver")]
+    assert watch.problems() and len(told) == 1 and told[0].startswith("/driver publishes on")

@@ -251,6 +251,7 @@ def test_a_flood_of_requests_does_not_starve_standing_queries(make):
         count = len(model.asked)
         model.answered.release()
         assert until(lambda: len(model.asked) > count)  # noqa: B023
+        until(lambda: "standing" in model.asked, 0.05)  # its thread may get no processor at once
     assert "standing" in model.asked, "requests kept it from its turn"
     assert not waiting[-1].done
     for _ in (*held, *waiting):
@@ -893,6 +894,22 @@ def test_a_still_picture_is_looked_at_after_its_seconds(make):
     time.sleep(0.06)
     passes(worker, told, [scene(3)])
     assert [one.reused for one in told][-1] is False and model.looks >= 2
+
+
+def test_a_node_that_comes_to_rest_while_it_compares_pictures_looks_at_none(make):
+    worker, model, told = still_worker(make)
+    passes(worker, told, [scene(1)])
+    new, decoded = scene(2, bright=False), []
+
+    def decode():
+        decoded.append(worker.rest())
+        return new.decode()
+
+    worker.inbox.offer(Frame(decode, new.received, new.stamp))
+    assert until(lambda: decoded and not worker.inbox.slots[""].newest)
+    worker.work()
+    passes(worker, told, [scene(3)])
+    assert model.looks == 1 and len(told) == 2, "nobody wanted a look at the second"
 
 
 def test_a_request_about_a_picture_that_was_not_looked_at_makes_a_look(make):

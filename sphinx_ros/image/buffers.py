@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from sphinx_ros.errors import BadImage
+from sphinx_ros.image.picture_size import MAX_PIXELS, checked_size
 
 HOST = (1, 3, 11)
 """Kinds of memory that the processor reads, by DLPack's numbers: its own, and pages of it that are
@@ -65,18 +66,32 @@ def check_bytes(buffer: np.ndarray, needed: int, what: str) -> None:
         )
 
 
+def sized_bytes(data: Any, width: int, height: int, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """:func:`as_bytes` of a picture whose sides were checked. Raises BadImage."""
+    checked_size(width, height, max_pixels)
+    return as_bytes(data)
+
+
 def rows(
-    buffer: np.ndarray, width: int, height: int, channels: int, dtype: str, step: int, name: str
+    buffer: np.ndarray,
+    width: int,
+    height: int,
+    channels: int,
+    sample: str,
+    step: int,
+    name: str,
+    is_bigendian: bool = False,
 ) -> np.ndarray:
     """[height, width, channels] view of padded rows.
 
-    step: bytes from one row to the next; 0 means no padding. name: of the encoding, for errors.
+    sample: numpy's name of a sample's type without its byte order, as "u2". step: bytes from one
+    row to the next; 0 means no padding. name: of the encoding, for errors.
 
     Raises:
         BadImage: they don't fit into the buffer.
     """
-    sample = np.dtype(dtype).itemsize
-    tight = width * channels * sample
+    dtype = np.dtype((">" if is_bigendian else "<") + sample)
+    tight = width * channels * dtype.itemsize
     step = step or tight
     if step < tight:
         raise BadImage(
@@ -84,7 +99,7 @@ def rows(
             "the camera's driver fills the field wrongly"
         )
     check_bytes(buffer, step * (height - 1) + tight, f"{width}x{height} {name} with step {step}")
-    strides = (step, channels * sample, sample)
+    strides = (step, channels * dtype.itemsize, dtype.itemsize)
     return np.ndarray((height, width, channels), dtype, buffer, 0, strides)
 
 

@@ -15,9 +15,9 @@ import numpy as np
 
 from sphinx_ros.errors import BadImage
 from sphinx_ros.image import jpeg, png, yuv
-from sphinx_ros.image.buffers import as_bytes, by_rows, rows
+from sphinx_ros.image.buffers import as_bytes, by_rows, rows, sized_bytes
 from sphinx_ros.image.jpeg_damage import check_undamaged
-from sphinx_ros.image.picture_size import MAX_PIXELS, SAMPLE_BITS, checked_size
+from sphinx_ros.image.picture_size import MAX_PIXELS, SAMPLE_BITS
 
 # name: (channels, numpy dtype of one sample, where red, green and blue stand in a pixel)
 _PACKED = {
@@ -81,12 +81,12 @@ def decode_image(
     Raises:
         BadImage: with the value, the limit and a remedy.
     """
-    buffer = as_bytes(data)
-    checked_size(width, height, max_pixels)
+    buffer = sized_bytes(data, width, height, max_pixels)
     name = encoding.strip().lower()
     if name in _STRETCHED:
-        dtype = (">" if is_bigendian else "<") + _STRETCHED[name]
-        return _grey(_stretch(rows(buffer, width, height, 1, dtype, step, name)[:, :, 0]))
+        kind = _STRETCHED[name]
+        values = rows(buffer, width, height, 1, kind, step, name, is_bigendian)[:, :, 0]
+        return _grey(_stretch(values))
     if name in yuv.ENCODINGS:
         return yuv.yuv(buffer, width, height, step, name)
     samples = _samples(buffer, width, height, name, step, is_bigendian)
@@ -173,8 +173,7 @@ def _samples(
         channels, dtype = 1, "u1" if name.endswith("8") else "u2"
     else:
         return None
-    order = ">" if is_bigendian else "<"
-    return rows(buffer, width, height, channels, order + dtype, step, name)
+    return rows(buffer, width, height, channels, dtype, step, name, is_bigendian)
 
 
 def _jpeg(data: bytes, max_pixels: int) -> np.ndarray:

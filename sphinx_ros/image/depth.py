@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from sphinx_ros.errors import BadImage
-from sphinx_ros.image.buffers import as_bytes, rows
-from sphinx_ros.image.picture_size import MAX_PIXELS, checked_size
+from sphinx_ros.image.buffers import rows, sized_bytes
+from sphinx_ros.image.picture_size import MAX_PIXELS
 
 _ENCODINGS = {
     "32fc1": ("f4", 1.0),
@@ -24,6 +24,10 @@ _ENCODINGS = {
 
 ENCODINGS = tuple(_ENCODINGS)
 """All that :class:`DepthPicture` reads; upper and lower case are the same."""
+
+FARTHEST = 1000.0
+"""Metres beyond which a number is taken for no measurement: farther than depth cameras and lidars
+reach. REP 117 has infinity for what is too far away."""
 
 ASPECT_SLACK = 0.01
 """How far the aspect of a depth picture may be off that of the picture that it belongs to."""
@@ -58,10 +62,22 @@ class DepthPicture:
                 f"the encoding {encoding!r} is no depth; it must be 32FC1 (metres) or 16UC1 "
                 "(millimetres): take the topic of the depth picture, not of its colours"
             )
-        self.width, self.height = checked_size(width, height, max_pixels)
         kind, self._unit = _ENCODINGS[name]
-        dtype = (">" if is_bigendian else "<") + kind
-        self._samples = rows(as_bytes(data), width, height, 1, dtype, step, name)[:, :, 0]
+        buffer = sized_bytes(data, width, height, max_pixels)
+        self.width, self.height = width, height
+        samples = rows(buffer, width, height, 1, kind, step, name, is_bigendian)
+        self._samples = samples[:, :, 0]
+
+    def check_range(self) -> None:
+        """Raises BadImage: most of what was measured lies beyond :data:`FARTHEST`."""
+        sampled = self._samples[:: self.height // 32 or 1, :: self.width // 32 or 1]
+        values = sampled.astype(np.float64) * self._unit
+        known = values[np.isfinite(values) & (values > 0)]
+        if known.size and (middle := float(np.median(known))) > FARTHEST:
+            raise BadImage(
+                f"the depth is {middle:.3g} m in the median; up to {FARTHEST:g} m is believed: "
+                "32FC1 is in metres, millimetres are sent as 16UC1"
+            )
 
     def check_fits(self, width: int, height: int) -> None:
         """Raises BadImage: its shape is not that of a picture of these sides, scaled or not."""
@@ -73,7 +89,7 @@ class DepthPicture:
             )
 
     def metres(self, top: int, bottom: int, left: int, right: int, most: int = 0) -> np.ndarray:
-        """[n, m] float32 distances of a cut-out, NaN where nothing was measured.
+        """[n, m] float32 distances of a cut-out, NaN where nothing was measured up to FARTHEST.
 
         Rows top to bottom and columns left to right, each without the last, clipped to the
         picture; [0, 0] where nothing of it is inside. most: samples along a side; of a larger
@@ -84,5 +100,5 @@ class DepthPicture:
         if most:
             cut = cut[:: -(-cut.shape[0] // most) or 1, :: -(-cut.shape[1] // most) or 1]
         values = cut.astype(np.float32) * np.float32(self._unit)
-        values[~(np.isfinite(values) & (values > 0))] = np.nan
+        values[~((values > 0) & (values <= FARTHEST))] = np.nan  # NaN, too
         return values

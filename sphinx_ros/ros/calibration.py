@@ -28,6 +28,13 @@ FISHEYE_LENGTH = 4
 SHOWN = 60
 """Letters of a name in a message that a warning shows."""
 
+FOCAL_LENGTHS = (0.01, 1000.0)
+"""Least and largest focal length as a share of the picture's side: a view of 179 degrees, and of
+a twentieth of a degree."""
+
+LARGEST_SIDE = 1_000_000
+"""Pixels of a calibrated picture's side, and of what a calibration shifts it by."""
+
 FARTHEST = 50.0
 """Largest x or y at depth 1 (89 degrees); OpenCV gives any number for rays farther out."""
 
@@ -59,11 +66,36 @@ def why_unusable(info: Any) -> Unusable | None:
     if min(size) <= 0:
         text = f"the calibrated picture is {size[0]}x{size[1]} pixels; both must be above 0"
         return Unusable("size", text)
+    if reason := _why_absurd(k, p, size):
+        return reason
     turn = r.reshape(3, 3)
     if turn.any() and not np.allclose(turn @ turn.T, np.eye(3), atol=1e-2):
         text = "R is no rotation; it must be orthonormal, or all zeros for none"
         return Unusable("rotation", text)
     return _why_distorted(str(info.distortion_model), d)
+
+
+def _why_absurd(k: np.ndarray, p: np.ndarray, size: tuple[int, int]) -> Unusable | None:
+    """Finite numbers that no camera has. P counts where it is filled."""
+    if max(size) > LARGEST_SIDE:
+        text = f"the calibrated picture is {size[0]}x{size[1]} pixels; calibrate the camera again"
+        return Unusable("size", text)
+    matrices = {"K": (k[0], k[4], k[2], k[5])}
+    if p[0] > 0 and p[5] > 0:
+        matrices["P"] = (p[0], p[5], p[2], p[6])
+    low, high = FOCAL_LENGTHS
+    for name, (*focal, x, y) in matrices.items():
+        if not all(low <= f / side <= high for f, side in zip(focal, size, strict=True)):
+            text = (
+                f"{name} has the focal lengths {focal[0]:g} and {focal[1]:g} px for a picture of "
+                f"{size[0]}x{size[1]}; each must be {low:g} to {high:g} times its side: calibrate "
+                "the camera again"
+            )
+            return Unusable(f"focal lengths of {name}", text)
+        if max(abs(x), abs(y)) > LARGEST_SIDE:
+            text = f"{name} has its centre at {x:g}, {y:g} px; calibrate the camera again"
+            return Unusable(f"centre of {name}", text)
+    return None
 
 
 def _why_distorted(model: str, d: np.ndarray) -> Unusable | None:

@@ -1,4 +1,4 @@
-"""Names of cameras, as people write them -> checked ones, which can be parts of topics."""
+"""Names of cameras, topics and frames, as people write them -> checked ones."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ MOST = 16
 
 LONGEST, LONGEST_TOPIC = 40, 200
 """Letters of a name and of a topic: DDS has room for 247, with the namespace and what is added."""
+
+LONGEST_FRAME = 200
+"""Letters of a frame's name; TF has no limit of its own."""
 
 NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
 
@@ -27,6 +30,20 @@ def read_topic(name: str) -> str:
     if len(name) > LONGEST_TOPIC:
         raise BadRequest(
             f"the topic {quoted(name)} has {len(name)} letters; it may have {LONGEST_TOPIC}"
+        )
+    return name
+
+
+def read_frame(name: str) -> str:
+    """The name. Raises BadRequest where no frame of TF can have it."""
+    if len(name) > LONGEST_FRAME:
+        raise BadRequest(
+            f"the frame {quoted(name)} has {len(name)} letters; it may have {LONGEST_FRAME}"
+        )
+    if not name.isprintable() or name != "".join(name.split()) or name.startswith("/"):
+        raise BadRequest(
+            f"{quoted(name)} can't be a frame of TF: write its name without spaces, control "
+            "characters and a leading slash, as base_link"
         )
     return name
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from sphinx_ros.errors import BadRequest
@@ -16,6 +16,7 @@ from sphinx_ros.ros.params import (
     Config,
     camera_rows,
     read,
+    row_of,
     unknown,
 )
 
@@ -49,12 +50,25 @@ def declare_cameras(node: Any, config: Config) -> None:
             node.undeclare_parameter(name)
     for name, row in rows.items():
         if not node.has_parameter(name):
-            about = described(row)
-            about.dynamic_typing = True  # not set: as for all cameras
-            about.floating_point_range, about.integer_range = [], []
-            if limits := row.limits():
-                about.additional_constraints = f"{limits}; {about.additional_constraints}"
-            node.declare_parameter(name, None, about)
+            _declare_unset(node, row)
+
+
+def declare_again(node: Any, changes: Iterable[Any], cameras: Iterable[str]) -> None:
+    """Declare what a change has taken back of a camera: rclpy undeclares what is not set."""
+    for change in changes:
+        row = row_of(change.name, cameras)
+        if change.value is None and row is not None and not node.has_parameter(row.name):
+            _declare_unset(node, row, ignore_override=True)
+
+
+def _declare_unset(node: Any, row: Parameter, **options: Any) -> None:
+    """A camera's own value, which is as for all cameras unless it was given at the start."""
+    about = described(row)
+    about.dynamic_typing = True  # not set: as for all cameras
+    about.floating_point_range, about.integer_range = [], []
+    if limits := row.limits():
+        about.additional_constraints = f"{limits}; {about.additional_constraints}"
+    node.declare_parameter(row.name, None, about, **options)
 
 
 def described(row: Parameter) -> m.ParameterDescriptor:

@@ -38,6 +38,7 @@ class Claim:
         self._changed = threading.Condition()
         self._best: tuple[float, Any] = (math.inf, None)  # seconds apart, message
         self._settled = math.isnan(stamp)  # no better one will come
+        self._counted = False
 
     def consider(self, message: Any, stamp: float, reach: float) -> None:
         """Take a message if it is nearer than what there is. reach: seconds it may be apart."""
@@ -48,6 +49,12 @@ class Claim:
             if stamp >= self.stamp:
                 self._settled = True
             self._changed.notify_all()
+
+    def first_use(self) -> bool:
+        """Whether nobody has called this before: several answers are about one picture."""
+        with self._changed:
+            first, self._counted = not self._counted, True
+            return first
 
     def message(self, wait: float = 0.0) -> Any:
         """The depth message, None where there is none. wait: seconds for one that may come."""

@@ -63,11 +63,12 @@ class Scene:
         frame: name of the camera's optical frame.
 
     Raises:
-        BadImage: the depth is not of the picture's shape.
+        BadImage: the depth is not of the picture's shape, or is beyond all measure.
     """
 
     def __init__(self, depth: DepthPicture, info: Any, size: tuple[int, int], frame: str):
         depth.check_fits(*size)
+        depth.check_range()
         self.frame = frame
         self._depth, self._info, self._size = depth, info, size
         self._scale = (depth.width / size[0], depth.height / size[1])

@@ -6,8 +6,14 @@ Callbacks store or wait, they never compute. The model is made in the worker's t
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # as the command does it: Ctrl-C while the rest loads is no trace
+    import sys
+
+    from sphinx_ros.ros.start import node
+
+    sys.exit(node())
+
 import logging
-import sys
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -24,7 +30,7 @@ from sphinx_ros.ros import messages as m
 from sphinx_ros.ros import params
 from sphinx_ros.ros.camera import Camera
 from sphinx_ros.ros.camera_names import read_cameras
-from sphinx_ros.ros.declaring import declare, declare_cameras, read_node
+from sphinx_ros.ros.declaring import declare, declare_again, declare_cameras, read_node
 from sphinx_ros.ros.health import reports
 from sphinx_ros.ros.lifecycle import Managed
 from sphinx_ros.ros.loader import load_sphinx, prepare
@@ -67,7 +73,7 @@ class SphinxNode(Managed, Node):
         self.cameras: dict[str, Camera] = {}
         self.transforms = Transforms(self)
         self.worker = Worker(
-            lambda: factory(self.config, self._tell),
+            lambda: factory(self.config, self.worker.life.read_so_far),
             clock=self.now,
             on_pass=self._publish,
             config=self.config,
@@ -80,7 +86,7 @@ class SphinxNode(Managed, Node):
         self._ports = Services(self)
         self.add_on_set_parameters_callback(self._check_parameters)
         if hasattr(self, "add_post_set_parameters_callback"):  # from Iron on
-            self.add_post_set_parameters_callback(lambda _: self._apply())
+            self.add_post_set_parameters_callback(self._follow)
         steady = rclpy.clock.Clock(clock_type=ClockType.STEADY_TIME)
         watch = MutuallyExclusiveCallbackGroup()
         self.create_timer(1.0, self._publish_health, watch, clock=steady)
@@ -141,9 +147,6 @@ class SphinxNode(Managed, Node):
         self._health.publish(health)
         self.warnings.flush()
 
-    def _tell(self, done: int, whole: int) -> None:
-        self.worker.life.progress = done, whole
-
     def _look_around(self) -> None:
         """Watch the worker, take down what is shown of the past, say what has changed."""
         self.worker.watch()
@@ -173,7 +176,9 @@ class SphinxNode(Managed, Node):
 
     def _check_parameters(self, changes: Sequence[Any]) -> Any:
         # What is being declared, of a camera, is no change; None there is "as for all cameras".
-        changes = [c for c in changes if c.value is not None or self.has_parameter(c.name)]
+        changes = [
+            c for c in changes if c.value is not None or not c.name or self.has_parameter(c.name)
+        ]
         new = not all(self.has_parameter(change.name) for change in changes)
         state = params.When.START if new else self.changeable
         cameras = read_cameras(self.get_parameter("cameras").value or ())
@@ -186,9 +191,14 @@ class SphinxNode(Managed, Node):
     def _refused_queries(self, changes: Sequence[Any]) -> str:
         """Why the model that is loaded can't be asked the standing queries of a change."""
         names = {"queries", *(f"{camera}.queries" for camera in self.config.cameras)}
-        lines = [line for change in changes if change.name in names for line in change.value]
+        given = [change.value for change in changes if change.name in names]
+        lines = [line for value in given if value is not None for line in value]
         reasons = self.worker.unaskable(map(read_query, filter(str.strip, lines)))
         return f"queries: {reasons}" if reasons else ""
+
+    def _follow(self, changes: Sequence[Any]) -> None:
+        self._apply()
+        declare_again(self, changes, self.config.cameras)
 
     def _apply(self, changes: dict[str, Any] | None = None) -> None:
         """Follow the parameters as they are now. changes: those that are not stored yet.
@@ -205,6 +215,8 @@ class SphinxNode(Managed, Node):
             self.worker.inbox.change(config)
             if any(config.of(name).target_frame for name in config.camera_names):
                 self.transforms.listen()
+            else:
+                self.transforms.close()
 
     def now(self) -> float:
         """Seconds of the node's clock."""
@@ -230,7 +242,3 @@ def main(args: Sequence[str] | None = None) -> int:
         begin=lambda node: node.begin(),
         end=lambda node: node.finish(),
     )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

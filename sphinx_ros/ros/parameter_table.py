@@ -16,7 +16,7 @@ from sphinx_ros.image.picture_size import MAX_PIXELS, SAMPLE_BITS
 from sphinx_ros.model.quantities import KINDS
 from sphinx_ros.prompt.checks import MAX_SECONDS, MAX_TOKENS
 from sphinx_ros.prompt.queries import LINES, read_queries
-from sphinx_ros.ros.camera_names import read_cameras
+from sphinx_ros.ros.camera_names import read_cameras, read_frame
 from sphinx_ros.ros.camera_topics import TOPICS
 from sphinx_ros.ros.parameter_row import Parameter, When
 
@@ -239,7 +239,7 @@ class Config:
     hang_seconds: float = _row(
         600.0,
         "Seconds without a step of the work under way after which the model is given up and "
-        "loaded anew; more than the look at one picture takes. 0: never.",
+        "loaded anew, and a load without further bytes fails; more than a look takes. 0: never.",
         low=0.0,
         high=MAX_SECONDS,
         unit="s",
@@ -249,6 +249,7 @@ class Config:
         "Frame in which positions in space are given, by TF at the picture's stamp; they are "
         "unknown where there is no TF. Empty: the camera's optical frame.",
         per_camera=True,
+        reads=read_frame,
         heading="Positions in space",
         more='As "base_link"; needs tf2_ros. Positions need depth that is registered to the '
         "picture: remap the topic `depth`.",

@@ -88,16 +88,21 @@ def _row_of(camera: str, name: str) -> Parameter:
 def check(changes: Iterable[Any], state: When = When.START, cameras: Iterable[str] = ()) -> str:
     """The first reason against a set of holders of ``name`` and ``value``; "" for none.
 
-    None is refused for every row: rclpy would undeclare what is set to it. state: what may be
-    changed now: the latest of :class:`When` that the node's state allows.
+    None is refused for every row of the node: rclpy would undeclare what is set to it. Of one
+    camera alone, as "front.max_rate", it is "as for all". state: what may be changed now: the
+    latest of :class:`When` that the node's state allows.
     """
     stages, cameras = list(When), tuple(cameras)
     for change in changes:
+        if not change.name:  # rclpy would take it, whatever is declared
+            return "a parameter has an empty name: give the name of one (ros2 param list NODE)"
         row = row_of(change.name, cameras)
         if row is None:
             continue
         if stages.index(row.when) > stages.index(state):
             return f"{row.name} can be changed {row.when.value}: {REMEDIES[row.when]}"
+        if change.value is None and row.name not in ROWS:
+            continue
         reason = row.check(change.value)
         if not reason and row.name == "cameras":
             reason = _taken(change.value)

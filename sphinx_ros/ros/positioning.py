@@ -113,7 +113,8 @@ class Positioning:
         """The depth of a look, ready to be asked; None where there is none."""
         claim: Claim = look.frame.depth
         depth = claim.message(self._pairs.patience)
-        self._counts.add("without" if depth is None else "with")
+        if claim.first_use():
+            self._counts.add("without" if depth is None else "with")
         if depth is None:
             self._warn("pair", "there is no depth of the picture's time: do both have one clock?")
             return None

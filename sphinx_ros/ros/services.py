@@ -16,11 +16,12 @@ from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.parameter import Parameter
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 
-from sphinx_ros.errors import BadRequest
+from sphinx_ros.errors import BadRequest, Cancelled
 from sphinx_ros.prompt.queries import Query, read_queries
 from sphinx_ros.ros import messages as m
 from sphinx_ros.ros import replies
 from sphinx_ros.ros.feedback import GoalFeedback
+from sphinx_ros.ros.goal_clients import GoalClients
 from sphinx_ros.ros.outcomes import Outcome, named
 from sphinx_ros.ros.waiting import Job
 from sphinx_ros.tasks import Answers, Takes, Task
@@ -61,6 +62,7 @@ class Services:
             qos_profile=ALL,
             callback_group=group,
         )
+        self._goal_clients = GoalClients(node, "~/query")
         self._action = ActionServer(
             node,
             m.QueryAction,
@@ -142,9 +144,12 @@ class Services:
             handle.abort()
             return result
         job = self._submit(query, handle.request, handle.request.query.camera, feedback)
+        sender = self._goal_clients.sender()
         while not job.wait(0.02) and job.left:
             if handle.is_cancel_requested:
                 self._worker.cancel(job)
+            elif sender.gone():
+                self._worker.withdraw(job, Cancelled("whoever could have sent the goal has gone"))
         outcome: Outcome = self._worker.result(job)
         result.answer = replies.answer_message(outcome)
         if query.task.row.answers is Answers.PEOPLE:

@@ -7,6 +7,7 @@ A request is put to the model in a thread of its own and the standing queries in
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from sphinx_ros.errors import SphinxError, Status
 from sphinx_ros.ros.asking import Asker
@@ -31,6 +32,11 @@ class Serving:
         self.standing: tuple[Job, ...] = ()
         self.retired = False
         self._inbox, self._ending, self._life, self._clock = inbox, ending, life, clock
+
+    @property
+    def model(self) -> Any:
+        """What is asked; None while there is none."""
+        return None if self.asker is None else self.asker.model
 
     def ready_asker(self) -> Asker:
         """Who asks the model. Raises NOT_ACTIVE where there is none, CANCELLED at the end."""
@@ -107,7 +113,10 @@ class Serving:
             self.standing = ()
 
     def _repeat(self, asker: Asker, due: Due, jobs: list[Job]) -> bool:
-        """Whether the frame shows nothing new, so that the last answers were given once more."""
+        """Whether there is nothing to look at: the node rests, or the frame shows nothing new.
+
+        Where it shows nothing new, the last answers are given once more.
+        """
         frame, config = due.frame, due.config
         if not config.skip_still:
             asker.repeating.forget(frame.camera)
@@ -116,7 +125,9 @@ class Serving:
         if look.rgb is None:
             return False
         outcomes = asker.repeating.again(look.rgb, frame.camera, (due.queries, config))
-        if not outcomes or self._resting():
+        if self._resting():  # nobody wants a look either
+            return True
+        if not outcomes:
             return False
         self._inbox.seen(frame)
         self._inbox.count_look(frame, "reused")

@@ -10,7 +10,8 @@ does not tell when its reason is gone.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from rclpy.qos import QoSCompatibility, QoSProfile, qos_check_compatible
@@ -27,6 +28,13 @@ TRANSPORTS = {"sensor_msgs/msg/Image": "raw", "sensor_msgs/msg/CompressedImage":
 """Type of a topic -> the value of the parameter image_transport that hears it."""
 
 
+NAMELESS = "_NODE_NAME_UNKNOWN_"
+"""What the DDS middlewares call a publisher's node as long as they have not heard of it."""
+
+INTRODUCED = 3.0
+"""Seconds in which a publisher's node is heard of; programs that are no ROS nodes have none."""
+
+
 class SourceWatch:
     """Watches who publishes on a topic, when somebody asks for :meth:`problems`, from any thread.
 
@@ -41,6 +49,7 @@ class SourceWatch:
         self._type = f"{kind.__module__.split('.')[0]}/msg/{kind.__name__}"
         self._said: set[str] = set()
         self._saying = threading.Lock()
+        self._met: dict[bytes, float] = {}  # publishers without a node -> first seen when
 
     def problems(self) -> list[str]:
         """A sentence with a remedy for each reason why a publisher of now is not heard."""
@@ -48,6 +57,8 @@ class SourceWatch:
             publishers = self._node.get_publishers_info_by_topic(self._topic)
         except Exception:  # the context goes down while somebody asks
             return []
+        with self._saying:
+            publishers = self._introduced(publishers)
         found = list(dict.fromkeys(filter(None, map(self._against, publishers))))
         with self._saying:
             new = [sentence for sentence in found if sentence not in self._said]
@@ -67,6 +78,17 @@ class SourceWatch:
             "publishers not heard": sum(map(bool, map(self._against, publishers))),
             "QoS": _described(self._qos),
         }
+
+    def _introduced(self, publishers: Sequence[Any]) -> list[Any]:
+        """Those whose node is known, which comes later, and those that seem to have none."""
+        now, nameless = time.monotonic(), {}
+        for one in publishers:
+            if one.node_name == NAMELESS:
+                key = bytes(one.endpoint_gid)
+                nameless[key] = self._met.get(key, now)
+        self._met = nameless
+        late = {key for key, since in nameless.items() if now - since < INTRODUCED}
+        return [one for one in publishers if bytes(one.endpoint_gid) not in late]
 
     def _against(self, publisher: Any) -> str:
         who = f"{publisher.node_namespace.rstrip('/')}/{publisher.node_name}"

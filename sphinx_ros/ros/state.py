@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -36,7 +37,8 @@ class Lifetime:
 
     Attributes:
         working: whether requests are taken: the node is active.
-        progress: (bytes read, bytes in all) of a load; (0, 0) where that is not known.
+        progress: (bytes read, bytes in all) of a load; (0, 0) where that is not known. Told by
+        :meth:`read_so_far`.
         restarts: how often a model was lost.
         final: whether the node was shut down for good: no transition leads out of that.
     """
@@ -48,6 +50,8 @@ class Lifetime:
         self._was_ready, self._pause, self._next_try = False, FIRST_PAUSE, 0.0
         self._settled = threading.Condition(self._lock)
         self._order = 0  # of a load: what was ordered before the newest order is not wanted
+        self._loader = 0  # the thread that loads now
+        self._moved = math.inf  # when the bytes of its load last moved
 
     @property
     def wanted(self) -> bool:
@@ -69,6 +73,32 @@ class Lifetime:
             self._settled.wait_for(lambda: self.state is not State.LOADING, seconds)
             return self.state is State.READY
 
+    def read_so_far(self, done: int, whole: int) -> None:
+        """Note how many bytes the load has read, of how many; told by the thread that loads."""
+        with self._lock:
+            if threading.get_ident() != self._loader:  # a load that was given up and went on
+                return
+            if (done, whole) != self.progress:
+                self.progress, self._moved = (done, whole), time.monotonic()
+
+    def give_up_load(self, limit: float) -> bool:
+        """Whether a load did not go on for so many seconds, which is its failure now.
+
+        It counts from its first bytes: before these a checkpoint may be downloaded, and of a
+        network that several processes read no bytes are told.
+        """
+        with self._settled:
+            stuck = self.state is State.LOADING and limit < time.monotonic() - self._moved
+            if not stuck:
+                return False
+            done, whole = (f"{size / 1e6:.0f}" for size in self.progress)
+            self.trouble = f"no step for {limit:g} s in loading it, {done} of {whole} MB read"
+            self._order += 1
+            self._loader, self._moved, self.state = 0, math.inf, State.FAILED
+            self._settled.notify_all()
+        log.error("the load of the model is given up: %s", self.trouble)
+        return True
+
     def drop(self) -> None:
         """There is no model any more, and none is wanted."""
         with self._lock:
@@ -87,7 +117,8 @@ class Lifetime:
         install: called with the model before the state says that it is ready. One that was
         dropped meanwhile is not wanted any more: the next may have other parameters.
         """
-        order = self._order
+        with self._lock:
+            order, self._loader, self._moved = self._order, threading.get_ident(), math.inf
         try:
             install(self._factory())
         except Exception as error:  # whatever it is, the node must live and say it
@@ -96,7 +127,7 @@ class Lifetime:
             with self._settled:
                 if order != self._order:
                     return False
-                self.trouble = text
+                self.trouble, self._moved = text, math.inf
                 if self.state is State.LOADING and not self._was_ready:
                     self.state = State.FAILED
                 self._next_try = time.monotonic() + self._pause
@@ -106,7 +137,8 @@ class Lifetime:
         with self._settled:
             if order != self._order:
                 return False
-            self.trouble, self._pause, self._was_ready = "", FIRST_PAUSE, True
+            self.trouble, self._moved = "", math.inf
+            self._pause, self._was_ready = FIRST_PAUSE, True
             if self.state is State.LOADING:
                 self.state = State.READY
             self._settled.notify_all()

@@ -16,10 +16,11 @@ class Threads:
         self._lock = threading.Lock()
 
     def start(self) -> None:
-        """Start all of them."""
+        """Start all of them, once."""
         with self._lock:
             for name in self._works:
-                self._start(name)
+                if name not in self._threads:
+                    self._start(name)
 
     def mend(self) -> list[str]:
         """Start those anew that have ended; their names. Before :meth:`start` there are none."""

@@ -1,9 +1,8 @@
 """Frames and queries in, outcomes out: the threads that ask the model. Not even rclpy.
 
-Only the newest frame is kept. One thread loads the model and asks the standing queries of a frame
-as one batch; a few others answer requests, which join that batch wherever it is. A query travels
-with the frame it was asked about; whatever goes wrong comes out as a named status. A model that is
-lost is loaded anew.
+One thread loads the model and asks the standing queries of a frame as one batch; a few others
+answer requests, which join that batch wherever it is. A query travels with the frame it was asked
+about; whatever goes wrong comes out as a named status. A model that is lost is loaded anew.
 """
 
 from __future__ import annotations
@@ -34,12 +33,10 @@ __all__ = ["Job", "State", "Worker"]
 log = logging.getLogger("sphinx_ros")
 
 GRACE = 0.3
-"""Seconds that a running query gets to come back by itself after its limit, with its partial text,
-before it is given up. Only the encoding of a picture can't be stopped in the middle."""
+"""Seconds that a query gets to come back by itself after its limit, with its partial text."""
 
 AT_ONCE = 4
-"""Requests that are answered at the same time: each may bring a picture of its own, whose keys and
-values stay in memory meanwhile."""
+"""Requests that are answered at the same time: each may hold the memory of a picture's prefix."""
 
 
 class Worker:
@@ -49,10 +46,9 @@ class Worker:
     the worker's thread; requests are answered NOT_ACTIVE meanwhile. clock: the node's time in
     seconds. on_pass: called with (look, outcomes, standing) after each pass of the standing
     queries and after each request that got as far as a picture and was not given up before, from
-    one thread at a time.
-    locate: adds positions to a look's outcomes before anybody is answered, called by the threads
-    that asked. config: the parameters at the start. prepare: called in the worker's thread before
-    all else.
+    one thread at a time. locate: adds positions to a look's outcomes before anybody is answered,
+    called by the threads that asked. config: the parameters at the start. prepare: called in the
+    worker's thread before all else.
     """
 
     def __init__(
@@ -82,8 +78,6 @@ class Worker:
         requests = dict.fromkeys(names, serving.requests)
         self._threads = Threads({"sphinx-worker": lambda: self._run(serving), **requests})
 
-    # For the node's threads
-
     @property
     def state(self) -> State:
         """Where the model stands."""
@@ -102,8 +96,12 @@ class Worker:
     @property
     def device(self) -> str:
         """Where the weights are, "" before they are loaded."""
-        asker = self._serving.asker
-        return "" if asker is None else str(getattr(asker.model, "device", ""))
+        return str(getattr(self.model, "device", ""))
+
+    @property
+    def model(self) -> Any:
+        """What answers now; None while there is none."""
+        return self._serving.model
 
     def start(self) -> None:
         """Begin loading the model, then work."""
@@ -117,6 +115,7 @@ class Worker:
 
     def load(self, seconds: float | None = None) -> bool:
         """Load the model in the worker's thread and wait for it; whether it is there."""
+        self.open()
         self.life.want()
         self.inbox.nudge()
         return self.life.await_load(seconds)
@@ -162,8 +161,8 @@ class Worker:
     def watch(self) -> None:
         """Notice what is lost; to be called a few times a second.
 
-        A model whose processes are gone is loaded anew by the worker's thread, one whose work does
-        not go on is given up with its threads, and a thread that ended is replaced.
+        A model whose processes are gone is loaded anew by the worker's thread, one whose work or
+        load does not go on is given up with its threads, and a thread that ended is replaced.
         """
         if self.state is State.STOPPED:
             return
@@ -175,6 +174,8 @@ class Worker:
 
     def _watch_steps(self) -> None:
         limit = self.inbox.config.hang_seconds
+        if limit > 0 and self.life.give_up_load(limit):
+            self._renew()
         now = time.monotonic()
         hung = [job for job in self._serving.under_way() if 0 < limit < now - job.stepped]
         if hung and self.state is State.READY:

@@ -6,10 +6,16 @@ JSON. Knows no model.
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # as the command does it: Ctrl-C while the rest loads is no trace
+    import sys
+
+    from sphinx_ros.ros.start import camera
+
+    sys.exit(camera())
+
 import array
 import itertools
 import json
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -149,7 +155,3 @@ def depth_message(depth: np.ndarray, header: m.Header) -> m.Image:
 def main(args: Sequence[str] | None = None) -> int:
     """Publish until SIGINT or SIGTERM. args: words after the command; see `running.run`."""
     return run("world_camera", WorldCamera, args)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
