@@ -49,3 +49,10 @@ def served(backend, settings=None):
 def client(address, **options):
     """A client of it."""
     return httpx.Client(base_url=address, timeout=30, **options)
+
+
+def figures(asked):
+    """The figures of a server: name with labels -> number."""
+    lines = asked.get("/metrics").text.splitlines()
+    rows = (line.rpartition(" ") for line in lines if not line.startswith("#"))
+    return {name: float(value) for name, _, value in rows}

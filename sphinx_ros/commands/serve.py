@@ -104,15 +104,14 @@ def run(argv: Sequence[str]) -> int:
             'pip install "sphinx_ros[serve]"'
         ) from error
     from sphinx_ros.serve.desk import Desk, Limits
-    from sphinx_ros.serve.lending import Loaded
+    from sphinx_ros.serve.lending import Lender
 
     hosts = host_names(options.host, options.allow_host)
     listening = bound(options.host, options.port)
     given = model_options(options)
-    given.pop("dtype", None) if options.dtype == "auto" else None
-    loaded = Loaded(options.checkpoint, **given)
+    lender = Lender(options.checkpoint, **given)
     limits = Limits(slots=options.slots, line=options.line)
-    desk = Desk(loaded, loaded.health, limits)
+    desk = Desk(lender, lender.health, limits)
     token = os.environ.get(TOKEN, "") if options.token is None else options.token
     settings = Settings(
         token=token,
@@ -135,7 +134,7 @@ def run(argv: Sequence[str]) -> int:
     finally:
         for one, handler in before.items():
             signal.signal(one, handler)
-    _end(desk, loaded)
+    _end(desk, lender)
     return OK
 
 
@@ -144,11 +143,11 @@ def _said(options: argparse.Namespace, address: str, token: bool) -> str:
     return f"sphinx-ros: serving {options.checkpoint} on {address} ({who}); Ctrl-C ends it"
 
 
-def _end(desk: Any, loaded: Any) -> None:
+def _end(desk: Any, lender: Any) -> None:
     """Let the model go; a look or a load that still runs is not waited for."""
-    ended = desk.close(0.5) and loaded.settled.is_set()
+    ended = desk.close(0.5) and lender.settled.is_set()
     if ended:
-        loaded.close()
+        lender.close()
         return
     sys.stdout.flush()
     sys.stderr.flush()

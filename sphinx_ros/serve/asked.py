@@ -111,7 +111,7 @@ def _checked(model: type[T], fields: Fields, path: str) -> T:
     name = ".".join(map(str, first["loc"])) or "the body"
     if first["type"] == "extra_forbidden":
         known = ", ".join(model.model_fields)
-        raise Refused(f"{path} has no field {quoted(name)}; it has {known}", param=name)
+        raise Refused(f"{path} has no field {quoted(name)}; it has {known}")
     if first["type"] == "missing":
         raise Refused(f"{path} needs the field {name}", param=name)
     said = first["msg"].removeprefix("Value error, ")
@@ -195,7 +195,7 @@ def _listed(given: Any, several: bool) -> Fields:
         if several and name == "query":
             fields.setdefault("queries", []).append(value)
         elif name in fields:
-            raise Refused(f"the field {quoted(name)} is given twice", param=name)
+            raise Refused(f"the field {quoted(name)} is given twice: once is enough")
         else:
             fields[name] = value
     return fields

@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sphinx_ros.errors import Cancelled, SphinxError, Status
+from sphinx_ros.errors import BadImage, Cancelled, SphinxError, Status
 from sphinx_ros.events import Event, Finished, Found
 from sphinx_ros.image.formats import decode_file
 from sphinx_ros.image.picture_size import MAX_PIXELS
@@ -87,7 +87,8 @@ class Desk:
     async def do(self, work: Work) -> AsyncIterator[Json]:
         """Answer: see :class:`sphinx_ros.serve.work.Backend`."""
         listener = Listener(work.options.timeout or self.limits.timeout)
-        flight = self._admit(work, listener)
+        alike = replace(work, options=replace(work.options, timeout=None))  # each has its own
+        flight = self._admit(alike, listener)
         try:
             async for event in flight.events(listener):
                 yield event
@@ -133,7 +134,7 @@ class Desk:
             flight.join(listener)
             self._flights[flight.work] = flight
             self._line.append(flight)
-            if not self._idle and len(self._workers) < self.limits.slots:
+            if len(self._line) > self._idle and len(self._workers) < self.limits.slots:
                 name = f"sphinx_ros serve {len(self._workers)}"
                 worker = threading.Thread(target=self._work, name=name, daemon=True)
                 self._workers.append(worker)
@@ -216,7 +217,11 @@ class Desk:
         recall = getattr(model, "recall", None)
         seen = recall(*kept.looked) if recall is not None and kept.looked else None
         if seen is None:
-            seen = model.look(decode_file(kept.encoded, self.limits.pixels))
+            try:
+                rgb = decode_file(kept.encoded, self.limits.pixels)
+            except BadImage as error:
+                raise BadImage(f"the picture can't be used: {error}") from error
+            seen = model.look(rgb)
             kept.looked = (getattr(seen, "key", b""), seen.width, seen.height)
         with self._lock:
             self._counts["hits" if seen.cached else "looks"] += 1

@@ -5,6 +5,8 @@ The middleware of ASGI around everything else. Knows no model and no file.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import hmac
 import ipaddress
 import socket
@@ -13,7 +15,7 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from sphinx_ros.errors import BadRequest, SphinxError, quoted
+from sphinx_ros.errors import BadRequest, SphinxError, Status, quoted
 from sphinx_ros.serve.page_files import FILES
 from sphinx_ros.serve.refusals import Refused, error_response
 from sphinx_ros.serve.work import Busy
@@ -31,6 +33,10 @@ ANY = "*"
 
 BODIES_AT_ONCE = 8
 """Bodies of the largest size that may be in memory at the same time."""
+
+
+DRAIN = 1.0
+"""Seconds for which the rest of a body that is refused is read."""
 
 
 class Guard:
@@ -61,13 +67,15 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        body = _Body(self, receive)
         try:
             self._check(scope)
         except SphinxError as error:
-            self._on_refusal(getattr(error, "reason", "request"))
+            self._on_refusal(getattr(error, "reason", error.status.name))
+            if b"expect" not in dict(scope["headers"]):  # who waits to be asked sends nothing
+                await body.drain()
             await error_response(error)(scope, receive, send)
             return
-        body = _Body(self, receive)
         try:
             await self._app(scope, body, send)
         finally:
@@ -75,6 +83,9 @@ class Guard:
 
     def _check(self, scope: Message) -> None:
         headers = _headers(scope)
+        length = headers.get("content-length", "")
+        if length.isdecimal() and len(length) < 20:
+            self.check_size(int(length))
         host = headers.get("host", "")
         if not self._allowed(host):
             raise _refused(
@@ -119,15 +130,20 @@ class Guard:
 
     def take(self, count: int, had: int) -> None:
         """So many more bytes of a body that had some. Raises: it is too large, or all are."""
-        if had + count > self._max_body:
-            raise Refused(
-                f"the body has {had + count} bytes or more; the limit is {self._max_body}: send a "
-                "smaller picture, or start the server with a larger --max-body",
-                413,
-            )
+        self.check_size(had + count)
         if self._bytes + count > BODIES_AT_ONCE * self._max_body:
             raise Busy("the bodies of all requests under way are too large together: try again")
         self._bytes += count
+
+    def check_size(self, size: int) -> None:
+        """Raises Refused: a body of so many bytes, or more, is too large."""
+        if size > self._max_body:
+            raise Refused(
+                f"the body has {size} bytes or more; the limit is {self._max_body}: send a "
+                "smaller picture, or start the server with a larger --max-body",
+                413,
+                status=Status.BAD_IMAGE,
+            )
 
     @property
     def seconds(self) -> float:
@@ -150,14 +166,25 @@ class _Body:
         message = await self._in_time()
         if message["type"] == "http.request":
             count = len(message.get("body", b""))
-            self._guard.take(count, self.size)
+            try:
+                self._guard.take(count, self.size)
+            except SphinxError:
+                await self.drain()
+                raise
             self.size += count
             self._whole = not message.get("more_body", False)
         return message
 
-    async def _in_time(self) -> Message:
-        import asyncio
+    async def drain(self) -> None:
+        """Read on for a moment, and throw it away: who is still sending reads no answer."""
+        end = time.monotonic() + DRAIN
+        with contextlib.suppress(asyncio.TimeoutError):
+            while (left := end - time.monotonic()) > 0:
+                message = await asyncio.wait_for(self._receive(), left)
+                if message["type"] != "http.request" or not message.get("more_body", False):
+                    return
 
+    async def _in_time(self) -> Message:
         try:
             return await asyncio.wait_for(self._receive(), max(self._end - time.monotonic(), 0.01))
         except asyncio.TimeoutError:

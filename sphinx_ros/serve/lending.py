@@ -12,7 +12,7 @@ from sphinx_ros.serve.work import Health
 log = logging.getLogger("sphinx_ros")
 
 
-class Loaded:
+class Lender:
     """A checkpoint that is loaded from the moment this is made. Calling it lends the model.
 
     checkpoint, options: as for :meth:`sphinx_ros.pipeline.Sphinx.from_pretrained`.

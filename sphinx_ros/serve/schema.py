@@ -44,7 +44,7 @@ Sides = Annotated[
 class Pictured(BaseModel):
     """Which picture."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     image: str | None = Field(
         None, description="the picture as a data: URL (JSON), or its file (multipart)"
