@@ -12,6 +12,8 @@ from sphinx_ros.errors import Status
 from sphinx_ros.remote.wire import answer_from_json
 from sphinx_ros.serve.app import Settings
 from sphinx_ros.serve.cameras import CameraPicture
+from sphinx_ros.serve.desk import Desk
+from sphinx_ros.serve.lending import Lender
 from sphinx_ros.serve.schema import AnsweredAll, Info, LookedAt, Question, Questions
 from sphinx_ros.tasks import Task
 from sphinx_ros.types import Answer
@@ -302,6 +304,21 @@ def test_information_and_health(asked):
     Info.model_validate(said)
     assert [one["name"] for one in said["tasks"]] == [task.value for task in Task]
     assert said["limits"]["body_bytes"] == Settings().max_body
+
+
+def test_a_model_that_is_loading_or_failed(tmp_path):
+    (tmp_path / "meta.json").write_text("{}")
+    lender = Lender(str(tmp_path), device="cpu")
+    with served(Desk(lender, lender.health)) as address, client(address) as asked:
+        assert asked.get("/healthz").json()["state"] in ("loading", "failed")
+        refused(asked.post("/v1/caption", files={"image": b"x"}), 503, "NOT_ACTIVE")
+        assert lender.settled.wait(30)
+        health = asked.get("/healthz")
+        assert health.status_code == 503 and health.json()["state"] == "failed"
+        assert str(tmp_path) in health.json()["message"]
+        answer = asked.post("/v1/caption", files={"image": b"x"})
+        refused(answer, 503, "NOT_ACTIVE", health.json()["message"])
+        assert int(answer.headers["Retry-After"]) >= 1
 
 
 def test_what_is_not_there(asked):

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from sphinx_ros.checkpoint.hub import find
 from sphinx_ros.commands.arguments import OK, Parser, add_model_options, model_options, number
@@ -135,7 +135,6 @@ def run(argv: Sequence[str]) -> int:
         for one, handler in before.items():
             signal.signal(one, handler)
     _end(desk, lender)
-    return OK
 
 
 def _said(options: argparse.Namespace, address: str, token: bool) -> str:
@@ -143,12 +142,13 @@ def _said(options: argparse.Namespace, address: str, token: bool) -> str:
     return f"sphinx-ros: serving {options.checkpoint} on {address} ({who}); Ctrl-C ends it"
 
 
-def _end(desk: Any, lender: Any) -> None:
-    """Let the model go; a look or a load that still runs is not waited for."""
-    ended = desk.close(0.5) and lender.settled.is_set()
-    if ended:
+def _end(desk: Any, lender: Any) -> NoReturn:
+    """Let the model go and end the process, without what the interpreter would do now.
+
+    It would take torch apart, which on a busy machine lasts seconds, or wait for a look or a load.
+    """
+    if desk.close(0.5) and lender.settled.is_set():
         lender.close()
-        return
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(OK)

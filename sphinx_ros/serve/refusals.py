@@ -72,6 +72,8 @@ def error_json(error: SphinxError) -> Json:
 def error_response(error: SphinxError) -> JSONResponse:
     """The answer to a request that can't be answered."""
     headers = dict(getattr(error, "headers", {}))
+    if http_status(error) in (408, 413):  # more of the body may be on its way
+        headers["Connection"] = "close"
     seconds = getattr(error, "retry_after", AGAIN.get(error.status))
     if seconds is not None:
         headers["Retry-After"] = str(seconds)

@@ -1,0 +1,342 @@
+"""A server under bad clients and many of them: who may ask, how much, how long, and who leaves."""
+
+import asyncio
+import base64
+import contextlib
+import json
+import socket
+import threading
+import time
+
+import httpx
+import pytest
+from process_support import until
+from serve_support import client, figures, jpeg, lent, served
+from small_network import picture
+
+from sphinx_ros.errors import BadRequest
+from sphinx_ros.serve.app import Settings
+from sphinx_ros.serve.desk import Limits
+from sphinx_ros.serve.guard import host_names
+from sphinx_ros.serve.work import picture_id
+
+JPEG = {"Content-Type": "image/jpeg"}
+DATA = jpeg(picture(64, 48))
+LONG = {"text": "what is there?", "max_new_tokens": "450"}
+"""A question that the network of random numbers answers for a second or so."""
+
+
+@pytest.fixture(scope="module")
+def long_one(random_one):
+    """A client of a server whose answers are long."""
+    with served(lent(random_one)) as address, client(address) as made:
+        yield made
+
+
+def code(answer):
+    return answer.status_code, answer.json()["error"]["code"]
+
+
+# Who may ask
+
+
+@pytest.fixture(scope="module")
+def guarded(taught):
+    """A client of a server with a token, a name and small bodies that must come soon."""
+    settings = Settings("secret", ("robot",), max_body=20_000, body_seconds=0.4)
+    with served(lent(taught), settings) as address, client(address) as made:
+        made.headers["Authorization"] = "Bearer secret"
+        yield made
+
+
+@pytest.mark.parametrize(
+    ("token", "http"),
+    [
+        *[("Bearer secret", 200), ("bearer secret", 200), (None, 401), ("Bearer secre", 401)],
+        *[("Bearer secrets", 401), ("secret", 401), ("Basic secret", 401), ("Bearer", 401)],
+        ("Bearer s\u00e9cret".encode("latin-1"), 401),
+    ],
+)
+def test_a_token(guarded, token, http):
+    with client(guarded.base_url) as asked:
+        answer = asked.get("/v1/info", headers={} if token is None else {"Authorization": token})
+        assert answer.status_code == http
+        if http == 401:
+            assert answer.headers["WWW-Authenticate"] == "Bearer"
+            assert "Authorization: Bearer TOKEN" in answer.json()["error"]["message"]
+        assert asked.get("/healthz").status_code == 200, "open, for who starts and watches it"
+
+
+@pytest.mark.parametrize(
+    ("host", "http"),
+    [
+        *[("localhost", 200), ("LOCALHOST:1", 200), ("robot", 200), ("robot:8000", 200)],
+        *[("127.0.0.1", 200), ("[::1]:8000", 200), ("192.168.1.7:80", 200)],
+        *[("evil.example", 403), ("robot.evil.example", 403), ("", 403), ("[", 403)],
+    ],
+)
+def test_names_that_a_server_answers_to(guarded, host, http):
+    """A page of another site whose name was pointed here sends that name."""
+    assert guarded.get("/v1/info", headers={"Host": host}).status_code == http
+
+
+@pytest.mark.parametrize(
+    ("origin", "http"),
+    [
+        *[("same", 200), ("http://robot", 200), ("https://robot:1", 200)],
+        *[("http://evil.example", 403), ("null", 403), ("http://localhost:1", 403), ("[", 403)],
+    ],
+)
+def test_pages_that_may_ask(guarded, origin, http):
+    own = str(guarded.base_url).rstrip("/")
+    answer = guarded.get("/v1/info", headers={"Origin": own if origin == "same" else origin})
+    assert answer.status_code == http
+    if http == 403:
+        assert "--allow-host" in answer.json()["error"]["message"]
+
+
+def test_names_of_a_host():
+    assert host_names("127.0.0.1", ["gpu-box"]) == ["gpu-box", "127.0.0.1"]
+    assert socket.gethostname() in host_names("0.0.0.0")
+    for name in ("http://robot", "robot:80", "a/b", ""):
+        with pytest.raises(BadRequest, match="without port"):
+            host_names("127.0.0.1", [name])
+
+
+# Bodies
+
+
+def parts(size, number):
+    """A body in chunks, whose length nobody is told."""
+    for _ in range(number):
+        yield b"x" * size
+
+
+def test_bodies_that_are_too_large(guarded):
+    for body in (b"x" * 20_001, parts(1000, 30), parts(300_000, 10)):
+        answer = guarded.post("/v1/caption", content=body, headers=JPEG)
+        assert code(answer) == (413, "BAD_IMAGE")
+        assert "limit is 20000" in answer.json()["error"]["message"]
+    inside = guarded.post("/v1/caption", content=parts(len(DATA), 1), headers=JPEG)
+    assert code(inside) == (400, "BAD_IMAGE"), "these are no picture"
+    answer = guarded.post("/v1/caption", files={"image": b"x" * 30_000})
+    assert code(answer) == (413, "BAD_IMAGE")
+
+
+def test_a_body_that_is_said_to_be_too_large_is_not_read(guarded):
+    host, port = guarded.base_url.host, guarded.base_url.port
+    with socket.create_connection((host, port), 5) as raw:
+        raw.sendall(
+            b"POST /v1/caption HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer secret\r\n"
+            b"Content-Type: image/jpeg\r\nContent-Length: 999999999999\r\n"
+            b"Expect: 100-continue\r\n\r\n"
+        )
+        assert raw.recv(100).startswith(b"HTTP/1.1 413")
+
+
+def test_a_body_that_comes_too_slowly(guarded):
+    head = b"POST /v1/caption HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer secret\r\n"
+    head += b"Content-Type: image/jpeg\r\nContent-Length: 1000\r\n\r\n"
+    begun, answer = time.monotonic(), b""
+    with socket.create_connection((guarded.base_url.host, guarded.base_url.port), 5) as raw:
+        raw.sendall(head)
+        while not answer:
+            with contextlib.suppress(TimeoutError):
+                raw.settimeout(0.05)
+                raw.sendall(b"x")
+                answer = raw.recv(1000)
+    assert answer.startswith(b"HTTP/1.1 408") and b"within 0.4 s" in answer
+    assert time.monotonic() - begun < 1.5
+
+
+@pytest.mark.parametrize("raw", [b"\0\xff\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"POST\r\n\r\n"])
+def test_bytes_that_are_no_http(guarded, raw):
+    with socket.create_connection((guarded.base_url.host, guarded.base_url.port), 5) as link:
+        link.sendall(raw)
+        assert link.recv(100)[:12] in (b"HTTP/1.1 400", b"")
+    assert guarded.get("/healthz").status_code == 200
+
+
+def test_a_form_that_is_broken(guarded):
+    kind = {"Content-Type": "multipart/form-data; boundary=x"}
+    for body in (b"--x\r\nnonsense", b"", b"--y--"):
+        assert code(guarded.post("/v1/caption", content=body, headers=kind))[0] == 400
+    many = {f"f{number}": "x" for number in range(70)}
+    answer = guarded.post("/v1/caption", files={"image": DATA}, data=many)
+    assert answer.status_code == 400
+
+
+# Who leaves
+
+
+@contextlib.contextmanager
+def asking(asked, stream):
+    """A long question, until the block ends: then its connection is closed."""
+    body = json.dumps({"image": url(DATA), "stream": stream, **LONG}).encode()
+    head = f"POST /v1/ask HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n"
+    with socket.create_connection((asked.base_url.host, asked.base_url.port), 10) as raw:
+        raw.sendall(head.encode() + b"Content-Type: application/json\r\n\r\n" + body)
+        yield raw
+
+
+def url(data):
+    return "data:image/jpeg;base64," + base64.b64encode(data).decode()
+
+
+def running(asked):
+    return figures(asked)["sphinx_running"]
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_client_that_goes_away_frees_its_slot(long_one, stream):
+    before = figures(long_one)
+    with asking(long_one, stream) as raw:
+        until(lambda: running(long_one) == 1)
+        if stream:
+            while b'"piece"' not in raw.recv(4096):
+                pass
+    left = time.monotonic()
+    until(lambda: running(long_one) == 0)
+    assert time.monotonic() - left < 0.4
+    after = figures(long_one)
+    assert after["sphinx_tokens_total"] == before["sphinx_tokens_total"], "it was not finished"
+
+
+def test_equal_requests_are_done_once(long_one):
+    before = figures(long_one)
+    told = []
+
+    def ask():
+        answer = long_one.post("/v1/ask", json={"image": url(DATA), "stream": True, **LONG})
+        told.append([line for line in answer.text.split("\n\n") if line])
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+        time.sleep(0.1)  # they join while it is written
+    for thread in threads:
+        thread.join()
+    after = figures(long_one)
+    assert after["sphinx_joined_total"] - before["sphinx_joined_total"] == 3
+    assert after["sphinx_questions_total"] - before["sphinx_questions_total"] == 1
+    assert told[0] == told[1] == told[2] == told[3] and len(told[0]) > 20
+
+
+def test_the_work_goes_on_while_anybody_wants_it(long_one):
+    done = []
+
+    def ask():
+        done.append(long_one.post("/v1/ask", json={"image": url(DATA), **LONG}))
+
+    joined = figures(long_one)["sphinx_joined_total"]
+    with asking(long_one, False):
+        until(lambda: running(long_one) == 1)
+        other = threading.Thread(target=ask)
+        other.start()
+        until(lambda: figures(long_one)["sphinx_joined_total"] == joined + 1)
+    other.join()
+    assert done[0].status_code == 200 and done[0].json()["answers"][0]["tokens"] > 100
+
+
+# How long
+
+
+def test_a_time_limit_keeps_what_was_written(long_one):
+    begun = time.monotonic()
+    answer = long_one.post("/v1/ask", json={"image": url(DATA), **LONG, "timeout": 0.3})
+    assert code(answer) == (504, "TIMEOUT") and time.monotonic() - begun < 1
+    error = answer.json()["error"]
+    assert error["partial_text"] and "0.3 s" in error["message"]
+
+
+def test_a_time_limit_of_one_does_not_end_the_work_of_another(long_one):
+    """Equal works are joined whatever their limits; each is told in its own time."""
+    patient = []
+
+    def ask():
+        patient.append(long_one.post("/v1/ask", json={"image": url(DATA), **LONG}))
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    until(lambda: running(long_one) == 1)
+    hasty = long_one.post("/v1/ask", json={"image": url(DATA), **LONG, "timeout": 0.1})
+    assert code(hasty) == (504, "TIMEOUT") and not patient
+    thread.join()
+    assert patient[0].status_code == 200
+
+
+def test_a_time_limit_counts_while_a_request_waits(random_one):
+    with served(lent(random_one, Limits(slots=1))) as address, client(address) as asked:
+        with asking(asked, True):
+            until(lambda: running(asked) == 1)
+            answer = asked.post("/v1/caption", content=DATA, headers=JPEG, params={"timeout": 0.2})
+            assert code(answer) == (504, "TIMEOUT")
+            until(lambda: figures(asked)["sphinx_waiting"] == 0)
+
+
+# How many
+
+
+def test_sixty_four_at_once(random_one):
+    """All are answered, or refused by name; nothing is left behind."""
+    limits, data = Limits(slots=4, line=20), jpeg(picture(64, 48, 64))
+    with served(lent(random_one, limits)) as address, client(address) as asked:
+
+        async def ask_all():
+            async with httpx.AsyncClient(base_url=address, timeout=60) as many:
+                return await asyncio.gather(*(ask(many, number) for number in range(64)))
+
+        async def ask(many, number):
+            fields = {"text": f"what is number {number}?", "max_new_tokens": "24"}
+            return await many.post("/v1/ask", files={"image": data}, data=fields)
+
+        answers = asyncio.run(ask_all())
+        good = [one for one in answers if one.status_code == 200]
+        busy = [one for one in answers if one.status_code == 429]
+        assert len(good) + len(busy) == 64 and len(good) >= 24 and busy
+        assert all(1 <= int(one.headers["Retry-After"]) <= 60 for one in busy)
+        assert {one.json()["error"]["code"] for one in busy} == {"BUSY"}
+        now = figures(asked)
+        assert now["sphinx_looks_total"] == 1
+        assert now["sphinx_running"] == now["sphinx_waiting"] == 0
+        assert now['sphinx_refusals_total{reason="BUSY"}'] == len(busy)
+
+
+def test_pictures_are_kept_within_their_bytes(taught):
+    pictures = [jpeg(picture(64, 48, seed)) for seed in range(6)]
+    budget = sum(map(len, pictures[:3])) + 10
+    with served(lent(taught, Limits(pictures=budget))) as address, client(address) as asked:
+        for data in pictures:
+            asked.post("/v1/pictures", content=data, headers=JPEG)
+        known = [
+            asked.post("/v1/pictures", params={"picture": picture_id(data)}).status_code
+            for data in pictures
+        ]
+        assert known[0] == 404 and known[-1] == 200
+        assert figures(asked)["sphinx_picture_bytes"] <= budget
+
+
+# The end
+
+
+def test_the_end_answers_what_is_under_way(random_one):
+    desk = lent(random_one, Limits(slots=1))
+    answers = []
+
+    def ask(address, text):
+        fields = {"image": url(DATA), **LONG, "text": text}
+        answers.append(httpx.post(f"{address}/v1/ask", json=fields, timeout=30))
+
+    with served(desk) as address, client(address) as asked:
+        threads = [
+            threading.Thread(target=ask, args=[address, text])
+            for text in ("what is this?", "what is that?")
+        ]
+        for thread in threads:
+            thread.start()
+        until(lambda: running(asked) == figures(asked)["sphinx_waiting"] == 1)
+        begun = time.monotonic()
+    for thread in threads:
+        thread.join()
+    assert time.monotonic() - begun < 2
+    assert [code(answer) for answer in answers] == [(499, "CANCELLED")] * 2

@@ -1,0 +1,108 @@
+"""`sphinx-ros serve` as a process: what it prints, what it refuses, and how it ends."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+from process_support import until
+from small_network import taught_checkpoint
+
+from sphinx_ros.commands.cli import main
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def start(*words, **environment):
+    """A server process and its address, which it prints."""
+    command = [sys.executable, "-m", "sphinx_ros", "serve", "--port", "0", *words]
+    process = subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, cwd=ROOT, env={**os.environ, **environment}
+    )
+    line = process.stderr.readline()
+    found = re.search(r"http://\S+:\d+", line)
+    assert found, line
+    return process, found[0], line
+
+
+def ready(address, headers=None):
+    """Whether it answers; what it tells while it loads is the right thing."""
+    answer = httpx.get(f"{address}/healthz", headers=headers)
+    assert answer.status_code == {"ready": 200, "loading": 503}[answer.json()["state"]]
+    return answer.status_code == 200
+
+
+def ended(process, number):
+    """How long the process lives after a signal; it must end with status 0."""
+    begun = time.monotonic()
+    process.send_signal(number)
+    assert process.wait(10) == 0
+    rest = process.stderr.read()
+    assert "Traceback" not in rest, rest
+    return time.monotonic() - begun
+
+
+def test_it_says_where_it_is_answers_and_ends_with_sigterm():
+    folder = str(taught_checkpoint())
+    process, address, line = start("--checkpoint", folder, SPHINX_ROS_TOKEN="secret")
+    try:
+        assert folder in line and "with its token" in line and "Ctrl-C" in line
+        early = httpx.post(f"{address}/v1/caption", content=b"x")
+        assert early.status_code == 401
+        until(lambda: ready(address), 60)
+        info = httpx.get(f"{address}/v1/info", headers={"Authorization": "Bearer secret"}).json()
+        assert info["model"] == folder and info["limits"]["slots"] == 8
+    finally:
+        took = ended(process, signal.SIGTERM)
+    assert took < 2
+
+
+def test_ctrl_c_while_it_loads():
+    process, address, _ = start()
+    answer = httpx.get(f"{address}/healthz")
+    took = ended(process, signal.SIGINT)
+    assert answer.json()["model"] == "demo" and took < 2
+
+
+def refused(capsys, *words):
+    """The one line of a command that can't begin."""
+    assert main(["serve", *words]) == 2
+    out, err = capsys.readouterr()
+    assert not out and err.count("\n") == 1
+    return err
+
+
+def test_what_it_refuses(capsys):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        said = refused(capsys, "--port", str(port))
+    assert f"127.0.0.1:{port}" in said and "in use" in said and "--port" in said
+    assert "no.such.host.invalid" in refused(capsys, "--host", "no.such.host.invalid")
+    assert "198.51.100.7" in refused(capsys, "--host", "198.51.100.7"), "of no interface"
+    assert "without port" in refused(capsys, "--allow-host", "robot:80")
+    assert "65536" in refused(capsys, "--port", "65536")
+    assert "no.such.checkpoint" in refused(capsys, "--checkpoint", "no.such.checkpoint")
+    assert "0..100000" in refused(capsys, "--line", "-1")
+
+
+def test_what_is_not_installed_is_said():
+    code = (
+        "import sys; sys.modules['fastapi'] = None\n"
+        "from sphinx_ros.commands.cli import main; sys.exit(main(['serve']))"
+    )
+    made = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert made.returncode == 2 and 'pip install "sphinx_ros[serve]"' in made.stderr
+    assert made.stderr.count("\n") == 1
+
+
+def test_help_teaches_with_examples(capsys):
+    assert main(["serve", "--help"]) == 0
+    said = capsys.readouterr().out
+    assert "curl" in said and "docs/serve.md" in said and "SPHINX_ROS_TOKEN" in said
+    for option in ("--host", "--port", "--token", "--allow-host", "--slots", "--line"):
+        assert option in said
