@@ -18,14 +18,14 @@ from starlette.responses import JSONResponse, Response
 
 from sphinx_ros import __version__
 from sphinx_ros.errors import SphinxError, Status
-from sphinx_ros.remote.wire import error_of
 from sphinx_ros.serve.asked import read_picture, read_question, read_questions
 from sphinx_ros.serve.cameras import add_cameras
 from sphinx_ros.serve.counting import Counting
 from sphinx_ros.serve.description import answered, describe, pictured
 from sphinx_ros.serve.guard import Guard
+from sphinx_ros.serve.openai_door import add_openai
 from sphinx_ros.serve.page_files import add_page
-from sphinx_ros.serve.refusals import HTTP, Refused, error_response
+from sphinx_ros.serve.refusals import Refused, error_response, raise_failed
 from sphinx_ros.serve.schema import Healthy, Info
 from sphinx_ros.serve.told import Stream, begun, gathered, unless_gone
 from sphinx_ros.serve.work import Backend, Json, Work
@@ -76,6 +76,7 @@ def application(backend: Backend, settings: Settings | None = None) -> FastAPI:
     _add_errors(app, counting)
     _add_state(app, backend, counting, settings)
     _add_tasks(app, backend, counting)
+    add_openai(app, backend, counting)
     add_cameras(app, settings.cameras)
     add_page(app)
     describe(app, bool(settings.token))
@@ -229,10 +230,3 @@ def whole(told: list[Json], model: str) -> Json:
     answers = [event["answer"] for event in rest if event["type"] == "finished"]
     said = {name: value for name, value in look.items() if name != "type"}
     return {**said, "model": model, **({"answers": answers} if answers else {})}
-
-
-def raise_failed(answer: Json) -> None:
-    """Raise what ended a question, if its answer says that anything did."""
-    status = Status[answer["status"]]
-    if status in HTTP:
-        raise error_of(status, answer["message"], answer["raw_text"])

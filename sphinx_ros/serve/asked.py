@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from starlette.datastructures import UploadFile
 from starlette.requests import Request
 
@@ -28,13 +28,13 @@ MOST_FIELDS = 64
 """Fields of a form."""
 
 Fields = dict[str, Any]
-T = TypeVar("T", bound=Pictured)
+T = TypeVar("T", bound=BaseModel)
 
 
 async def read_question(request: Request, task: Task) -> tuple[Work, bool]:
     """The work of a task's door, and whether it is to be told while it is done."""
     fields, encoded = await _read(request)
-    asked = _checked(Question, fields, request.url.path)
+    asked = checked(Question, fields, request.url.path)
     query = Query(task, asked.text, asked.box, asked.max_new_tokens).checked()
     _refuse_unused(task, asked)
     return _work(asked, encoded, (query,)), asked.stream
@@ -43,7 +43,7 @@ async def read_question(request: Request, task: Task) -> tuple[Work, bool]:
 async def read_questions(request: Request) -> tuple[Work, bool]:
     """The work of ``/v1/answer``, and whether it is to be told while it is done."""
     fields, encoded = await _read(request, several=True)
-    asked = _checked(Questions, fields, request.url.path)
+    asked = checked(Questions, fields, request.url.path)
     queries = tuple(read_query(line) for line in asked.queries)
     return _work(asked, encoded, queries), asked.stream
 
@@ -51,8 +51,8 @@ async def read_questions(request: Request) -> tuple[Work, bool]:
 async def read_picture(request: Request) -> Work:
     """The work of ``/v1/pictures``: a look."""
     fields, encoded = await _read(request)
-    asked = _checked(Pictured, fields, request.url.path)
-    return Work(*_named(asked, encoded))
+    asked = checked(Pictured, fields, request.url.path)
+    return Work(*named_picture(asked, encoded))
 
 
 def _work(asked: Asked, encoded: bytes | None, queries: tuple[Query, ...]) -> Work:
@@ -64,11 +64,11 @@ def _work(asked: Asked, encoded: bytes | None, queries: tuple[Query, ...]) -> Wo
         coordinates=asked.coordinates,
         threshold=asked.threshold,
     )
-    name, data = _named(asked, encoded)
+    name, data = named_picture(asked, encoded)
     return Work(name, data, queries, options=options, tokens=asked.stream)
 
 
-def _named(asked: Pictured, encoded: bytes | None) -> tuple[str, bytes | None]:
+def named_picture(asked: Pictured, encoded: bytes | None) -> tuple[str, bytes | None]:
     """The picture's name and, where it was sent, its bytes."""
     if asked.image is not None:
         if encoded is not None:
@@ -102,7 +102,7 @@ def _refuse_unused(task: Task, asked: Question) -> None:
         raise Refused(f"{task.value} takes no box: leave it out", param="box")
 
 
-def _checked(model: type[T], fields: Fields, path: str) -> T:
+def checked(model: type[T], fields: Fields, path: str) -> T:
     """The fields as a model. Raises Refused that names the field, the value and the limit."""
     try:
         return model.model_validate(fields)
@@ -134,7 +134,7 @@ async def _read(request: Request, several: bool = False) -> tuple[Fields, bytes 
         return {**fields, **form}, encoded
     body = await request.body()
     if kind == "application/json" or kind.endswith("+json"):
-        return {**fields, **_json(body)}, None
+        return {**fields, **read_json(body)}, None
     if not body and not kind.startswith("image/"):
         return fields, None
     if not kind.startswith(PICTURE_TYPES):
@@ -149,7 +149,8 @@ async def _read(request: Request, several: bool = False) -> tuple[Fields, bytes 
     return fields, body
 
 
-def _json(body: bytes) -> Fields:
+def read_json(body: bytes) -> Fields:
+    """The fields of a body. Raises BadRequest: it is no JSON object."""
     try:
         fields = json.loads(body)
     except (ValueError, RecursionError) as error:

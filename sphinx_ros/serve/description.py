@@ -8,10 +8,11 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from sphinx_ros.serve.openai_schema import ChatRequest
 from sphinx_ros.serve.schema import AnsweredAll, Failed, LookedAt, Pictured, Question, Questions
 from sphinx_ros.tasks import Task
 
-INPUTS = (Pictured, Question, Questions)
+INPUTS = (Pictured, Question, Questions, ChatRequest)
 """Models of requests; the doors read those by hand, as a picture may be the body."""
 
 FAILURES = {

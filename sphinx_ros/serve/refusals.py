@@ -7,6 +7,7 @@ from typing import Any
 from starlette.responses import JSONResponse
 
 from sphinx_ros.errors import SphinxError, Status
+from sphinx_ros.remote.wire import error_of
 from sphinx_ros.serve.work import Json
 
 HTTP = {
@@ -78,3 +79,10 @@ def error_response(error: SphinxError) -> JSONResponse:
     if seconds is not None:
         headers["Retry-After"] = str(seconds)
     return JSONResponse(error_json(error), http_status(error), headers)
+
+
+def raise_failed(answer: Json) -> None:
+    """Raise what ended a question, if its answer says that anything did."""
+    status = Status[answer["status"]]
+    if status in HTTP:
+        raise error_of(status, answer["message"], answer["raw_text"])
