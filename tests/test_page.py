@@ -65,6 +65,9 @@ def test_a_second_question_sends_no_picture_and_shows_that_the_look_was_cached(p
     assert page.texts(".turn:first-child .costs mark") == ["cached"]
     costs = page.texts(".turn:first-child .costs")[0]
     assert all(word in costs for word in ("look cached", "prefill", "decode", "tokens", "in all"))
+    page.js("look.name = '0'.repeat(32)")  # a name that the server does not know any more
+    assert page.ask("point", "the blue mug") == "OK"
+    assert [body is None for _, body in sent()] == [True, False, False, True]
 
 
 @pytest.mark.parametrize(
