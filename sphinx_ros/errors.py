@@ -111,6 +111,12 @@ class TimedOut(SphinxError, TimeoutError):
     status = Status.TIMEOUT
 
 
+class Unreachable(SphinxError):
+    """What answers is away, and may come back by itself: a server, or the way to it."""
+
+    status = Status.NOT_ACTIVE
+
+
 LONGEST = 80
 """Characters of a value that a message quotes."""
 

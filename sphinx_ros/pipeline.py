@@ -6,6 +6,7 @@ brings torch, or to one that asks a server, which needs none. Knows no ROS, no c
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -101,14 +102,56 @@ class Sphinx:
         )
         return cls.__new__(cls)._hand_to(loaded)
 
+    @classmethod
+    def connect(
+        cls,
+        servers: str | Sequence[str],
+        *,
+        fallback: str = "",
+        token: str | None = None,
+        quality: int | str | None = 90,
+        silence: float = 120.0,
+        heartbeat: float = 0.0,
+    ) -> Sphinx:
+        """Ask a model on a server: ``sphinx-ros serve`` there. Loads no torch.
+
+        A picture is sent once, with its first question. A server that is lost is looked for, and
+        asked again as soon as it is back. What needs the network itself, as :meth:`generate`, is
+        refused.
+
+        Args:
+            servers: "http://gpu-box:8000", or several; the first that can be reached is asked.
+            fallback: a checkpoint, "demo" or a folder, that is loaded here when no server can be
+                reached, and answers until one is back; "" for none. This needs torch.
+            token: of the bearer; None: the environment's ``SPHINX_ROS_TOKEN``.
+            quality: of the JPEG that a picture is sent as, 1..100; None or "png" sends PNG.
+            silence: seconds without a byte after which a server is given up.
+            heartbeat: seconds between two looks whether the servers are well, 0 for none; then
+                :attr:`trouble` tells of a loss while nothing is asked.
+
+        Raises:
+            Unreachable: there is nobody to ask; the status is NOT_ACTIVE.
+            BadRequest: an address, the token or a number can't be used.
+        """
+        from sphinx_ros.remote.client import RemoteSphinx
+
+        load = functools.partial(cls.from_pretrained, fallback) if fallback else None
+        remote = RemoteSphinx(servers, token, quality, load, silence, heartbeat)
+        return cls.__new__(cls)._hand_to(remote)
+
     def close(self) -> None:
-        """End the other processes of a network that several share; without them nothing."""
+        """End the other processes of a network that several share, or the connections."""
         self._answering.close()
 
     @property
     def trouble(self) -> str:
         """Why the network can't answer any more, as when a process that shares it ended; or ""."""
         return self._answering.trouble
+
+    @property
+    def connection(self) -> dict[str, str]:
+        """The servers and what went there, in words by name; empty for a model in this process."""
+        return getattr(self._answering, "connection", {})
 
     @property
     def config(self) -> Any:

@@ -1,0 +1,75 @@
+"""Words such as "http://gpu-box:8000" -> a checked address of a server, and its token."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from sphinx_ros.errors import BadRequest, quoted
+
+TOKEN = "SPHINX_ROS_TOKEN"
+"""Environment variable: the bearer token of servers, where none is given."""
+
+FORM = "write http://HOST:PORT, as http://gpu-box:8000"
+
+PORTS = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a server is. path: in front of its doors, "" or as "/sphinx"."""
+
+    scheme: str
+    host: str
+    port: int
+    path: str = ""
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        port = "" if self.port == PORTS[self.scheme] else f":{self.port}"
+        return f"{self.scheme}://{host}{port}{self.path}"
+
+
+def read_address(text: object) -> Address:
+    """One address. Raises BadRequest: it is none of HTTP."""
+    if not isinstance(text, str) or not text.strip():
+        raise BadRequest(f"the server is {quoted(text)}: {FORM}")
+    words = text.strip()
+    try:
+        parts = urlsplit(words)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise BadRequest(f"the server {quoted(text)} is no address ({error}): {FORM}") from None
+    if parts.scheme not in PORTS or not host or any(c.isspace() for c in words):
+        raise BadRequest(f"the server {quoted(text)} is no address of HTTP: {FORM}")
+    if parts.query or parts.fragment or parts.username is not None:
+        raise BadRequest(
+            f"the server {quoted(text)} holds more than an address: {FORM}, and the token apart"
+        )
+    return Address(parts.scheme, host, port or PORTS[parts.scheme], parts.path.rstrip("/"))
+
+
+def read_addresses(servers: object) -> tuple[Address, ...]:
+    """One address or several, the preferred one first. Raises BadRequest."""
+    if isinstance(servers, str):
+        servers = [servers]
+    if not isinstance(servers, Iterable):
+        raise BadRequest(f"the server is {quoted(servers)}: {FORM}")
+    found = tuple(dict.fromkeys(read_address(one) for one in servers))
+    if not found:
+        raise BadRequest(f"no server is given: {FORM}")
+    return found
+
+
+def chosen_token(token: str | None) -> str:
+    """The token that is given, else that of the environment; "" for none.
+
+    Raises:
+        BadRequest: it can't be sent in a header.
+    """
+    chosen = (os.environ.get(TOKEN, "") if token is None else token).strip()
+    if not chosen.isascii() or not chosen.isprintable():
+        raise BadRequest("the token holds characters that no header can hold: use ASCII letters")
+    return chosen
