@@ -12,6 +12,7 @@ from sphinx_ros.checkpoint.released import RELEASED
 from sphinx_ros.errors import BAD_INPUT, DEFECT, NO_ANSWER, BadRequest, Status
 from sphinx_ros.model.quantities import DTYPES, KINDS
 from sphinx_ros.model.recipes import RECIPES
+from sphinx_ros.remote.address import TOKEN
 from sphinx_ros.world.camera_facts import SIDES
 
 OK, NOT_FOUND, INTERRUPTED = Status.OK.exit_code, Status.NOT_FOUND.exit_code, 130
@@ -114,6 +115,34 @@ def add_dtype(parser: argparse.ArgumentParser) -> None:
         help="number type of the weights (default: auto, which is bfloat16 on CUDA and float32 on "
         "the CPU)",
     )
+
+
+def add_server(parser: argparse.ArgumentParser) -> None:
+    """--server and --token, of verbs that a model elsewhere can answer."""
+    parser.add_argument(
+        "--server",
+        type=lambda words: words.split(","),
+        default=(),
+        metavar="URL",
+        help="ask the model that `sphinx-ros serve` has there, as http://gpu-box:8000, and load "
+        "none; several with commas between: the first that can be reached",
+    )
+    parser.add_argument(
+        "--token",
+        help=f"the server's bearer token (default: the environment's {TOKEN}, which no list of "
+        "processes shows)",
+    )
+
+
+def check_server(options: argparse.Namespace) -> None:
+    """Raises BadRequest: a model is to be loaded, and one on a server to be asked."""
+    given = {**model_options(options), "checkpoint": options.checkpoint}
+    given = {name: value for name, value in given.items() if value not in ("demo", "auto")}
+    if options.server and given:
+        names = ", ".join(f"--{name}" for name in given)
+        raise BadRequest(f"with --server the model is the server's: leave out {names}")
+    if options.token is not None and not options.server:
+        raise BadRequest("--token is that of a server: give --server as well")
 
 
 def model_options(options: argparse.Namespace) -> dict:

@@ -14,7 +14,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sphinx_ros.checkpoint.hub import find
-from sphinx_ros.commands.arguments import Parser, add_model_options, model_options, number
+from sphinx_ros.commands.arguments import (
+    Parser,
+    add_model_options,
+    add_server,
+    check_server,
+    model_options,
+    number,
+)
 from sphinx_ros.commands.pictures import Picture, Source, is_picture_word
 from sphinx_ros.commands.report import SCHEMA, Report, Tally
 from sphinx_ros.commands.saver import Saver
@@ -57,6 +64,7 @@ examples:
   sphinx-ros {verb} -{words} < photo.jpg
   sphinx-ros {verb} 0{words} --watch
   sphinx-ros {verb} photo.jpg{words} --checkpoint path/to/released_weights --device cuda
+  sphinx-ros {verb} photo.jpg{words} --server http://gpu-box:8000
 """
 
 
@@ -93,11 +101,13 @@ class Verb:
             )
         _add_options(parser)
         add_model_options(parser)
+        add_server(parser)
         return parser
 
     def run(self, argv: Sequence[str]) -> int:
         """Parse, look at each picture, print; returns the exit code."""
         options = self.parser().parse_intermixed_args(argv)
+        check_server(options)
         images, words = self.sorted(options.image, options.words)
         text = " ".join(words).strip()
         query = self.query(text, bool(words), getattr(options, "box", None))
@@ -180,11 +190,14 @@ class Asking:
         self.sphinx: Any = None
 
     def load(self) -> None:
-        """The model. Raises SphinxError: the checkpoint or the device can't be used."""
-        find(self.options.checkpoint)  # a wrong name need not wait for torch
-        load_torch()
+        """The model. Raises SphinxError: checkpoint, device or server can't be used."""
         from sphinx_ros.pipeline import Sphinx
 
+        if self.options.server:
+            self.sphinx = Sphinx.connect(self.options.server, token=self.options.token)
+            return
+        find(self.options.checkpoint)  # a wrong name need not wait for torch
+        load_torch()
         given = model_options(self.options)
         self.sphinx = Sphinx.from_pretrained(self.options.checkpoint, **given)
 
