@@ -121,8 +121,7 @@ def add_server(parser: argparse.ArgumentParser) -> None:
     """--server and --token, of verbs that a model elsewhere can answer."""
     parser.add_argument(
         "--server",
-        type=lambda words: words.split(","),
-        default=(),
+        default="",
         metavar="URL",
         help="ask the model that `sphinx-ros serve` has there, as http://gpu-box:8000, and load "
         "none; several with commas between: the first that can be reached",

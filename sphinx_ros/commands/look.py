@@ -194,7 +194,7 @@ class Asking:
         from sphinx_ros.pipeline import Sphinx
 
         if self.options.server:
-            self.sphinx = Sphinx.connect(self.options.server, token=self.options.token)
+            self.sphinx = Sphinx.connect(self.options.server.split(","), token=self.options.token)
             return
         find(self.options.checkpoint)  # a wrong name need not wait for torch
         load_torch()

@@ -1,16 +1,20 @@
-"""Words such as "http://gpu-box:8000" -> a checked address of a server, and its token."""
+"""What is said about a server -> checked values: its address and token, how pictures go there."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit
 
 from sphinx_ros.errors import BadRequest, quoted
 
 TOKEN = "SPHINX_ROS_TOKEN"
 """Environment variable: the bearer token of servers, where none is given."""
+
+QUALITY = 90
+"""Of JPEG, where nothing is said."""
 
 FORM = "write http://HOST:PORT, as http://gpu-box:8000"
 
@@ -73,3 +77,19 @@ def chosen_token(token: str | None) -> str:
     if not chosen.isascii() or not chosen.isprintable():
         raise BadRequest("the token holds characters that no header can hold: use ASCII letters")
     return chosen
+
+
+def checked_quality(quality: Any) -> int | None:
+    """The quality of JPEG, 1..100; None for PNG, which "png" and 0 mean as well.
+
+    Raises:
+        BadRequest: another value.
+    """
+    if quality is None or quality == "png" or (quality == 0 and quality is not False):
+        return None
+    if not isinstance(quality, int) or isinstance(quality, bool) or not 1 <= quality <= 100:
+        raise BadRequest(
+            f'quality is {quoted(quality)}; it must be 1..100 for JPEG, or "png" for PNG, which '
+            "loses nothing and is ten times as large"
+        )
+    return quality

@@ -13,13 +13,13 @@ import numpy as np
 
 from sphinx_ros.errors import BadRequest, Unreachable, quoted
 from sphinx_ros.prompt.queries import Query
-from sphinx_ros.remote.address import chosen_token, read_addresses
+from sphinx_ros.remote.address import QUALITY, chosen_token, read_addresses
 from sphinx_ros.remote.elsewhere import Elsewhere
 from sphinx_ros.remote.link import Link
 from sphinx_ros.remote.patience import Overseer, Patience
 from sphinx_ros.remote.route import Route
 from sphinx_ros.remote.servers import Servers
-from sphinx_ros.remote.upload import QUALITY, Uploads
+from sphinx_ros.remote.upload import Uploads
 
 SILENCE = 120.0
 """Seconds without a byte after which a server is given up, where there is no time limit."""

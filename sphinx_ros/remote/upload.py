@@ -6,16 +6,13 @@ import hashlib
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from typing import Any
 
 import cv2
 import numpy as np
 
-from sphinx_ros.errors import BadImage, BadRequest, quoted
+from sphinx_ros.errors import BadImage
 from sphinx_ros.image.letterbox import checked_picture
-
-QUALITY = 90
-"""Of JPEG, where nothing is said."""
+from sphinx_ros.remote.address import checked_quality
 
 JPEG_SIDE = 65_500
 """Longest side that a JPEG can have (libjpeg's JPEG_MAX_DIMENSION)."""
@@ -44,7 +41,7 @@ class Upload:
 
 
 class Uploads:
-    """The pictures that were looked at last. quality: see :func:`checked_quality`."""
+    """The pictures that were looked at last. quality: as ``checked_quality`` takes it."""
 
     def __init__(self, quality: int | None):
         self.quality = checked_quality(quality)
@@ -94,19 +91,3 @@ def encoded(rgb: np.ndarray, quality: int | None) -> bytes:
     if not done:
         raise BadImage(f"OpenCV can't encode a picture of shape {rgb.shape}")
     return data.tobytes()
-
-
-def checked_quality(quality: Any) -> int | None:
-    """The quality of JPEG, 1..100; None for PNG, which "png" and 0 mean as well.
-
-    Raises:
-        BadRequest: another value.
-    """
-    if quality is None or quality == "png" or (quality == 0 and quality is not False):
-        return None
-    if not isinstance(quality, int) or isinstance(quality, bool) or not 1 <= quality <= 100:
-        raise BadRequest(
-            f'quality is {quoted(quality)}; it must be 1..100 for JPEG, or "png" for PNG, which '
-            "loses nothing and is ten times as large"
-        )
-    return quality

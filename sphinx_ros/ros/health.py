@@ -13,6 +13,7 @@ import numpy as np
 from sphinx_ros.errors import SphinxError, Status
 from sphinx_ros.ros.messages import DiagnosticStatus, KeyValue
 from sphinx_ros.ros.outcomes import Times
+from sphinx_ros.ros.params import Config
 from sphinx_ros.ros.slot import Slot
 from sphinx_ros.ros.worker import State, Worker
 from sphinx_ros.runtime.memory import memory_in_use
@@ -48,7 +49,7 @@ def _model(name: str, node: Any) -> DiagnosticStatus:
     values = {
         "state": worker.state.value,
         "lifecycle": node.lifecycle_state,
-        "checkpoint": config.checkpoint,
+        **_whose(config, worker),
         **({"bytes read": f"{done} of {whole}"} if whole else {}),
         "standing queries": len(inbox.queries),
         "waiting requests": inbox.waiting,
@@ -59,13 +60,24 @@ def _model(name: str, node: Any) -> DiagnosticStatus:
         "pictures dropped unseen": counts["dropped"],
         **{f"outcomes {s}": counts[s.name] for s in Status if counts[s.name]},
         **_times(counts.recent),
+        **getattr(worker.model, "connection", {}),
         "model restarts": life.restarts,
         **{f"memory {what}": f"{size / 1e6:.0f} MB" for what, size in memory_in_use().items()},
         "last error": worker.last_error,
     }
     return _status(
-        f"{name}: model", _verdict(worker, node), worker.device or config.device, values
+        f"{name}: model",
+        _verdict(worker, node),
+        str(getattr(worker.model, "device", config.device)),
+        values,
     )
+
+
+def _whose(config: Config, worker: Worker) -> dict[str, str]:
+    """Which model it is, and where."""
+    if not config.server:
+        return {"checkpoint": config.checkpoint}
+    return {"server": config.server, "checkpoint": getattr(worker.model, "name", "unknown")}
 
 
 def _verdict(worker: Worker, node: Any) -> tuple[bytes, str]:

@@ -94,7 +94,10 @@ class Managed(LifecycleNodeMixin):
 
     @said
     def on_configure(self, state: LifecycleState) -> Any:
-        """Open the outputs, load the model, wait for it. A model that can't be loaded: FAILURE."""
+        """Open the outputs, load the model, wait for it. A model that can't be loaded: FAILURE.
+
+        One on a server that is away is not waited for: it is there when the server is back.
+        """
         self.open_cameras()
         if self.worker.load():
             return SUCCESS

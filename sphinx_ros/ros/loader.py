@@ -1,4 +1,7 @@
-"""The node's parameters -> the loaded model. Imports torch; runs in the worker's thread."""
+"""The node's parameters -> the model: loaded here, or on a server. Runs in the worker's thread.
+
+torch is imported where the model is loaded here, and not before.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,17 @@ from typing import Any
 
 from sphinx_ros.ros.params import Config
 
+HEARTBEAT = 1.0
+"""Seconds between two looks whether the server is well."""
 
-def prepare() -> None:
+
+def prepare(config: Config) -> None:
     """Import what a model needs, before one is wanted.
 
     A node that was cleaned up then holds no more memory than one that was never configured.
     """
-    import sphinx_ros.answer.loaded  # noqa: F401
+    if not config.server:
+        import sphinx_ros.answer.loaded  # noqa: F401
 
 
 def load_sphinx(config: Config, progress: Callable[[int, int], None] | None = None) -> Any:
@@ -21,9 +28,17 @@ def load_sphinx(config: Config, progress: Callable[[int, int], None] | None = No
 
     progress: called with (bytes read, bytes in all) while it is read.
     """
-    import torch
-
     from sphinx_ros.pipeline import Sphinx
+
+    if config.server:
+        return Sphinx.connect(
+            config.server.split(","),
+            fallback=config.server_fallback,
+            token=config.server_token or None,
+            quality=config.server_quality,
+            heartbeat=HEARTBEAT,
+        )
+    import torch
 
     if config.threads:
         torch.set_num_threads(config.threads)

@@ -78,7 +78,7 @@ class SphinxNode(Managed, Node):
             on_pass=self._publish,
             config=self.config,
             about_source=self._about_source,
-            prepare=prepare,
+            prepare=lambda: prepare(self.config),
             locate=self._locate,
         )
         self._io = MutuallyExclusiveCallbackGroup()
@@ -166,7 +166,9 @@ class SphinxNode(Managed, Node):
         state, trouble, working = now
         if state is State.LOADING:
             anew = f" anew: {trouble}" if trouble else ""
-            self.get_logger().info(f"loading the model {self.config.checkpoint!r}{anew}")
+            where = f" of {self.config.server}" if self.config.server else ""
+            what = where or f" {self.config.checkpoint!r}"
+            self.get_logger().info(f"loading the model{what}{anew}")
         elif state is State.READY:
             self.get_logger().info("ready" if working else "the model is loaded, and inactive")
         elif state is State.FAILED:

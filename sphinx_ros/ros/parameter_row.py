@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import array
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
@@ -28,6 +28,11 @@ class When(str, Enum):
     INACTIVE = "while inactive"  # the cameras are not heard
     UNCONFIGURED = "while unconfigured"  # the model is not loaded
     START = "at the start"
+
+
+def row_field(default: Any, description: str, **settings: Any) -> Any:
+    """A row as a field of a dataclass. settings: other attributes of :class:`Parameter`."""
+    return field(default=default, metadata={"description": description, **settings})
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """The node's parameters: one row each, which checks, reads and documents it.
 
-A row is a field of :class:`Config`. Launch arguments and `sphinx_node --help` follow from
+A row is a field of :class:`Config`; the first ones, which say what model is asked, are those of
+:mod:`sphinx_ros.ros.model_rows`. Launch arguments and `sphinx_node --help` follow from
 :data:`TABLE`; config/sphinx.yaml and docs/parameters.md are written from it by
 :mod:`sphinx_ros.ros.parameter_docs`. Values are read by :mod:`sphinx_ros.ros.params`. Knows no
 model and no ROS.
@@ -13,90 +14,19 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from sphinx_ros.image.picture_size import MAX_PIXELS, SAMPLE_BITS
-from sphinx_ros.model.quantities import KINDS
 from sphinx_ros.prompt.checks import MAX_SECONDS, MAX_TOKENS
 from sphinx_ros.prompt.queries import LINES, read_queries
 from sphinx_ros.ros.camera_names import read_cameras, read_frame
 from sphinx_ros.ros.camera_topics import TOPICS
-from sphinx_ros.ros.parameter_row import Parameter, When
-
-DTYPES = ("auto", "float32", "bfloat16", "float16")
-
-
-def _row(default: Any, description: str, **settings: Any) -> Any:
-    return field(default=default, metadata={"description": description, **settings})
+from sphinx_ros.ros.model_rows import ModelRows
+from sphinx_ros.ros.parameter_row import Parameter, When, row_field
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(ModelRows):
     """All parameters as read at one moment. Each field is a row: see `parameter_row.Parameter`."""
 
-    autostart: bool = _row(
-        True,
-        "Load the model and hear the cameras at once. False: whoever manages the node does it, by "
-        "`ros2 lifecycle set`, or Nav2's lifecycle manager.",
-        when=When.START,
-        heading="The node",
-    )
-    checkpoint: str = _row(
-        "demo",
-        'What to load: "demo" (the bundled demonstration model), a published name such as '
-        '"sphinx-tiny-1k" (downloaded when it is not there), "hf://owner/repo/folder", or a '
-        "folder.",
-        when=When.UNCONFIGURED,
-        heading="The model",
-        more="The demonstration model knows a simulated tabletop and nothing else. The published "
-        "names are listed in docs/checkpoints.md; `sphinx-ros fetch` downloads them beforehand. "
-        "A folder has config.json, meta.json, tokenizer.model and "
-        "consolidated.NN-of-MM.model.pth or model.safetensors.",
-    )
-    variant: str = _row(
-        "",
-        "Variant (llama_type) of a checkpoint folder that does not say it; empty: as it says, or "
-        "what its tensors can only be.",
-        when=When.UNCONFIGURED,
-        more="Only for a folder that holds weights and nothing else: llama_ens, llama_ens5, ...",
-    )
-    tokenizer: str = _row(
-        "",
-        "Path of the sentencepiece model, for a checkpoint folder without tokenizer.model.",
-        when=When.UNCONFIGURED,
-    )
-    device: str = _row(
-        "auto",
-        'Where the model runs: "auto" (CUDA if there is any), "cpu", "cuda", "cuda:1", ...',
-        when=When.UNCONFIGURED,
-    )
-    devices: tuple[str, ...] = _row(
-        (),
-        'Several devices that share one network, ["cuda:0", "cuda:1"], in place of device.',
-        when=When.UNCONFIGURED,
-        more="Their number must divide the network's heads.",
-    )
-    dtype: str = _row(
-        "auto",
-        "Number format of the weights; auto: bfloat16 on CUDA, float32 on the CPU.",
-        choices=DTYPES,
-        when=When.UNCONFIGURED,
-        more="Half the size is half the memory; answers may differ in the last digit.",
-    )
-    quantise: str = _row(
-        "none",
-        "Store the decoder in fewer bits: int8 hardly changes answers, int4 does; nf4 needs "
-        "bitsandbytes.",
-        choices=("none", *KINDS),
-        when=When.UNCONFIGURED,
-        more="int8 takes half the memory of bfloat16, int4 a third. Vision stays as it is.",
-    )
-    threads: int = _row(
-        0,
-        "CPU threads of the model; 0 leaves it to torch.",
-        low=0,
-        high=1024,
-        when=When.UNCONFIGURED,
-        more="Fewer than there are cores leave room for the rest of the robot.",
-    )
-    cameras: tuple[str, ...] = _row(
+    cameras: tuple[str, ...] = row_field(
         (),
         'Names of several cameras, ["front", "wrist"], each with topics, queries and outputs of '
         "its own, as `front/image` and `~/front/detections`; []: one camera without a name.",
@@ -108,7 +38,7 @@ class Config:
         "    image: /front_camera/image_raw\n"
         '    queries: ["detect: mug"]',
     )
-    image_transport: str = _row(
+    image_transport: str = row_field(
         "raw",
         "raw: subscribe to `image` (sensor_msgs/Image). compressed: to `image`/compressed "
         "(sensor_msgs/CompressedImage, JPEG or PNG).",
@@ -116,7 +46,7 @@ class Config:
         when=When.INACTIVE,
         per_camera=True,
     )
-    image_qos: str = _row(
+    image_qos: str = row_field(
         "sensor_data",
         "Quality of service of the camera's topics. sensor_data: best effort, hears every camera. "
         "reliable: lost parts are sent again. latched: also what was published before.",
@@ -124,13 +54,13 @@ class Config:
         when=When.INACTIVE,
         per_camera=True,
     )
-    rectified: bool = _row(
+    rectified: bool = row_field(
         False,
         "Whether the pictures are rectified (image_rect): their pixels are those of P in "
         "camera_info, without its distortion.",
         per_camera=True,
     )
-    image_bits: int = _row(
+    image_bits: int = row_field(
         0,
         "Significant bits of pictures with 16 bits per sample: 12 for a 12 bit camera; 0: as the "
         "encoding says.",
@@ -141,7 +71,7 @@ class Config:
         unit="bits",
         more="Such pictures are nearly black otherwise.",
     )
-    max_image_age: float = _row(
+    max_image_age: float = row_field(
         5.0,
         "Seconds of the node's clock after which the newest picture is refused as STALE_IMAGE, by "
         "its stamp and by its arrival; 0: never.",
@@ -151,14 +81,14 @@ class Config:
         unit="s",
         more="0 where a bag is played without use_sim_time.",
     )
-    max_image_pixels: int = _row(
+    max_image_pixels: int = row_field(
         MAX_PIXELS,
         "Larger pictures are refused as BAD_IMAGE before they are decoded.",
         low=1,
         high=1_000_000_000,
         unit="pixels",
     )
-    queries: tuple[str, ...] = _row(
+    queries: tuple[str, ...] = row_field(
         (),
         f"Standing queries, run on every picture the node looks at: {LINES}.",
         reads=read_queries,
@@ -168,7 +98,7 @@ class Config:
         "else in YAML. Boxes are x0,y0,x1,y1 in the picture's pixels. ~/set_queries changes them "
         "as well.",
     )
-    max_rate: float = _row(
+    max_rate: float = row_field(
         0.0,
         "Most passes of the standing queries per second; 0: as many as the model manages.",
         low=0.0,
@@ -176,13 +106,13 @@ class Config:
         per_camera=True,
         unit="Hz",
     )
-    skip_still: bool = _row(
+    skip_still: bool = row_field(
         False,
         "True: a picture that differs from the last one looked at by no more than the camera's "
         "noise is not looked at; the last answers are published anew with its stamp, as `reused`.",
         per_camera=True,
     )
-    still_seconds: float = _row(
+    still_seconds: float = row_field(
         60.0,
         "Seconds after which `skip_still` looks anew all the same; 0: never.",
         low=0.0,
@@ -190,33 +120,33 @@ class Config:
         per_camera=True,
         unit="s",
     )
-    active: bool = _row(
+    active: bool = row_field(
         True,
         "False: requests are answered NOT_ACTIVE, standing queries rest.",
         more="The model stays loaded.",
     )
-    default_timeout: float = _row(
+    default_timeout: float = row_field(
         30.0,
         "Seconds that a query may take, waiting included, when its request does not say.",
         low=0.01,
         high=MAX_SECONDS,
         unit="s",
     )
-    max_new_tokens: int = _row(
+    max_new_tokens: int = row_field(
         0,
         "Longest answer in tokens; 0: the usual length of each task.",
         low=0,
         high=MAX_TOKENS,
         unit="tokens",
     )
-    verify: bool = _row(
+    verify: bool = row_field(
         True,
         "Ask the model as well whether what `ground` and `point` look for is there. False: saves "
         "that question; nothing is denied.",
         per_camera=True,
         more="Without it scores are raw ones: a calibrated score needs the answer.",
     )
-    threshold: float = _row(
+    threshold: float = row_field(
         0.0,
         "Boxes, points and people with a score below it are left out; NOT_FOUND when none is "
         "left. What has no score stays.",
@@ -227,7 +157,7 @@ class Config:
         "that the box is right; other scores only rank answers. raw_text holds everything, and "
         "the feedback of ~/query has boxes as they are written, whatever their score.",
     )
-    max_pending: int = _row(
+    max_pending: int = row_field(
         8,
         "Requests that may be under way beside one, waiting or being answered; further ones are "
         "answered BUSY.",
@@ -236,7 +166,7 @@ class Config:
         when=When.START,
         unit="requests",
     )
-    hang_seconds: float = _row(
+    hang_seconds: float = row_field(
         600.0,
         "Seconds without a step of the work under way after which the model is given up and "
         "loaded anew, and a load without further bytes fails; more than a look takes. 0: never.",
@@ -244,7 +174,7 @@ class Config:
         high=MAX_SECONDS,
         unit="s",
     )
-    target_frame: str = _row(
+    target_frame: str = row_field(
         "",
         "Frame in which positions in space are given, by TF at the picture's stamp; they are "
         "unknown where there is no TF. Empty: the camera's optical frame.",
@@ -254,7 +184,7 @@ class Config:
         more='As "base_link"; needs tf2_ros. Positions need depth that is registered to the '
         "picture: remap the topic `depth`.",
     )
-    marker_depth: float = _row(
+    marker_depth: float = row_field(
         1.0,
         "Metres in front of the camera at which ~/markers draws the boxes.",
         low=0.02,

@@ -10,13 +10,16 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Any
 
-from sphinx_ros.errors import Cancelled, SphinxError, Status
+from sphinx_ros.errors import Cancelled, SphinxError, Status, Unreachable
 from sphinx_ros.ros.outcomes import name_error
 
 log = logging.getLogger("sphinx_ros")
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 """Seconds between tries to load a model that was lost: doubled from the first to the longest."""
+
+AWAY_PAUSE = 1.0
+"""Seconds between tries to reach a server that is away."""
 
 
 class State(str, Enum):
@@ -33,13 +36,15 @@ class Lifetime:
     """The model's state; only the worker's thread loads, any thread may ask or stop.
 
     factory: makes the model. A first load that fails is not tried again, as its parameters are
-    wrong. One that was there and is lost is: a process of a shared network ended, a step hung.
+    wrong. One that was there and is lost is: a process of a shared network ended, a step hung; so
+    is a server that can't be reached, which comes back by itself.
 
     Attributes:
         working: whether requests are taken: the node is active.
         progress: (bytes read, bytes in all) of a load; (0, 0) where that is not known. Told by
         :meth:`read_so_far`.
         restarts: how often a model was lost.
+        away: whether the server that has the model could not be reached the last time.
         final: whether the node was shut down for good: no transition leads out of that.
     """
 
@@ -47,6 +52,7 @@ class Lifetime:
         self._factory, self._lock = factory, threading.Lock()
         self.state, self.trouble, self.working = State.UNLOADED, "", False
         self.progress, self.restarts, self.final = (0, 0), 0, False
+        self.away = False
         self._was_ready, self._pause, self._next_try = False, FIRST_PAUSE, 0.0
         self._settled = threading.Condition(self._lock)
         self._order = 0  # of a load: what was ordered before the newest order is not wanted
@@ -64,14 +70,17 @@ class Lifetime:
             if self.state not in (State.STOPPED, State.READY):
                 self._order += 1
                 self.state, self.trouble, self.progress = State.LOADING, "", (0, 0)
-                self.final = False
+                self.final = self.away = False
                 self._was_ready, self._pause, self._next_try = False, FIRST_PAUSE, 0.0
 
     def await_load(self, seconds: float | None = None) -> bool:
-        """Wait until a load has ended, one way or the other; whether the model is ready."""
+        """Wait until a load has ended, one way or the other; whether the model is ready.
+
+        One on a server that is away will be, when that is back: nobody waits for it here.
+        """
         with self._settled:
-            self._settled.wait_for(lambda: self.state is not State.LOADING, seconds)
-            return self.state is State.READY
+            self._settled.wait_for(lambda: self.state is not State.LOADING or self.away, seconds)
+            return self.state is State.READY or self.away
 
     def read_so_far(self, done: int, whole: int) -> None:
         """Note how many bytes the load has read, of how many; told by the thread that loads."""
@@ -128,16 +137,17 @@ class Lifetime:
                 if order != self._order:
                     return False
                 self.trouble, self._moved = text, math.inf
-                if self.state is State.LOADING and not self._was_ready:
+                self.away = isinstance(error, Unreachable)
+                if self.state is State.LOADING and not (self._was_ready or self.away):
                     self.state = State.FAILED
-                self._next_try = time.monotonic() + self._pause
+                self._next_try = time.monotonic() + (AWAY_PAUSE if self.away else self._pause)
                 self._pause = min(2 * self._pause, LONGEST_PAUSE)
                 self._settled.notify_all()
             return False
         with self._settled:
             if order != self._order:
                 return False
-            self.trouble, self._moved = "", math.inf
+            self.trouble, self._moved, self.away = "", math.inf, False
             self._pause, self._was_ready = FIRST_PAUSE, True
             if self.state is State.LOADING:
                 self.state = State.READY
@@ -178,8 +188,10 @@ class Lifetime:
             return SphinxError(text, status=Status.NOT_ACTIVE)
         if state is State.FAILED:
             text = f"the model could not be loaded: {trouble}"
-        elif state is State.LOADING and trouble:
+        elif state is State.LOADING and trouble and self._was_ready:
             text = f"the model is being loaded anew: {trouble}"
+        elif state is State.LOADING and trouble:
+            text = f"there is no model yet, and it is tried again: {trouble}"
         elif state is State.LOADING:
             text = f"the model is still loading{self._said()}: try again in a moment"
         elif not self.working:

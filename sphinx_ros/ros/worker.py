@@ -114,7 +114,7 @@ class Worker:
         self._threads.start()
 
     def load(self, seconds: float | None = None) -> bool:
-        """Load the model in the worker's thread and wait for it; whether it is there."""
+        """Load the model in the worker's thread and wait for it: see `Lifetime.await_load`."""
         self.open()
         self.life.want()
         self.inbox.nudge()

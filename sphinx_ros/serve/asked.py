@@ -63,6 +63,7 @@ def _work(asked: Asked, encoded: bytes | None, queries: tuple[Query, ...]) -> Wo
         free=asked.free,
         coordinates=asked.coordinates,
         threshold=asked.threshold,
+        short=asked.short,
     )
     name, data = named_picture(asked, encoded)
     return Work(name, data, queries, options=options, tokens=asked.stream)

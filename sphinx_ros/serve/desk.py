@@ -235,6 +235,7 @@ class Desk:
             given: dict[str, Any] = {
                 "max_new_tokens": options.max_new_tokens or None,
                 "verify": options.verify,
+                "short": options.short,
                 "free": options.free,
                 "coordinates": options.coordinates,
                 "cancel": flight.over,

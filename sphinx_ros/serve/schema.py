@@ -69,6 +69,7 @@ class Asked(Pictured):
         0.0, ge=0, le=1, description="boxes, points and people that score less are left out"
     )
     verify: bool = Field(True, description="ask as well whether what is looked for is there")
+    short: bool = Field(True, description="ask: for a word or phrase, in the official wording")
     free: bool = Field(False, description="let anything be written where numbers would do")
     coordinates: str = Field(
         "", pattern="^(|greedy|expected)$", description='"greedy" or "expected"; "": usual'

@@ -32,6 +32,7 @@ class Options:
         max_new_tokens: longest answer of each query.
         timeout: seconds from its arrival. verify, free, coordinates: as the keywords of
             :class:`sphinx_ros.seen.Seen`. threshold: boxes that score less are left out.
+        short: a question (ASK) is for a word or phrase, in the official wording.
         temperature, top_p, seed: of the draws, for turns alone; temperature 0 is greedy.
         stop: texts that end an answer, for turns alone.
     """
@@ -42,6 +43,7 @@ class Options:
     free: bool = False
     coordinates: str = ""
     threshold: float = 0.0
+    short: bool = True
     temperature: float = 0.0
     top_p: float = 1.0
     seed: int | None = None
