@@ -30,9 +30,9 @@ def lent(model, limits=None, name="small"):
 
 
 @contextlib.contextmanager
-def served(backend, settings=None):
-    """The address of a server, as long as the block lasts."""
-    listening = bound("127.0.0.1", 0)
+def served(backend, settings=None, port=0):
+    """The address of a server, as long as the block lasts. port: 0 for any."""
+    listening = bound("127.0.0.1", port)
     server = Server(
         application(backend, settings or Settings()), getattr(backend, "cancel", lambda: None)
     )

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from sphinx_ros.errors import BadRequest, Unreachable, quoted
+from sphinx_ros.prompt.conversation import conversation
 from sphinx_ros.prompt.queries import Query
 from sphinx_ros.remote.address import QUALITY, chosen_token, read_addresses
-from sphinx_ros.remote.elsewhere import Elsewhere
+from sphinx_ros.remote.elsewhere import Elsewhere, gathered
 from sphinx_ros.remote.link import Link
 from sphinx_ros.remote.patience import Overseer, Patience
 from sphinx_ros.remote.route import Route
@@ -23,6 +24,9 @@ from sphinx_ros.remote.upload import Uploads
 
 SILENCE = 120.0
 """Seconds without a byte after which a server is given up, where there is no time limit."""
+
+CHAT_TOKENS = 512
+"""Longest answer of :meth:`Sphinx.chat` where nothing is said, as of :meth:`Sphinx.generate`."""
 
 INFO_SECONDS = 10.0
 """For a server to say what it has."""
@@ -146,4 +150,14 @@ class RemoteSphinx:
                 "a server answers about pictures only: give one, or load the model here with "
                 "Sphinx.from_pretrained"
             )
-        return self.look(rgb).converse(turns, **sampling)
+        conversation(turns)  # which checks them
+        if not turns or turns[-1][1] is not None:
+            raise BadRequest("the last turn has an answer already: give the open question as last")
+        *earlier, (asked, _) = turns
+        sampling.setdefault("max_new_tokens", CHAT_TOKENS)
+        known = tuple((question, answer or "") for question, answer in earlier)
+        told = self.look(rgb).route.turn(known, asked, False, **sampling)
+        (result,) = gathered(told, 1)
+        if isinstance(result, BaseException):
+            raise result
+        return result.text.strip()

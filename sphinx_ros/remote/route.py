@@ -7,24 +7,38 @@ same, if there is one. Knows no torch.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Generator, Mapping, Sequence
+import copy
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from sphinx_ros.errors import BadRequest, SphinxError, Unreachable
 from sphinx_ros.events import Event, Finished, Found, Piece
-from sphinx_ros.prompt.checks import checked_box, checked_tokens
+from sphinx_ros.prompt.checks import (
+    checked_box,
+    checked_seed,
+    checked_stop,
+    checked_temperature,
+    checked_tokens,
+    checked_top_p,
+)
 from sphinx_ros.prompt.queries import Query
+from sphinx_ros.remote.link import Link
 from sphinx_ros.remote.patience import Patience
-from sphinx_ros.remote.put import groups, put, unfinished
+from sphinx_ros.remote.put import put
+from sphinx_ros.remote.requests import Request, groups, queries_request, turns_request
 from sphinx_ros.remote.servers import Servers
 from sphinx_ros.remote.upload import Upload
 from sphinx_ros.remote.wire import event_from_json
-from sphinx_ros.seen import Seen
-from sphinx_ros.types import Timing
+from sphinx_ros.seen import Seen, Turns
+from sphinx_ros.types import Answer, Timing
 
 Events = Generator[Event, None, None]
+
+Here = Callable[[Seen, dict[str, Any]], Iterator[Event]]
+"""Asks the same of a model of this process; the options are the time limit and the cancelling."""
 
 
 class Route:
@@ -76,99 +90,126 @@ class Route:
                 yield Finished(error, number)
         for part in groups(asked):
             those = [asked[one] for one in part]
-            more = {"max_new_tokens": n} if (n := those[0].max_new_tokens) else {}
-            told = self._part(those, {**fields, **more}, patience, listens)
-            with contextlib.closing(told):
+            request = queries_request(those, fields)
+
+            def here(seen: Seen, options: dict[str, Any], those: Any = those) -> Iterator[Event]:
+                return seen._stream(those, True, {**fields, **options})
+
+            with contextlib.closing(self._request(request, patience, listens, here)) as told:
                 for event in told:
                     yield _renumbered(event, sound[part[event.number]])
+
+    def turn(
+        self,
+        turns: Turns,
+        asked: str,
+        listens: bool,
+        *,
+        cancel: Callable[[], bool] | None = None,
+        timeout: float | None = None,
+        max_new_tokens: int | None = None,
+        temperature: float = 0.0,
+        top_p: float = 0.95,
+        seed: int | None = None,
+        stop: str | Sequence[str] = (),
+    ) -> Events:
+        """The events of a question behind the turns of a conversation."""
+        limit = checked_tokens(max_new_tokens or 0)
+        fields: dict[str, Any] = {
+            "temperature": checked_temperature(temperature),
+            "top_p": checked_top_p(top_p),
+            "seed": checked_seed(seed),
+            "stop": list(checked_stop(stop)),
+        }
+        request = turns_request(
+            turns, asked, {**fields, **({"max_tokens": limit} if limit else {})}
+        )
+
+        def here(seen: Seen, options: dict[str, Any]) -> Iterator[Event]:
+            with seen.chat(turns) as chat:
+                given = {**fields, **options, "max_new_tokens": limit or None}
+                yield from chat._stream(asked, True, given)
+
+        yield from self._request(request, Patience(cancel, timeout), listens, here)
 
     def _checked(self, query: Query) -> Query:
         if query.box is not None:
             checked_box(query.box, (self.upload.width, self.upload.height))
         return query
 
-    def _part(
-        self,
-        queries: Sequence[Query],
-        fields: dict[str, Any],
-        patience: Patience,
-        listens: bool,
-    ) -> Events:
+    def _request(self, request: Request, patience: Patience, listens: bool, here: Here) -> Events:
         """The events of one request; what ends it early ends each query that is not answered.
 
         Pieces are wanted by who listens, and by who may stop it: what was written is not lost.
         """
-        texts, open_ones = [""] * len(queries), set(range(len(queries)))
-        told = False
-        try:
-            for event in self._from_servers(queries, fields, patience, listens):
-                if isinstance(event, Piece):
-                    texts[event.number] += event.text
-                if isinstance(event, Finished):
-                    open_ones.discard(event.number)
-                    told = True
-                elif not listens:
-                    continue
-                told = True
-                yield event
-            error: Exception = SphinxError("the server left a question without an answer")
-        except Unreachable as away:
-            self.servers.failed()
-            if self.servers.has_local and not told:
-                yield from self._from_here(queries, fields, patience)
-                return
-            error = away
-        except SphinxError as ended:
-            error = ended
-        for number in sorted(open_ones):
-            yield Finished(unfinished(error, texts[number]), number)
-
-    def _from_servers(
-        self,
-        queries: Sequence[Query],
-        fields: dict[str, Any],
-        patience: Patience,
-        listens: bool,
-    ) -> Events:
-        """The events of the first server that can be reached. Raises Unreachable."""
-        asked = {**fields, "queries": [query.line() for query in queries]}
-        streams = listens or patience.bounded
-        away = Unreachable(self.servers.trouble)
+        texts, left, told = [""] * request.count, set(range(request.count)), False
+        error: Exception = Unreachable(self.servers.trouble)
         for link in self.servers.reachable():
-            told = False
             try:
-                for said in put(link, self.upload, asked, patience, streams):
+                for event in self._events(link, request, patience, listens or patience.bounded):
+                    number = event.number
+                    if isinstance(event, Piece):
+                        texts[number] += event.text
+                    if isinstance(event, Finished):
+                        left.discard(number)
+                        event = _with_text(event, texts[number])
+                    elif not listens:
+                        continue
                     told = True
-                    if said["type"] == "look":
-                        self._looked(said)
-                    elif (event := event_from_json(said)) is not None:
-                        yield event
-                return
-            except Unreachable as error:
+                    yield event
+                error = SphinxError("the server left a question without an answer")
+                break
+            except Unreachable as away:
+                error = away
                 self.servers.failed()
                 if told:
-                    raise
-                away = error
-        raise away
+                    break
+                texts = [""] * request.count
+            except SphinxError as ended:
+                error = ended
+                break
+        if isinstance(error, Unreachable) and self.servers.has_local and not told:
+            yield from self._from_here(patience, here)
+            return
+        for number in sorted(left):
+            yield Finished(_own(error, texts[number]), number)
 
-    def _looked(self, said: Mapping[str, Any]) -> None:
-        self.cached, spent = bool(said["cached"]), said["look_ms"]
-        self.timing = Timing(np.nan if spent is None else spent, 0.0)
+    def _events(self, link: Link, request: Request, patience: Patience, stream: bool) -> Events:
+        """What one server tells."""
+        for said in put(link, self.upload, request, patience, stream):
+            if said["type"] == "look":
+                spent = said["look_ms"]
+                self.cached = bool(said["cached"])
+                self.timing = Timing(np.nan if spent is None else spent, 0.0)
+            elif (event := event_from_json(said)) is not None:
+                yield event
 
-    def _from_here(
-        self, queries: Sequence[Query], fields: dict[str, Any], patience: Patience
-    ) -> Events:
-        """The events of a model of this process. What ends a query is its result."""
+    def _from_here(self, patience: Patience, here: Here) -> Events:
+        """What the model of this process tells. What ends a query is its result."""
         if self._here is None:
             assert self._rgb is not None
             self._here = self.servers.local().look(self._rgb)
             self.cached, self.timing = self._here.cached, self._here.timing
         patience.check()
-        yield from self._here._stream(
-            list(queries),
-            True,
-            {**fields, "cancel": patience.over, "timeout": patience.left()},
-        )
+        yield from here(self._here, {"cancel": patience.over, "timeout": patience.left()})
+
+
+def _with_text(event: Finished, text: str) -> Finished:
+    """The end of an answer whose text was told in pieces alone."""
+    result = event.result
+    if isinstance(result, Answer) and not result.raw_text:
+        return Finished(replace(result, text=text.strip(), raw_text=text.strip()), event.number)
+    return event
+
+
+def _own(error: Exception, text: str) -> Exception:
+    """What ended a query of several, with its own words so far."""
+    if not isinstance(error, SphinxError):
+        return error
+    own = copy.copy(error)
+    own.__cause__ = error.__cause__
+    own.partial_text = text or error.partial_text
+    return own
 
 
 def _renumbered(event: Any, number: int) -> Any:

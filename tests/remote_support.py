@@ -1,0 +1,104 @@
+"""Servers that misbehave, and pictures that are new, for tests of the model elsewhere."""
+
+import contextlib
+import itertools
+import socket
+import threading
+
+import numpy as np
+
+from sphinx_ros.errors import SphinxError, Status
+from sphinx_ros.events import Finished, Piece
+from sphinx_ros.remote.wire import event_to_json
+from sphinx_ros.serve.work import Busy, Health
+from sphinx_ros.types import Answer
+
+NUMBERS = itertools.count()
+
+
+def fresh_picture(width=64, height=48):
+    """[H, W, 3] uint8 that nobody has looked at."""
+    return np.random.default_rng(1000 + next(NUMBERS)).integers(
+        0, 255, (height, width, 3), np.uint8
+    )
+
+
+class Hand:
+    """A backend in the hand of a test; it answers "one two" to each question.
+
+    ``go`` holds it between the words. ``refuse``: errors for the next works, one each.
+    ``forget``: whether no picture is known by its name. ``sent``: works that brought a picture.
+    """
+
+    def __init__(self):
+        self.go = threading.Event()
+        self.go.set()
+        self.refuse, self.works, self.gone, self.known = [], [], 0, set()
+        self.state = "ready"
+
+    @property
+    def sent(self):
+        return [work for work in self.works if work.encoded is not None]
+
+    def health(self):
+        return Health(self.state, "" if self.state == "ready" else "not yet", "hand", "cpu")
+
+    def figures(self):
+        return {}
+
+    async def do(self, work):
+        import asyncio
+
+        if self.refuse:
+            raise self.refuse.pop(0)
+        if work.encoded is None and work.picture not in self.known:
+            raise SphinxError(f"no picture {work.picture}", status=Status.NO_IMAGE)
+        self.known.add(work.picture)
+        self.works.append(work)
+        ended = False
+        try:
+            look = {"type": "look", "picture": work.picture, "width": 64, "height": 48}
+            yield {**look, "cached": False, "look_ms": 1.5}
+            numbers = range(len(work.tasks))
+            for word in ("one", " two"):
+                for number in numbers:
+                    yield event_to_json(Piece(word, number), work.tasks[number])
+                while not self.go.is_set():
+                    await asyncio.sleep(0.005)
+            for number in numbers:
+                answer = Answer("one two", raw_text="one two", milliseconds=3.0, tokens=2)
+                yield event_to_json(Finished(answer, number), work.tasks[number])
+            ended = True
+        finally:
+            self.gone += not ended
+
+
+def busy(seconds):
+    """What a server says that has too much to do."""
+    return Busy("too many requests", seconds)
+
+
+@contextlib.contextmanager
+def listening(answer):
+    """The address of a socket each of whose connections is given to a function, in a thread."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        held = []
+
+        def accept():
+            with contextlib.suppress(OSError):
+                while True:
+                    connection, _ = server.accept()
+                    held.append(connection)
+                    threading.Thread(target=answer, args=[connection], daemon=True).start()
+
+        threading.Thread(target=accept, daemon=True).start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+        server.shutdown(socket.SHUT_RDWR)
+        for one in held:
+            one.close()
+
+
+def free_port():
+    """A port where nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as one:
+        return one.getsockname()[1]
