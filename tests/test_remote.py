@@ -106,6 +106,7 @@ def test_streams_tell_the_same(there, taught):
 
 
 def test_a_conversation_goes_on(there, taught):
+    pytest.importorskip("sphinx_ros.serve.openai_door")
     rgb = picture(64, 64, 9)
     with there.look(rgb).chat() as far, taught.look(rgb).chat() as near:
         for text in ("how many mugs are there?", "and cans?"):
@@ -121,6 +122,7 @@ def test_a_conversation_goes_on(there, taught):
 
 
 def test_a_prompt_of_turns(there, taught):
+    pytest.importorskip("sphinx_ros.serve.openai_door")
     rgb, turns = picture(64, 64, 10), [("what is it?", "a mug"), ("how many?", None)]
     given = {"max_new_tokens": 6}
     assert there.chat(turns, rgb, **given) == taught.chat(turns, rgb, **given)
