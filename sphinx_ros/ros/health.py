@@ -68,7 +68,7 @@ def _model(name: str, node: Any) -> DiagnosticStatus:
     return _status(
         f"{name}: model",
         _verdict(worker, node),
-        str(getattr(worker.model, "device", config.device)),
+        worker.device or config.device,
         values,
     )
 
