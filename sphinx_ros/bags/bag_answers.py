@@ -59,7 +59,7 @@ class Answering:
     def __init__(self, sphinx: Any, queries: Sequence[Query], options: Mapping[str, Any]):
         self._sphinx, self._queries, self._options = sphinx, queries, dict(options)
         self._earlier: dict[str, Earlier] = {}
-        self._habits = getattr(getattr(sphinx, "engine", None), "habits", None)
+        self._habits = _habits_of(sphinx)
         if self._habits is not None:  # of another bag, in this process
             self._habits.begin_with([])
 
@@ -98,6 +98,14 @@ class Answering:
             self._earlier[entry["topic"]] = Earlier.from_json(entry["drafts"])
         if self._habits is not None and "habits" in entry:
             self._habits.begin_with(entry["habits"])
+
+
+def _habits_of(sphinx: Any) -> Any:
+    """What a model has learnt of how it writes; None of one that is elsewhere."""
+    try:
+        return sphinx.engine.habits
+    except (AttributeError, SphinxError):
+        return None
 
 
 def looked_at(shots: Iterator[Shot], every: float) -> Iterator[tuple[Shot, bool]]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import pickle
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from sphinx_ros.bags.bag_job import Done, Job, do
@@ -35,15 +35,20 @@ class Doer:
 
     def _load(self, job: Job) -> Any:
         if self._sphinx is None:
-            load_torch()
-            import torch
-
-            from sphinx_ros.pipeline import Sphinx
-
-            if self._threads:
-                torch.set_num_threads(self._threads)
-            self._sphinx = Sphinx.from_pretrained(job.checkpoint, **job.model)
+            self._sphinx = load_sphinx(job.checkpoint, job.model, self._threads)
         return self._sphinx
+
+
+def load_sphinx(checkpoint: str, model: Mapping[str, Any], threads: int = 0) -> Any:
+    """The model that is asked. model: keywords of ``from_pretrained``; threads: as above."""
+    load_torch()
+    import torch
+
+    from sphinx_ros.pipeline import Sphinx
+
+    if threads:
+        torch.set_num_threads(threads)
+    return Sphinx.from_pretrained(checkpoint, **model)
 
 
 def do_all(jobs: Sequence[Job], workers: int | str = 1) -> Iterator[Done]:

@@ -17,6 +17,7 @@ from sphinx_ros.commands import (
     checkpoints,
     compare,
     eval,
+    find,
     inspect,
     look,
     serve,
@@ -34,6 +35,7 @@ VERBS: dict[str, Callable[[Sequence[str]], int]] = {
     "inspect": inspect.run,
     "compare": compare.run,
     "bag": bag.run,
+    "find": find.run,
     **checkpoints.VERBS,
     "serve": serve.run,
     "train": train.run,
@@ -56,6 +58,7 @@ may follow each other.
 
 Ask a recording (MCAP or sqlite3; no ROS is needed).
   bag IN OUT             the bag with the node's answers about its pictures
+  find BAG TEXT          where and when something is seen in it
 
 Serve it to others.
   serve                  a page, a door for each task and OpenAI's chat door over HTTP
