@@ -208,3 +208,19 @@ def test_an_answer_is_copied_as_json_and_the_drawing_downloaded(page, tmp_path):
     assert drawn.shape == blank.shape == (480, 640, 3)
     far = np.abs(drawn.astype(int) - blank).max(axis=2) > 60
     assert far[272:357, 182:186].mean() > 0.3 > 0.01 > far[:100].mean()  # a side of a box; no box
+
+
+def test_follow_ups_know_the_answers_before(page):
+    page.example().ask("ask", "How many mugs are there?")
+    page.js("follow.checked = true")
+    sent = page.record()
+    assert page.ask("ask", "What color is the bottle?") == "OK"
+    ((address, body),) = sent()
+    roles = [message["role"] for message in body["messages"]]
+    assert address == "v1/chat/completions" and roles == ["user", "assistant", "user"]
+    assert page.texts(".turn:first-child .words") != [""]
+    costs = page.texts(".turn:first-child .costs")[0]
+    assert "look cached" in costs and "follow-up to 1" in costs
+    page.js("document.getElementById('long').checked = true; look.name = '0'.repeat(32)")
+    assert page.ask("ask", "Where is the blue mug?") == "OK"  # the picture is sent anew
+    assert [message["role"] for message in sent()[-1][1]["messages"]][::2] == ["user"] * 3
