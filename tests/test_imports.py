@@ -36,6 +36,7 @@ ROOMS = (
     ("pipeline", "a checkpoint that looks, here or on a server: the Python interface"),
     ("world", "the simulated tabletop; asks in the words of prompt/, draws by draw"),
     ("evaluate", "a checkpoint's answers against the truth of world/"),
+    ("benchmarks", "the field's data sets, and world/ written as such; scored as evaluate/ does"),
     ("train", "learns from world/ and is scored by evaluate/"),
     ("serve", "the model for others: HTTP, its page, several of it"),
     ("ros", "the node; above it only what tells the same without a node, and the command line"),

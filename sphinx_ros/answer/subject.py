@@ -93,14 +93,16 @@ class Subject:
             judge = Judge(judge.yes_no, judge.calibration, coordinates == "expected")
         return Plans(self.place, self._decimals, judge).of(query, short, verify)
 
-    def askable(self, asks: list[Ask]) -> list[Ask]:
+    def askable(self, asks: list[Ask], begun: str = "") -> list[Ask]:
         """These questions. Raises BadRequest where one is too long."""
         for ask in asks:
-            self.engine.question_ids(ask.text, (*self._earlier, *ask.earlier))
+            self.engine.question_ids(ask.text, (*self._earlier, *ask.earlier), begun)
         return asks
 
-    def question(self, ask: Ask, limit: int, watch: Watch, free: bool) -> tuple[Frame, Question]:
-        """A question for the engine."""
+    def question(
+        self, ask: Ask, limit: int, watch: Watch, free: bool, begun: str = ""
+    ) -> tuple[Frame, Question]:
+        """A question for the engine. begun: how its answer begins, but for that of presence."""
         row = ask.task.row
         doing = f"answering {ask.task.value}"
         if ask.presence:  # its first token says it all
@@ -117,6 +119,7 @@ class Subject:
             earlier=(*self._earlier, *ask.earlier),
             talk=None if ask.earlier else self._talk,
             decoding=self._decoding,
+            begun=begun,
         )
         return self.frame, asked
 

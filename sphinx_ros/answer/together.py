@@ -32,11 +32,12 @@ def answer_together(
     free: bool = False,
     heard: Callable[[News], None] | None = None,
     refuse: bool = True,
+    begun: str = "",
 ) -> list[Any]:
     """Answer queries; for options see :class:`sphinx_ros.seen.Seen`.
 
     heard: told what is written, by whichever thread makes the passes; it must take no time.
-    refuse: False asks the others where one can't be asked.
+    refuse: False asks the others where one can't be asked. begun: how the answers begin.
 
     Returns:
         The results in order, and errors in the places of those that failed.
@@ -52,7 +53,7 @@ def answer_together(
     plans = [subject.plan(query, short, verify, coordinates) for subject, query in pairs]
     usual, deadline = checked_tokens(max_new_tokens or 0), Deadline(timeout)
     results: list[Any] = [None] * len(plans)
-    waiting, parts = _begin(pairs, plans, results, refuse), [0] * len(plans)
+    waiting, parts = _begin(pairs, plans, results, refuse, begun), [0] * len(plans)
     while waiting:
         questions, owners = [], []
         for number, asks in waiting.items():
@@ -67,7 +68,7 @@ def answer_together(
                     parts[number] += 1
                 watch = Watch(subject.ending, deadline, cancel, told, tell)
                 limit = query.max_new_tokens or usual or ask.task.row.max_new_tokens
-                questions.append(subject.question(ask, limit, watch, free))
+                questions.append(subject.question(ask, limit, watch, free, begun))
                 owners.append((number, ask, tell))
         rows = pairs[0][0].engine.answer(questions)
         answers: dict[int, list[Any]] = {number: [] for number in waiting}
@@ -132,13 +133,17 @@ def _tell(
 
 
 def _begin(
-    pairs: Sequence[tuple[Subject, Query]], plans: Sequence[Plan], results: list[Any], refuse: bool
+    pairs: Sequence[tuple[Subject, Query]],
+    plans: Sequence[Plan],
+    results: list[Any],
+    refuse: bool,
+    begun: str,
 ) -> dict[int, list[Ask]]:
     """The first questions of the plans; the errors of those that can't be asked are results."""
     asked: dict[int, list[Ask]] = {}
     for number, ((subject, _), plan) in enumerate(zip(pairs, plans, strict=True)):
         try:
-            asked[number] = subject.askable(next(plan))
+            asked[number] = subject.askable(next(plan), begun)
         except BadRequest as error:
             if refuse:
                 raise

@@ -70,10 +70,11 @@ Checkpoints.
   convert X OUT          to safetensors without repetitions, or back to the released layout
   mix X X OUT            a weighted sum of checkpoints of one variant
 
-Make and measure the demonstration model.
+Measure a checkpoint; make the demonstration model.
   world SEED             draw one scene of the simulated tabletop with everything true about it
   train                  train the demonstration model from scratch on simulated scenes
   eval world             scores of a checkpoint on simulated scenes it has never seen
+  eval NAME DIR          scores on RefCOCO, VQAv2, POPE, COCO ... or on your own labelled pictures
   calibrate              what a checkpoint's scores are worth, measured and kept beside it
 
 Examples

@@ -1,47 +1,83 @@
-"""`sphinx-ros eval world`: a checkpoint -> its scores on simulated scenes. Knows no network."""
+"""`sphinx-ros eval`: a checkpoint -> its scores, on simulated scenes or on the field's benchmarks.
+
+Knows no network.
+"""
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from sphinx_ros.commands.arguments import OK, Parser, number
+from sphinx_ros.benchmarks.catalogue import BENCHMARKS
+from sphinx_ros.commands import benchmark
+from sphinx_ros.commands.arguments import OK, Parser, add_model_options, number
 from sphinx_ros.errors import BadRequest
-from sphinx_ros.model.quantities import KINDS
 from sphinx_ros.runtime.interrupts import load_torch
 
-ABOUT = """Measure a checkpoint on scenes of the simulated tabletop, against exact ground truth.
+WORLD = "world"
+ABOUT = f"""Measure a checkpoint against what is true.
 
   sphinx-ros eval world                                 the bundled model, 1000 scenes
   sphinx-ros eval world --scenes 100 --seed 5 --json scores.json
-  sphinx-ros eval world --checkpoint runs/demo/checkpoint
+  sphinx-ros eval --list                                the benchmarks, and which files they are
+  sphinx-ros eval refcoco DIR --checkpoint sphinx-1k --device cuda --out runs/refcoco
+  sphinx-ros eval refcoco DIR --out runs/refcoco --resume      after it was killed
+  sphinx-ros eval mine DIR --checkpoint sphinx-1k       your own pictures: DIR/labels.jsonl
 
-Scenes come from seeds that training never draws, at 640x480, 640x360 and 480x640 pixels; the same
---seed gives the same scenes. The JSON file has the printed scores by their dotted names, such as
-refer.acc50 refer.miou detect.f1 detect.none_acc pose.pck qa.acc. Runs on the CPU.
+world: scenes come from seeds that training never draws, at 640x480, 640x360 and 480x640 pixels;
+the same --seed gives the same scenes. The JSON file has the printed scores by their dotted names,
+such as refer.acc50 refer.miou detect.f1 detect.none_acc pose.pck qa.acc. Runs on the CPU.
+
+{", ".join(BENCHMARKS)}: the layout of the data is found. A run is a folder with every answer
+(answers.jsonl), results.json (refcoco.val.acc50 and so on), table.md and worst.jpg. Column
+"correct" counts every question, column "official" counts as the data set's own script does:
+docs/evaluation.md.
 """
+
+WORLD_ONLY = ("scenes", "seed", "json", "processes")
+SCENES, SEED, WORLD_BATCH = 1000, 0, 24
 
 
 def run(argv: Sequence[str]) -> int:
     """Parse, measure, print the table; returns the exit code."""
     options = parser().parse_intermixed_args(argv)
+    if options.list:
+        print(benchmark.listing(Path(options.folder) if options.folder else None))
+        return OK
+    if options.what is None:
+        raise BadRequest("a name is required: world, or a benchmark (sphinx-ros eval --list)")
+    given = [name for name in WORLD_ONLY if getattr(options, name) is not None]
+    if options.what != WORLD:
+        if given:
+            raise BadRequest(f"--{given[0]} is for eval {WORLD} and not for {options.what}")
+        return benchmark.run_benchmark(options)
+    if options.folder:
+        raise BadRequest(f"eval {WORLD} takes no folder, and got {options.folder!r}")
+    return run_world(options)
+
+
+def run_world(options: argparse.Namespace) -> int:
+    """Measure on simulated scenes."""
     target = Path(options.json) if options.json else None
     if target and (target.is_dir() or not target.absolute().parent.is_dir()):
         raise BadRequest(f"--json {target} must be a file in a folder that exists")
     load_torch()
     from sphinx_ros.evaluate.tabletop import evaluate, report, write
 
+    scenes = SCENES if options.scenes is None else options.scenes
+    seed = SEED if options.seed is None else options.seed
     scores = evaluate(
         options.checkpoint,
-        scenes=options.scenes,
-        seed=options.seed,
-        batch=options.batch,
+        scenes=scenes,
+        seed=seed,
+        batch=options.batch or WORLD_BATCH,
         processes=options.processes,
         quantise=options.quantise,
     )
     print(report(scores))
     if target:
-        about = {"checkpoint": options.checkpoint, "scenes": options.scenes, "seed": options.seed}
+        about = {"checkpoint": options.checkpoint, "scenes": scenes, "seed": seed}
         if options.quantise:
             about["quantise"] = options.quantise
         write(scores, target, **about)
@@ -51,37 +87,34 @@ def run(argv: Sequence[str]) -> int:
 def parser() -> Parser:
     """The verb's command line."""
     parser = Parser("eval", description=ABOUT)
-    parser.add_argument("what", choices=("world",), help="what to measure on")
+    names = (WORLD, *BENCHMARKS)
     parser.add_argument(
-        "--checkpoint",
-        default="demo",
-        metavar="X",
-        help="a name or a checkpoint folder (default: demo)",
+        "what", nargs="?", choices=names, metavar="NAME", help=f"{WORLD}, or a benchmark"
     )
-    parser.add_argument(
-        "--scenes",
-        type=number(1, 1_000_000, int),
-        default=1000,
-        metavar="N",
-        help="number of scenes (default: 1000)",
-    )
-    parser.add_argument(
-        "--seed",
-        type=number(0, 1_000_000, int),
-        default=0,
-        metavar="S",
-        help="which scenes (default: 0)",
-    )
-    parser.add_argument("--quantise", choices=KINDS, help="store the decoder in fewer bits")
-    parser.add_argument("--json", metavar="FILE", help="write the scores as JSON too")
+    benchmark.add_options(parser)
+    add_model_options(parser)
     parser.add_argument(
         "--batch",
         type=number(1, 4096, int),
-        default=24,
         metavar="N",
-        help="pictures that are asked together (default: 24)",
+        help=f"pictures that are asked together (default: {WORLD_BATCH} of {WORLD}, else "
+        f"{benchmark.BATCH})",
     )
-    parser.add_argument(
+    world = parser.add_argument_group(WORLD)
+    world.add_argument(
+        "--scenes",
+        type=number(1, 1_000_000, int),
+        metavar="N",
+        help=f"number of scenes (default: {SCENES})",
+    )
+    world.add_argument(
+        "--seed",
+        type=number(0, 1_000_000, int),
+        metavar="S",
+        help=f"which scenes (default: {SEED})",
+    )
+    world.add_argument("--json", metavar="FILE", help="write the scores as JSON too")
+    world.add_argument(
         "--processes",
         type=number(1, 256, int),
         metavar="N",

@@ -11,6 +11,9 @@ from sphinx_ros.commands.arguments import OK, Parser, number, size
 from sphinx_ros.commands.pictures import SUFFIXES, write_picture
 from sphinx_ros.errors import BadRequest
 
+WRITTEN = ("refer", "eval_mm", "parquet", "tsv", "coco", "vqa", "mine")
+"""Layouts of data sets; those of :mod:`sphinx_ros.benchmarks.written_layouts`."""
+
 if TYPE_CHECKING:
     from sphinx_ros.world.truth import SceneObject
 
@@ -20,13 +23,27 @@ ABOUT = """Draw one scene of the simulated tabletop, the world of the demonstrat
   sphinx-ros world 7 --save scene.png                   write the picture as a camera sees it
   sphinx-ros world 7 --truth truth.png                  the same with boxes, names and joints
   sphinx-ros world 7 --size 360x640 --json              portrait; print JSON
+  sphinx-ros world export refer DIR --scenes 20         a data set, as the field's are
 
 Then ask it: sphinx-ros detect scene.png
+"""
+
+EXPORT = "export"
+ABOUT_EXPORT = """Write scenes of the simulated tabletop as a data set in a layout of the field.
+
+  sphinx-ros world export refer tabletop --scenes 20
+  sphinx-ros eval refcoco tabletop
+
+refer, eval_mm, parquet, tsv: RefCOCO; eval_mm also and vqa: VQAv2; coco: boxes and people; mine:
+lines of JSON. The scenes are those of `sphinx-ros eval world` with the same --seed. parquet needs
+the extra [eval].
 """
 
 
 def run(argv: Sequence[str]) -> int:
     """Parse, draw, print; returns the exit code."""
+    if argv and argv[0] == EXPORT:
+        return run_export(argv[1:])
     options = parser().parse_intermixed_args(argv)
     targets = [Path(t) for t in (options.save, options.truth) if t]
     for target in targets:
@@ -45,6 +62,36 @@ def run(argv: Sequence[str]) -> int:
     for thing in seen.objects:
         print(json.dumps(as_json(thing)) if options.json else as_line(thing))
     return OK
+
+
+def run_export(argv: Sequence[str]) -> int:
+    """Parse, draw, write; returns the exit code."""
+    options = export_parser().parse_intermixed_args(argv)
+    from sphinx_ros.benchmarks.exported_scenes import scenes
+    from sphinx_ros.benchmarks.written_layouts import export
+
+    files = export(options.layout, options.folder, lambda: scenes(options.scenes, options.seed))
+    for path in files:
+        print(path)
+    return OK
+
+
+def export_parser() -> Parser:
+    """The command line of the export."""
+    parser = Parser(f"world {EXPORT}", description=ABOUT_EXPORT)
+    parser.add_argument("layout", metavar="LAYOUT", help=", ".join(WRITTEN))
+    parser.add_argument("folder", metavar="DIR", help="a new or empty folder")
+    parser.add_argument(
+        "--scenes",
+        type=number(1, 100_000, int),
+        default=20,
+        metavar="N",
+        help="how many scenes (default: 20)",
+    )
+    parser.add_argument(
+        "--seed", type=number(0, 10**6, int), default=0, metavar="S", help="which (default: 0)"
+    )
+    return parser
 
 
 def as_line(thing: SceneObject) -> str:

@@ -54,6 +54,7 @@ class Question:
         earlier: questions and answers of the conversation before it. talk: that conversation,
         whose tokens need not be fed again. decoding: how its tokens are chosen; with draws
         ``language`` is FREE.
+        begun: what stands behind "Assistant:", as if the model had written it.
     """
 
     text: str
@@ -67,6 +68,7 @@ class Question:
     earlier: Sequence[tuple[str, str]] = ()
     talk: Talk | None = None
     decoding: Decoding = BEST
+    begun: str = ""
 
 
 class Engine:
@@ -86,10 +88,12 @@ class Engine:
         self._in_flight = InFlight(network, self.lock, self._make_room, self._give_memory)
         network.prepare()
 
-    def question_ids(self, asked: str, earlier: Sequence[tuple[str, str]] = ()) -> list[int]:
+    def question_ids(
+        self, asked: str, earlier: Sequence[tuple[str, str]] = (), begun: str = ""
+    ) -> list[int]:
         """The prompt ids of one question (the Human text), BOS first.
 
-        earlier: questions and answers of a conversation before it.
+        earlier: questions and answers of a conversation before it. begun: how its answer begins.
 
         Raises:
             BadRequest: they leave no room for an answer; the limit is in tokens.
@@ -99,7 +103,7 @@ class Engine:
         turns = [*earlier, (asked, None)]
         least = len(asked) // self._longest_piece  # a text of megabytes is not even tokenised
         if least <= most:
-            ids = self.tokenizer.encode(conversation(turns), True, False)
+            ids = self.tokenizer.encode(conversation(turns) + begun, True, False)
             if len(ids) <= most:
                 return ids
             least = len(ids) - frame
@@ -186,7 +190,7 @@ class Engine:
         return rows
 
     def _row(self, frame: Frame, question: Question) -> Row:
-        ids = self.question_ids(question.text, question.earlier)
+        ids = self.question_ids(question.text, question.earlier, question.begun)
         # A tokenizer whose pieces reach over the prefix's end shares less of it.
         shared = common_length(ids, frame.ids)
         left = self.network.config.max_seq_len - self.network.config.image_words - len(ids)

@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Sequence
 
-from sphinx_ros.errors import BadRequest
+from sphinx_ros.errors import BadRequest, quoted
 from sphinx_ros.prompt.checks import checked_box, checked_text
 from sphinx_ros.prompt.english import asked_kind, is_one, plural
 from sphinx_ros.tasks import Takes, Task
@@ -50,6 +50,70 @@ def question(
         return row.other_wording
     region = "" if box is None else format_box(box, decimals)
     return row.wording.format(text=text, region=region)
+
+
+UNANSWERABLE = "{text} When the provided information is insufficient, respond with 'Unanswerable'."
+"""VizWiz: what stands in place of the question, before the request for a short answer."""
+
+TRUE_OR_FALSE = 'Is the following statement "{text}" true or false?'
+"""VSR: a statement as a question, with nothing behind it."""
+
+CHOOSE = 'Answer with the option"s letter from the given choices directly.'
+"""The last line of a question with choices; the quotation mark is that of the official data."""
+
+CHOOSING_BEGINS = " The answer is"
+"""How the official evaluation lets the answer to a question of ScienceQA begin."""
+
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+
+def short_answer(text: str) -> str:
+    """A question that a word or a phrase is to answer, in the official wording."""
+    return question(Task.ASK, text)
+
+
+def long_answer(text: str) -> str:
+    """A question that is to be answered at length: as it is, as in the official data."""
+    return checked_text(text)
+
+
+def multiple_choice(
+    text: str, choices: Sequence[str], context: str = "", directly: bool = True
+) -> str:
+    """A question with choices, in the official wording; the answer is a letter.
+
+    context: what is told before it. directly: ask for the letter alone (:data:`CHOOSE`).
+
+    Raises:
+        BadRequest: no words, or not 2 to 26 choices.
+    """
+    if isinstance(choices, str) or not 2 <= len(choices) <= len(LETTERS):
+        raise BadRequest(f"choices is {quoted(choices)}: give 2 to {len(LETTERS)} of them")
+    lettered = (
+        f"{letter}. {checked_text(one)}" for letter, one in zip(LETTERS, choices, strict=False)
+    )
+    lines = ("Context:", context.strip() or "N/A", "Question:", checked_text(text), "Choices:")
+    return "\n".join((*lines, *lettered, *([CHOOSE] if directly else [])))
+
+
+_CHOSEN = re.compile(
+    r"(?:(?:the )?(?:correct )?(?:answer|option|choice)(?: is)?:? *)?\(?([a-z])(?:[).:,]|\s*\Z)",
+    re.IGNORECASE,
+)
+
+
+def chosen(answer: str, choices: Sequence[str]) -> int | None:
+    """Which of the choices an answer names, by its letter or its words; None: none of them.
+
+    "B", "b.", "(B)", "B. dog", "The answer is B", "dog". A letter beyond the choices names none.
+    """
+    said = answer.strip()
+    found = _CHOSEN.match(said)
+    if found and (number := LETTERS.index(found[1].upper())) < len(choices):
+        return number
+    plain = said.rstrip(".").casefold()
+    same = [n for n, one in enumerate(choices) if one.strip().rstrip(".").casefold() == plain]
+    return same[0] if len(same) == 1 else None
 
 
 PRESENCE = "Is there {thing} in the image?"

@@ -1,0 +1,96 @@
+"""Jobs of samples -> answers in a run's folder: by this process or several, each on its device."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from sphinx_ros.benchmarks.answering import Answerer, Line, Settings
+from sphinx_ros.benchmarks.run_folder import RunFolder
+from sphinx_ros.benchmarks.samples import Sample
+from sphinx_ros.runtime.progress import Progress
+from sphinx_ros.runtime.workers import Workers
+
+_worker: dict[str, Answerer] = {}
+
+
+def measure(
+    jobs: Sequence[Sequence[Sample]],
+    done: int,
+    settings: Settings,
+    folder: RunFolder,
+    *,
+    workers: int = 1,
+    shown: bool = True,
+) -> float:
+    """Answer the jobs that are not done and write each when it is; questions per second.
+
+    done: how many of the jobs the folder holds. workers: processes that share the jobs; on
+    accelerators each has one of them, in turn.
+
+    Raises:
+        CheckpointError: the checkpoint can't be loaded.
+        SphinxError: out of memory, or a process has ended.
+    """
+    asked = [len(job) for job in jobs]
+    begun, number = time.monotonic(), 0
+    with Progress(sum(asked), "asking", "question", sum(asked[:done]), shown) as bar:
+        for lines in _answers(jobs[done:], settings, workers):
+            folder.append(lines)
+            number += len(lines)
+            spent = time.monotonic() - begun
+            left = (sum(asked) - bar.done - len(lines)) * spent / max(number, 1)
+            bar.reach(bar.done + len(lines), left=_duration(left))
+    return number / max(time.monotonic() - begun, 1e-9)
+
+
+def _answers(
+    jobs: Sequence[Sequence[Sample]], settings: Settings, workers: int
+) -> Iterator[list[tuple[Line, Line]]]:
+    if not jobs:
+        return
+    if workers == 1:
+        answerer = Answerer(settings)
+        for job in jobs:
+            yield answerer.answers(job)
+        return
+    threads = settings.threads or max(1, (os.cpu_count() or 1) // workers)
+    given: tuple[Any, ...] = (replace(settings, threads=threads), _devices(settings))
+    with Workers(workers, _start, given, "use fewer --workers or a smaller --batch") as pool:
+        yield from pool.map(_answer, jobs)
+
+
+def _devices(settings: Settings) -> list[str]:
+    """Where processes work, in turn; none leaves it to the settings."""
+    import torch
+
+    chosen = str(settings.load.get("device") or "")
+    if chosen in ("", "cuda") and torch.cuda.is_available():
+        return [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+    return []
+
+
+def _start(settings: Settings, devices: list[str]) -> None:
+    """Load the checkpoint, once in each process."""
+    if devices:
+        number = int(multiprocessing.current_process().name.rpartition("-")[2]) - 1
+        device = devices[number % len(devices)]
+        settings = replace(settings, load={**settings.load, "device": device})
+    _worker["answerer"] = Answerer(settings)
+
+
+def _answer(job: Sequence[Sample]) -> list[tuple[Line, Line]]:
+    return _worker["answerer"].answers(job)
+
+
+def _duration(seconds: float) -> str:
+    """ "1:05:20", "2:30" or "40 s"."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    hours, minutes = divmod(whole // 60, 60)
+    return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"

@@ -1,0 +1,94 @@
+"""D3, described object detection -> samples: each picture and each sentence of its group.
+
+The JSON files are in COCO's form, their categories are sentences. ``groups.pkl`` and
+``images.pkl`` say which sentences belong to a picture's group (the "intra-group" setting that is
+published); without them every sentence is asked about every picture ("inter-group"). Source:
+github.com/shikras/d-cube.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from sphinx_ros.benchmarks.catalogue import Benchmark
+from sphinx_ros.benchmarks.json_files import field, field_list, read_json
+from sphinx_ros.benchmarks.safe_pickle import read_plain
+from sphinx_ros.benchmarks.samples import Family, PictureFiles, Reading, Sample, box_of, trouble
+from sphinx_ros.errors import BadRequest
+
+FILES = {"full": "d3_full_annotations.json", "pres": "d3_pres_annotations.json",
+         "abs": "d3_abs_annotations.json"}  # fmt: skip
+GROUPS = ("groups.pkl", "images.pkl")
+
+
+def find(bench: Benchmark, folder: Path) -> list[Path]:
+    """The file of all sentences, those of each half, and the groups, as far as they are there."""
+    places = (folder / "d3_json", folder)
+    full = next((p / FILES["full"] for p in places if (p / FILES["full"]).is_file()), None)
+    if full is None:
+        return []
+    found = [full] + [p for n in ("pres", "abs") if (p := full.with_name(FILES[n])).is_file()]
+    for place in (folder / "d3_pkl", folder):
+        if all((place / name).is_file() for name in GROUPS):
+            return found + [place / name for name in GROUPS]
+    return found
+
+
+def read(bench: Benchmark, files: list[Path], pictures: PictureFiles, into: Reading) -> None:
+    """All pictures, each with the sentences that it is asked for."""
+    named = {path.name: path for path in files}
+    whole = read_json(named[FILES["full"]])
+    try:
+        sentences = {row["id"]: field(row, "name", str) for row in field_list(whole, "categories")}
+        things = _by_picture(field_list(whole, "annotations"))
+    except (BadRequest, KeyError, TypeError) as error:
+        raise BadRequest(f"{named[FILES['full']]}: {error}") from None
+    halves = {n: _ids(named[FILES[n]]) for n in ("pres", "abs") if FILES[n] in named}
+    asked = _intra(*(named[name] for name in GROUPS)) if GROUPS[0] in named else None
+    for number, image in enumerate(field_list(whole, "images")):
+        try:
+            name, id = field(image, "file_name", str), field(image, "id", int)
+            size = (field(image, "width", int), field(image, "height", int))
+            picture = pictures.find(name)
+            for sentence in sorted(sentences if asked is None else asked.get(id, ())):
+                own = [row for row in things[id] if row.get("category_id") == sentence]
+                boxes = tuple(box_of(row.get("bbox"), size, xywh=True) for row in own)
+                more = {
+                    "image": id,
+                    "category": sentence,
+                    "size": size,
+                    "crowd": [0] * len(own),
+                    "area": [(b[2] - b[0]) * (b[3] - b[1]) for b in boxes],
+                    "halves": [half for half, ids in halves.items() if sentence in ids],
+                }
+                given = ("full", f"{id}.{sentence}", picture, Family.DETECT, sentences[sentence])
+                into.add(Sample(bench.name, *given, boxes=boxes, more=more))
+        except BadRequest as error:
+            into.refuse(trouble(error), f"{FILES['full']}, image {number}: {error}")
+
+
+def _by_picture(rows: Iterable[Any]) -> dict[Any, list[Any]]:
+    found: dict[Any, list[Any]] = defaultdict(list)
+    for row in rows:
+        found[row["image_id"]].append(row)
+    return found
+
+
+def _ids(path: Path) -> set[Any]:
+    return {row.get("id") for row in field_list(read_json(path), "categories")}
+
+
+def _intra(groups_file: Path, images_file: Path) -> dict[Any, set[Any]]:
+    """Picture -> the sentences of its group."""
+    groups, images = read_plain(groups_file), read_plain(images_file)
+    try:
+        return {
+            id: set(groups[image["group_id"]]["inner_sent_id"]) for id, image in images.items()
+        }
+    except (AttributeError, KeyError, TypeError) as error:
+        raise BadRequest(
+            f"{groups_file} and {images_file} are not the groups of D3: {error!r}"
+        ) from None

@@ -1,0 +1,86 @@
+"""The JSON of the official evaluation (LLaMA2-Accessory, ``accessory/eval_mm``) -> samples.
+
+A list of rows {image_path, question, question_id, gt_answers[, hint, choices]}. Of referring
+expressions question_id is "height{H}_width{W}", which many rows share, and gt_answers the box in
+pixels; so the number of the row is the id here.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from sphinx_ros.benchmarks.catalogue import Benchmark
+from sphinx_ros.benchmarks.json_files import field, field_list, read_json
+from sphinx_ros.benchmarks.samples import Family, PictureFiles, Reading, Sample, box_of, trouble
+from sphinx_ros.benchmarks.word_samples import word_sample
+from sphinx_ros.errors import BadRequest
+from sphinx_ros.prompt.wording import TRUE_OR_FALSE
+
+_SIZE = re.compile(r"height(\d+)_width(\d+)\Z")
+_STATEMENT = re.compile(
+    re.escape(TRUE_OR_FALSE).replace(re.escape("{text}"), "(.*)") + r"\Z", re.DOTALL
+)
+
+
+def _named(bench: Benchmark, split: str) -> list[str]:
+    """The official names of a split's file, and what other names begin with."""
+    if bench.name == "mme":
+        return ["MME_benchmark.json"]
+    return [f"{bench.name}_{split}.json", f"{bench.name}_{split}*.json"]
+
+
+def find(bench: Benchmark, folder: Path) -> list[Path]:
+    """The files of the splits."""
+    found = []
+    for split in bench.splits:
+        for place in (folder, folder / "annotations", folder / bench.name):
+            files = [f for name in _named(bench, split) for f in sorted(place.glob(name))]
+            if files:
+                found.append(files[0])
+                break
+    return found
+
+
+def read(bench: Benchmark, files: list[Path], pictures: PictureFiles, into: Reading) -> None:
+    """All rows of the files."""
+    for path in files:
+        (split,) = [s for s in bench.splits if f"_{s}" in path.stem] or bench.splits[:1]
+        try:
+            rows = field_list(read_json(path), "rows")
+        except BadRequest as error:
+            raise BadRequest(f"{path}: {error}") from None
+        for number, row in enumerate(rows):
+            try:
+                into.add(_sample(bench, split, number, row, pictures))
+            except BadRequest as error:
+                into.refuse(trouble(error), f"{path.name}, row {number}: {error}")
+
+
+def _sample(bench: Benchmark, split: str, number: int, row: Any, pictures: PictureFiles) -> Sample:
+    path = field(row, "image_path", str)
+    text, name = field(row, "question", str), row.get("question_id", -1)
+    key = f"{path}_{text}_{name}"
+    picture = pictures.find(path)
+    if bench.family is Family.BOXES:
+        said = _SIZE.search(str(name))
+        if said is None:
+            raise BadRequest(f"question_id is {name!r}; expected height480_width640")
+        box = box_of(row.get("gt_answers"), (int(said[2]), int(said[1])))
+        given = (split, str(number), picture, Family.BOXES, text)
+        return Sample(bench.name, *given, boxes=(box,), key=key)
+    if bench.wording == TRUE_OR_FALSE and (bare := _STATEMENT.match(text)):
+        text = bare[1]
+    return word_sample(
+        bench,
+        split,
+        number,
+        picture,
+        text,
+        row.get("gt_answers"),
+        choices=row.get("choices") or (),
+        hint=row.get("hint") or "",
+        key=key,
+        group=Path(path).parent.name if bench.family is Family.PAIRS else "",
+    )

@@ -1,0 +1,232 @@
+"""Each data set's own files of questions -> samples: VQAv2, OK-VQA, GQA, VizWiz, TextVQA and more.
+
+One reader for each layout; what their files look like is said beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from sphinx_ros.benchmarks.catalogue import Benchmark
+from sphinx_ros.benchmarks.json_files import field, field_list, read_json, read_lines
+from sphinx_ros.benchmarks.samples import PictureFiles, Reading, Sample, trouble
+from sphinx_ros.benchmarks.word_samples import word_sample
+from sphinx_ros.errors import BadRequest, quoted
+
+
+def each(
+    path: Path, rows: Iterable[tuple[object, Any]], make: Callable[[Any], Any], into: Reading
+) -> None:
+    """A sample, or several, for each numbered row; what can't be used is refused."""
+    for number, row in rows:
+        try:
+            made = make(row)
+            for sample in [made] if isinstance(made, Sample) else made:
+                into.add(sample)
+        except (BadRequest, KeyError, IndexError, TypeError) as error:
+            said = error if isinstance(error, BadRequest) else f"{type(error).__name__} {error}"
+            kind = trouble(error) if isinstance(error, BadRequest) else "unreadable row"
+            into.refuse(kind, f"{path.name}, row {number}: {said}")
+
+
+def first(folder: Path, *patterns: str) -> list[Path]:
+    """The first file that a pattern finds, of the first pattern that finds any."""
+    for pattern in patterns:
+        if files := sorted(folder.glob(pattern)):
+            return files[:1]
+    return []
+
+
+# VQAv2 and OK-VQA: {"questions": [{image_id, question, question_id}]} and
+# {"annotations": [{question_id, answers: [{answer}]}]}; pictures COCO_val2014_%012d.jpg
+
+
+def find_vqa(bench: Benchmark, folder: Path) -> list[Path]:
+    """Questions and annotations."""
+    questions = first(folder, "*questions*val*.json", "*val*questions*.json", "*questions*.json")
+    answers = first(
+        folder, "*annotations*val*.json", "*val*annotations*.json", "*annotations*.json"
+    )
+    return questions + answers if questions and answers else []
+
+
+def read_vqa(bench: Benchmark, files: list[Path], pictures: PictureFiles, into: Reading) -> None:
+    """All questions that have answers."""
+    asked, answered = files
+    rows = field_list(read_json(answered), "annotations")
+    answers = {row.get("question_id"): row for row in rows if isinstance(row, dict)}
+
+    def make(row: Any) -> Sample:
+        id, image = field(row, "question_id", (int, str)), field(row, "image_id", (int, str))
+        text = field(row, "question", str)
+        truth = answers.get(id)
+        if truth is None:
+            raise BadRequest(f"question {id} has no answer in {answered.name}")
+        picture = pictures.find(_coco_name(image, pictures))
+        key = f"{picture.path.name}_{text}_{id}"
+        return word_sample(bench, "val", id, picture, text, truth.get("answers"), key=key)
+
+    each(asked, enumerate(field_list(read_json(asked), "questions")), make, into)
+
+
+def _coco_name(image: int | str, pictures: PictureFiles) -> str:
+    """The file of a number: COCO's own name of 2014, else that of 2017, else the number."""
+    if isinstance(image, str) and not image.isdecimal():
+        return image
+    number = int(image)
+    names = (f"COCO_val2014_{number:012d}.jpg", f"{number:012d}.jpg", f"{number}.jpg")
+    for name in (*names, *(one.replace(".jpg", ".png") for one in names)):
+        try:
+            pictures.find(name)
+            return name
+        except BadRequest:
+            continue
+    return names[0]
+
+
+# GQA: {id: {imageId, question, answer}}
+
+
+def find_gqa(bench: Benchmark, folder: Path) -> list[Path]:
+    """The balanced questions."""
+    split = bench.splits[0]
+    return first(folder, f"{split}_balanced_questions.json", f"*/{split}_balanced_questions.json")
+
+
+def read_gqa(bench: Benchmark, files: list[Path], pictures: PictureFiles, into: Reading) -> None:
+    """All questions."""
+    (path,) = files
+    rows = read_json(path)
+    if not isinstance(rows, dict):
+        raise BadRequest(f"{path} holds {quoted(rows)}; expected questions by their ids")
+
+    def make(pair: tuple[str, Any]) -> Sample:
+        id, row = pair
+        text = field(row, "question", str)
+        picture = pictures.find(_with_suffix(field(row, "imageId", str), pictures))
+        key = f"{picture.path.name}_{text}_{id}"
+        return word_sample(bench, bench.splits[0], id, picture, text, row.get("answer"), key=key)
+
+    each(path, ((id, (id, row)) for id, row in rows.items()), make, into)
+
+
+def _with_suffix(name: str, pictures: PictureFiles) -> str:
+    for suffix in (".jpg", ".png", ".jpeg"):
+        try:
+            pictures.find(name + suffix)
+            return name + suffix
+        except BadRequest:
+            continue
+    return name + ".jpg"
+
+
+# VizWiz: [{image, question, answers: [{answer}]}]
+
+
+def find_vizwiz(bench: Benchmark, folder: Path) -> list[Path]:
+    """The annotations."""
+    return first(folder, "val.json", "Annotations/val.json", "annotations/val.json")
+
+
+def read_vizwiz(
+    bench: Benchmark, files: list[Path], pictures: PictureFiles, into: Reading
+) -> None:
+    """All questions."""
+    (path,) = files
+
+    def make(pair: tuple[int, Any]) -> Sample:
+        number, row = pair
+        picture, text = pictures.find(field(row, "image", str)), field(row, "question", str)
+        key = f"{picture.path.name}_{text}_{number}"
+        return word_sample(bench, "val", number, picture, text, row.get("answers"), key=key)
+
+    rows = enumerate(field_list(read_json(path), "rows"))
+    each(path, ((number, (number, row)) for number, row in rows), make, into)
+
+
+# TextVQA: {"data": [{image_id, question, question_id, answers: [words]}]}
+
+
+def find_textvqa(bench: Benchmark, folder: Path) -> list[Path]:
+    """The annotations."""
+    return first(folder, "TextVQA_0.5.1_val.json", "TextVQA*val*.json")
+
+
+def read_textvqa(
+    bench: Benchmark, files: list[Path], pictures: PictureFiles, into: Reading
+) -> None:
+    """All questions."""
+    (path,) = files
+
+    def make(row: Any) -> Sample:
+        picture = pictures.find(_with_suffix(field(row, "image_id", str), pictures))
+        text, id = field(row, "question", str), field(row, "question_id", (int, str))
+        key = f"{picture.path.name}_{text}_{id}"
+        return word_sample(bench, "val", id, picture, text, row.get("answers"), key=key)
+
+    each(path, enumerate(field_list(read_json(path), "data")), make, into)
+
+
+# OCR-VQA: {id: {imageURL, questions: [...], answers: [...], split: 1 train, 2 val, 3 test}}
+
+
+def find_ocrvqa(bench: Benchmark, folder: Path) -> list[Path]:
+    """The one file."""
+    return first(folder, "dataset.json")
+
+
+def read_ocrvqa(
+    bench: Benchmark, files: list[Path], pictures: PictureFiles, into: Reading
+) -> None:
+    """All questions of the splits that are measured."""
+    (path,) = files
+    rows = read_json(path)
+    if not isinstance(rows, dict):
+        raise BadRequest(f"{path} holds {quoted(rows)}; expected books by their ids")
+
+    def make(pair: tuple[str, Any]) -> list[Sample]:
+        id, row = pair
+        split = {2: "val", 3: "test"}.get(field(row, "split", int))
+        if split is None:
+            return []
+        asked, answers = field(row, "questions", list), field(row, "answers", list)
+        if len(asked) != len(answers):
+            raise BadRequest(f"{len(asked)} questions and {len(answers)} answers")
+        picture = pictures.find(_with_suffix(id, pictures))
+        return [
+            word_sample(
+                bench, split, f"{id}.{n}", picture, text, answer,
+                key=f"{picture.path.name}_{text}_{id}.{n}",
+            )
+            for n, (text, answer) in enumerate(zip(asked, answers, strict=True))
+        ]  # fmt: skip
+
+    each(path, ((id, (id, row)) for id, row in rows.items()), make, into)
+
+
+# VSR: {image, caption, label: 0 or 1} a line
+
+
+def find_vsr(bench: Benchmark, folder: Path) -> list[Path]:
+    """The splits that are there: dev.jsonl is val."""
+    found = [first(folder, f"{n}.jsonl", f"*/{n}.jsonl") for n in ("dev", "val", "test")]
+    return [path for files in found for path in files]
+
+
+def read_vsr(bench: Benchmark, files: list[Path], pictures: PictureFiles, into: Reading) -> None:
+    """All statements."""
+    for path in files:
+        split = "test" if path.stem == "test" else "val"
+
+        def make(pair: tuple[int, Any], split: str = split) -> Sample:
+            number, row = pair
+            picture, text = pictures.find(field(row, "image", str)), field(row, "caption", str)
+            if row.get("label") not in (0, 1):
+                raise BadRequest(f"label is {quoted(row.get('label'))}; expected 0 or 1")
+            answer = "true" if row["label"] else "false"
+            key = f"{picture.path.name}_{text}_{number}"
+            return word_sample(bench, split, number, picture, text, answer, key=key)
+
+        each(path, ((number, (number, row)) for number, row in read_lines(path)), make, into)

@@ -1,0 +1,148 @@
+"""A folder of one run: what was asked with what, every answer, the scores, and how far it came.
+
+    about.json      arguments and versions; what the answers depend on has a short name, ``config``
+    answers.jsonl   one object a question, in the order of the plan; nothing is ever changed in it
+    times.jsonl     milliseconds of each, which no two runs share
+    results.json    scores by their dotted names
+    table.md        the same for people
+    worst.jpg       the worst answers
+
+A run that was killed at any moment goes on at the end of its last whole job.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sphinx_ros.benchmarks.samples import Sample
+from sphinx_ros.errors import BadRequest
+from sphinx_ros.runtime.files import write_text
+
+ABOUT, ANSWERS, TIMES = "about.json", "answers.jsonl", "times.jsonl"
+RESULTS, TABLE, WORST, CALIBRATION = "results.json", "table.md", "worst.jpg", "calibration.json"
+
+Line = dict[str, Any]
+
+
+def config_name(values: Mapping[str, Any]) -> str:
+    """12 hexadecimal digits that tell settings apart."""
+    said = json.dumps(values, sort_keys=True, default=str)
+    return hashlib.sha256(said.encode()).hexdigest()[:12]
+
+
+def plan(samples: Sequence[Sample], batch: int, most: int = 1024) -> list[list[Sample]]:
+    """Jobs of ``batch`` pictures each, with all questions about them; the same for the same input.
+
+    most: questions of a job, where a picture has many; at least one picture is in each.
+    """
+    pictures: dict[str, list[Sample]] = {}
+    for sample in samples:
+        pictures.setdefault(sample.picture.key, []).append(sample)
+    jobs: list[list[Sample]] = []
+    held = 0
+    for own in pictures.values():
+        if not jobs or held == batch or len(jobs[-1]) + len(own) > most:
+            jobs.append([])
+            held = 0
+        jobs[-1] += own
+        held += 1
+    return jobs
+
+
+class RunFolder:
+    """The files of a run. Use :meth:`begin` first.
+
+    path: of the folder. config: name of the settings, which every answer carries.
+    """
+
+    def __init__(self, path: str | Path, config: str):
+        self.path, self.config = Path(path), config
+
+    def begin(
+        self, about: Mapping[str, Any], jobs: Sequence[Sequence[Sample]], resume: bool
+    ) -> int:
+        """Make the folder, or go on in it; the number of jobs that are done.
+
+        Raises:
+            BadRequest: it has answers and ``resume`` is False; or it is the run of other settings,
+                other data or another order.
+        """
+        told = json.dumps(dict(about), indent=1, sort_keys=True, default=str) + "\n"
+        self.path.mkdir(parents=True, exist_ok=True)
+        answers = self.path / ANSWERS
+        if not answers.exists():
+            write_text(self.path / ABOUT, told)
+            return 0
+        if not resume:
+            raise BadRequest(
+                f"{self.path} has answers already: --resume goes on with them, or give --out "
+                "another folder"
+            )
+        known = _whole_lines(answers)
+        wanted = [sample for job in jobs for sample in job]
+        for number, line in enumerate(known):
+            sample = wanted[number] if number < len(wanted) else None
+            named = None if sample is None else (sample.dataset, sample.split, sample.id)
+            if (line.get("dataset"), line.get("split"), line.get("id")) != named or line.get(
+                "config"
+            ) != self.config:
+                raise BadRequest(
+                    f"{answers}, line {number + 1}, belongs to other data or settings than these "
+                    "(see about.json): repeat its arguments, or give --out another folder"
+                )
+        done = min(len(known), len(_whole_lines(self.path / TIMES)))
+        kept, finished = 0, 0
+        for job in jobs:
+            if kept + len(job) > done:
+                break
+            kept, finished = kept + len(job), finished + 1
+        for name in (ANSWERS, TIMES):
+            _cut(self.path / name, kept)
+        write_text(self.path / ABOUT, told)
+        return finished
+
+    def append(self, lines: Sequence[tuple[Line, Line]]) -> None:
+        """Put the answers of a job and their times behind the others, each file at once."""
+        for name, at in ((TIMES, 1), (ANSWERS, 0)):
+            text = "".join(self._text(pair, at) for pair in lines)
+            with open(self.path / name, "ab", buffering=0) as file:
+                file.write(text.encode())
+                os.fsync(file.fileno())
+
+    def _text(self, pair: tuple[Line, Line], at: int) -> str:
+        names = {key: pair[0][key] for key in ("dataset", "split", "id")}
+        line = names | {"config": self.config} | pair[at]
+        return json.dumps(line, ensure_ascii=False) + "\n"
+
+    def answers(self) -> list[Line]:
+        """All answers, in order."""
+        return _whole_lines(self.path / ANSWERS)
+
+
+def _whole_lines(path: Path) -> list[Line]:
+    """The objects of the lines that are complete; what a killed process left behind is not."""
+    if not path.exists():
+        return []
+    found = []
+    for line in path.read_bytes().split(b"\n")[:-1]:
+        try:
+            value = json.loads(line)
+        except ValueError:
+            break
+        if not isinstance(value, dict):
+            break
+        found.append(value)
+    return found
+
+
+def _cut(path: Path, lines: int) -> None:
+    """Let a file end behind so many lines."""
+    if not path.exists():
+        path.touch()
+    size = sum(len(line) + 1 for line in path.read_bytes().split(b"\n")[:lines])
+    os.truncate(path, size)

@@ -1,0 +1,200 @@
+"""Runs of `sphinx-ros eval NAME DIR`: their files, resuming, and what sharing a look changes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from benchmark_support import written
+from small_network import taught_checkpoint
+
+from sphinx_ros.benchmarks.answering import Answerer, Settings
+from sphinx_ros.benchmarks.catalogue import benchmark
+from sphinx_ros.benchmarks.layouts import read_benchmark
+from sphinx_ros.benchmarks.run_folder import ABOUT, ANSWERS, RESULTS, TABLE, TIMES, WORST, plan
+from sphinx_ros.commands.cli import main
+
+SAME = (ABOUT, ANSWERS, RESULTS, TABLE, WORST)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """A folder with six pictures and all that is asked about them."""
+    folder = tmp_path_factory.mktemp("mine")
+    written("mine", folder, 6)
+    return folder
+
+
+def command(data, out, *more):
+    return ["eval", "mine", str(data), "--checkpoint", str(taught_checkpoint()), "--device", "cpu",
+            "--out", str(out), "--batch", "2", *more]  # fmt: skip
+
+
+def run(data, out, *more):
+    assert main(command(data, out, *more)) == 0
+
+
+def files(out):
+    return {name: (out / name).read_bytes() for name in SAME}
+
+
+@pytest.fixture(scope="module")
+def whole(data, tmp_path_factory):
+    """A run that nobody interrupted."""
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    run(data, out)
+    return out
+
+
+def test_a_run_is_a_folder(data, whole):
+    lines = [json.loads(line) for line in (whole / ANSWERS).read_text().splitlines()]
+    _, reading = read_benchmark(benchmark("mine"), data)
+    assert len(lines) == len(reading.samples)
+    first = lines[0]
+    assert {"dataset", "split", "id", "config", "text", "status", "boxes", "scores"} <= set(first)
+    about = json.loads((whole / ABOUT).read_text())
+    assert about["config"] == first["config"] and about["versions"]["sphinx_ros"]
+    times = [json.loads(line) for line in (whole / TIMES).read_text().splitlines()]
+    assert [one["id"] for one in times] == [one["id"] for one in lines]
+    assert all(one["milliseconds"] > 0 for one in times)
+    scores = json.loads((whole / RESULTS).read_text())
+    asked = scores["mine.boxes.acc50"]["questions"]
+    assert asked == sum(bool(s.boxes) for s in reading.samples)
+    assert "| mine.boxes.acc50 |" in (whole / TABLE).read_text()
+
+
+def test_a_run_that_was_cut_anywhere_ends_with_the_same_files(data, whole, tmp_path):
+    before = files(whole)
+    answers, times = before[ANSWERS], (whole / TIMES).read_bytes()
+    for number, share in enumerate((0.0, 0.35, 0.8, 1.0)):
+        out = tmp_path / f"cut{number}"
+        out.mkdir()
+        (out / ABOUT).write_bytes(before[ABOUT])
+        (out / ANSWERS).write_bytes(answers[: int(share * len(answers))])
+        (out / TIMES).write_bytes(times[: int(min(1.0, share + 0.1) * len(times))])
+        run(data, out, "--resume")
+        after = files(out)
+        # the folder's own name stands in about.json
+        after[ABOUT] = after[ABOUT].replace(str(out).encode(), str(whole).encode())
+        assert after == before
+        assert (out / TIMES).read_bytes().count(b"\n") == answers.count(b"\n")
+
+
+def test_a_run_of_two_processes_that_was_killed_ends_with_the_same_files(data, whole, tmp_path):
+    out = tmp_path / "killed"
+    code = "import sys; from sphinx_ros.commands.cli import main; main(sys.argv[1:])"
+    words = [sys.executable, "-c", code, *command(data, out, "--workers", "2")]
+    with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        end = time.monotonic() + 100
+        while not ((out / ANSWERS).exists() and (out / ANSWERS).stat().st_size):
+            assert process.poll() is None and time.monotonic() < end
+            time.sleep(0.002)
+        os.kill(process.pid, signal.SIGKILL)
+    assert not (out / RESULTS).exists()
+    run(data, out, "--resume")
+    assert files(out)[ANSWERS] == files(whole)[ANSWERS]
+    assert files(out)[RESULTS] == files(whole)[RESULTS]
+
+
+def test_what_does_not_belong_to_a_run_is_refused(data, whole, tmp_path, capsys):
+    assert main(command(data, whole)) == 2
+    assert "--resume" in capsys.readouterr().err
+    assert main([*command(data, whole, "--resume"), "--free"]) == 2
+    assert "other data or settings" in capsys.readouterr().err
+    for words, said in (
+        (["eval", "mine"], "where is the data"),
+        (["eval", "mine", str(data), "--scenes", "3"], "--scenes"),
+        (["eval", "world", str(data)], "takes no folder"),
+        (["eval", "refcoco", str(tmp_path)], str(tmp_path / "refcoco" / "instances.json")),
+    ):
+        assert main(words) == 2
+        assert said in capsys.readouterr().err
+
+
+def test_the_list_says_where_each_benchmark_comes_from(capsys, tmp_path):
+    assert main(["eval", "--list"]) == 0
+    said = capsys.readouterr().out
+    assert "refcoco: " in said and "github.com/lichengunc/refer" in said and "CC BY-NC" in said
+    assert "testA (5657)" in said and "coco_pope_{split}.json" in said
+
+
+def test_pictures_that_are_none_and_boxes_of_other_pictures_are_told(tmp_path, capsys):
+    data = tmp_path / "data"
+    (scene, *_) = written("mine", data, 2)
+    (data / "broken.png").write_bytes(b"no picture")
+    rows = [
+        {"image": "broken.png", "text": "mug", "box": [1, 2, 3, 4]},
+        {"image": scene.file, "text": "mug", "box": [1, 2, 3000, 4]},
+        {"image": scene.file, "text": "mug", "box": [1, 2, 30, 40]},
+    ]
+    (data / "labels.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    run(data, tmp_path / "out")
+    lines = [json.loads(line) for line in (tmp_path / "out" / ANSWERS).read_text().splitlines()]
+    assert "broken.png" in lines[0]["refused"] and "reaches beyond" in lines[1]["refused"]
+    assert (
+        json.loads((tmp_path / "out" / RESULTS).read_text())["mine.boxes.acc50"]["questions"] == 1
+    )
+    assert "2 questions could not be asked" in capsys.readouterr().out
+
+
+def test_questions_share_a_look_and_get_the_same_answers(data):
+    _, reading = read_benchmark(benchmark("mine"), data)
+    jobs = plan(reading.samples, 3)
+    assert [len({s.picture.key for s in job}) for job in jobs] == [3, 3]
+    load = {"checkpoint": taught_checkpoint(), "device": "cpu"}
+    together, apart = Answerer(Settings(load)), Answerer(Settings(load, apart=True))
+    for job in jobs:
+        shared = [line for line, _ in together.answers(job)]
+        alone = [line for line, _ in apart.answers(job)]
+        for one, other in zip(shared, alone, strict=True):
+            assert (one["text"], one["boxes"]) == (other["text"], other["boxes"])
+            for mine, theirs in zip(one["scores"], other["scores"], strict=True):
+                assert mine == pytest.approx(theirs, abs=1e-4)
+
+
+def test_a_job_holds_whole_pictures_and_not_too_many_questions(data):
+    _, reading = read_benchmark(benchmark("mine"), data)
+    jobs = plan(reading.samples, 100, most=10)
+    assert sorted(s.name for job in jobs for s in job) == sorted(s.name for s in reading.samples)
+    owners = [{s.picture.key for s in job} for job in jobs]
+    assert sum(map(len, owners)) == len(set().union(*owners))
+    assert all(len(job) <= 10 or len(own) == 1 for job, own in zip(jobs, owners, strict=True))
+
+
+LAYOUTS = ("refer", "eval_mm", "tsv", "mine")
+
+
+@pytest.mark.demo
+def test_every_layout_has_the_scores_of_eval_world(tmp_path):
+    """The demonstration model on two scenes: its answers do not depend on how data is kept."""
+    pytest.importorskip("mujoco", reason="mujoco is missing: the simulated camera")
+    from sphinx_ros.benchmarks.exported_scenes import scenes
+    from sphinx_ros.benchmarks.written_layouts import export
+    from sphinx_ros.evaluate.asker import BatchAsker
+    from sphinx_ros.evaluate.metrics import table
+    from sphinx_ros.evaluate.tabletop import PER_SCENE, ask_scenes
+
+    made, out = scenes(2, seed=3), {}
+    answerer = Answerer(Settings({"checkpoint": "demo", "device": "cpu"}))
+    sphinx = answerer.sphinx
+    asker = BatchAsker(sphinx.model, sphinx.tokenizer, sphinx.judge.calibration)
+    observed = [scene.seen for scene in made]
+    rows = ask_scenes(asker, observed, sphinx.config.image_size, 3, PER_SCENE)
+    world = table(rows)
+    for layout in LAYOUTS:
+        export(layout, tmp_path / layout, lambda: made)
+        name = "mine" if layout == "mine" else "refcoco"
+        _, reading = read_benchmark(benchmark(name), tmp_path / layout)
+        samples = [s for s in reading.samples if s.boxes]
+        lines = [pair[0] for job in plan(samples, 8) for pair in answerer.answers(job)]
+        from sphinx_ros.benchmarks.scoring import scores
+
+        ordered = [s for job in plan(samples, 8) for s in job]
+        found = scores(list(zip(ordered, lines, strict=True)))
+        out[layout] = {one.name.rpartition(".")[2]: one.correct for one in found}
+        assert out[layout]["acc50"] == pytest.approx(world["refer.acc50"])
+        assert out[layout]["miou"] == pytest.approx(world["refer.miou"], abs=1e-5)
+    assert world["refer.n"] == len(samples) > 3
