@@ -102,9 +102,9 @@ def run_benchmark(options: argparse.Namespace) -> int:
 
 def finish(options: argparse.Namespace, folder: RunFolder, asked: Asked, reading: Reading) -> int:
     """Score the answers and write what people and programs read."""
-    from sphinx_ros.benchmarks.contact_sheet import contact_sheet, worst
     from sphinx_ros.benchmarks.score_tables import as_json, markdown, plain_table
     from sphinx_ros.benchmarks.scoring import scores
+    from sphinx_ros.benchmarks.worst_answers import contact_sheet, worst
 
     name = options.published or str(options.checkpoint)
     found = scores(asked, name)
