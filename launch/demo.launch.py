@@ -37,11 +37,13 @@ def start(context):
         name: ParameterValue(value, value_type=str) if isinstance(value, str) else value
         for name, value in words.given(said, CAMERA).items()
     }
-    words.flag("rviz", said["rviz"])
+    shown = ("rviz", "web")
+    for name in shown:
+        words.flag(name, said[name])
     # The node first, because its launch file also sets the transport that the camera needs.
     sphinx = IncludeLaunchDescription(
         PythonLaunchDescriptionSource(str(SHARE / "launch" / "sphinx.launch.py")),
-        launch_arguments={**FIXED, **{name: said[name] for name in (*NODE, "rviz")}}.items(),
+        launch_arguments={**FIXED, **{name: said[name] for name in (*NODE, *shown)}}.items(),
     )
     return [
         sphinx,

@@ -16,6 +16,7 @@ from sphinx_ros.ros import launch_arguments as words
 from sphinx_ros.ros import rviz_layout
 from sphinx_ros.ros.environment import profile_variable, transport
 from sphinx_ros.ros.launch_table import SPHINX as ARGUMENTS
+from sphinx_ros.ros.launch_table import USUAL_PORT
 
 CONFIG = Path(__file__).resolve().parent.parent / "config"
 
@@ -71,6 +72,8 @@ def start(context):
     words.check_names(ARGUMENTS, Path(__file__).name, sys.argv)
     said = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
     given = words.given(said)
+    if words.flag("web", said["web"]):
+        given = {"web_port": USUAL_PORT, **given}
     overrides = {name: typed(value) for name, value in given.items()}
     overrides["use_sim_time"] = words.flag("use_sim_time", said["use_sim_time"])
     log_level = words.level(said["log_level"])

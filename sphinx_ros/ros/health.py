@@ -29,7 +29,8 @@ FRAMES = ("received", "looked", "reused", "dropped", "late", "repeated")
 
 def reports(name: str, node: Any) -> list[DiagnosticStatus]:
     """What /diagnostics says of a SphinxNode. name: its fully qualified name."""
-    return [_model(name, node), *(_camera(name, node, port) for port in node.cameras.values())]
+    cameras = [_camera(name, node, port) for port in node.cameras.values()]
+    return [_model(name, node), *cameras, *_web(name, node)]
 
 
 def _status(
@@ -91,6 +92,14 @@ def _verdict(worker: Worker, node: Any) -> tuple[bytes, str]:
     if len(node.cameras) == 1:  # people look here first
         return _pictures(node, next(iter(node.cameras.values())))
     return OK, "ready"
+
+
+def _web(name: str, node: Any) -> list[DiagnosticStatus]:
+    """Of the page, where there is to be one."""
+    web = node.web
+    if web.trouble:
+        return [_status(f"{name}: web", (ERROR, web.trouble), "", {})]
+    return [_status(f"{name}: web", (OK, web.address), "", {})] if web.address else []
 
 
 def _camera(name: str, node: Any, port: Any) -> DiagnosticStatus:

@@ -17,6 +17,11 @@ _COMMON = {name: ("info" if name == "log_level" else "", s) for name, s in words
 
 RVIZ = ("false", "start rviz2 with config/sphinx.rviz, for these cameras, where it is installed")
 
+USUAL_PORT = 8000
+"""Of the page, where web:=true asks for it."""
+
+WEB = ("false", f"serve the page on port {USUAL_PORT}; web_port:=N serves it on another one")
+
 SPHINX: Arguments = {
     "image": ("image", "camera topic, sensor_msgs/Image; compressed pictures: <image>/compressed"),
     "camera_info": ("", "topic with the calibration; empty: camera_info beside the image topic"),
@@ -30,6 +35,7 @@ SPHINX: Arguments = {
         "rviz's fixed frame, one that TF connects with that of the pictures or the "
         "same; empty: camera_optical_frame",
     ),
+    "web": WEB,
     **_COMMON,
     **{row.name: ("", words.described(row)) for row in TABLE},
 }
@@ -47,6 +53,7 @@ DEMO_NODE: Arguments = {
 DEMO: Arguments = {
     **{row.name: ("", "camera: " + words.described(row, "the default")) for row in CAMERA},
     "rviz": RVIZ,
+    "web": WEB,
     **DEMO_NODE,
 }
 """Of demo.launch."""

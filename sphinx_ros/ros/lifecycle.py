@@ -50,6 +50,7 @@ class Managed(LifecycleNodeMixin):
     """The lifecycle of a node that has a worker, and opens and closes its cameras."""
 
     worker: Any
+    web: Any
     cameras: Any
     open_cameras: Any
     close_cameras: Any
@@ -118,11 +119,14 @@ class Managed(LifecycleNodeMixin):
         for camera in self.cameras.values():
             camera.unlisten()
         self.worker.rest()
+        self.web.rest()
         return SUCCESS
 
     @said
     def on_cleanup(self, state: LifecycleState) -> Any:
         """Let the model go, close the outputs."""
+        self.worker.rest()
+        self.web.rest()
         self.worker.unload()
         self.close_cameras()  # after the worker: it may be publishing
         return SUCCESS

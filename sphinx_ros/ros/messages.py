@@ -127,7 +127,17 @@ def frame_of(
         if not config.image_bits and "16" in message.encoding:
             bits = functools.partial(filled_bits, *fields)
     header = message.header
-    return Frame(decode, received, seconds(header.stamp), header, own, bits, camera, message.data)
+    return Frame(
+        decode,
+        received,
+        seconds(header.stamp),
+        header,
+        own,
+        bits,
+        camera,
+        message.data,
+        compressed=isinstance(message, CompressedImage),
+    )
 
 
 def frame_of_request(message: Image, received: float, config: Config) -> Frame | None:

@@ -40,6 +40,7 @@ from sphinx_ros.ros.quiet import QuietLog
 from sphinx_ros.ros.running import run
 from sphinx_ros.ros.services import Services
 from sphinx_ros.ros.transforms import Transforms
+from sphinx_ros.ros.web import Web
 from sphinx_ros.ros.worker import State, Worker
 from sphinx_ros.runtime.allocator import trim
 
@@ -81,6 +82,7 @@ class SphinxNode(Managed, Node):
             prepare=lambda: prepare(self.config),
             locate=self._locate,
         )
+        self.web = Web(self.worker)
         self._io = MutuallyExclusiveCallbackGroup()
         self._health = self.create_publisher(m.DiagnosticArray, "/diagnostics", 10)
         self._ports = Services(self)
@@ -99,6 +101,7 @@ class SphinxNode(Managed, Node):
     def begin(self) -> None:
         """Start the threads and, unless a manager does it, load the model and begin to work."""
         self.worker.open()
+        self.web.open(self.config)
         if self.config.autostart:
             self.autostart()
 
@@ -226,6 +229,7 @@ class SphinxNode(Managed, Node):
 
     def finish(self) -> None:
         """Answer who waits, end the worker, take down what is shown."""
+        self.web.close(1.0)
         self.worker.stop(1.0)
         self.end_transitions(3.0)
         self.close_cameras()

@@ -30,8 +30,9 @@ class Frame:
     camera did not say. header: handed through to the answer untouched. own: it came with a request
     and not from the camera. filled_bits: how many bits its 16-bit samples fill, None where the
     picture has none or the parameter image_bits says it. camera: its name, "" for the only one.
-    data: the bytes of the message, None where nobody is to compare them. depth: its claim on
-    depth, see :mod:`sphinx_ros.ros.depth_pairs`; None where it has none.
+    data: the bytes of the message, None where nobody is to compare them; compressed: these are a
+    picture file. depth: its claim on depth, see :mod:`sphinx_ros.ros.depth_pairs`; None where it
+    has none.
     """
 
     decode: Callable[[], np.ndarray]
@@ -43,6 +44,7 @@ class Frame:
     camera: str = ""
     data: Any = None
     depth: Any = None
+    compressed: bool = False
 
     def same(self, other: Frame) -> bool:
         """Whether another one has the same bytes."""

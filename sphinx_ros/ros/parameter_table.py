@@ -193,6 +193,27 @@ class Config(ModelRows):
         unit="m",
         heading="rviz",
     )
+    web_port: int = row_field(
+        0,
+        "Port of the page and of the doors of docs/serve.md, which ask the node's model and show "
+        "its cameras; 0: none.",
+        low=0,
+        high=65535,
+        when=When.START,
+        heading="Over HTTP",
+        more='Needs pip install "sphinx_ros[serve]".',
+    )
+    web_host: str = row_field(
+        "127.0.0.1",
+        "Address that it listens on; 0.0.0.0 for all, which others on the network reach.",
+        when=When.START,
+    )
+    web_token: str = row_field(
+        "",
+        "What clients must send as Authorization: Bearer TOKEN; empty: nothing.",
+        when=When.START,
+        more="Whoever can ask for the node's parameters can read it.",
+    )
 
     own: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Camera -> what is set for it alone. No parameter of the node itself."""

@@ -42,7 +42,7 @@ def bound(host: str, port: int) -> socket.socket:
     except OSError as error:
         listening.close()
         raise BadRequest(
-            f"{host}:{port} can't be used ({_reason(error)}): choose another --port, 0 for any"
+            f"{host}:{port} can't be used ({_reason(error)}): choose another port"
         ) from None
     return listening
 
