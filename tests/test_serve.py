@@ -238,10 +238,10 @@ def test_json_that_is_none(asked, body):
 def test_options_reach_the_model(asked):
     files = {"image": jpeg(picture(64, 48, 9))}
     short = asked.post("/v1/caption", files=files, data={"max_new_tokens": 3}).json()["answers"]
-    assert short[0]["tokens"] == 3
+    assert short[0]["tokens"] == 3 and short[0]["cost"]["cut"]
     verified = asked.post("/v1/ground", files=files, data=MUG).json()["answers"][0]
     plain = asked.post("/v1/ground", files=files, data={**MUG, "verify": "false"})
-    assert verified["detections"][0]["presence"] is not None
+    assert verified["detections"][0]["presence"] is not None and not verified["cost"]["cut"]
     assert plain.json()["answers"][0]["detections"][0]["presence"] is None
 
 

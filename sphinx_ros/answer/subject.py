@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from dataclasses import replace
 
 from sphinx_ros.answer.judge import Judge
 from sphinx_ros.answer.plans import Ask, Plan, Plans
@@ -134,8 +135,9 @@ class Subject:
             return error
         look_ms = 0.0 if self.cached else self.frame.encode_ms + self.frame.prefill_ms
         answer = written(made, self.ending, Cost(look_ms, cached=self.cached))
-        if not ask.presence:
-            self._written[ask.task, ask.key] = answer.ids
+        if ask.presence:  # one token is all that was wanted
+            return replace(answer, cost=replace(answer.cost, cut=False))
+        self._written[ask.task, ask.key] = answer.ids
         return answer
 
     def _own(self, error: SphinxError, row: Row) -> SphinxError:

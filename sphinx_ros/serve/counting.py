@@ -15,7 +15,7 @@ from prometheus_client import (
 )
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
-from sphinx_ros.errors import SphinxError
+from sphinx_ros.errors import SphinxError, Status
 from sphinx_ros.runtime.memory import memory_in_use
 from sphinx_ros.serve.work import Json
 
@@ -81,7 +81,8 @@ class Counting:
     def refused(self, reason: str | SphinxError) -> None:
         """A request was refused: by its Host, its token or its error's status."""
         name = reason if isinstance(reason, str) else reason.status.name
-        self._refusals.labels(name).inc()
+        if name != Status.CANCELLED.name:  # the client has gone, or the server ends
+            self._refusals.labels(name).inc()
 
     def answered(self, path: str, http: int) -> None:
         """A request was answered. path: of the route, so that there is a bounded number."""
