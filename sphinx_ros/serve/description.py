@@ -7,12 +7,14 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
 
 from sphinx_ros.serve.openai_schema import ChatRequest
 from sphinx_ros.serve.schema import AnsweredAll, Failed, LookedAt, Pictured, Question, Questions
 from sphinx_ros.tasks import Task
 
-INPUTS = (Pictured, Question, Questions, ChatRequest)
+INPUTS: tuple[type[BaseModel], ...] = (Pictured, Question, Questions, ChatRequest)
 """Models of requests; the doors read those by hand, as a picture may be the body."""
 
 FAILURES = {
@@ -52,8 +54,10 @@ def describe(app: FastAPI, token: bool) -> None:
                 )
             )
             schemas = made.setdefault("components", {}).setdefault("schemas", {})
-            for model in INPUTS:
-                schemas[model.__name__] = model.model_json_schema(mode="validation")
+            _, defined = models_json_schema(
+                [(model, "validation") for model in INPUTS], ref_template=REF + "{model}"
+            )
+            schemas.update(defined["$defs"])
             if token:
                 bearer = {"type": "http", "scheme": "bearer"}
                 made["components"]["securitySchemes"] = {"token": bearer}
@@ -70,9 +74,9 @@ def _unused(task: Task | None) -> set[str]:
     return {name for name, used in (("text", takes.words), ("box", takes.region)) if not used}
 
 
-def _route(model: type, answer: type, unused: set[str]) -> dict[str, Any]:
-    fields = copy.deepcopy(model.model_json_schema(mode="validation"))  # type: ignore[attr-defined]
-    properties = {n: one for n, one in fields["properties"].items() if n not in unused}
+def _route(model: type[BaseModel], answer: type[BaseModel], unused: set[str]) -> dict[str, Any]:
+    fields = model.model_json_schema(mode="validation")["properties"]
+    properties = {name: one for name, one in fields.items() if name not in unused}
     form = copy.deepcopy(properties)
     form["image"] = {"type": "string", "format": "binary", "description": "the picture's file"}
     if "queries" in form:
