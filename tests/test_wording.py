@@ -206,13 +206,37 @@ def test_one_certain_thing_and_names_keep_their_words():
 
 
 @pytest.mark.parametrize(
+    ("said", "asked"),
+    [
+        ("THE RED MUG", "the red mug"),
+        ("GREEN BOTTLE", "green bottle"),
+        ("The Mug Left Of The Can", "the mug left of the can"),
+        ("Second Object From The Right", "second object from the right"),
+        ("The mug", "the mug"),
+        ("Find the Coca Cola can", "find the Coca Cola can"),
+        ("Coca Cola can", "Coca Cola can"),
+        ("Eiffel Tower", "Eiffel Tower"),
+        ("USB", "USB"),
+        ("the NASA logo", "the NASA logo"),
+        ("the red mug", "the red mug"),
+    ],
+)
+def test_capitals_that_say_nothing_are_small_where_a_thing_is_looked_for(said, asked):
+    for task in (Task.GROUND, Task.POINT):
+        assert question(task, said) == question(task, asked)
+        assert asked in question(task, said)
+
+
+@pytest.mark.parametrize(
     ("said", "thing"),
     [
         ("the red mug", "a red mug"),
         ("Find the orange mug.", "an orange mug"),
         ("please show me a ball  left of the can", "a ball left of the can"),
         ("where is my cup?", "a cup"),
-        ("Eiffel tower", "an Eiffel tower"),
+        ("Eiffel tower", "an eiffel tower"),
+        ("FIND THE RED MUG", "a red mug"),
+        ("The Orange Mug", "an orange mug"),
         ("the", "a the"),
         ("find", "a find"),
     ],

@@ -134,7 +134,7 @@ def fit_weights(evidence: Sequence[Evidence], right: Sequence[bool]) -> tuple[fl
     return tuple(float(weight) for weight in weights)
 
 
-def fit_threshold(presence: Sequence[float], there: Sequence[bool], kept: float = 0.985) -> float:
+def fit_threshold(presence: Sequence[float], there: Sequence[bool], kept: float = 0.995) -> float:
     """Presence from which on things count as there.
 
     Of the thresholds that keep this share of the things that are there, or the largest share that

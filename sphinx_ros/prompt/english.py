@@ -1,4 +1,4 @@
-"""The number of English nouns, where it is sure. Knows no task.
+"""The number of English nouns and the capitals of phrases, where it is sure. Knows no task.
 
 What is asked for goes into "Detect all ... shown in the image." as a plural. A rule of spelling
 can't know every word, so it changes the last word of a plain noun phrase alone ("red mug"), and
@@ -56,6 +56,16 @@ ENDINGS = (
 ).split()
 """Irregular words that end longer ones, too: "bookshelf", "policeman", "minibus"."""
 
+GLUE = frozenset(
+    """
+    the a an this that these those my your find locate show point please where who which whose is
+    in on of to from with at by next behind beside between under over above below near left right
+    first second third fourth fifth last nearest farthest lowest highest largest smallest biggest
+    topmost leftmost rightmost
+    """.split()
+)
+"""Words that are no part of a name, so that their capitals say nothing."""
+
 REGULAR_ALL_THE_SAME = frozenset("human german roman ottoman caiman shaman mongoose".split())
 """Words that only look like one of the endings."""
 
@@ -96,6 +106,22 @@ _ALL = re.compile(
 )
 _THE = re.compile("^the ", re.IGNORECASE)
 _STOPS = " .,;:!?"
+
+
+def small_letters(phrase: str) -> str:
+    """A phrase without capitals that say nothing; names such as "Eiffel tower" keep theirs.
+
+    "THE RED MUG", "The Mug Left Of The Can" -> all small; "The Coca Cola can" -> "the Coca ...".
+    The models learnt expressions in small letters, and find less by others.
+    """
+    words = phrase.split()
+    shouted = phrase.isupper() and len(words) > 1
+    titled = all(w[:1].isupper() for w in words) and any(w.lower() in GLUE for w in words[1:])
+    if shouted or titled:
+        return phrase.lower()
+    if words and words[0].lower() in GLUE and words[0] == words[0].capitalize():
+        return phrase.replace(words[0], words[0].lower(), 1)
+    return phrase
 
 
 def asked_kind(words: str) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from sphinx_ros.errors import BadRequest, quoted
 from sphinx_ros.prompt.checks import checked_box, checked_text
-from sphinx_ros.prompt.english import asked_kind, is_one, plural
+from sphinx_ros.prompt.english import asked_kind, is_one, plural, small_letters
 from sphinx_ros.tasks import Takes, Task
 
 EVERYTHING = "objects"
@@ -40,6 +40,8 @@ def question(
         text = checked_text(text)
     if row.takes is Takes.BOX and box is None:
         checked_box(box)
+    if row.takes is Takes.TEXT:
+        text = small_letters(text)
     if "{text}." in row.wording:  # the wording brings its own stop
         text = text.rstrip(". ") or text
     if row.takes is Takes.KIND:
@@ -130,11 +132,12 @@ _BEFORE = re.compile(
 def presence_question(expression: str) -> str:
     """A referring expression -> the yes/no question of whether there is such a thing.
 
-    "find the red mug" -> "Is there a red mug in the image?"; to be asked as a question (ASK).
+    "find the red mug" -> "Is there a red mug in the image?"; to be asked as a question (ASK). In
+    small letters, as the questions that the models learnt are: they know "RED MUG" less well.
     """
-    words = " ".join(expression.split()).rstrip(".?! ")
+    words = " ".join(expression.split()).rstrip(".?! ").lower()
     words = _BEFORE.sub("", words) or words
-    article = "an" if words.lower().startswith(tuple("aeiou")) else "a"
+    article = "an" if words.startswith(tuple("aeiou")) else "a"
     return PRESENCE.format(thing=f"{article} {words}")
 
 
