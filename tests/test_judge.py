@@ -9,6 +9,7 @@ from small_network import ANSWERS, picture, taught_checkpoint
 
 from sphinx_ros import Sphinx
 from sphinx_ros.answer.coordinates import span_spreads, spread
+from sphinx_ros.answer.judge import better_box
 from sphinx_ros.answer.presence import YesNo
 from sphinx_ros.answer.score_calibration import (
     FILE,
@@ -179,6 +180,17 @@ def test_expected_coordinates_are_beside_the_digits_and_in_their_place_where_bet
     assert usual.box == pytest.approx(expected.box, abs=1e-4)
     with pytest.raises(BadRequest, match="greedy or expected"):
         seen.ground("the red mug", coordinates="best")
+
+
+def test_where_the_model_wavers_between_two_things_the_written_box_is_taken():
+    left, right, middle = (0, 0, 20, 20), (60, 0, 80, 20), (30, 0, 50, 20)
+    assert better_box(left, (1, 0, 21, 21)) == (1, 0, 21, 21)
+    assert better_box(left, middle) == left and better_box(right, middle) == right
+    found = Results(
+        (Detection("mug", left, 0.6, sigma=(2.0,) * 4, expected=middle, presence=0.9),)
+    )
+    row = refer_row(found, left, Letterbox.of(100, 100))
+    assert row["iou_expected"] == row["iou"] == 1.0 and row["sides_expected"] == row["sides"]
 
 
 def test_trust_in_scores():
