@@ -495,3 +495,25 @@ def test_annotations_of_a_recording():
     assert corners == {(1, 2), (3, 2), (3, 4), (1, 4)} and read.points[0].type == 2
     assert read.points[0].timestamp.sec == 12 and read.circles
     assert "ask: mug -> yes" in {text.text for text in read.texts}
+
+
+def test_a_model_on_a_server_answers_as_well(bag, tmp_path, taught):
+    pytest.importorskip(
+        "fastapi", reason="the server is not installed: pip install sphinx_ros[serve]"
+    )
+    from serve_support import lent, served
+
+    with served(lent(taught)) as address:
+        job = job_of(bag, tmp_path, server=address)
+        done = Doer()(job)
+    assert not done.error and done.statuses == {"OK": 14, "NOT_FOUND": 7}
+    mugs = read_bag(Path(job.target))["/sphinx/front/detections"]
+    box = mugs[0][1].detections[0].box
+    assert np.allclose((box.x0, box.y0, box.x1, box.y1), BOX, atol=1.0)
+
+
+def test_a_server_that_is_lost_ends_the_job_and_keeps_what_was_answered(tmp_path):
+    bag = write_bag(tmp_path / "drive", {"/image": film(1)})
+    done = Doer()(job_of(bag, tmp_path, server="http://127.0.0.1:1"))
+    assert done.status == "NOT_ACTIVE" and "127.0.0.1:1" in done.error
+    assert not Path(done.target).exists()

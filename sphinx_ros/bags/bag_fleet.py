@@ -35,19 +35,24 @@ class Doer:
 
     def _load(self, job: Job) -> Any:
         if self._sphinx is None:
-            self._sphinx = load_sphinx(job.checkpoint, job.model, self._threads)
+            if self._threads and not job.server:
+                load_torch()
+                import torch
+
+                torch.set_num_threads(self._threads)
+            self._sphinx = load_sphinx(job.checkpoint, job.model, job.server, job.token)
         return self._sphinx
 
 
-def load_sphinx(checkpoint: str, model: Mapping[str, Any], threads: int = 0) -> Any:
-    """The model that is asked. model: keywords of ``from_pretrained``; threads: as above."""
-    load_torch()
-    import torch
-
+def load_sphinx(
+    checkpoint: str, model: Mapping[str, Any], server: str = "", token: str | None = None
+) -> Any:
+    """The model that is asked. All as in :class:`sphinx_ros.bags.bag_job.Job`."""
     from sphinx_ros.pipeline import Sphinx
 
-    if threads:
-        torch.set_num_threads(threads)
+    if server:
+        return Sphinx.connect(server.split(","), token=token)
+    load_torch()
     return Sphinx.from_pretrained(checkpoint, **model)
 
 
@@ -74,10 +79,12 @@ def _work(job: Job) -> Done:
 
 
 def _by_processes(jobs: Sequence[Job], count: int) -> Iterator[Done]:
-    load_torch()
-    import torch
+    threads = 0
+    if not jobs[0].server:
+        load_torch()
+        import torch
 
-    threads = max(1, torch.get_num_threads() // count)
+        threads = max(1, torch.get_num_threads() // count)
     with Workers(count, _prepare, (threads,), "use fewer --workers, and --resume") as processes:
         yield from processes.map(_work, jobs)
 

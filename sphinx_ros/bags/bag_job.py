@@ -47,7 +47,8 @@ class Job:
         source: the bag. target: the MCAP file to make.
         lines: the queries. topics: as :func:`sphinx_ros.bags.bag_topics.chosen_topics` takes them.
         every: least seconds between pictures of a topic that are looked at.
-        checkpoint, model: what ``Sphinx.from_pretrained`` takes.
+        checkpoint, model: what ``Sphinx.from_pretrained`` takes. server, token: in place of them,
+            the servers to ask, with commas between, and their bearer token.
         asking: keywords of :meth:`sphinx_ros.seen.Seen.answer`.
         prefix: of the topics that are written. threshold: of scores. annotated: whether pictures
             with the answers drawn in are written. only: leave out what the bag holds.
@@ -61,6 +62,8 @@ class Job:
     every: float = 0.0
     checkpoint: str = "demo"
     model: dict[str, Any] = field(default_factory=dict)
+    server: str = ""
+    token: str | None = None
     asking: dict[str, Any] = field(default_factory=dict)
     prefix: str = PREFIX
     threshold: float = 0.0
@@ -152,7 +155,7 @@ def _about(job: Job, bag: Bag, cameras: dict[str, str]) -> dict[str, Any]:
         "queries": [query.line() for query in job.queries],
         "topics": sorted(cameras.values()),
         "every": job.every,
-        "checkpoint": job.checkpoint,
+        "checkpoint": job.server or job.checkpoint,
         "model": {name: str(value) for name, value in sorted(job.model.items())},
         "asking": dict(sorted(job.asking.items())),
     }

@@ -171,6 +171,18 @@ def size(text: str) -> tuple[int, int]:
     raise argparse.ArgumentTypeError(f"{text!r} is not WIDTHxHEIGHT in {low}..{high}, as 640x480")
 
 
+def add_every(parser: argparse.ArgumentParser) -> None:
+    """--every."""
+    parser.add_argument(
+        "--every",
+        type=duration,
+        default=0.0,
+        metavar="T",
+        help="look at a picture at most that often, as 0.5s or 200ms, by the times of "
+        "the pictures (default: at each)",
+    )
+
+
 def duration(text: str) -> float:
     """A type for argparse: "0.5s", "500ms", "2min" or "0.5" -> seconds, more than 0."""
     found = _DURATION.fullmatch(text.strip().lower())

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 from sphinx_ros.checkpoint.hub import find
 from sphinx_ros.commands.arguments import (
     Parser,
+    add_every,
     add_model_options,
-    duration,
+    add_server,
+    check_server,
     model_options,
     number,
 )
@@ -109,20 +111,9 @@ def parser() -> Parser:
         metavar="N",
         help="longest answer (default: that of the task)",
     )
+    add_server(parser)
     add_model_options(parser)
     return parser
-
-
-def add_every(parser: argparse.ArgumentParser) -> None:
-    """--every."""
-    parser.add_argument(
-        "--every",
-        type=duration,
-        default=0.0,
-        metavar="T",
-        help="look at a picture at most that often, as 0.5s or 200ms, by their stamps (default: "
-        "at each)",
-    )
 
 
 def workers(text: str) -> int | str:
@@ -133,13 +124,15 @@ def workers(text: str) -> int | str:
 def run(argv: Sequence[str]) -> int:
     """Parse, check, ask, write; returns the exit code."""
     options = parser().parse_args(argv)
+    check_server(options)
     from sphinx_ros.bags.bag_fleet import do_all
     from sphinx_ros.bags.bag_job import check
 
     jobs = jobs_of(options)
     for job in jobs:
         check(job)
-    find(options.checkpoint)
+    if not options.server:
+        find(options.checkpoint)
     tally = Tally()
     try:
         for done in do_all(jobs, options.workers):
@@ -171,6 +164,8 @@ def jobs_of(options: argparse.Namespace) -> list[Job]:
             every=options.every,
             checkpoint=options.checkpoint,
             model=model_options(options),
+            server=options.server,
+            token=options.token,
             asking=asking,
             prefix=options.prefix,
             threshold=options.threshold,

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 from sphinx_ros.checkpoint.hub import find
 from sphinx_ros.commands.arguments import (
     Parser,
+    add_every,
     add_model_options,
+    add_server,
+    check_server,
     model_options,
     number,
 )
-from sphinx_ros.commands.bag import add_every
 from sphinx_ros.commands.pictures import SUFFIXES, write_picture
 from sphinx_ros.commands.report import Tally, known
 from sphinx_ros.errors import BadRequest, Status
@@ -87,6 +89,7 @@ def parser() -> Parser:
         metavar="P",
         help="leave out what scores less (default: 0)",
     )
+    add_server(parser)
     add_model_options(parser)
     return parser
 
@@ -94,6 +97,7 @@ def parser() -> Parser:
 def run(argv: Sequence[str]) -> int:
     """Parse, look, print; returns the exit code."""
     options = parser().parse_intermixed_args(argv)
+    check_server(options)
     text = checked_text(" ".join(options.text))
     target = checked_target(options.save)
     from sphinx_ros.bags.bag_fleet import load_sphinx
@@ -110,9 +114,12 @@ def run(argv: Sequence[str]) -> int:
 
     with Bag(options.bag) as bag:
         topics = [*chosen_topics(bag.pictures, options.topic).values()]
-        find(options.checkpoint)
+        if not options.server:
+            find(options.checkpoint)
         search = Search(text, topics, options.every, options.threshold, on_best=keep)
-        sphinx = load_sphinx(options.checkpoint, model_options(options))
+        sphinx = load_sphinx(
+            options.checkpoint, model_options(options), options.server, options.token
+        )
         spans = list(printed(bag, search, sphinx, options.json))
         if target is not None and spans:
             write_picture(target, sheet_of(bag, spans, tiles))

@@ -7,6 +7,7 @@ model is checked before one is loaded.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import math
 import sys
 from collections.abc import Iterable, Sequence
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from sphinx_ros.checkpoint.hub import find
 from sphinx_ros.commands.arguments import (
     Parser,
+    add_every,
     add_model_options,
     add_server,
     check_server,
@@ -61,6 +63,7 @@ examples:
   sphinx-ros {verb} photo.jpg{words} --save seen.png
   sphinx-ros {verb} *.jpg{words} --save seen/
   sphinx-ros {verb} photos/{words} --json > results.jsonl
+  sphinx-ros {verb} clip.mp4{words} --every 0.5s --save seen.mp4
   sphinx-ros {verb} -{words} < photo.jpg
   sphinx-ros {verb} 0{words} --watch
   sphinx-ros {verb} photo.jpg{words} --checkpoint path/to/released_weights --device cuda
@@ -87,8 +90,8 @@ class Verb:
         parser.add_argument(
             "image",
             metavar="IMAGE",
-            help="a picture file, a folder (all pictures in it), - for standard input, or the "
-            "number of a webcam, as 0; several pictures may follow each other",
+            help="a picture file, a video, a folder (all pictures in it), - for standard input, "
+            "or the number of a webcam, as 0; several pictures may follow each other",
         )
         what = HELP.get(row.takes)
         place = PLACES[row.takes].strip("[]") or "IMAGE"
@@ -111,18 +114,19 @@ class Verb:
         images, words = self.sorted(options.image, options.words)
         text = " ".join(words).strip()
         query = self.query(text, bool(words), getattr(options, "box", None))
-        source = Source.of(images, options.watch)
+        source = Source.of(images, options.watch, options.every)
         saver = Saver(options.save, source) if options.save is not None else None
         asking = Asking(query, text, options)
         tally = Tally()
-        for picture in progress(source):
-            report = asking.report(picture)
-            tally.add(report.status)
-            print(_printed(report, options.json), flush=True)
-            if report.error:
-                print(f"sphinx-ros: {report.message()}", file=sys.stderr)
-            if saver and picture.rgb is not None:
-                saver.save(picture.file, drawn(picture, report))
+        with saver or contextlib.nullcontext():
+            for picture in progress(source):
+                report = asking.report(picture)
+                tally.add(report.status)
+                print(_printed(report, options.json), flush=True)
+                if report.error:
+                    print(f"sphinx-ros: {report.message()}", file=sys.stderr)
+                if saver and picture.rgb is not None:
+                    saver.save(picture, drawn(picture, report))
         return tally.exit_code()
 
     def sorted(self, image: str, words: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -155,9 +159,11 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--save",
         metavar="OUT",
-        help="write the picture with the results drawn in; a file, or a folder for several",
+        help="write the picture with the results drawn in; a file (of a video .mp4, .mov, .mkv or "
+        ".avi), or a folder for several",
     )
     parser.add_argument("--json", action="store_true", help="one JSON object per picture")
+    add_every(parser)
     parser.add_argument(
         "--watch", action="store_true", help="with a webcam: frame after frame until Ctrl-C"
     )
@@ -188,6 +194,7 @@ class Asking:
     def __init__(self, query: Query, text: str, options: argparse.Namespace):
         self.query, self.text, self.options = query, text, options
         self.sphinx: Any = None
+        self._before: Any = None  # the frame of the same video that was looked at last
 
     def load(self) -> None:
         """The model. Raises SphinxError: checkpoint, device or server can't be used."""
@@ -205,19 +212,22 @@ class Asking:
         """Look at one picture. Raises only what concerns all of them: checkpoint, device."""
         about = (picture.name, self.query.task.value, self.text)
         if picture.error or picture.rgb is None:
-            return Report(*about, error=picture.error)
+            return Report(*about, error=picture.error, time=picture.time)
         if self.sphinx is None:
             self.load()
         height, width = picture.rgb.shape[:2]
         limits = {"max_new_tokens": self.options.max_new_tokens, "timeout": self.options.timeout}
+        before = None if picture.time is None else self._before
         try:
-            seen = self.sphinx.look(picture.rgb)
+            seen = self.sphinx.look(picture.rgb, after=before)
+            self._before = None if picture.time is None else seen
             found = self.query.put_to(seen, **limits)
         except SphinxError as error:
-            return Report(*about, (width, height), error=error)
+            return Report(*about, (width, height), error=error, time=picture.time)
         spent = sum(t for t in (seen.timing.encode, seen.timing.prefill) if math.isfinite(t))
         look_ms = 0.0 if seen.cached else spent
-        return Report(*about, (width, height), found, look_ms=look_ms, box=self.query.box)
+        size, box = (width, height), self.query.box
+        return Report(*about, size, found, look_ms=look_ms, box=box, time=picture.time)
 
 
 def drawn(picture: Picture, report: Report) -> np.ndarray:
@@ -242,7 +252,7 @@ def drawn(picture: Picture, report: Report) -> np.ndarray:
 
 def progress(source: Source) -> Iterable[Picture]:
     """The pictures, with a bar on stderr where they are several and somebody watches."""
-    if not source.many:
+    if not source.many and not source.moving:
         return source
     from tqdm import tqdm
 

@@ -1,7 +1,7 @@
 """The words IMAGE of a command line -> pictures, one after another; and a picture -> a file.
 
-A file, standard input, all pictures in a folder, several of these, or frames of a webcam. Knows no
-model.
+A file, standard input, all pictures in a folder, frames of a video, several of these, or frames of
+a webcam. Knows no model.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from sphinx_ros.commands.videos import begins_video, frame_count, from_stdin, is_video, opened
 from sphinx_ros.errors import BadImage, BadRequest, SphinxError
 from sphinx_ros.image.picture_size import MAX_PIXELS
 from sphinx_ros.runtime.files import write_bytes
@@ -37,13 +38,17 @@ WARM_UP = 5  # frames a webcam gets to adjust its exposure
 class Picture:
     """One picture, or why it can't be used.
 
-    name: for people, a path or "camera 0". file: the path itself, which may be no Unicode.
+    name: for people, a path or "camera 0". file: the path itself, which may be no Unicode. time:
+    of a frame, seconds from its video's start; None of what is no video. rate: frames per second
+    of its video that are looked at.
     """
 
     name: str
     file: str = ""
     rgb: np.ndarray | None = None  # [H, W, 3] uint8
     error: SphinxError | None = None
+    time: float | None = None
+    rate: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,7 @@ class Source:
     """Where pictures come from: ``files``, or the webcam of number ``camera``.
 
     many: results are saved into a folder, because a folder or several pictures were given.
-    folders: those that were given.
+    folders: those that were given. every: least seconds between frames of a video.
     """
 
     files: tuple[str, ...] = ()
@@ -59,9 +64,10 @@ class Source:
     many: bool = False
     camera: int | None = None
     watch: bool = False
+    every: float = 0.0
 
     @classmethod
-    def of(cls, words: Sequence[str], watch: bool = False) -> Source:
+    def of(cls, words: Sequence[str], watch: bool = False, every: float = 0.0) -> Source:
         """Read the words. Raises BadRequest: nothing there, or a folder without pictures."""
         first = words[0]
         if len(words) == 1 and first.isdecimal() and not os.path.exists(first):
@@ -72,25 +78,47 @@ class Source:
             raise BadRequest("'-' stands for standard input, which has one picture: give it once")
         files = tuple(name for word in words for name in _files(word))
         folders = tuple(word for word in words if os.path.isdir(word))
-        return cls(files, folders, len(words) > 1 or bool(folders))
+        return cls(files, folders, len(words) > 1 or bool(folders), every=every)
 
     def __iter__(self) -> Iterator[Picture]:
         if self.camera is not None:
             yield from webcam(self.camera, self.watch)
         for name in self.files:
             try:
-                yield Picture(file_name(name), name, read_picture(name))
+                if name == STDIN and _video_is_coming():
+                    with from_stdin() as path:
+                        yield from self._frames(path, name)
+                elif is_video(name):
+                    yield from self._frames(name, name)
+                else:
+                    yield Picture(file_name(name), name, read_picture(name))
             except SphinxError as error:
                 yield Picture(file_name(name), name, error=error)
 
+    def _frames(self, path: str, name: str) -> Iterator[Picture]:
+        """The frames of a video. Raises BadImage: it has none."""
+        said, last = file_name(name), -1.0
+        with opened(path, said, self.every) as clip:
+            for last, rgb in clip:
+                yield Picture(said, name, rgb, time=last, rate=clip.rate)
+        if last < 0:
+            raise BadImage(f"{said} is no readable video: it has no frame")
+
+    @property
+    def moving(self) -> bool:
+        """Whether there is a video, as far as names say."""
+        return any(map(is_video, self.files))
+
     def __len__(self) -> int:
-        return max(1, len(self.files))
+        """How many pictures will come, as far as files say."""
+        counts = (frame_count(one, self.every) if is_video(one) else 1 for one in self.files)
+        return max(1, sum(counts))
 
 
 def is_picture_word(word: str) -> bool:
     """Whether a word behind IMAGE is one more picture, and not text: its form says so."""
     folder = word.endswith(("/", os.sep)) and os.path.isdir(word)
-    return word == STDIN or folder or word.lower().endswith(SUFFIXES)
+    return word == STDIN or folder or word.lower().endswith(SUFFIXES) or is_video(word)
 
 
 def _files(word: str) -> list[str]:
@@ -111,10 +139,16 @@ def _files(word: str) -> list[str]:
         return [os.path.join(word, name) for name in names]
     if word != STDIN and not os.path.exists(word):
         raise BadRequest(
-            f"there is no file or folder '{file_name(word)}'; give a picture, a folder of "
-            "pictures, - for standard input, or the number of a webcam as 0"
+            f"there is no file or folder '{file_name(word)}'; give a picture, a video, a "
+            "folder of pictures, - for standard input, or the number of a webcam as 0"
         )
     return [word]
+
+
+def _video_is_coming() -> bool:
+    """Whether standard input begins as a video does."""
+    peek = getattr(getattr(sys.stdin, "buffer", None), "peek", None)
+    return peek is not None and not sys.stdin.isatty() and begins_video(peek(16))
 
 
 def read_picture(name: str | Path) -> np.ndarray:

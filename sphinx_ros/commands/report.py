@@ -14,6 +14,7 @@ from sphinx_ros.types import Answer, Box, Detection, Keypoint, Points, Pose, Res
 
 SCHEMA = """--json prints one object per picture, one per line:
   image         the file, or "camera N"
+  time          seconds from the video's start; only where a video was given
   width height  pixels; null where the picture could not be read
   task text     what was asked ("text" is a box for describe and pose, empty for caption and
                 read_text)
@@ -49,6 +50,12 @@ class Report:
     error: SphinxError | None = None
     look_ms: float = 0.0
     box: Box | None = None  # that was asked about
+    time: float | None = None  # of a video's frame, seconds
+
+    @property
+    def place(self) -> str:
+        """The picture as people read it: "clip.mp4 1.50 s"."""
+        return self.image if self.time is None else f"{self.image} {self.time:.2f} s"
 
     @property
     def status(self) -> Status:
@@ -92,6 +99,7 @@ class Report:
         answer = self.found if isinstance(self.found, Answer) else None
         content = {
             "image": self.image,
+            **({} if self.time is None else {"time": round(self.time, 3)}),
             "width": width,
             "height": height,
             "task": self.task,
@@ -125,7 +133,7 @@ class Report:
 
     def as_lines(self) -> list[str]:
         """One line per result: picture, status, label, box in pixels, score."""
-        head = f"{self.image}: {self.status.name}"
+        head = f"{self.place}: {self.status.name}"
         if self.message():
             return [f"{head} {self.message()}"]
         if isinstance(self.found, Points):
@@ -149,7 +157,7 @@ class Report:
             )
         elif not lines:
             lines.append(f"{head} {one_line(self.answered.raw_text)}")
-        return lines + [f"{self.image}: unread {one_line(part)}" for part in self.answered.unread]
+        return lines + [f"{self.place}: unread {one_line(part)}" for part in self.answered.unread]
 
 
 def detection(item: Detection) -> dict:
