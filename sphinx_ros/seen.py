@@ -16,7 +16,7 @@ from sphinx_ros.errors import BadRequest, SphinxError, Status, quoted
 from sphinx_ros.events import Event, Finished
 from sphinx_ros.prompt.checks import checked_unicode
 from sphinx_ros.prompt.queries import Query, read_query
-from sphinx_ros.prompt.wording import EVERYTHING, question
+from sphinx_ros.prompt.wording import EVERYTHING, as_chosen, multiple_choice, question
 from sphinx_ros.tasks import Task
 from sphinx_ros.types import Answer, Box, Detection, Points, Pose, Results, Timing
 
@@ -90,15 +90,26 @@ class Seen(ABC):
         return self._one(Query(Task.CAPTION), options)
 
     def ask(
-        self, text: str, *, box: Box | None = None, short: bool = True, **options: Any
+        self,
+        text: str,
+        *,
+        box: Box | None = None,
+        short: bool = True,
+        choices: Sequence[str] = (),
+        **options: Any,
     ) -> Answer:
         """A free question, about the picture or a region of it.
 
         box: the region, x0, y0, x1, y1 in source pixels. It is described first, and the question
         asked as the next turn; "what is this?" is answered by the description. short: ask for a
-        word or phrase, in the official wording.
+        word or phrase, in the official wording. choices: answers to choose one of, in the wording
+        of the official evaluation: the text of the answer is the one that was chosen, and
+        PARSE_FAILED says that the model's words, in ``raw_text``, name none of them.
         """
-        return self._one(Query(Task.ASK, text, box), {**options, "short": short})
+        if not choices:
+            return self._one(Query(Task.ASK, text, box), {**options, "short": short})
+        asked = Query(Task.ASK, multiple_choice(text, choices), box)
+        return as_chosen(self._one(asked, {**options, "short": False}), choices)
 
     @abstractmethod
     def chat(self, turns: Sequence[tuple[str, str]] = ()) -> Chat:

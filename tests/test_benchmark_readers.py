@@ -16,6 +16,7 @@ from sphinx_ros.benchmarks.written_layouts import LAYOUTS
 from sphinx_ros.commands.world import WRITTEN
 from sphinx_ros.errors import BadRequest, SphinxError
 from sphinx_ros.image.formats import decode_file
+from sphinx_ros.prompt.wording import multiple_choice
 
 needs_parquet = pytest.mark.skipif(
     find_spec("pyarrow") is None, reason='pyarrow is missing: pip install "sphinx_ros[eval]"'
@@ -168,6 +169,19 @@ def test_each_data_sets_own_files(name, tmp_path):
     assert not reading.refused
     assert (sample.id, sample.text, sample.answers) == (id, text, answers)
     decode_file(sample.picture.read())
+
+
+def test_a_question_that_holds_its_choices_is_asked_as_it_is(tmp_path):
+    small_png(tmp_path, "images/1.png")
+    choices = ["in the sea", "on land"]
+    text = multiple_choice("Where?", choices, "Look.")
+    row = {"image_path": "images/1.png", "question": text, "question_id": 3, "gt_answers": "B"}
+    put(tmp_path / "scienceqa_test_img.json", [row])
+    layout, reading = read_benchmark(benchmark("scienceqa"), tmp_path)
+    (sample,) = reading.samples
+    assert layout == "eval_mm" and sample.choices == tuple(choices) and sample.answers == ("B",)
+    assert benchmark("scienceqa").prompt(sample) == text
+    assert benchmark("scienceqa").begun == " The answer is"
 
 
 def test_d3_asks_for_the_sentences_of_the_pictures_group(tmp_path):

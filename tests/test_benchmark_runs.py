@@ -9,13 +9,19 @@ import time
 
 import pytest
 from benchmark_support import written
-from small_network import taught_checkpoint
+from small_network import picture, taught_checkpoint
 
+from sphinx_ros.answer.together import answer_together
 from sphinx_ros.benchmarks.answering import Answerer, Settings
 from sphinx_ros.benchmarks.catalogue import benchmark
 from sphinx_ros.benchmarks.layouts import read_benchmark
 from sphinx_ros.benchmarks.run_folder import ABOUT, ANSWERS, RESULTS, TABLE, TIMES, WORST, plan
 from sphinx_ros.commands.cli import main
+from sphinx_ros.errors import Status
+from sphinx_ros.prompt.conversation import END_SIGNAL, conversation
+from sphinx_ros.prompt.queries import Query
+from sphinx_ros.prompt.wording import CHOOSING_BEGINS, multiple_choice
+from sphinx_ros.tasks import Task
 
 SAME = (ABOUT, ANSWERS, RESULTS, TABLE, WORST)
 
@@ -150,9 +156,35 @@ def test_questions_share_a_look_and_get_the_same_answers(data):
         shared = [line for line, _ in together.answers(job)]
         alone = [line for line, _ in apart.answers(job)]
         for one, other in zip(shared, alone, strict=True):
-            assert (one["text"], one["boxes"]) == (other["text"], other["boxes"])
+            assert one["text"] == other["text"]
+            for mine, theirs in zip(one["boxes"], other["boxes"], strict=True):
+                assert mine == pytest.approx(theirs, abs=1e-2)
             for mine, theirs in zip(one["scores"], other["scores"], strict=True):
                 assert mine == pytest.approx(theirs, abs=1e-4)
+
+
+def test_an_answer_may_be_begun_for_the_model(random_one):
+    """ScienceQA's: what is written goes on from " The answer is", as the official code does it."""
+    rgb, text = picture(64, 48), "Which?"
+    official = random_one.generate(
+        [conversation([(text, None)]) + CHOOSING_BEGINS], [rgb], max_new_tokens=12,
+        stop=[END_SIGNAL],
+    )  # fmt: skip
+    subject = random_one.look(rgb)._subject
+    (answer,) = answer_together(
+        [(subject, Query(Task.ASK, text))], short=False, begun=CHOOSING_BEGINS, max_new_tokens=12
+    )
+    assert answer.raw_text.strip() == official[0].strip()
+    (other,) = answer_together([(subject, Query(Task.ASK, text))], short=False, max_new_tokens=12)
+    assert other.raw_text != answer.raw_text
+
+
+def test_a_question_with_choices_is_asked_in_the_official_words(random_one):
+    choices, seen = ["cat", "mug"], random_one.look(picture(64, 48))
+    answer = seen.ask("Which?", choices=choices, max_new_tokens=8)
+    plain = seen.ask(multiple_choice("Which?", choices), short=False, max_new_tokens=8)
+    assert answer.raw_text == plain.raw_text
+    assert (answer.text, answer.status) == (plain.text, Status.PARSE_FAILED)
 
 
 def test_a_job_holds_whole_pictures_and_not_too_many_questions(data):

@@ -6,11 +6,25 @@ from pathlib import Path
 
 import pytest
 
-from sphinx_ros.errors import BadRequest
+from sphinx_ros.errors import BadRequest, Status
 from sphinx_ros.prompt.conversation import conversation
 from sphinx_ros.prompt.english import plural, singular
-from sphinx_ros.prompt.wording import format_box, format_number, presence_question, question
+from sphinx_ros.prompt.wording import (
+    CHOOSING_BEGINS,
+    TRUE_OR_FALSE,
+    UNANSWERABLE,
+    as_chosen,
+    chosen,
+    format_box,
+    format_number,
+    long_answer,
+    multiple_choice,
+    presence_question,
+    question,
+    short_answer,
+)
 from sphinx_ros.tasks import Task
+from sphinx_ros.types import Answer
 
 OFFICIAL = json.loads((Path(__file__).parent / "data" / "prompts.json").read_text())
 TEMPLATE = OFFICIAL["templates"][OFFICIAL["default_conversation"]]
@@ -243,3 +257,46 @@ def test_capitals_that_say_nothing_are_small_where_a_thing_is_looked_for(said, a
 )
 def test_whether_it_is_there(said, thing):
     assert presence_question(said) == f"Is there {thing} in the image?"
+
+
+def test_questions_in_words_as_in_the_official_evaluation():
+    prompts = OFFICIAL["eval_prompts"]
+    assert short_answer(" What's that? ") == prompts["gqa_testdev"]["input"].format("What's that?")
+    unsure = short_answer(UNANSWERABLE.format(text="What is it?"))
+    assert unsure == prompts["vizwiz_val"]["input"].format("What is it?")
+    assert long_answer(" Describe it. ") == "Describe it."
+    assert prompts["scienceqa_test"] == {"input": "{}", "output": CHOOSING_BEGINS}
+    said = TRUE_OR_FALSE.format(text="The cat is on the mat.")
+    assert said == 'Is the following statement "The cat is on the mat." true or false?'
+
+
+def test_a_question_with_choices():
+    assert multiple_choice("Which?", ["red", "blue"], "A hint.") == (
+        "Context:\nA hint.\nQuestion:\nWhich?\nChoices:\nA. red\nB. blue\n"
+        'Answer with the option"s letter from the given choices directly.'
+    )
+    assert multiple_choice("Which?", ["a", "b"], directly=False).endswith("\nA. a\nB. b")
+    for bad in ([], ["one"], "ab", ["x"] * 27):
+        with pytest.raises(BadRequest, match="2 to 26"):
+            multiple_choice("Which?", bad)
+    with pytest.raises(BadRequest, match="empty"):
+        multiple_choice("Which?", ["a", " "])
+
+
+@pytest.mark.parametrize(
+    ("said", "number"),
+    [
+        ("B", 1), ("b.", 1), (" (B) ", 1), ("B. dog", 1), ("B: dog", 1), ("The answer is B.", 1),
+        ("answer: B", 1), ("Option B", 1), ("dog", 1), ("Dog.", 1), ("A", 0), ("E", None),
+        ("A dog is here", None), ("Because", None), ("", None), ("cat or dog", None),
+    ],
+)  # fmt: skip
+def test_which_choice_an_answer_names(said, number):
+    assert chosen(said, ["cat", "dog"]) == number
+
+
+def test_an_answer_with_choices_is_the_choice_itself():
+    found = as_chosen(Answer("B", raw_text="B"), ["cat", "dog"])
+    assert (found.text, found.raw_text, found.status) == ("dog", "B", Status.OK)
+    lost = as_chosen(Answer("E", raw_text="E"), ["cat", "dog"])
+    assert (lost.text, lost.status) == ("E", Status.PARSE_FAILED)

@@ -53,7 +53,9 @@ class Benchmark:
     wording: str = ""
 
     def prompt(self, sample: Sample) -> str:
-        """The whole Human text of a sample that asks for words."""
+        """The whole Human text of a sample that asks for words; as its data has it, if it does."""
+        if "prompt" in sample.more:
+            return str(sample.more["prompt"])
         if sample.choices:
             return multiple_choice(sample.text, sample.choices, sample.hint)
         if self.wording == TRUE_OR_FALSE:

@@ -8,6 +8,7 @@ pixels; so the number of the row is the id here.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,10 @@ _SIZE = re.compile(r"height(\d+)_width(\d+)\Z")
 _STATEMENT = re.compile(
     re.escape(TRUE_OR_FALSE).replace(re.escape("{text}"), "(.*)") + r"\Z", re.DOTALL
 )
+_LETTERED = re.compile(
+    r"Context:\n(.*?)\nQuestion:\n(.*?)\nChoices:\n((?:[A-Z]\. [^\n]*\n?)+)", re.DOTALL
+)
+"""A question that holds its choices already, as those of ScienceQA."""
 
 
 def _named(bench: Benchmark, split: str) -> list[str]:
@@ -72,15 +77,20 @@ def _sample(bench: Benchmark, split: str, number: int, row: Any, pictures: Pictu
         return Sample(bench.name, *given, boxes=(box,), key=key)
     if bench.wording == TRUE_OR_FALSE and (bare := _STATEMENT.match(text)):
         text = bare[1]
-    return word_sample(
+    choices, hint, prompt = row.get("choices") or (), row.get("hint") or "", ""
+    if bench.family is Family.CHOICE and not choices and (told := _LETTERED.match(text)):
+        prompt, hint, text = text, told[1], told[2]
+        choices = [line.partition(". ")[2] for line in told[3].strip().split("\n")]
+    made = word_sample(
         bench,
         split,
         number,
         picture,
         text,
         row.get("gt_answers"),
-        choices=row.get("choices") or (),
-        hint=row.get("hint") or "",
+        choices=choices,
+        hint=hint,
         key=key,
         group=Path(path).parent.name if bench.family is Family.PAIRS else "",
     )
+    return replace(made, more={"prompt": prompt}) if prompt else made

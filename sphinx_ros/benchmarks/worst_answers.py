@@ -81,7 +81,10 @@ def _tile(sample: Sample, answer: Mapping[str, Any]) -> np.ndarray | None:
     lines = [f"{sample.dataset} {sample.id}: {sample.text}"]
     if truth:
         lines.append(f"true: {truth}")
-    lines.append(f"answer: {answer['text'] or answer['status']}")
+    if answer["boxes"]:
+        lines.append(f"overlap {rightness(sample, answer):.2f}")
+    else:
+        lines.append(f"answer: {answer['text'] or answer['status']}")
     return draw(small, boxes, poses, lines, scale=0.5)
 
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
-from sphinx_ros.errors import BadRequest, quoted
+from sphinx_ros.errors import BadRequest, Status, quoted
 from sphinx_ros.prompt.checks import checked_box, checked_text
 from sphinx_ros.prompt.english import asked_kind, is_one, plural, small_letters
 from sphinx_ros.tasks import Takes, Task
+from sphinx_ros.types import Answer
 
 EVERYTHING = "objects"
 """What DETECT looks for where nothing is said."""
@@ -116,6 +118,17 @@ def chosen(answer: str, choices: Sequence[str]) -> int | None:
     plain = said.rstrip(".").casefold()
     same = [n for n, one in enumerate(choices) if one.strip().rstrip(".").casefold() == plain]
     return same[0] if len(same) == 1 else None
+
+
+def as_chosen(answer: Answer, choices: Sequence[str]) -> Answer:
+    """An answer to :func:`multiple_choice` whose text is the choice itself, as it was given.
+
+    PARSE_FAILED where its words, which stay in ``raw_text``, name none of the choices.
+    """
+    number = chosen(answer.text, choices)
+    if number is None:
+        return replace(answer, status=Status.PARSE_FAILED)
+    return replace(answer, text=choices[number])
 
 
 PRESENCE = "Is there {thing} in the image?"
