@@ -13,11 +13,11 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from sphinx_ros import __version__
-from sphinx_ros.errors import SphinxError, Status
+from sphinx_ros.errors import Cancelled, SphinxError, Status
 from sphinx_ros.serve.asked import read_picture, read_question, read_questions
 from sphinx_ros.serve.cameras import add_cameras
 from sphinx_ros.serve.counting import Counting
@@ -135,6 +135,9 @@ def _add_errors(app: FastAPI, counting: Counting) -> None:
     async def invalid(request: Request, error: Any) -> Response:
         return await named(request, Refused(str(error)))
 
+    async def gone(request: Request, error: Any) -> Response:
+        return await named(request, Cancelled("the client has gone"))
+
     async def defect(request: Request, error: Any) -> Response:
         said = f"{type(error).__name__}: {error}; see the server's log"
         return await named(request, SphinxError(said, status=Status.INTERNAL))
@@ -142,6 +145,7 @@ def _add_errors(app: FastAPI, counting: Counting) -> None:
     app.add_exception_handler(SphinxError, named)
     app.add_exception_handler(HTTPException, http)
     app.add_exception_handler(RequestValidationError, invalid)
+    app.add_exception_handler(ClientDisconnect, gone)
     app.add_exception_handler(Exception, defect)
 
 

@@ -65,6 +65,7 @@ class Server(uvicorn.Server):
             uvicorn.Config(
                 app,
                 log_config=None,
+                log_level="error",  # who sends nonsense fills no log
                 access_log=False,
                 lifespan="on",
                 server_header=False,

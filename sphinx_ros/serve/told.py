@@ -101,9 +101,9 @@ class Stream(Response):
         async def say(lines: list[Any]) -> None:
             if lines:
                 text = "".join(f"data: {_line(one)}\n\n" for one in lines)
-                await send(
-                    {"type": "http.response.body", "body": text.encode(), "more_body": True}
-                )
+                part = {"type": "http.response.body", "body": text.encode(), "more_body": True}
+                await send(part)
+                await asyncio.sleep(0)  # in a burst, too, a client's end is seen, and others go on
 
         await say(self._write(self._first))
         try:
