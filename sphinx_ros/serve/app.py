@@ -5,8 +5,7 @@ Knows no model: what answers is a :class:`sphinx_ros.serve.work.Backend`.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -42,7 +41,6 @@ class Settings:
         must have come. limits: numbers that /v1/info tells beside these.
         cameras: an object with ``names()`` and ``picture(name)``, see
         :mod:`sphinx_ros.serve.cameras`; None for none.
-        on_start, on_end: called when the application starts and ends.
     """
 
     token: str = ""
@@ -51,8 +49,6 @@ class Settings:
     body_seconds: float = 30.0
     limits: dict[str, float] = field(default_factory=dict)
     cameras: Any = None
-    on_start: Callable[[], None] = lambda: None
-    on_end: Callable[[], None] = lambda: None
 
 
 def application(backend: Backend, settings: Settings | None = None) -> FastAPI:
@@ -60,17 +56,10 @@ def application(backend: Backend, settings: Settings | None = None) -> FastAPI:
     settings = settings or Settings()
     counting = Counting(backend.figures)
 
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        settings.on_start()
-        yield
-        settings.on_end()
-
     app = FastAPI(
         title="sphinx_ros",
         version=__version__,
         summary="Ask a picture: boxes, keypoints and text answers from SPHINX.",
-        lifespan=lifespan,
     )
     app.state.backend, app.state.counting, app.state.settings = backend, counting, settings
     _add_errors(app, counting)

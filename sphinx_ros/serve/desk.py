@@ -6,28 +6,20 @@ done once. Knows no HTTP and no torch.
 
 from __future__ import annotations
 
-import logging
 import math
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sphinx_ros.errors import BadImage, Cancelled, SphinxError, Status
-from sphinx_ros.events import Event, Finished, Found
-from sphinx_ros.image.formats import decode_file
+from sphinx_ros.errors import Cancelled, SphinxError, Status
 from sphinx_ros.image.picture_size import MAX_PIXELS
-from sphinx_ros.prompt.low_scores import is_low, without_low
-from sphinx_ros.remote.wire import event_to_json
-from sphinx_ros.runtime.memory import memory_error, out_of_memory
+from sphinx_ros.serve.doing import doing, named
 from sphinx_ros.serve.flight import Flight, Listener
-from sphinx_ros.serve.shelf import Kept, Shelf
-from sphinx_ros.serve.turns import stream_turns
+from sphinx_ros.serve.shelf import Shelf
 from sphinx_ros.serve.work import Busy, Health, Json, Work
-
-log = logging.getLogger("sphinx_ros")
 
 LATELY = 0.2
 """How much the newest work counts in the mean time of a work, which says when to come again."""
@@ -179,7 +171,8 @@ class Desk:
                 self._running += 1
             flight.taken = time.monotonic()
             try:
-                self._perform(flight)
+                for told in doing(self._lend(), flight, self.limits.pixels, self._count):
+                    flight.tell(told)
                 error = None
             except Exception as failure:
                 error = named(failure)
@@ -189,6 +182,11 @@ class Desk:
                 self._mean += LATELY * (took - self._mean)
             self._settle(flight, error)
 
+    def _count(self, **more: int) -> None:
+        """So much more of some figures."""
+        with self._lock:
+            self._counts.update(more)
+
     def _settle(self, flight: Flight, error: SphinxError | None) -> None:
         """The end of a flight, whatever it was."""
         with self._called:
@@ -197,100 +195,3 @@ class Desk:
         bad = error is not None and error.status is Status.BAD_IMAGE
         self._shelf.give_back(flight.work.picture, bad)
         flight.end(error)
-
-    def _perform(self, flight: Flight) -> None:
-        """Look, ask, and tell what comes. Raises what keeps all of it from being answered."""
-        work, model = flight.work, self._lend()
-        if flight.over():
-            raise flight.stopped()
-        seen = self._look(model, flight.kept)
-        flight.tell(look_event(work.picture, seen))
-        if flight.over():
-            raise flight.stopped()
-        for event in self._events(model, seen, flight):
-            told = self._told(event, flight)
-            if told is not None:
-                flight.tell(told)
-
-    def _look(self, model: Any, kept: Kept) -> Any:
-        """The picture as the model sees it, without decoding where the model remembers it."""
-        recall = getattr(model, "recall", None)
-        seen = recall(*kept.looked) if recall is not None and kept.looked else None
-        if seen is None:
-            try:
-                rgb = decode_file(kept.encoded, self.limits.pixels)
-            except BadImage as error:
-                raise BadImage(f"the picture can't be used: {error}") from error
-            seen = model.look(rgb)
-            kept.looked = (getattr(seen, "key", b""), seen.width, seen.height)
-        with self._lock:
-            self._counts["hits" if seen.cached else "looks"] += 1
-        return seen
-
-    def _events(self, model: Any, seen: Any, flight: Flight) -> Iterator[Event]:
-        work, options = flight.work, flight.work.options
-        if work.turns:
-            yield from stream_turns(seen, work, flight.over)
-        elif work.queries:
-            given: dict[str, Any] = {
-                "max_new_tokens": options.max_new_tokens or None,
-                "verify": options.verify,
-                "short": options.short,
-                "free": options.free,
-                "coordinates": options.coordinates,
-                "cancel": flight.over,
-                "return_errors": True,
-            }
-            if work.tokens:
-                yield from seen.stream(work.queries, **given)
-                return
-            for number, result in enumerate(seen.answer(work.queries, **given)):
-                yield Finished(result, number)
-
-    def _told(self, event: Event, flight: Flight) -> Json | None:
-        """An event as it is told, or None: an item below the threshold."""
-        threshold, why = flight.work.options.threshold, ""
-        task = flight.work.tasks[event.number]
-        if not isinstance(event, Finished):
-            low = isinstance(event, Found) and is_low(event.item, threshold)
-            return None if low or not flight.work.tokens else event_to_json(event, task)
-        result = event.result
-        if isinstance(result, Cancelled):
-            result = flight.stopped(result.partial_text)
-        elif isinstance(result, Exception):
-            result = named(result)
-        else:
-            with self._lock:
-                self._counts["tokens"] += result.tokens
-                self._counts["passes"] += result.cost.passes
-            result, why = without_low(result, threshold)
-        with self._lock:
-            self._counts["questions"] += 1
-        told = event_to_json(Finished(result, event.number), task)
-        if why:
-            told["answer"]["message"] = f"{why}; lower threshold to see it"
-        return told
-
-
-def look_event(picture: str, seen: Any) -> Json:
-    """The first event: the look. Its time is 0 where the picture had been looked at before."""
-    spent = seen.timing.encode + seen.timing.prefill
-    return {
-        "type": "look",
-        "picture": picture,
-        "width": seen.width,
-        "height": seen.height,
-        "cached": seen.cached,
-        "look_ms": 0.0 if seen.cached or not math.isfinite(spent) else spent,
-    }
-
-
-def named(error: Exception) -> SphinxError:
-    """An error with a name; one that was not foreseen leaves its trace in the log."""
-    if isinstance(error, SphinxError):
-        return error
-    if out_of_memory(error):
-        return memory_error("answering", error)
-    log.error("a request failed: %s", error, exc_info=error)
-    first = (str(error).splitlines() or [""])[0][:300]
-    return SphinxError(f"{type(error).__name__}: {first}; see the server's log")

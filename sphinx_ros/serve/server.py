@@ -67,6 +67,7 @@ class Server(uvicorn.Server):
                 log_config=None,
                 log_level="error",  # who sends nonsense fills no log
                 access_log=False,
+                ws="none",
                 lifespan="on",
                 server_header=False,
                 timeout_keep_alive=30,

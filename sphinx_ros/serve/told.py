@@ -76,11 +76,10 @@ class Stream(Response):
         first: Json,
         rest: AsyncIterator[Json],
         write: Callable[[Json], list[Json]] = lambda event: [event],
-        last: Callable[[], list[Json]] = list,
     ):
         super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
         del self.headers["content-length"]
-        self._first, self._rest, self._write, self._last = first, rest, write, last
+        self._first, self._rest, self._write = first, rest, write
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Send them."""
@@ -93,6 +92,8 @@ class Stream(Response):
                 one.cancel()
             await asyncio.gather(gone, sending, return_exceptions=True)
             await self._rest.aclose()  # type: ignore[attr-defined]
+        if not sending.cancelled():
+            sending.result()  # a defect is told to who logs it
 
     async def _send(self, send: Any) -> None:
         start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
@@ -109,7 +110,6 @@ class Stream(Response):
         try:
             async for event in self._rest:
                 await say(self._write(event))
-            await say(self._last())
         except SphinxError as error:
             await say([error_json(error)])
         await say([DONE])
