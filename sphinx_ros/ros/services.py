@@ -30,6 +30,9 @@ from sphinx_ros.tasks import Answers, Takes, Task
 # in, and answered BUSY where too much waits.
 ALL = QoSProfile(history=HistoryPolicy.KEEP_ALL, reliability=ReliabilityPolicy.RELIABLE)
 
+PIECES = 100
+"""Feedbacks that wait for a slow client; a token is one, and some come at the same time."""
+
 RESULT_SECONDS = 60
 """How long the result of a goal is kept for a client that asks late."""
 
@@ -73,6 +76,7 @@ class Services:
             goal_service_qos_profile=ALL,
             result_service_qos_profile=ALL,
             cancel_service_qos_profile=ALL,
+            feedback_pub_qos_profile=QoSProfile(depth=PIECES),
             result_timeout=RESULT_SECONDS,
         )
 
