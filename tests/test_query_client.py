@@ -9,6 +9,7 @@ import pytest
 
 from sphinx_ros.ros.query_words import Words, add_verbs
 from sphinx_ros.tasks import Task
+from sphinx_ros.types import iou
 
 
 def read(*words):
@@ -128,6 +129,48 @@ def test_a_node_that_is_not_there_is_named_with_those_that_are(picture, capsys, 
     assert query_client.main(["pose", "--node", "/elsewhere"]) == 3
     said = capsys.readouterr().err
     assert "no node /elsewhere" in said and "there is /asked" in said
+
+
+@pytest.mark.ros
+def test_the_answer_as_values(picture):
+    from sphinx_ros.errors import BadRequest, SphinxError, Status
+    from sphinx_ros.prompt.queries import Query, read_query
+    from sphinx_ros.ros.start import ask_node
+
+    (mug,) = [one for one in picture["objects"] if one["kind"] == "mug"]
+    name = f"the {mug['colour']} mug"
+    (found,) = ask_node(Query(Task.GROUND, name), "/asked")
+    assert found.label == name and iou(found.box, mug["box"]) > 0.6
+    spot = ask_node(Query(Task.POINT, name), "/asked")
+    assert len(spot) == len(spot.boxes) == 1
+    assert ask_node(read_query("ask: how many objects are there?"), "/asked").text
+    assert ask_node(Query(Task.GROUND, "the green cone"), "/asked").status is Status.NOT_FOUND
+    assert ask_node(Query(Task.POSE), "/asked").poses
+    for query, node, error in (
+        (Query(Task.DESCRIBE, box=(9e3, 9e3, 9.1e3, 9.1e3)), "/asked", BadRequest),
+        (Query(Task.CAPTION), "no name", BadRequest),
+    ):
+        with pytest.raises(error):
+            ask_node(query, node)
+    with pytest.raises(SphinxError, match="nowhere"):
+        ask_node(Query(Task.CAPTION), "/asked", "nowhere")
+
+
+@pytest.mark.ros
+def test_an_agent_asks_the_node(picture):
+    """Its tool needs no model of its own."""
+    import argparse
+
+    from sphinx_ros.commands.mcp import Tools
+
+    tools = Tools(argparse.Namespace(root="."))
+    (mug,) = [one for one in picture["objects"] if one["kind"] == "mug"]
+    given = {"text": f"the {mug['colour']} mug", "node": "/asked"}
+    said = tools.call("ground", given, lambda: False)
+    assert not said["isError"] and said["content"][0]["text"].startswith("/asked: OK the ")
+    assert iou(said["structuredContent"]["results"][0]["box"], mug["box"]) > 0.6
+    lost = tools.call("caption", {"node": "/asked", "camera": "nowhere"}, lambda: False)
+    assert lost["isError"] and "nowhere" in lost["content"][0]["text"]
 
 
 @pytest.mark.ros

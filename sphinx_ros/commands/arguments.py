@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import re
 from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
@@ -13,6 +14,7 @@ from sphinx_ros.errors import BAD_INPUT, DEFECT, NO_ANSWER, BadRequest, Status
 from sphinx_ros.model.quantities import DTYPES, KINDS
 from sphinx_ros.model.recipes import RECIPES
 from sphinx_ros.remote.address import TOKEN
+from sphinx_ros.runtime.printable import file_name
 from sphinx_ros.world.camera_facts import SIDES
 
 OK, NOT_FOUND, INTERRUPTED = Status.OK.exit_code, Status.NOT_FOUND.exit_code, 130
@@ -161,6 +163,13 @@ def add_missing_files(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tokenizer", metavar="FILE", help="in place of the folder's tokenizer.model"
     )
+
+
+def folder(text: str) -> str:
+    """A type for argparse: a folder that is there."""
+    if not os.path.isdir(text):
+        raise argparse.ArgumentTypeError(f"{file_name(text)!r} is no folder")
+    return text
 
 
 def size(text: str) -> tuple[int, int]:

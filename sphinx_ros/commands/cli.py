@@ -20,6 +20,7 @@ from sphinx_ros.commands import (
     find,
     inspect,
     look,
+    mcp,
     serve,
     train,
     world,
@@ -38,6 +39,7 @@ VERBS: dict[str, Callable[[Sequence[str]], int]] = {
     "find": find.run,
     **checkpoints.VERBS,
     "serve": serve.run,
+    "mcp": mcp.run,
     "train": train.run,
     "eval": eval.run,
     "calibrate": calibrate.run,
@@ -62,6 +64,7 @@ Ask a recording (MCAP or sqlite3; no ROS is needed).
 
 Serve it to others.
   serve                  a page, a door for each task and OpenAI's chat door over HTTP
+  mcp                    a tool for each task, for agents, by the Model Context Protocol
 
 Checkpoints.
   inspect X              what a checkpoint is, whether it is whole, what memory it needs

@@ -10,7 +10,7 @@ import argparse
 import contextlib
 import math
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -188,11 +188,17 @@ VERBS = {task.value: Verb(task) for task in Task}
 class Asking:
     """One query for any number of pictures; the model loads with the first readable one.
 
-    text: what was typed, for the reports.
+    text: what was typed, for the reports. cancel: asked before every pass of the network.
     """
 
-    def __init__(self, query: Query, text: str, options: argparse.Namespace):
-        self.query, self.text, self.options = query, text, options
+    def __init__(
+        self,
+        query: Query,
+        text: str,
+        options: argparse.Namespace,
+        cancel: Callable[[], bool] | None = None,
+    ):
+        self.query, self.text, self.options, self.cancel = query, text, options, cancel
         self.sphinx: Any = None
         self._before: Any = None  # the frame of the same video that was looked at last
 
@@ -217,6 +223,7 @@ class Asking:
             self.load()
         height, width = picture.rgb.shape[:2]
         limits = {"max_new_tokens": self.options.max_new_tokens, "timeout": self.options.timeout}
+        limits["cancel"] = self.cancel
         before = None if picture.time is None else self._before
         try:
             seen = self.sphinx.look(picture.rgb, after=before)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from sphinx_ros.commands.videos import begins_video, frame_count, from_stdin, is_video, opened
-from sphinx_ros.errors import BadImage, BadRequest, SphinxError
+from sphinx_ros.errors import BadImage, BadRequest, SphinxError, quoted
 from sphinx_ros.image.picture_size import MAX_PIXELS
 from sphinx_ros.runtime.files import write_bytes
 from sphinx_ros.runtime.printable import file_name
@@ -119,6 +119,32 @@ def is_picture_word(word: str) -> bool:
     """Whether a word behind IMAGE is one more picture, and not text: its form says so."""
     folder = word.endswith(("/", os.sep)) and os.path.isdir(word)
     return word == STDIN or folder or word.lower().endswith(SUFFIXES) or is_video(word)
+
+
+def picture_below(root: str, word: object) -> Picture:
+    """The picture of a path below a folder, or a frame of the webcam of a number.
+
+    Raises:
+        BadRequest: it is no file, or lies elsewhere, maybe by a link.
+        BadImage: the webcam can't be used.
+    """
+    top = Path(root).resolve()
+    named = isinstance(word, str) and "\0" not in word
+    path = (top / str(word)).resolve() if named else top
+    if path.is_file():
+        if not path.is_relative_to(top):
+            raise BadRequest(f"{quoted(word)} does not lie below {top}, as pictures must")
+        return next(iter(Source((str(path),))))
+    if isinstance(word, str) and word.isdecimal():
+        return next(iter(Source(camera=int(word))))
+    raise BadRequest(f"there is no picture {quoted(word)} in {top}: give its path")
+
+
+def as_jpeg(rgb: np.ndarray) -> bytes:
+    """The JPEG file of [H, W, 3] uint8 RGB."""
+    import cv2
+
+    return cv2.imencode(".jpg", rgb[:, :, ::-1])[1].tobytes()
 
 
 def _files(word: str) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
@@ -125,15 +124,7 @@ def run(argv: Sequence[str]) -> int:
         },
     )
     server = Server(application(desk, settings), on_end=lambda: desk.cancel())
-    before = {
-        one: signal.signal(one, lambda *_: server.end()) for one in (signal.SIGINT, signal.SIGTERM)
-    }
-    print(_said(options, address_of(listening), bool(token)), file=sys.stderr, flush=True)
-    try:
-        server.run_on(listening)
-    finally:
-        for one, handler in before.items():
-            signal.signal(one, handler)
+    server.run_until_signal(listening, _said(options, address_of(listening), bool(token)))
     _end(desk, lender)
 
 

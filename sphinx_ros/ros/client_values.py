@@ -6,16 +6,45 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from sphinx_ros.errors import Status
+from sphinx_ros.remote.wire import error_of
 from sphinx_ros.ros import messages as m
+from sphinx_ros.tasks import Answers, Task
 from sphinx_ros.types import (
     UNKNOWN_BOX,
+    Answer,
     Box,
     Detection,
     Keypoint,
+    Points,
+    PointSource,
     Pose,
+    Results,
     ScoreSource,
     Visibility,
 )
+
+
+def found_of(task: Task, result: Any) -> Results[Any] | Answer:
+    """What a result of `~/query` holds, as :class:`sphinx_ros.seen.Seen` would give it.
+
+    Raises:
+        SphinxError: it is no answer; with the node's status and sentence.
+    """
+    answer = result.answer
+    status = Status(answer.status.code)
+    if not status.answered and status is not Status.PARSE_FAILED:
+        raise error_of(status, answer.status.text, answer.raw_text)
+    common: dict[str, Any] = {"raw_text": answer.raw_text, "status": status}
+    common["unread"] = tuple(answer.unread)
+    boxes, points = tuple(detections_of(answer)), tuple(points_of(answer.keypoints))
+    kind = task.row.answers
+    if kind is Answers.WORDS:
+        return Answer(answer.text, boxes, points, score=answer.score, **common)
+    if kind is Answers.POINTS:
+        source = PointSource.BOX if boxes else PointSource.MODEL
+        return Points(points, boxes=boxes, source=source if points else PointSource.NONE, **common)
+    return Results(tuple(poses_of(result.poses)) if kind is Answers.PEOPLE else boxes, **common)
 
 
 def detections_of(message: m.DetectionArray | m.Answer | m.PointArray) -> list[Detection]:

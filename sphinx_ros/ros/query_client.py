@@ -17,16 +17,26 @@ from typing import Any
 
 import rclpy
 from rclpy.action import ActionClient
+from rclpy.exceptions import NameValidationException
 from rclpy.executors import SingleThreadedExecutor
+from rclpy.validate_full_topic_name import validate_full_topic_name
 
-from sphinx_ros.errors import BAD_INPUT, NO_ANSWER, BadRequest, Status
+from sphinx_ros.errors import (
+    BAD_INPUT,
+    NO_ANSWER,
+    BadRequest,
+    SphinxError,
+    Status,
+    quoted,
+)
 from sphinx_ros.prompt.plain import plain
 from sphinx_ros.prompt.queries import Query, read_query
 from sphinx_ros.ros import messages as m
-from sphinx_ros.ros.client_values import detections_of, points_of, poses_of
+from sphinx_ros.ros.client_values import detections_of, found_of, points_of, poses_of
 from sphinx_ros.ros.query_words import Words, add_verbs
 from sphinx_ros.ros.running import release
 from sphinx_ros.runtime.printable import one_line
+from sphinx_ros.types import Answer, Results
 
 APPEARS = 10.0
 """Seconds that a node may take to be discovered."""
@@ -54,7 +64,7 @@ def ask(words: Words) -> int:
         print(error, file=sys.stderr)
         return BAD_INPUT
     try:
-        result = _result(words, query)
+        result = result_of(words, query)
     except Unanswered as error:
         print(error, file=sys.stderr)
         return NO_ANSWER
@@ -65,7 +75,23 @@ def ask(words: Words) -> int:
     return Status(result.answer.status.code).exit_code
 
 
-def _result(words: Words, query: Query) -> Any:
+def ask_node(query: Query, node: str, camera: str = "") -> Results[Any] | Answer:
+    """What a running node answers about the newest picture of its camera; in any thread.
+
+    Raises:
+        SphinxError: what the node refuses it with; NOT_ACTIVE: there is no node, or it went away.
+        BadRequest: no node can have that name.
+    """
+    try:
+        validate_full_topic_name(f"{node.rstrip('/')}/query")
+        return found_of(query.task, result_of(Words(query.task, "", node, camera), query))
+    except NameValidationException as error:
+        raise BadRequest(f"no node has the name {quoted(node)}: write it as /sphinx") from error
+    except Unanswered as error:
+        raise SphinxError(str(error), status=Status.NOT_ACTIVE) from error
+
+
+def result_of(words: Words, query: Query) -> Any:
     """What the node says; None where Ctrl-C came first. Raises Unanswered."""
     context = rclpy.Context()
     context.init()
@@ -89,7 +115,7 @@ class _Asker:
         self._node, self._executor, self._client = node, executor, client
 
     def ask(self, words: Words, query: Any) -> Any:
-        """See :func:`_result`."""
+        """See :func:`result_of`."""
         handle = None
         try:
             if not self._until(self._client.server_is_ready, APPEARS):

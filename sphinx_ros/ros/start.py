@@ -9,7 +9,10 @@ import signal
 import sys
 from importlib import import_module
 from importlib.util import find_spec
+from typing import Any
 
+from sphinx_ros.errors import BadRequest
+from sphinx_ros.prompt.queries import Query
 from sphinx_ros.runtime.interrupts import held_back
 
 REMEDIES = {
@@ -28,11 +31,27 @@ MODULES = {
 }
 
 
-def check() -> None:
-    """End this process with one line that says what to install, where something is missing."""
+def missing() -> str:
+    """What to install, where something is missing; else ""."""
     for module, remedy in REMEDIES.items():
         if find_spec(module) is None:
-            sys.exit(f"{remedy} (no module {module})")
+            return f"{remedy} (no module {module})"
+    return ""
+
+
+def ask_node(query: Query, node: str, camera: str = "") -> Any:
+    """As :func:`sphinx_ros.ros.query_client.ask_node`; BadRequest where something is missing."""
+    if remedy := missing():
+        raise BadRequest(remedy)
+    from sphinx_ros.ros import query_client
+
+    return query_client.ask_node(query, node, camera)
+
+
+def check() -> None:
+    """End this process with one line that says what to install, where something is missing."""
+    if remedy := missing():
+        sys.exit(remedy)
 
 
 def command(name: str) -> int:

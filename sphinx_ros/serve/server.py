@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -86,6 +88,17 @@ class Server(uvicorn.Server):
         """End: no new connections; those under way get their last words."""
         self._on_end()
         await super().shutdown(sockets)
+
+    def run_until_signal(self, listening: socket.socket, said: str) -> None:
+        """Answer on a socket until SIGINT or SIGTERM; in the main thread. said: before."""
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        before = {one: signal.signal(one, lambda *_: self.end()) for one in numbers}
+        try:
+            print(said, file=sys.stderr, flush=True)
+            self.run_on(listening)
+        finally:
+            for one, handler in before.items():
+                signal.signal(one, handler)
 
     def end(self) -> None:
         """Have it end; from any thread."""
