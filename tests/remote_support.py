@@ -6,7 +6,10 @@ import socket
 import threading
 
 import numpy as np
+import pytest
+from serve_support import served
 
+from sphinx_ros import Sphinx
 from sphinx_ros.errors import SphinxError, Status
 from sphinx_ros.events import Finished, Piece
 from sphinx_ros.remote.wire import event_to_json
@@ -71,6 +74,18 @@ class Hand:
             ended = True
         finally:
             self.gone += not ended
+
+
+@pytest.fixture
+def hand():
+    """A server in the hand of the test: its backend, and a connection to it."""
+    backend = Hand()
+    with served(backend) as address:
+        sphinx = Sphinx.connect(address)
+        backend.address = address
+        yield backend, sphinx
+        backend.go.set()
+        sphinx.close()
 
 
 def busy(seconds):

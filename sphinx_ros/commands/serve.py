@@ -11,9 +11,7 @@ from typing import Any, NoReturn
 from sphinx_ros.checkpoint.hub import find
 from sphinx_ros.commands.arguments import OK, Parser, add_model_options, model_options, number
 from sphinx_ros.errors import BadRequest
-
-TOKEN = "SPHINX_ROS_TOKEN"
-"""Environment variable: the token, where the command line does not say it."""
+from sphinx_ros.remote.address import TOKEN
 
 MEBI = 1 << 20
 

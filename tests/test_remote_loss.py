@@ -1,0 +1,239 @@
+"""The model elsewhere: what ends an answer early, and servers that are lost, silent or refuse."""
+
+import threading
+import time
+
+import pytest
+from process_support import until
+from remote_support import Hand, busy, free_port, fresh_picture, hand, listening
+from serve_support import lent, served
+from small_network import picture
+
+from sphinx_ros import Sphinx
+from sphinx_ros.errors import BadRequest, Cancelled, SphinxError, Status, TimedOut, Unreachable
+from sphinx_ros.events import Finished, Piece
+from sphinx_ros.serve.app import Settings
+
+__all__ = ["hand"]
+
+
+# Ends
+
+
+def test_cancelling_ends_the_work_on_the_server_and_keeps_the_text(hand):
+    backend, sphinx = hand
+    backend.go.clear()
+    over = threading.Event()
+    threading.Timer(0.1, over.set).start()
+    begun = time.monotonic()
+    with pytest.raises(Cancelled) as ended:
+        sphinx.look(fresh_picture()).caption(cancel=over.is_set)
+    assert time.monotonic() - begun < 1.0 and ended.value.partial_text == "one"
+    assert until(lambda: backend.gone == 1, 5)
+
+
+def test_a_time_limit_holds_whatever_the_server_does(hand):
+    backend, sphinx = hand
+    backend.go.clear()
+    begun = time.monotonic()
+    with pytest.raises(TimedOut) as ended:
+        sphinx.look(fresh_picture()).caption(timeout=0.2)
+    assert 0.2 <= time.monotonic() - begun < 1.5 and ended.value.partial_text == "one"
+    with pytest.raises(TimedOut):
+        sphinx.look(fresh_picture()).caption(timeout=1e-6)
+
+
+def test_leaving_a_stream_ends_the_work(hand):
+    backend, sphinx = hand
+    backend.go.clear()
+    for event in sphinx.look(fresh_picture()).stream("caption"):
+        assert event == Piece("one", 0)
+        break
+    assert until(lambda: backend.gone == 1, 5)
+
+
+def test_closing_ends_what_is_asked(hand):
+    backend, sphinx = hand
+    backend.go.clear()
+    threading.Timer(0.2, sphinx.close).start()
+    with pytest.raises(Cancelled, match="closed"):
+        sphinx.look(fresh_picture()).caption()
+    with pytest.raises(Cancelled, match="connect again"):
+        sphinx.look(fresh_picture()).caption()
+
+
+def test_a_busy_server_is_asked_again_within_the_time_limit(hand):
+    backend, sphinx = hand
+    backend.refuse = [busy(0.05), busy(0.05)]
+    assert sphinx.look(fresh_picture()).caption(timeout=5.0).text == "one two"
+    backend.refuse = [busy(3)]
+    begun = time.monotonic()
+    with pytest.raises(SphinxError, match="is busy") as ended:
+        sphinx.look(fresh_picture()).caption(timeout=1.0)
+    assert ended.value.status is Status.BUSY and time.monotonic() - begun < 0.5
+    backend.refuse = [busy(0.01)] * 20
+    with pytest.raises(SphinxError) as ended:
+        sphinx.look(fresh_picture()).caption()
+    assert ended.value.status is Status.BUSY and len(backend.refuse) == 16
+
+
+def test_what_ends_one_of_several_stands_in_its_place(hand):
+    backend, sphinx = hand
+    backend.go.clear()
+    results = sphinx.look(fresh_picture()).answer(
+        ["caption", "pose"], return_errors=True, timeout=0.1
+    )
+    assert [type(one) for one in results] == [TimedOut] * 2
+    assert [one.partial_text for one in results] == ["one", "one"]
+
+
+# Loss and return
+
+
+def test_nobody_is_there():
+    port = free_port()
+    with pytest.raises(Unreachable, match="connection refused; is `sphinx-ros serve`") as ended:
+        Sphinx.connect(f"http://127.0.0.1:{port}")
+    assert ended.value.status is Status.NOT_ACTIVE and str(port) in str(ended.value)
+    with pytest.raises(Unreachable, match="no machine of that name"):
+        Sphinx.connect("http://gpu-box.invalid:8000")
+
+
+@pytest.mark.parametrize(
+    "words", ["", "gpu-box:8000", "ftp://x", "http://", "http://a b", "http://x:port", [], 3]
+)
+def test_what_is_no_address(words):
+    with pytest.raises(BadRequest, match="http://gpu-box:8000"):
+        Sphinx.connect(words)
+
+
+def test_a_server_that_is_lost_and_comes_back(taught):
+    rgb = picture(64, 48, 20)
+    with served(lent(taught)) as address:
+        sphinx = Sphinx.connect(address)
+        assert sphinx.look(rgb).ground("the red mug")
+    with pytest.raises(Unreachable, match="can't be reached"):
+        sphinx.look(rgb).ground("the red mug")
+    assert "can't be reached" in sphinx.trouble
+    port = int(address.rpartition(":")[2])
+    with served(lent(taught), port=port):
+        assert until(lambda: not sphinx.trouble, 10), "it looks by itself"
+        assert sphinx.look(rgb).ground("the red mug"), "the picture is sent anew"
+    sphinx.close()
+
+
+def test_a_server_that_dies_in_the_middle_of_an_answer():
+    """What was written is not lost; nothing is asked twice that somebody has heard."""
+
+    chunk = b'data: {"type":"piece","number":0,"text":"half"}\n\n'
+
+    def die(connection):
+        if b"/v1/info" in connection.recv(1 << 20):
+            body = b'{"model": "dying"}'
+            head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n"
+            connection.sendall(head.encode() + body)
+            connection.recv(1 << 20)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        connection.sendall(f"{len(chunk):x}\r\n".encode() + chunk + b"\r\n")
+        connection.close()
+
+    with listening(die) as address:
+        sphinx = Sphinx.connect(address)
+        with pytest.raises(Unreachable, match="was lost while it answered") as ended:
+            sphinx.look(fresh_picture()).caption(on_text=lambda _: None)
+        assert ended.value.partial_text == "half"
+        sphinx.close()
+
+
+def test_a_server_that_says_nothing():
+    with listening(lambda connection: time.sleep(5)) as address:
+        begun = time.monotonic()
+        with pytest.raises(SphinxError) as ended:
+            Sphinx.connect(address, silence=0.2)
+        assert ended.value.status is Status.TIMEOUT and time.monotonic() - begun < 3
+
+
+def test_what_is_no_server_of_ours():
+    def other(connection):
+        connection.recv(1 << 20)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello")
+
+    with listening(other) as address, pytest.raises(BadRequest, match='"hello".*address right'):
+        Sphinx.connect(address)
+
+
+def test_a_token(taught):
+    with served(lent(taught), Settings(token="secret")) as address:
+        with pytest.raises(BadRequest, match="refuses the token.*SPHINX_ROS_TOKEN"):
+            Sphinx.connect(address)
+        sphinx = Sphinx.connect(address, token="secret")
+        assert sphinx.look(picture(64, 48, 21)).ground("the red mug")
+        sphinx.close()
+
+
+def test_the_token_of_the_environment(taught, monkeypatch):
+    monkeypatch.setenv("SPHINX_ROS_TOKEN", "secret")
+    with served(lent(taught), Settings(token="secret")) as address:
+        Sphinx.connect(address).close()
+
+
+def test_a_model_that_is_loading():
+    backend = Hand()
+    backend.state = "loading"
+    with served(backend) as address, pytest.raises(Unreachable, match="is loading: not yet"):
+        Sphinx.connect(address)
+
+
+def test_the_second_server_answers_while_the_first_is_away():
+    first, second = Hand(), Hand()
+    with served(second) as other:
+        with served(first) as preferred:
+            sphinx = Sphinx.connect([preferred, other])
+            sphinx.look(fresh_picture()).caption()
+            assert (len(first.works), len(second.works)) == (1, 0)
+        sphinx.look(fresh_picture()).caption()
+        assert (len(first.works), len(second.works)) == (1, 1) and sphinx.trouble == ""
+        assert "can't be reached" in sphinx.connection[f"server {preferred}"]
+        with served(first, port=int(preferred.rpartition(":")[2])):
+            gone_back = f"server {preferred}"
+            until(lambda: sphinx.connection[gone_back] == "reachable", 10)
+            sphinx.look(fresh_picture()).caption()
+            assert (len(first.works), len(second.works)) == (2, 1)
+    sphinx.close()
+
+
+def test_a_model_here_answers_while_no_server_does(taught, monkeypatch):
+    loads = []
+    monkeypatch.setattr(Sphinx, "from_pretrained", lambda name: loads.append(name) or taught)
+    monkeypatch.setattr(taught, "close", lambda: None)
+    rgb = picture(64, 48, 22)
+    with served(lent(taught, name="there")) as address:
+        sphinx = Sphinx.connect(address, fallback="spare")
+        seen = sphinx.look(rgb)
+        assert seen.ground("the red mug") and not loads
+    with seen.chat() as chat:
+        assert seen.ground("the red mug") and loads == ["spare"] and sphinx.trouble == ""
+        assert chat.ask("how many mugs are there?").text == "2"
+    assert [type(e) for e in seen.stream("ask: how many mugs are there?")][-1] is Finished
+    with served(lent(taught), port=int(address.rpartition(":")[2])):
+        until(lambda: sphinx.connection[f"server {address}"] == "reachable", 10)
+        uploads = f"server {address} uploads"
+        before = sphinx.connection[uploads]
+        assert seen.ground("the red mug") and sphinx.connection[uploads] != before
+    sphinx.close()
+
+
+def test_a_fallback_where_no_server_was_ever_there(taught, monkeypatch):
+    monkeypatch.setattr(Sphinx, "from_pretrained", lambda name: taught)
+    monkeypatch.setattr(taught, "close", lambda: None)
+    sphinx = Sphinx.connect(f"http://127.0.0.1:{free_port()}", fallback="spare")
+    assert sphinx.look(picture(64, 48, 23)).ground("the red mug") and sphinx.name == taught.name
+    sphinx.close()
+
+
+def test_a_heartbeat_notices_a_loss_while_nothing_is_asked():
+    with served(Hand()) as address:
+        sphinx = Sphinx.connect(address, heartbeat=0.05)
+        until(lambda: "round trip p50 / p95" in str(sphinx.connection), 5)
+    until(lambda: sphinx.trouble, 5)
+    sphinx.close()
