@@ -15,6 +15,7 @@ import numpy as np
 
 from sphinx_ros.errors import BadRequest, quoted
 from sphinx_ros.prompt.queries import Query
+from sphinx_ros.runtime.interrupts import load_torch
 from sphinx_ros.seen import Seen
 
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ class Sphinx:
             CheckpointError: the name or the files can't be used; the message says what to do.
             SphinxError: the device does not exist, or is out of memory.
         """
+        load_torch()
         from sphinx_ros.answer.loaded import Loaded
 
         loaded = Loaded.read(

@@ -44,3 +44,12 @@ def nodes(context):
     made = ros_support.Nodes(context)
     yield made
     made.close()
+
+
+@pytest.fixture
+def hand():
+    """A server in the hand of the test: its backend, and a connection to it."""
+    import remote_support
+
+    with remote_support.in_hand() as made:
+        yield made

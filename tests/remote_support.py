@@ -6,7 +6,6 @@ import socket
 import threading
 
 import numpy as np
-import pytest
 from serve_support import served
 
 from sphinx_ros import Sphinx
@@ -76,9 +75,9 @@ class Hand:
             self.gone += not ended
 
 
-@pytest.fixture
-def hand():
-    """A server in the hand of the test: its backend, and a connection to it."""
+@contextlib.contextmanager
+def in_hand():
+    """A :class:`Hand` that is served, with its ``address``, and a connection to it."""
     backend = Hand()
     with served(backend) as address:
         sphinx = Sphinx.connect(address)

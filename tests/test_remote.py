@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from remote_support import free_port, fresh_picture, hand
+from remote_support import free_port, fresh_picture
 from serve_support import lent, served
 from small_network import picture
 
@@ -24,8 +24,6 @@ from sphinx_ros.prompt.queries import Query
 from sphinx_ros.seen import Seen
 from sphinx_ros.serve.app import Settings
 from sphinx_ros.tasks import Task
-
-__all__ = ["hand"]
 
 ROOT = Path(__file__).resolve().parent.parent
 LINES = ["ground: the red mug", "detect: mug", "detect: can", "ask: how many mugs are there?"]

@@ -5,7 +5,7 @@ import time
 
 import pytest
 from process_support import until
-from remote_support import Hand, busy, free_port, fresh_picture, hand, listening
+from remote_support import Hand, busy, free_port, fresh_picture, listening
 from serve_support import lent, served
 from small_network import picture
 
@@ -13,9 +13,6 @@ from sphinx_ros import Sphinx
 from sphinx_ros.errors import BadRequest, Cancelled, SphinxError, Status, TimedOut, Unreachable
 from sphinx_ros.events import Finished, Piece
 from sphinx_ros.serve.app import Settings
-
-__all__ = ["hand"]
-
 
 # Ends
 

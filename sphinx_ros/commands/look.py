@@ -31,7 +31,6 @@ from sphinx_ros.errors import BadRequest, SphinxError, Status
 from sphinx_ros.prompt.checks import LEAST_SECONDS, MAX_SECONDS, MAX_TOKENS, read_box
 from sphinx_ros.prompt.queries import Query
 from sphinx_ros.prompt.wording import EVERYTHING
-from sphinx_ros.runtime.interrupts import load_torch
 from sphinx_ros.tasks import Takes, Task
 from sphinx_ros.types import Answer, Points
 
@@ -210,7 +209,6 @@ class Asking:
             self.sphinx = Sphinx.connect(self.options.server.split(","), token=self.options.token)
             return
         find(self.options.checkpoint)  # a wrong name need not wait for torch
-        load_torch()
         given = model_options(self.options)
         self.sphinx = Sphinx.from_pretrained(self.options.checkpoint, **given)
 

@@ -177,11 +177,20 @@ class Route:
     def _events(self, link: Link, request: Request, patience: Patience, stream: bool) -> Events:
         """What one server tells."""
         for said in put(link, self.upload, request, patience, stream):
-            if said["type"] == "look":
-                spent = said["look_ms"]
-                self.cached = bool(said["cached"])
-                self.timing = Timing(np.nan if spent is None else spent, 0.0)
-            elif (event := event_from_json(said)) is not None:
+            event = None
+            try:
+                if said["type"] == "look":
+                    spent = said["look_ms"]
+                    self.cached = bool(said["cached"])
+                    self.timing = Timing(np.nan if spent is None else float(spent), 0.0)
+                else:
+                    event = event_from_json(said)
+            except (KeyError, TypeError, ValueError, StopIteration) as error:
+                raise SphinxError(
+                    f"the server {link.address} tells what can't be read here "
+                    f"({type(error).__name__}: {error}): have the same version of sphinx_ros there"
+                ) from error
+            if event is not None:
                 yield event
 
     def _from_here(self, patience: Patience, here: Here) -> Events:

@@ -89,7 +89,8 @@ def answer_from_json(said: Mapping[str, Any]) -> Results | Answer | SphinxError:
     if said["message"] and not status.answered and status is not Status.PARSE_FAILED:
         return error_of(status, said["message"], said["raw_text"])
     cost = said["cost"]
-    cost = Cost(**{one.name: _number(cost[one.name]) for one in fields(Cost)})
+    known = [one.name for one in fields(Cost) if one.name in cost]  # of older servers fewer
+    cost = Cost(**{name: _number(cost[name]) for name in known})
     detections = tuple(detection_from_json(one) for one in said["detections"])
     points = tuple(keypoint_from_json(one) for one in said["points"])
     common: Json = {

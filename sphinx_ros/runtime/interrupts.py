@@ -12,6 +12,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from sphinx_ros.errors import BadRequest
+
 
 @contextmanager
 def held_back(once: bool = False) -> Iterator[None]:
@@ -43,6 +45,16 @@ def held_back(once: bool = False) -> Iterator[None]:
 
 
 def load_torch() -> None:
-    """Import torch with its C++ part; later imports find it loaded."""
+    """Import torch with its C++ part; later imports find it loaded.
+
+    Raises:
+        BadRequest: it is not installed, as on a robot whose model is on a server.
+    """
     with held_back():
-        import torch  # noqa: F401
+        try:
+            import torch  # noqa: F401
+        except ModuleNotFoundError as error:
+            raise BadRequest(
+                f"{error.name} is not installed, which a model in this process needs: pip install "
+                "sphinx_ros with its dependencies, or ask a server (--server, Sphinx.connect)"
+            ) from error
