@@ -55,7 +55,7 @@ class Traffic:
         said = {
             "uploads": str(self.uploads),
             "requests": str(self.requests),
-            "sent": f"{self.nbytes / 1e6:.1f} MB",
+            "sent": f"{self.nbytes / 1e6:.2f} MB",
         }
         for name, times in (("round trip", self._pings), ("answer", self._answers)):
             if numbers := sorted(times.copy()):

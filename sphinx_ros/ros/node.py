@@ -168,14 +168,17 @@ class SphinxNode(Managed, Node):
         self._announced = now
         state, trouble, working = now
         if state is State.LOADING:
-            anew = f" anew: {trouble}" if trouble else ""
-            where = f" of {self.config.server}" if self.config.server else ""
-            what = where or f" {self.config.checkpoint!r}"
-            self.get_logger().info(f"loading the model{what}{anew}")
+            self.get_logger().info(self._loading(trouble))
         elif state is State.READY:
             self.get_logger().info("ready" if working else "the model is loaded, and inactive")
         elif state is State.FAILED:
             self.get_logger().error(f"the model could not be loaded: {trouble}")
+
+    def _loading(self, trouble: str) -> str:
+        if self.config.server:
+            return f"asking for the model of {self.config.server}" + (trouble and f": {trouble}")
+        anew = f" anew: {trouble}" if trouble else ""
+        return f"loading the model {self.config.checkpoint!r}{anew}"
 
     # Parameters and time
 

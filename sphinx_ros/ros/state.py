@@ -188,10 +188,10 @@ class Lifetime:
             return SphinxError(text, status=Status.NOT_ACTIVE)
         if state is State.FAILED:
             text = f"the model could not be loaded: {trouble}"
-        elif state is State.LOADING and trouble and self._was_ready:
-            text = f"the model is being loaded anew: {trouble}"
+        elif state is State.LOADING and self.away:
+            text = f"{trouble}; it is tried again, and asked when it is there"
         elif state is State.LOADING and trouble:
-            text = f"there is no model yet, and it is tried again: {trouble}"
+            text = f"the model is being loaded anew: {trouble}"
         elif state is State.LOADING:
             text = f"the model is still loading{self._said()}: try again in a moment"
         elif not self.working:
