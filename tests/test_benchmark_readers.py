@@ -35,6 +35,8 @@ def test_refcoco_is_the_same_in_every_layout(layout, tmp_path):
     for (_, box), (_, other) in zip(found, true, strict=True):
         assert box == pytest.approx(other)
     assert {s.family for s in reading.samples} == {Family.BOXES}
+    words = {(s.picture.key, s.text) for s in reading.samples}
+    assert len({s.key for s in reading.samples}) == len(words), "what is officially one question"
     keys = {s.picture.key for s in reading.samples}
     assert len(keys) == len(scenes), "expressions about one picture share it"
     png = {scene.png for scene in scenes}
@@ -153,7 +155,7 @@ OWN = {
     "ref-l4": (
         {"ref-l4-val.json": [{"id": "9", "caption": "the thing", "bbox": [2, 3, 10, 20],
                               "file_name": "o365/x.jpg", "width": 64, "height": 48}]},
-        ["images/o365/x.jpg"], ("0", "the thing", ()),
+        ["images/o365/x.jpg"], ("9", "the thing", ()),
     ),
 }  # fmt: skip
 

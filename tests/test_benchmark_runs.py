@@ -9,6 +9,7 @@ import time
 
 import pytest
 from benchmark_support import written
+from PIL import Image
 from small_network import picture, taught_checkpoint
 
 from sphinx_ros.answer.together import answer_together
@@ -16,6 +17,7 @@ from sphinx_ros.benchmarks.answering import Answerer, Settings
 from sphinx_ros.benchmarks.catalogue import benchmark
 from sphinx_ros.benchmarks.layouts import read_benchmark
 from sphinx_ros.benchmarks.run_folder import ABOUT, ANSWERS, RESULTS, TABLE, TIMES, WORST, plan
+from sphinx_ros.benchmarks.samples import Family, Picture, Sample
 from sphinx_ros.commands.cli import main
 from sphinx_ros.errors import Status
 from sphinx_ros.prompt.conversation import END_SIGNAL, conversation
@@ -103,6 +105,35 @@ def test_a_run_of_two_processes_that_was_killed_ends_with_the_same_files(data, w
     run(data, out, "--resume")
     assert files(out)[ANSWERS] == files(whole)[ANSWERS]
     assert files(out)[RESULTS] == files(whole)[RESULTS]
+
+
+def test_actors_of_ray_write_what_one_process_writes(data, whole, tmp_path):
+    ray = pytest.importorskip("ray", reason="Ray is missing: the extra [fleet]")
+    began = not ray.is_initialized()
+    try:
+        run(data, tmp_path / "ray", "--ray", "--pictures", "0")
+    finally:
+        if began:
+            ray.shutdown()
+    assert (tmp_path / "ray" / ANSWERS).read_bytes() == (whole / ANSWERS).read_bytes()
+
+
+def test_boxes_of_data_sets_belong_to_the_pixels_as_they_are_stored(tmp_path):
+    """A JPEG that is to be shown turned: one's own boxes are as shown, those of data sets not."""
+    image = Image.fromarray(picture(64, 48))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image.save(tmp_path / "t.jpg", exif=exif)
+    answerer = Answerer(Settings({"checkpoint": taught_checkpoint(), "device": "cpu"}))
+    shown = Picture(tmp_path / "t.jpg", "t")
+    sizes = {}
+    for dataset in ("mine", "refcoco"):
+        one = Sample(
+            dataset, "val", "1", shown, Family.BOXES, "the red mug", boxes=((1, 2, 3, 4),)
+        )
+        ((line, _),) = answerer.answers([one])
+        sizes[dataset] = line["size"]
+    assert sizes == {"mine": [48, 64], "refcoco": [64, 48]}
 
 
 def test_what_does_not_belong_to_a_run_is_refused(data, whole, tmp_path, capsys):

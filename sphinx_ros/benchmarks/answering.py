@@ -22,6 +22,8 @@ from sphinx_ros.benchmarks.catalogue import benchmark
 from sphinx_ros.benchmarks.samples import SLACK, Family, Picture, Sample
 from sphinx_ros.engine.style import Habits
 from sphinx_ros.errors import SphinxError, Status
+from sphinx_ros.image import jpeg, png
+from sphinx_ros.image.decode import decode_compressed
 from sphinx_ros.image.formats import decode_file
 from sphinx_ros.image.letterbox import Letterbox
 from sphinx_ros.image.pixels import preprocess
@@ -49,6 +51,7 @@ class Settings:
         verify: ask as well whether an expression's thing is there. free: let everything be
             written where numbers alone could be. raw: raw scores, without a calibration.
         coordinates: see :class:`sphinx_ros.seen.Seen`. apart: look anew for each question.
+        questions: that are asked at once at most, about all pictures of a batch.
         threads: of the processor; 0 leaves it to torch.
     """
 
@@ -58,6 +61,7 @@ class Settings:
     raw: bool = False
     coordinates: str = ""
     apart: bool = False
+    questions: int = AT_ONCE
     threads: int = 0
 
 
@@ -85,7 +89,8 @@ class Answerer:
         return self._together(samples)
 
     def _together(self, samples: Sequence[Sample]) -> list[tuple[Line, Line]]:
-        looked = self._look({sample.picture.key: sample.picture for sample in samples})
+        pictures = {sample.picture.key: sample.picture for sample in samples}
+        looked = self._look(pictures, upright=any(one.dataset == "mine" for one in samples))
         made: dict[int, tuple[Line, Line]] = {}
         asked: list[tuple[int, Subject, float]] = []
         for number, sample in enumerate(samples):
@@ -106,13 +111,15 @@ class Answerer:
                 made[number] = answer, {"milliseconds": round(spent, 3), "look": round(look_ms, 3)}
         return [made[number] for number in range(len(samples))]
 
-    def _look(self, pictures: Mapping[str, Picture]) -> dict[str, tuple[Subject, float] | str]:
+    def _look(
+        self, pictures: Mapping[str, Picture], upright: bool
+    ) -> dict[str, tuple[Subject, float] | str]:
         """Picture -> what questions are about and the look's milliseconds, or why not."""
         found: dict[str, tuple[Subject, float] | str] = {}
         shown: dict[str, tuple[np.ndarray, Letterbox]] = {}
         for key, picture in pictures.items():
             try:
-                rgb = decode_file(picture.read())
+                rgb = _decoded(picture.read(), upright)
                 height, width = rgb.shape[:2]
                 pixels = preprocess(rgb, self.sphinx.config.image_size)
                 shown[key] = pixels, Letterbox.of(width, height)
@@ -138,7 +145,7 @@ class Answerer:
             part: list[tuple[int, Subject, float]] = []
             about: dict[int, int] = {}
             for one in questions:
-                if len(part) == AT_ONCE or about.get(id(one[1]), 0) == TOGETHER:
+                if len(part) == self.settings.questions or about.get(id(one[1]), 0) == TOGETHER:
                     yield dict(options), part
                     part, about = [], {}
                 part.append(one)
@@ -170,6 +177,13 @@ class Answerer:
         if sample.family is Family.POSE:
             return Query(Task.POSE)
         return Query(Task.ASK, benchmark(sample.dataset).prompt(sample))
+
+
+def _decoded(data: bytes, upright: bool) -> np.ndarray:
+    """[H, W, 3] uint8 RGB. upright: turned as its EXIF says; the boxes of data sets are not."""
+    if upright or not data.startswith((jpeg.START, png.START)):
+        return decode_file(data)
+    return decode_compressed(data)
 
 
 def _line(sample: Sample) -> Line:

@@ -12,6 +12,7 @@ from typing import Any
 from sphinx_ros.benchmarks.answering import Answerer, Line, Settings
 from sphinx_ros.benchmarks.run_folder import RunFolder
 from sphinx_ros.benchmarks.samples import Sample
+from sphinx_ros.errors import BadRequest
 from sphinx_ros.runtime.progress import Progress
 from sphinx_ros.runtime.workers import Workers
 
@@ -25,12 +26,14 @@ def measure(
     folder: RunFolder,
     *,
     workers: int = 1,
+    ray: bool = False,
     shown: bool = True,
 ) -> float:
     """Answer the jobs that are not done and write each when it is; questions per second.
 
     done: how many of the jobs the folder holds. workers: processes that share the jobs; on
-    accelerators each has one of them, in turn.
+    accelerators each has one of them, in turn. ray: they are actors of Ray, on whatever machines
+    it has; these need the same files at the same places.
 
     Raises:
         CheckpointError: the checkpoint can't be loaded.
@@ -39,7 +42,8 @@ def measure(
     asked = [len(job) for job in jobs]
     begun, number = time.monotonic(), 0
     with Progress(sum(asked), "asking", "question", sum(asked[:done]), shown) as bar:
-        for lines in _answers(jobs[done:], settings, workers):
+        answers = _by_ray if ray else _answers
+        for lines in answers(jobs[done:], settings, workers):
             folder.append(lines)
             number += len(lines)
             spent = time.monotonic() - begun
@@ -62,6 +66,23 @@ def _answers(
     given: tuple[Any, ...] = (replace(settings, threads=threads), _devices(settings))
     with Workers(workers, _start, given, "use fewer --workers or a smaller --batch") as pool:
         yield from pool.map(_answer, jobs)
+
+
+def _by_ray(
+    jobs: Sequence[Sequence[Sample]], settings: Settings, workers: int
+) -> Iterator[list[tuple[Line, Line]]]:
+    """The same by actors, each with a GPU where Ray knows of any."""
+    try:
+        import ray
+        from ray.util import ActorPool
+    except ImportError:
+        raise BadRequest('Ray is not installed: pip install "sphinx_ros[fleet]"') from None
+    if not ray.is_initialized():
+        ray.init(log_to_driver=False, include_dashboard=False, configure_logging=False)
+    gpus = 1 if ray.cluster_resources().get("GPU", 0) else 0
+    actor = ray.remote(num_cpus=1, num_gpus=gpus)(Answerer)
+    pool = ActorPool([actor.remote(settings) for _ in range(workers)])
+    yield from pool.map(lambda one, job: one.answers.remote(job), list(jobs))  # in their order
 
 
 def _devices(settings: Settings) -> list[str]:

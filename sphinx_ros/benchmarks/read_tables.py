@@ -192,8 +192,9 @@ def _samples(
         texts = _expressions(row)
         for place, words in enumerate(texts):
             part = f"{number}" if len(texts) == 1 else f"{number}.{place}"
-            ends = "" if size is None else f"_height{size[1]:g}_width{size[0]:g}"
-            key = f"{row.get('file_name') or picture.key}_{words}{ends}"
+            if bench.name == "ref-l4":
+                part = str(id)
+            key = f"{picture.key}_{words}"  # a picture has one size
             given = (split, part, picture, Family.BOXES, words)
             more = {"category": str(row.get("ori_category_id", ""))}
             yield Sample(bench.name, *given, boxes=(box,), key=key, more=more)

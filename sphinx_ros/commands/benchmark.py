@@ -43,10 +43,13 @@ BATCH = 8
 Asked = list[tuple["Sample", dict[str, Any]]]
 
 
-def listing(folder: Path | None) -> str:
-    """What can be measured: source, licence and files of each; of a folder what it would need."""
+def listing(name: str | None, folder: Path | None) -> str:
+    """What can be measured: source, licence and files; of a folder what it would need.
+
+    name: of one of them; None lists all.
+    """
     lines = []
-    for one in BENCHMARKS.values():
+    for one in BENCHMARKS.values() if name is None else [benchmark(name)]:
         lines += [f"{one.name}: {one.about}", f"    from {one.source}; {one.licence}"]
         splits = ", ".join(
             f"{split} ({one.counts[split]})" if split in one.counts else split
@@ -79,6 +82,7 @@ def run_benchmark(options: argparse.Namespace) -> int:
         "free": options.free,
         "raw": options.calibrate,
         "coordinates": options.coordinates,
+        "questions": options.questions,
     }
     batch = options.batch or BATCH
     config = config_name({**answers, "batch": batch, "version": __version__})
@@ -92,7 +96,8 @@ def run_benchmark(options: argparse.Namespace) -> int:
     from sphinx_ros.benchmarks.answering import Settings
     from sphinx_ros.benchmarks.measuring import measure
 
-    rate = measure(jobs, done, Settings(**answers), folder, workers=options.workers)
+    settings = Settings(**answers)
+    rate = measure(jobs, done, settings, folder, workers=options.workers, ray=options.ray)
     ordered = [sample for job in jobs for sample in job]
     asked: Asked = list(zip(ordered, folder.answers(), strict=True))
     if done < len(jobs):
@@ -209,6 +214,14 @@ def add_options(parser: Parser) -> None:
     add("--coordinates", choices=("greedy", "expected"), default="", help="of boxes")
     add("--calibrate", action="store_true", help="make RUN/calibration.json (asks as --verify)")
     add("--published", choices=NAMES, metavar="X", help=f"compare with one of {', '.join(NAMES)}")
+    add(
+        "--questions",
+        type=number(1, 4096, int),
+        default=256,
+        metavar="N",
+        help="that are asked at once at most (default: 256); fewer take less memory",
+    )
+    add("--ray", action="store_true", help="--workers are actors of Ray, on its machines")
     add(
         "--workers",
         type=number(1, 256, int),

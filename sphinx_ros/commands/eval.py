@@ -43,7 +43,8 @@ def run(argv: Sequence[str]) -> int:
     """Parse, measure, print the table; returns the exit code."""
     options = parser().parse_intermixed_args(argv)
     if options.list:
-        print(benchmark.listing(Path(options.folder) if options.folder else None))
+        name = None if options.what == WORLD else options.what
+        print(benchmark.listing(name, Path(options.folder) if options.folder else None))
         return OK
     if options.what is None:
         raise BadRequest("a name is required: world, or a benchmark (sphinx-ros eval --list)")
