@@ -152,6 +152,17 @@ def test_it_ends_with_the_node(nodes, taught):
         httpx.get(f"{address}/healthz")
 
 
+def test_who_watches_a_camera_at_the_end_comes_to_the_end(nodes, taught, caplog):
+    node = serving(nodes, taught)
+    show(node, "", picture(64, 48, 1))
+    with httpx.stream("GET", f"{node.web.address}/v1/cameras/camera/stream") as answer:
+        parts = answer.iter_raw()
+        assert next(parts)
+        node.finish()
+        assert not any(b"X-Stamp" in part for part in parts)
+    assert not [one for one in caplog.records if one.levelname == "ERROR"]
+
+
 @contextlib.contextmanager
 def taken():
     """A port that somebody has."""

@@ -82,7 +82,7 @@ class SphinxNode(Managed, Node):
             prepare=lambda: prepare(self.config),
             locate=self._locate,
         )
-        self.web = Web(self.worker)
+        self.web = Web(self.worker, lambda line: self.get_logger().info(line))
         self._io = MutuallyExclusiveCallbackGroup()
         self._health = self.create_publisher(m.DiagnosticArray, "/diagnostics", 10)
         self._ports = Services(self)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 from sphinx_ros.errors import BadRequest, SphinxError, Status
@@ -84,12 +84,15 @@ class Lent:
 class Web:
     """The server of a node, from :meth:`open` to :meth:`close`; nothing where no port is set.
 
+    tell: called with what people are to know, a line.
+
     Attributes:
         address: "http://127.0.0.1:8000"; "" while it is not served. trouble: why not, or "".
     """
 
-    def __init__(self, worker: Worker):
+    def __init__(self, worker: Worker, tell: Callable[[str], None]):
         self.address = self.trouble = ""
+        self._tell = tell
         self._worker, self._lent = worker, Lent(worker)
         self._server: Any = None
         self._thread: threading.Thread | None = None
@@ -104,7 +107,7 @@ class Web:
             self.trouble = str(error)
             log.error("web_port: %s", error)
             return
-        log.info("the page is at %s", self.address)
+        self._tell(f"the page is at {self.address}")
         if not (config.web_token or config.web_host.startswith(LOOPBACK)):
             log.warning("whoever reaches %s can ask: set web_token", self.address)
 
@@ -119,14 +122,15 @@ class Web:
                 f"{error.name} is missing, which the page needs: "
                 'pip install "sphinx_ros[serve]", or set web_port to 0'
             ) from error
-        settings = Settings(
-            token=config.web_token,
-            hosts=tuple(host_names(config.web_host)),
-            cameras=WebCameras(self._worker.inbox),
-        )
-        app = application(self._lent, settings)
+        cameras, hosts = WebCameras(self._worker.inbox), tuple(host_names(config.web_host))
+        app = application(self._lent, Settings(config.web_token, hosts, cameras=cameras))
         listening = bound(config.web_host, config.web_port)
-        self._server = Server(app, on_end=self._lent.cancel)
+
+        def end() -> None:
+            cameras.close()
+            self._lent.cancel()
+
+        self._server = Server(app, on_end=end)
         self._thread = threading.Thread(
             target=self._server.run_on, args=[listening], name="sphinx-web", daemon=True
         )

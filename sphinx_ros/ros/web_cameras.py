@@ -28,13 +28,17 @@ class WebCameras:
     """
 
     def __init__(self, inbox: Inbox):
-        self._inbox = inbox
+        self._inbox, self._closed = inbox, False
         self._made: dict[str, tuple[weakref.ref[Frame], CameraPicture]] = {}
         self._making: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
     def names(self) -> list[str]:
-        """The cameras' names."""
-        return [name or ONLY for name in self._inbox.slots]
+        """The cameras' names; none any more after :meth:`close`."""
+        return [] if self._closed else [name or ONLY for name in self._inbox.slots]
+
+    def close(self) -> None:
+        """There are no cameras from now on: whoever watches one comes to the end."""
+        self._closed = True
 
     def picture(self, name: str) -> CameraPicture | None:
         """The newest picture; None where there is none. Raises BadImage."""
