@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -134,7 +134,8 @@ def picture_below(root: str, word: object) -> Picture:
     if path.is_file():
         if not path.is_relative_to(top):
             raise BadRequest(f"{quoted(word)} does not lie below {top}, as pictures must")
-        return next(iter(Source((str(path),))))
+        picture = next(iter(Source((str(path),))))
+        return replace(picture, name=file_name(str(word)))
     if isinstance(word, str) and word.isdecimal():
         return next(iter(Source(camera=int(word))))
     raise BadRequest(f"there is no picture {quoted(word)} in {top}: give its path")
