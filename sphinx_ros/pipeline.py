@@ -157,7 +157,10 @@ class Sphinx:
 
     @property
     def config(self) -> Any:
-        """Sizes of the network, a :class:`~sphinx_ros.model.config.ModelConfig`."""
+        """Sizes of the network, a :class:`~sphinx_ros.model.config.ModelConfig`.
+
+        None where it is on a server.
+        """
         return self._answering.config
 
     @property

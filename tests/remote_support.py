@@ -29,14 +29,14 @@ class Hand:
     """A backend in the hand of a test; it answers "one two" to each question.
 
     ``go`` holds it between the words. ``refuse``: errors for the next works, one each.
-    ``forget``: whether no picture is known by its name. ``sent``: works that brought a picture.
+    ``known``: names of pictures. ``sent``: works that brought one. ``change`` alters each answer.
     """
 
     def __init__(self):
         self.go = threading.Event()
         self.go.set()
         self.refuse, self.works, self.gone, self.known = [], [], 0, set()
-        self.state = "ready"
+        self.state, self.change = "ready", lambda answer: None
 
     @property
     def sent(self):
@@ -69,7 +69,9 @@ class Hand:
                     await asyncio.sleep(0.005)
             for number in numbers:
                 answer = Answer("one two", raw_text="one two", milliseconds=3.0, tokens=2)
-                yield event_to_json(Finished(answer, number), work.tasks[number])
+                told = event_to_json(Finished(answer, number), work.tasks[number])
+                self.change(told["answer"])
+                yield told
             ended = True
         finally:
             self.gone += not ended

@@ -199,6 +199,51 @@ def test_the_second_server_answers_while_the_first_is_away():
     sphinx.close()
 
 
+def test_a_preferred_server_that_comes_later_is_asked():
+    first, second = Hand(), Hand()
+    port = free_port()
+    with served(second) as other:
+        sphinx = Sphinx.connect([f"http://127.0.0.1:{port}", other])
+        with served(first, port=port) as preferred:
+            until(lambda: sphinx.connection[f"server {preferred}"] == "reachable", 10)
+            sphinx.look(fresh_picture()).caption()
+            assert (len(first.works), len(second.works)) == (1, 0)
+        sphinx.close()
+
+
+def test_nobody_looks_for_a_server_that_nobody_asks_any_more():
+    with served(Hand()) as address:
+        held = [Sphinx.connect(address, heartbeat=0.02)]
+    until(lambda: held[0].trouble, 5)
+
+    def looking():
+        return [one for one in threading.enumerate() if one.name == "sphinx_ros servers"]
+
+    before = len(looking())
+    held.clear()
+    until(lambda: len(looking()) < before, 10)
+
+
+def test_a_server_of_another_version():
+    """What it tells beside what is known here is passed over; what can't be read has a name."""
+    backend = Hand()
+    with served(backend) as address:
+        sphinx = Sphinx.connect(address)
+        for change, error in (
+            (lambda answer: answer["cost"].clear() or answer.update(new=1), None),
+            (lambda answer: answer.update(status="FINE"), "same version of sphinx_ros"),
+            (lambda answer: answer.pop("unread"), "same version of sphinx_ros"),
+        ):
+            backend.change = change
+            if error is None:
+                assert sphinx.look(fresh_picture()).caption().text == "one two"
+                continue
+            with pytest.raises(SphinxError, match=error) as ended:
+                sphinx.look(fresh_picture()).caption()
+            assert ended.value.status is Status.INTERNAL and address in str(ended.value)
+        sphinx.close()
+
+
 def test_a_model_here_answers_while_no_server_does(taught, monkeypatch):
     loads = []
     monkeypatch.setattr(Sphinx, "from_pretrained", lambda name: loads.append(name) or taught)

@@ -6,7 +6,6 @@ What the methods promise is told by :class:`sphinx_ros.pipeline.Sphinx`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -45,7 +44,13 @@ class RemoteSphinx:
     Raises:
         Unreachable: there is nobody to ask.
         BadRequest: an address, the quality or the token can't be used.
+
+    Attributes:
+        name: of the checkpoint. device: where its weights are, in words.
     """
+
+    config = None
+    """The sizes of the network are known to the server."""
 
     def __init__(
         self,
@@ -66,8 +71,6 @@ class RemoteSphinx:
             self.close()
             raise
         self.name, self.device = info.get("model", ""), info.get("device", "")
-        sizes = info.get("config")
-        self.config = SimpleNamespace(**sizes) if isinstance(sizes, Mapping) else None
 
     def _info(self) -> Mapping[str, Any]:
         """What the first server says of itself that can answer; of the local model if none can."""
@@ -79,8 +82,7 @@ class RemoteSphinx:
                 if not link.trouble:
                     return info
             except Unreachable:
-                continue
-        self._servers.failed()
+                self._servers.failed()
         if not self._servers.has_local:
             raise Unreachable(self._servers.trouble)
         local = self._servers.local()

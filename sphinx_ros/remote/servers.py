@@ -7,10 +7,11 @@ lives while there are such, or all the time where a heartbeat is asked for.
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sphinx_ros.errors import Cancelled, SphinxError
+from sphinx_ros.errors import Cancelled
 from sphinx_ros.remote.link import Link
 
 RETURN_SECONDS = 1.0
@@ -32,10 +33,10 @@ class Servers:
     ):
         self.links, self.heartbeat = tuple(links), heartbeat
         self._load, self._local, self._loading = load, None, threading.Lock()
-        self._changed = threading.Condition()
-        self._watching = self._closed = False
+        self._lock, self._over = threading.Lock(), threading.Event()
+        self._watching = False
         if heartbeat:
-            self._watch()
+            self.failed()
 
     @property
     def has_local(self) -> bool:
@@ -56,12 +57,33 @@ class Servers:
 
     def failed(self) -> None:
         """One could not be reached: look for its return."""
-        self._watch()
+        with self._lock:
+            if self._watching or self._over.is_set():
+                return
+            self._watching = True
+        watched = (weakref.ref(self), self._over)
+        threading.Thread(
+            target=_watch, args=watched, name="sphinx_ros servers", daemon=True
+        ).start()
+
+    def pause(self) -> float | None:
+        """Seconds until servers are looked at again; None: there is nothing to look for."""
+        with self._lock:
+            if any(link.trouble for link in self.links):
+                return RETURN_SECONDS
+            self._watching = bool(self.heartbeat)
+            return self.heartbeat or None
+
+    def look(self) -> None:
+        """See how the servers are that were away; with a heartbeat the others as well."""
+        for link in self.links:
+            if self.heartbeat or link.trouble:
+                link.health(HEALTH_SECONDS)
 
     def local(self) -> Any:
         """The model of this process, loaded now unless it is there. Raises why it can't be."""
         with self._loading:
-            if self._closed:
+            if self._over.is_set():
                 raise Cancelled("the connection was closed: connect again")
             if self._local is None:
                 assert self._load is not None
@@ -73,16 +95,9 @@ class Servers:
         """The model of this process, None where it was never needed."""
         return self._local
 
-    def look(self) -> None:
-        """See how all servers are."""
-        for link in self.links:
-            link.health(HEALTH_SECONDS)
-
     def close(self) -> None:
         """Look no more, let all go."""
-        with self._changed:
-            self._closed = True
-            self._changed.notify_all()
+        self._over.set()
         for link in self.links:
             link.close()
         with self._loading:
@@ -90,25 +105,14 @@ class Servers:
         if local is not None:
             local.close()
 
-    def _watch(self) -> None:
-        with self._changed:
-            if self._watching or self._closed:
-                return
-            self._watching = True
-        threading.Thread(target=self._run, name="sphinx_ros servers", daemon=True).start()
 
-    def _run(self) -> None:
-        while True:
-            with self._changed:
-                away = [link for link in self.links if link.trouble]
-                if self._closed or not (away or self.heartbeat):
-                    self._watching = False
-                    return
-                self._changed.wait(RETURN_SECONDS if away else self.heartbeat)
-                if self._closed:
-                    return
-            for link in self.links if self.heartbeat else away:
-                try:
-                    link.health(HEALTH_SECONDS)
-                except SphinxError as error:  # pragma: no cover - health names what it meets
-                    link.trouble = str(error)
+def _watch(servers: weakref.ref[Servers], over: threading.Event) -> None:
+    """Look at servers now and then, as long as somebody holds them and something is away."""
+    pause: float | None = RETURN_SECONDS
+    while pause is not None and not over.wait(pause):
+        held = servers()
+        if held is None:
+            return
+        held.look()
+        pause = held.pause()
+        del held
