@@ -15,6 +15,7 @@ from sphinx_ros.serve.cameras import CameraPicture
 from sphinx_ros.serve.desk import Desk
 from sphinx_ros.serve.lending import Lender
 from sphinx_ros.serve.schema import AnsweredAll, Info, LookedAt, Question, Questions
+from sphinx_ros.serve.work import Health
 from sphinx_ros.tasks import Task
 from sphinx_ros.types import Answer
 
@@ -326,6 +327,25 @@ def test_what_is_not_there(asked):
     refused(asked.get("/v1/ground"), 405, "BAD_REQUEST", "GET is not for")
     assert asked.get("/v1/cameras").json() == []
     refused(asked.get("/v1/cameras/front/picture"), 404, "BAD_REQUEST", "there are none")
+
+
+class Broken(Desk):
+    """A backend with a defect: behind the look, or before it."""
+
+    async def do(self, work):
+        if work.tokens:
+            yield {"type": "look", "picture": work.picture, "cached": True}
+        raise ZeroDivisionError("by zero")
+
+
+def test_a_defect_is_named_and_logged(taught, caplog):
+    desk = Broken(lambda: taught, lambda: Health("ready"))
+    with served(desk) as address, client(address) as asked:
+        refused(asked.post("/v1/caption", files={"image": b"x"}), 500, "INTERNAL", "by zero")
+        answer = asked.post("/v1/caption?stream=1", files={"image": b"x"})
+        look, error = events(answer)
+        assert look["type"] == "look" and error["error"]["code"] == "INTERNAL"
+    assert [record.levelname for record in caplog.records].count("ERROR") == 2
 
 
 class Cameras:

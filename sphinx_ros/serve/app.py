@@ -5,6 +5,7 @@ Knows no model: what answers is a :class:`sphinx_ros.serve.work.Backend`.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -16,7 +17,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from sphinx_ros import __version__
-from sphinx_ros.errors import Cancelled, SphinxError, Status
+from sphinx_ros.errors import Cancelled, SphinxError
 from sphinx_ros.serve.asked import read_picture, read_question, read_questions
 from sphinx_ros.serve.cameras import add_cameras
 from sphinx_ros.serve.counting import Counting
@@ -24,11 +25,13 @@ from sphinx_ros.serve.description import answered, describe, pictured
 from sphinx_ros.serve.guard import Guard
 from sphinx_ros.serve.openai_door import add_openai
 from sphinx_ros.serve.page_files import add_page
-from sphinx_ros.serve.refusals import Refused, error_response, raise_failed
+from sphinx_ros.serve.refusals import Refused, defect, error_response, raise_failed
 from sphinx_ros.serve.schema import Healthy, Info
 from sphinx_ros.serve.told import Stream, begun, gathered, unless_gone
 from sphinx_ros.serve.work import Backend, Json, Work
 from sphinx_ros.tasks import Task
+
+log = logging.getLogger("sphinx_ros")
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,7 @@ def application(backend: Backend, settings: Settings | None = None) -> FastAPI:
 
 
 class _Counted:
-    """Counts requests and their statuses, by the path of their route."""
+    """Counts requests and their statuses, by the path of their route; answers defects."""
 
     def __init__(self, app: Any, counting: Counting):
         self._app, self._counting = app, counting
@@ -102,6 +105,12 @@ class _Counted:
         with self._counting.under_way():
             try:
                 await self._app(scope, receive, told)
+            except Exception as error:
+                if http:  # it has begun to be answered
+                    raise
+                log.error("a request failed", exc_info=error)
+                self._counting.refused(defect(error))
+                await error_response(defect(error))(scope, receive, told)
             finally:
                 route = getattr(scope.get("route"), "path", "other")
                 self._counting.answered(route, http)
@@ -127,15 +136,10 @@ def _add_errors(app: FastAPI, counting: Counting) -> None:
     async def gone(request: Request, error: Any) -> Response:
         return await named(request, Cancelled("the client has gone"))
 
-    async def defect(request: Request, error: Any) -> Response:
-        said = f"{type(error).__name__}: {error}; see the server's log"
-        return await named(request, SphinxError(said, status=Status.INTERNAL))
-
     app.add_exception_handler(SphinxError, named)
     app.add_exception_handler(HTTPException, http)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(ClientDisconnect, gone)
-    app.add_exception_handler(Exception, defect)
 
 
 def _add_state(app: FastAPI, backend: Backend, counting: Counting, settings: Settings) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Any, TypeVar
@@ -15,8 +16,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from sphinx_ros.errors import Cancelled, SphinxError
-from sphinx_ros.serve.refusals import error_json
+from sphinx_ros.serve.refusals import defect, error_json
 from sphinx_ros.serve.work import Json
+
+log = logging.getLogger("sphinx_ros")
 
 T = TypeVar("T")
 
@@ -92,8 +95,6 @@ class Stream(Response):
                 one.cancel()
             await asyncio.gather(gone, sending, return_exceptions=True)
             await self._rest.aclose()  # type: ignore[attr-defined]
-        if not sending.cancelled():
-            sending.result()  # a defect is told to who logs it
 
     async def _send(self, send: Any) -> None:
         start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
@@ -112,6 +113,9 @@ class Stream(Response):
                 await say(self._write(event))
         except SphinxError as error:
             await say([error_json(error)])
+        except Exception as error:
+            log.error("a stream failed", exc_info=error)
+            await say([error_json(defect(error))])
         await say([DONE])
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
