@@ -56,7 +56,7 @@ def test_it_says_where_it_is_answers_and_ends_with_sigterm():
         assert early.status_code == 401
         until(lambda: ready(address), 60)
         info = httpx.get(f"{address}/v1/info", headers={"Authorization": "Bearer secret"}).json()
-        assert info["model"] == folder and info["limits"]["slots"] == 8
+        assert info["model"] == folder and info["limits"]["slots"] == 16
     finally:
         took = ended(process, signal.SIGTERM)
     assert took < 2
@@ -81,7 +81,7 @@ def test_what_it_refuses(capsys):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         said = refused(capsys, "--port", str(port))
-    assert f"127.0.0.1:{port}" in said and "in use" in said and "--port" in said
+    assert f"127.0.0.1:{port}" in said and "in use" in said and "another port" in said
     assert "no.such.host.invalid" in refused(capsys, "--host", "no.such.host.invalid")
     assert "198.51.100.7" in refused(capsys, "--host", "198.51.100.7"), "of no interface"
     assert "without port" in refused(capsys, "--allow-host", "robot:80")

@@ -65,9 +65,9 @@ def parser() -> Parser:
     made.add_argument(
         "--slots",
         type=number(1, 256, int),
-        default=8,
+        default=16,
         metavar="N",
-        help="requests that are answered at a time (default: 8)",
+        help="requests that are answered at a time (default: 16)",
     )
     made.add_argument(
         "--line",

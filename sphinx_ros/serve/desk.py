@@ -10,7 +10,7 @@ import math
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,6 +20,10 @@ from sphinx_ros.serve.doing import doing, named
 from sphinx_ros.serve.flight import Flight, Listener
 from sphinx_ros.serve.shelf import Shelf
 from sphinx_ros.serve.work import Busy, Health, Json, Work
+
+DECODED = 4
+"""Pictures that are decoded, or wait for their look, at a time: large ones take much memory, and
+looks come one after another anyway."""
 
 LATELY = 0.2
 """How much the newest work counts in the mean time of a work, which says when to come again."""
@@ -35,7 +39,7 @@ class Limits:
         pictures: bytes of picture files that are kept by name.
     """
 
-    slots: int = 8
+    slots: int = 16
     line: int = 64
     timeout: float = 120.0
     pixels: int = MAX_PIXELS
@@ -62,6 +66,7 @@ class Desk:
         self._running = self._idle = 0
         self._workers: list[threading.Thread] = []
         self._closed = False
+        self._few = threading.Semaphore(DECODED)
         self._counts: Counter[str] = Counter()
         self._mean = 1.0
 
@@ -171,7 +176,7 @@ class Desk:
                 self._running += 1
             flight.taken = time.monotonic()
             try:
-                for told in doing(self._lend(), flight, self.limits.pixels, self._count):
+                for told in self._do(flight):
                     flight.tell(told)
                 error = None
             except Exception as failure:
@@ -181,6 +186,9 @@ class Desk:
                 self._running -= 1
                 self._mean += LATELY * (took - self._mean)
             self._settle(flight, error)
+
+    def _do(self, flight: Flight) -> Iterator[Json]:
+        return doing(self._lend(), flight, self.limits.pixels, self._count, self._few)
 
     def _count(self, **more: int) -> None:
         """So much more of some figures."""

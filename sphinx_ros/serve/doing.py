@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
 from sphinx_ros.errors import BadImage, Cancelled, SphinxError
@@ -24,14 +25,17 @@ Count = Callable[..., None]
 """Told of figures that grow, as keywords."""
 
 
-def doing(model: Any, flight: Flight, pixels: int, count: Count) -> Iterator[Json]:
+def doing(
+    model: Any, flight: Flight, pixels: int, count: Count, few: AbstractContextManager[Any]
+) -> Iterator[Json]:
     """Look, ask, and tell what comes, see :class:`sphinx_ros.serve.work.Backend`.
 
-    pixels: the largest picture. Raises what keeps all of the work from being answered.
+    pixels: the largest picture. few: held while a picture is decoded and looked at. Raises what
+    keeps all of the work from being answered.
     """
     if flight.over():
         raise flight.stopped()
-    seen = _look(model, flight.kept, pixels)
+    seen = _look(model, flight.kept, pixels, few)
     count(**{"hits" if seen.cached else "looks": 1})
     yield _looked(flight.work.picture, seen)
     if flight.over():
@@ -43,17 +47,19 @@ def doing(model: Any, flight: Flight, pixels: int, count: Count) -> Iterator[Jso
             yield event_to_json(event, flight.work.tasks[event.number])
 
 
-def _look(model: Any, kept: Kept, pixels: int) -> Any:
+def _look(model: Any, kept: Kept, pixels: int, few: AbstractContextManager[Any]) -> Any:
     """The picture as the model sees it, without decoding where the model remembers it."""
     recall = getattr(model, "recall", None)
     seen = recall(*kept.looked) if recall is not None and kept.looked else None
-    if seen is None:
+    if seen is not None:
+        return seen
+    with few:
         try:
             rgb = decode_file(kept.encoded, pixels)
         except BadImage as error:
             raise BadImage(f"the picture can't be used: {error}") from error
         seen = model.look(rgb)
-        kept.looked = (getattr(seen, "key", b""), seen.width, seen.height)
+    kept.looked = (getattr(seen, "key", b""), seen.width, seen.height)
     return seen
 
 
