@@ -214,7 +214,7 @@ def test_a_cancelled_conversation_stops_within_a_pass(random_one):
     _, result = said(stream_turns(seen, work(("what?", None), **DRAWS), cancel))
     assert isinstance(result, Cancelled) and result.status is Status.CANCELLED
     assert len(passes) == 4 and "after 3 tokens" in str(result)
-    _, late = said(seen.chat().stream("what?", timeout=0.02, return_errors=True, **DRAWS))
+    _, late = said(seen.chat().stream("what?", timeout=0.005, return_errors=True, **DRAWS))
     assert isinstance(late, TimedOut)
 
 
