@@ -361,6 +361,77 @@ def test_a_table_whose_quotation_never_ends_and_a_picture_that_is_none(tmp_path)
         decode_file(reading.samples[0].picture.read())
 
 
+def hub(path, rows):
+    import pyarrow
+    from pyarrow import parquet
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+
+
+@needs_parquet
+def test_tables_of_the_hub_by_their_columns(tmp_path):
+    png = {"bytes": written("mine", tmp_path / "made", 1)[0].png, "path": None}
+    yes_no = [
+        {"id": str(n), "question_id": str(n), "question": f"Is there {n}?", "answer": "no",
+         "image_source": "COCO_val_1", "image": png, "category": ("random", "popular")[n % 2]}
+        for n in range(4)
+    ]  # fmt: skip
+    hub(tmp_path / "pope" / "data" / "test-00000-of-00001.parquet", yes_no)
+    pairs = [
+        {"question_id": "color/1.png", "image": png, "question": f"Is it {c}?", "answer": a,
+         "category": "color"} for c, a in (("red", "Yes"), ("blue", "No"))
+    ]  # fmt: skip
+    hub(tmp_path / "mme" / "test-00000.parquet", pairs)
+    covers = [{"image": png, "image_id": "b", "questions": ["Who?", "When?"],
+               "answers": ["Me", "1999"]}]  # fmt: skip
+    hub(tmp_path / "ocrvqa" / "validation-00000.parquet", covers)
+    hub(
+        tmp_path / "okvqa" / "val2014-00000-of-00002.parquet",
+        [{"question_id": "5", "question": "Why?", "answers": ["it's"] * 10, "image": png}],
+    )
+    hub(
+        tmp_path / "scienceqa" / "test-00000.parquet",
+        [{"question": "Which?", "choices": ["x", "y"], "answer": 1, "hint": "", "image": png}],
+    )
+    found = {}
+    for name in ("pope", "mme", "ocrvqa", "okvqa", "scienceqa"):
+        layout, reading = read_benchmark(benchmark(name), tmp_path / name)
+        assert layout == "parquet" and not reading.refused
+        found[name] = reading.samples
+        assert all(s.picture.read() == png["bytes"] for s in reading.samples)
+    assert [s.split for s in found["pope"]] == ["random", "popular"] * 2
+    assert len({s.picture.key for s in found["pope"]}) == 1
+    assert [s.group for s in found["mme"]] == ["color"] * 2
+    assert len({s.picture.key for s in found["mme"]}) == 1
+    assert [(s.id, s.answers) for s in found["ocrvqa"]] == [("0.0", ("Me",)), ("0.1", ("1999",))]
+    assert found["okvqa"][0].answers == ("it's",) * 10
+    assert found["scienceqa"][0].answers == ("B",)
+
+
+def test_tables_of_vlmevalkit_by_their_columns(tmp_path):
+    png = base64.b64encode(written("mine", tmp_path / "made", 1)[0].png).decode()
+
+    def table(name, head, *rows):
+        lines = ["\t".join(head), *("\t".join(map(str, row)) for row in rows)]
+        put(tmp_path / name / f"{name}.tsv", "\n".join(lines) + "\n")
+        folder = tmp_path / name
+        (folder / f"{name}.tsv").rename(folder / f"{name.upper()}_TEST.tsv")
+        return read_benchmark(benchmark(name), folder)[1].samples
+
+    (one,) = table("scienceqa", ("index", "image", "question", "hint", "A", "B", "answer"),
+                   (0, png, "Which?", "Look.", "x", "y", "A"))  # fmt: skip
+    assert (one.choices, one.answers, one.hint) == (("x", "y"), ("A",), "Look.")
+    two = table("mme", ("index", "image", "question", "answer", "category"),
+                (0, png, "Red?", "Yes", "color"), (1, 0, "Blue?", "No", "color"))  # fmt: skip
+    assert len({s.picture for s in two}) == 1 and [s.answers for s in two] == [("yes",), ("no",)]
+    (one,) = table("textvqa", ("index", "image", "question", "answer"),
+                   (0, png, "Says?", "['it''s', \"don't\"]"))  # fmt: skip
+    assert one.answers == ("its", "don't")
+    put(tmp_path / "mme" / "MME-RealWorld.tsv", "index\n")
+    assert len(read_benchmark(benchmark("mme"), tmp_path / "mme")[1].samples) == 2
+
+
 @needs_parquet
 def test_a_damaged_parquet_file_is_named(tmp_path):
     written("parquet", tmp_path, 1)

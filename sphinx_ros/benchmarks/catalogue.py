@@ -95,6 +95,8 @@ def _words(name: str, about: str, source: str, licence: str, **more: object) -> 
         "parquet": "{split}-*.parquet of the hub's data set",
         "tsv": f"{name}*.tsv, case of letters aside",
     }
+    if name in ("gqa", "vsr", "iconqa"):  # the hub keeps their pictures apart
+        del usual["parquet"]
     given["files"] = given.pop("own", {}) | usual
     return Benchmark(name=name, about=about, source=source, licence=licence, **given)
 

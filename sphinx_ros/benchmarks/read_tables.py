@@ -7,7 +7,6 @@ width, height in pixels in parquet files, and corners (``bbox_x1`` ...) in TSVs.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -21,23 +20,27 @@ from sphinx_ros.benchmarks.samples import (
     Picture,
     PictureFiles,
     Reading,
-    Sample,
-    box_of,
     trouble,
 )
-from sphinx_ros.benchmarks.word_samples import word_sample
+from sphinx_ros.benchmarks.table_samples import table_samples
 from sphinx_ros.errors import BadRequest, quoted
-from sphinx_ros.prompt.wording import TRUE_OR_FALSE
 
 COLUMNS = (
     "id", "index", "question_id", "questionId", "question", "text", "caption", "sentence",
     "answer", "answers", "label", "multiple_choice_answer", "bbox", "image_id", "file_name",
     "width", "height", "choices", "options", "hint", "context", "category", "split", "dataset",
-    "ori_category_id",
+    "ori_category_id", "questions", "image_source",
     "A", "B", "C", "D", "E", "F", "G", "H",
 )  # fmt: skip
 PICTURES = ("image", "image_bytes", "picture")
 """Columns that hold pictures: the first that there is."""
+
+
+OF_NAMES = {"val", "test", "testdev", "balanced", "img"}
+"""What may follow the name of a data set in the name of a TSV."""
+
+TOLD_BY = ("file_name", "image_id", "image_source", "question_id")
+"""Columns of parquet files that tell whether two rows have the same picture: the first."""
 
 
 def find_parquet(bench: Benchmark, folder: Path) -> list[Path]:
@@ -52,12 +55,13 @@ def find_parquet(bench: Benchmark, folder: Path) -> list[Path]:
 def find_tsv(bench: Benchmark, folder: Path) -> list[Path]:
     """TSVs that are named after the data set; RefCOCO.tsv holds all three."""
     plain = re.sub(r"\W", "", bench.name)
-    named = ("refcoco",) if bench.name.startswith("refcoco") else (plain,)
-    return [
-        path
-        for path in sorted(folder.glob("*.tsv"))
-        if re.sub(r"\W", "", path.stem.lower()).startswith(named)
-    ]
+    plain = "refcoco" if plain.startswith("refcoco") else plain
+    found = []
+    for path in sorted(folder.glob("*.tsv")):
+        first, *others = re.split(r"[-_.]", path.stem.lower())
+        if re.sub(r"\W", "", first) == plain and set(others) <= {*OF_NAMES, *bench.splits}:
+            found.append(path)
+    return found
 
 
 def find_rows(bench: Benchmark, folder: Path) -> list[Path]:
@@ -126,8 +130,8 @@ def _read(
             split = _split_of_row(bench, path, row)
             if split is None:
                 continue
-            picture = _picture(path, column, at, size, row, pictures)
-            for sample in _samples(bench, split, number, row, picture):
+            picture = _picture(bench, path, column, at, size, row, pictures)
+            for sample in table_samples(bench, split, number, row, picture):
                 into.add(sample)
         except BadRequest as error:
             into.refuse(trouble(error), f"{path.name}, row {number}: {error}")
@@ -135,12 +139,12 @@ def _read(
 
 def _split_of(bench: Benchmark, words: str) -> str | None:
     """The split that a name of a file tells: "val-00000-of-00003", "ref-l4-test"."""
-    parts = [part.lower() for part in re.split(r"[-_.]", words)]
-    if bench.name == "scienceqa" and "train" in parts:
-        return None
+    parts = [re.sub(r"20\d\d\Z", "", part.lower()) for part in re.split(r"[-_.]", words)]
     for split in bench.splits:
         if split.lower() in parts or (split == "val" and "validation" in parts):
             return split
+    if bench.family is Family.YES_NO and "test" in parts:  # the rows tell
+        return bench.splits[0]
     return None
 
 
@@ -162,6 +166,7 @@ def _split_of_row(bench: Benchmark, path: Path, row: Mapping[str, Any]) -> str |
 
 
 def _picture(
+    bench: Benchmark,
     path: Path,
     column: str,
     at: int,
@@ -172,96 +177,11 @@ def _picture(
     """The picture of a row: in the table, or a file that the row names."""
     if not column:
         return pictures.find(row.get("file_name") or row.get("image_id"))
-    name = row.get("file_name") or row.get("image_id") or f"row {at}"
+    told = (row.get(one) for one in TOLD_BY[: 4 if bench.family is Family.PAIRS else 3])
+    name = next((one for one in told if one), f"row {at}")
     if path.suffix == ".tsv":  # the same picture stands in many rows
         name = row[column]
         if not name:
             raise BadRequest(f"the picture in column {column} is missing")
     shared = re.sub(r"_\d+(?=\.\w+\Z)", "", str(name))  # RefCOCO's: COCO_train2014_000000581857_16
     return Picture(path, f"{path.parent}/{shared}", column, at, size)
-
-
-def _samples(
-    bench: Benchmark, split: str, number: int, row: Mapping[str, Any], picture: Picture
-) -> Iterator[Sample]:
-    """The questions of a row: a row of RefCOCO has several expressions for one box."""
-    id = next((row[k] for k in ("id", "index", "question_id", "questionId") if row.get(k)), number)
-    if bench.family is Family.BOXES:
-        size = _size(row)
-        box = _box(row, size)
-        texts = _expressions(row)
-        for place, words in enumerate(texts):
-            part = f"{number}" if len(texts) == 1 else f"{number}.{place}"
-            if bench.name == "ref-l4":
-                part = str(id)
-            key = f"{picture.key}_{words}"  # a picture has one size
-            given = (split, part, picture, Family.BOXES, words)
-            more = {"category": str(row.get("ori_category_id", ""))}
-            yield Sample(bench.name, *given, boxes=(box,), key=key, more=more)
-        return
-    text = row.get("question") or row.get("text") or row.get("caption")
-    choices = row.get("choices") or row.get("options") or ()
-    if not choices and bench.family is Family.CHOICE:
-        choices = [row[letter] for letter in "ABCDEFGH" if row.get(letter)]
-    answer = next(
-        (row[k] for k in ("answers", "answer", "multiple_choice_answer", "label") if k in row),
-        None,
-    )
-    if bench.wording == TRUE_OR_FALSE and str(answer) in ("0", "1"):
-        answer = "true" if str(answer) == "1" else "false"
-    yield word_sample(
-        bench,
-        split,
-        id,
-        picture,
-        text,
-        _listed(answer),
-        choices=choices,
-        hint=row.get("hint") or row.get("context") or "",
-        key=f"{picture.key}_{text}_{id}",
-        group=str(row.get("category") or "") if bench.family is Family.PAIRS else "",
-    )
-
-
-def _expressions(row: Mapping[str, Any]) -> list[str]:
-    """What is said of the box of a row."""
-    given = row.get("answer") if isinstance(row.get("answer"), list) else None
-    found = given or [row.get("sentence") or row.get("caption") or row.get("question")]
-    if not all(isinstance(one, str) and one.strip() for one in found):
-        raise BadRequest(f"the expressions are {quoted(found)}; expected words")
-    # a TSV has the whole prompt: "... this sentence describes: <ref>the red mug</ref>."
-    return [re.sub(r"</?ref>", "", _PROMPT.sub("", one)).strip() for one in found]
-
-
-_PROMPT = re.compile(r"\A.*\bdescribes?: *(?=\S)|(?<=</ref>)[\s.].*\Z", re.DOTALL)
-
-
-def _size(row: Mapping[str, Any]) -> tuple[float, float] | None:
-    width, height = (_number(row.get(name)) for name in ("width", "height"))
-    return None if width is None or height is None else (width, height)
-
-
-def _box(row: Mapping[str, Any], size: tuple[float, float] | None) -> Any:
-    corners = [_number(row.get(f"bbox_{side}")) for side in ("x1", "y1", "x2", "y2")]
-    if None not in corners:
-        return box_of(corners, size)
-    if isinstance(row.get("answer"), str) and "bbox" not in row:  # a TSV: "[x1, y1, x2, y2]" in px
-        return box_of(_listed(row["answer"]), size)
-    return box_of(row.get("bbox"), size, xywh=True)
-
-
-def _number(value: Any) -> float | None:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return None
-
-
-def _listed(value: Any) -> Any:
-    """A list that a cell holds as JSON, or as Python writes it."""
-    if isinstance(value, str) and value.strip().startswith("["):
-        try:
-            return json.loads(value.replace("'", '"'))
-        except (ValueError, RecursionError):
-            return value
-    return value

@@ -6,6 +6,7 @@ Knows no network.
 from __future__ import annotations
 
 import argparse
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from sphinx_ros.errors import BadRequest
 from sphinx_ros.runtime.interrupts import load_torch
 
 WORLD = "world"
+NAMES = textwrap.fill(", ".join(BENCHMARKS), 98)
 ABOUT = f"""Measure a checkpoint against what is true.
 
   sphinx-ros eval world                                 the bundled model, 1000 scenes
@@ -29,7 +31,8 @@ world: scenes come from seeds that training never draws, at 640x480, 640x360 and
 the same --seed gives the same scenes. The JSON file has the printed scores by their dotted names,
 such as refer.acc50 refer.miou detect.f1 detect.none_acc pose.pck qa.acc. Runs on the CPU.
 
-{", ".join(BENCHMARKS)}: the layout of the data is found. A run is a folder with every answer
+{NAMES}:
+the layout of the data is found. A run is a folder with every answer
 (answers.jsonl), results.json (refcoco.val.acc50 and so on), table.md and worst.jpg. Column
 "correct" counts every question, column "official" counts as the data set's own script does:
 docs/evaluation.md.
