@@ -177,6 +177,19 @@ def test_what_needs_the_network_is_refused(there, address):
     assert there.connection[f"server {address}"] == "reachable"
 
 
+def test_answers_about_an_earlier_picture_are_guesses(there):
+    """Fewer passes, the same answer; one that the server does not know is no guess."""
+    first = there.look(picture(64, 48, 31))
+    found = first.ground("the red mug", verify=False)
+    again = there.look(picture(64, 48, 32), after=first).ground("the red mug", verify=False)
+    other = there.look(picture(64, 48, 33)).ground("the red mug", verify=False)
+    assert again.raw_text == found.raw_text == other.raw_text
+    assert again.cost.accepted > other.cost.accepted and again.cost.passes < other.cost.passes
+    never = there.look(picture(64, 48, 34))
+    last = there.look(picture(64, 48, 35), after=never)
+    assert last.ground("the red mug", verify=False).raw_text == found.raw_text
+
+
 # Pictures
 
 

@@ -121,6 +121,8 @@ class RemoteSphinx:
         if after is not None and not isinstance(drafts, Mapping):
             raise BadRequest(f"after is {quoted(after)}: give what look() returned, or None")
         upload, again = self._uploads.of(rgb)
+        if isinstance(after, Elsewhere) and not again:
+            upload.after = after.route.upload.name
         kept = rgb if self._servers.has_local else None
         return Elsewhere(Route(self._servers, upload, kept, again))
 

@@ -83,6 +83,8 @@ def _told(
     asked = {**request.fields, **limits, "stream": stream}
     path, body, kind = request.path, b"", "application/json"
     if str(link.address) not in upload.known:
+        if request.bare and upload.after:
+            asked["after"] = upload.after
         link.traffic.uploaded()
         address = urlencode([pair for name in asked for pair in _pairs(name, asked[name])])
         if request.bare and len(address) <= LONGEST_ADDRESS:

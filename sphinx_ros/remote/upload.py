@@ -27,7 +27,8 @@ class Upload:
 
     Attributes:
         name: BLAKE2b-128 of the file, as the server names it. data: the file. kind: its type.
-        width, height: pixels. known: addresses of the servers that have it, as far as we know.
+        width, height: pixels. after: name of an earlier picture of the same camera.
+        known: addresses of the servers that have it, as far as we know.
         sending: held by who sends it for the first time.
     """
 
@@ -36,6 +37,7 @@ class Upload:
     kind: str
     width: int
     height: int
+    after: str = ""
     known: set[str] = field(default_factory=set)
     sending: threading.Lock = field(default_factory=threading.Lock)
 

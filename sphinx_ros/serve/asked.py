@@ -66,7 +66,8 @@ def _work(asked: Asked, encoded: bytes | None, queries: tuple[Query, ...]) -> Wo
         short=asked.short,
     )
     name, data = named_picture(asked, encoded)
-    return Work(name, data, queries, options=options, tokens=asked.stream)
+    after = asked.after or ""
+    return Work(name, data, queries, options=options, tokens=asked.stream, after=after)
 
 
 def named_picture(asked: Pictured, encoded: bytes | None) -> tuple[str, bytes | None]:

@@ -127,7 +127,8 @@ class Desk:
             if len(self._line) >= self.limits.line + self._idle_slots():
                 raise self._busy()
             kept = self._shelf.take(work.picture, work.encoded)
-            flight = Flight(replace(work, encoded=None), kept)
+            drafts = self._shelf.drafts(work.after)
+            flight = Flight(replace(work, encoded=None), kept, drafts)
             flight.join(listener)
             self._flights[flight.work] = flight
             self._line.append(flight)

@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from types import SimpleNamespace
 from typing import Any
 
 from sphinx_ros.errors import BadImage, Cancelled, SphinxError
@@ -15,7 +16,6 @@ from sphinx_ros.prompt.low_scores import is_low, without_low
 from sphinx_ros.remote.wire import event_to_json
 from sphinx_ros.runtime.memory import memory_error, out_of_memory
 from sphinx_ros.serve.flight import Flight
-from sphinx_ros.serve.shelf import Kept
 from sphinx_ros.serve.turns import stream_turns
 from sphinx_ros.serve.work import Json
 
@@ -35,7 +35,7 @@ def doing(
     """
     if flight.over():
         raise flight.stopped()
-    seen = _look(model, flight.kept, pixels, few)
+    seen = _look(model, flight, pixels, few)
     count(**{"hits" if seen.cached else "looks": 1})
     yield _looked(flight.work.picture, seen)
     if flight.over():
@@ -45,10 +45,12 @@ def doing(
             yield _finished(event, flight, count)
         elif flight.work.tokens and not _is_low(event, flight.work.options.threshold):
             yield event_to_json(event, flight.work.tasks[event.number])
+    flight.kept.drafts = {**flight.kept.drafts, **getattr(seen, "drafts", {})}
 
 
-def _look(model: Any, kept: Kept, pixels: int, few: AbstractContextManager[Any]) -> Any:
+def _look(model: Any, flight: Flight, pixels: int, few: AbstractContextManager[Any]) -> Any:
     """The picture as the model sees it, without decoding where the model remembers it."""
+    kept, before = flight.kept, {"after": SimpleNamespace(drafts=flight.drafts)}
     recall = getattr(model, "recall", None)
     seen = recall(*kept.looked) if recall is not None and kept.looked else None
     if seen is not None:
@@ -58,7 +60,7 @@ def _look(model: Any, kept: Kept, pixels: int, few: AbstractContextManager[Any])
             rgb = decode_file(kept.encoded, pixels)
         except BadImage as error:
             raise BadImage(f"the picture can't be used: {error}") from error
-        seen = model.look(rgb)
+        seen = model.look(rgb, **(before if flight.drafts else {}))
     kept.looked = (getattr(seen, "key", b""), seen.width, seen.height)
     return seen
 

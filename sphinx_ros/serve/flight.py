@@ -9,7 +9,8 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
 
 from sphinx_ros.errors import Cancelled, SphinxError, Status, TimedOut
 from sphinx_ros.remote.wire import answer_to_json, error_of
@@ -38,13 +39,14 @@ class Flight:
     """A work that waits or is done.
 
     Attributes:
-        kept: its picture. told: all events so far. error: what ended all of it, or None.
+        kept: its picture. drafts: what may be written again.
+        told: all events so far. error: what ended all of it, or None.
         ended: nothing more will be told. closed: nobody wants it any more.
         taken: when a worker began, seconds of the steady clock; None while it waits.
     """
 
-    def __init__(self, work: Work, kept: Kept):
-        self.work, self.kept = work, kept
+    def __init__(self, work: Work, kept: Kept, drafts: Mapping[Any, Any] | None = None):
+        self.work, self.kept, self.drafts = work, kept, drafts or {}
         self.told: list[Json] = []
         self.error: SphinxError | None = None
         self.ended = self.closed = False

@@ -74,6 +74,12 @@ class Asked(Pictured):
     coordinates: str = Field(
         "", pattern="^(|greedy|expected)$", description='"greedy" or "expected"; "": usual'
     )
+    after: str | None = Field(
+        None,
+        pattern=NAME,
+        description="an earlier picture of the same camera; what was answered about it is guessed "
+        "again: fewer passes, the same answers",
+    )
     stream: bool = Field(False, description="answer as server-sent events, while it is written")
 
 

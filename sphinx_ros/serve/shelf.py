@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from sphinx_ros.errors import SphinxError, Status
 
@@ -18,11 +20,16 @@ Looked = tuple[bytes, int, int]
 
 @dataclass
 class Kept:
-    """A picture file. asked: how many works are about it now. looked: None before its look."""
+    """A picture file.
+
+    asked: how many works are about it now. looked: None before its look. drafts: what was written
+    about it, see :attr:`sphinx_ros.seen.Seen.drafts`.
+    """
 
     encoded: bytes
     asked: int = 0
     looked: Looked | None = None
+    drafts: Mapping[Any, Any] = field(default_factory=dict)
 
 
 class Shelf:
@@ -60,6 +67,12 @@ class Shelf:
             self._kept.move_to_end(name)
             self._shrink()
             return kept
+
+    def drafts(self, name: str) -> Mapping[Any, Any]:
+        """What was written about a picture; nothing where it is not there."""
+        with self._lock:
+            kept = self._kept.get(name)
+            return {} if kept is None else kept.drafts
 
     def give_back(self, name: str, bad: bool = False) -> None:
         """A picture was asked. bad: it is none, and is forgotten as soon as nobody asks it."""

@@ -62,6 +62,8 @@ class Work:
             None; a question is the whole Human text. It counts as one query of the task ASK.
         options: see there.
         tokens: whether pieces of text and found items are wanted while they are written.
+        after: name of an earlier picture of the same camera, whose answers are guesses: fewer
+            passes, the same answers. "": none; nor is one that is not known any more.
 
     Equal works in flight are done once, for all who asked.
     """
@@ -72,6 +74,7 @@ class Work:
     turns: tuple[tuple[str, str | None], ...] = ()
     options: Options = Options()
     tokens: bool = False
+    after: str = field(default="", compare=False)
 
     @property
     def tasks(self) -> tuple[Task, ...]:
