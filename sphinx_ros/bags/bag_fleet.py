@@ -123,7 +123,7 @@ def _by_ray(jobs: Sequence[Job]) -> Iterator[Done]:
     most = max(1, int(gpus or ray.cluster_resources().get("CPU", 1)))
     rows = [{"number": n, "job": pickle.dumps(job)} for n, job in enumerate(jobs)]
     made = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
-        RayDoer,  # type: ignore[arg-type]  # Ray makes one in each of its workers
+        RayDoer,  # Ray makes one in each of its workers
         concurrency=(1, min(most, len(jobs))),
         num_cpus=1,
         num_gpus=1 if gpus else 0,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from typing import Any, NoReturn
 
 from sphinx_ros.checkpoint.hub import find
 from sphinx_ros.commands.arguments import OK, Parser, add_model_options, model_options, number
+from sphinx_ros.commands.serve_fleet import add_fleet_options, serve_fleet
 from sphinx_ros.errors import BadRequest
 from sphinx_ros.remote.address import TOKEN
 
@@ -22,6 +24,7 @@ examples:
   sphinx-ros serve
   sphinx-ros serve --port 0
   sphinx-ros serve --checkpoint sphinx-v2-1k --device cuda
+  sphinx-ros serve --replicas 4
   SPHINX_ROS_TOKEN=secret sphinx-ros serve --host 0.0.0.0 --allow-host gpu-box.example.org
 
 then, elsewhere:
@@ -83,6 +86,7 @@ def parser() -> Parser:
         metavar="MIB",
         help="largest body of a request, in MiB (default: 32)",
     )
+    add_fleet_options(made)
     add_model_options(made)
     return made
 
@@ -104,11 +108,8 @@ def run(argv: Sequence[str]) -> int:
     from sphinx_ros.serve.lending import Lender
 
     hosts = host_names(options.host, options.allow_host)
-    listening = bound(options.host, options.port)
     given = model_options(options)
-    lender = Lender(options.checkpoint, **given)
     limits = Limits(slots=options.slots, line=options.line)
-    desk = Desk(lender, lender.health, limits)
     token = os.environ.get(TOKEN, "") if options.token is None else options.token
     settings = Settings(
         token=token,
@@ -121,14 +122,29 @@ def run(argv: Sequence[str]) -> int:
             "pixels": limits.pixels,
         },
     )
-    server = Server(application(desk, settings), on_end=lambda: desk.cancel())
-    server.run_until_signal(listening, _said(options, address_of(listening), bool(token)))
+    with contextlib.closing(bound(options.host, options.port)) as listening:
+
+        def answer(backend: Any, **how: Any) -> None:
+            server = Server(application(backend, settings), **how)
+            server.run_until_signal(listening, _said(options, address_of(listening), bool(token)))
+
+        if options.replicas is not None:
+            return serve_fleet(options, given, limits, answer)
+        lender = Lender(options.checkpoint, **given)
+        desk = Desk(lender, lender.health, limits)
+        answer(desk, on_end=desk.cancel)
     _end(desk, lender)
 
 
 def _said(options: argparse.Namespace, address: str, token: bool) -> str:
     who = "with its token" if token else "without a token"
-    return f"sphinx-ros: serving {options.checkpoint} on {address} ({who}); Ctrl-C ends it"
+    several = ""
+    if options.replicas is not None:
+        low, high = options.replicas
+        several = f" by {low if low == high else f'{low}..{high}'} replicas"
+    return (
+        f"sphinx-ros: serving {options.checkpoint}{several} on {address} ({who}); Ctrl-C ends it"
+    )
 
 
 def _end(desk: Any, lender: Any) -> NoReturn:

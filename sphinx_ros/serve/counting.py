@@ -37,6 +37,7 @@ NOW = {
     "waiting": "requests that wait for it",
     "pictures": "pictures that are kept by their names",
     "picture_bytes": "their files",
+    "replicas": "models that answer, of a fleet",
 }
 """Figures of a backend that go up and down."""
 
@@ -114,8 +115,8 @@ class _Backend:
         figures = self._figures()
         for name, about in COUNTED.items():
             yield CounterMetricFamily(f"sphinx_{name}", about, value=figures.get(name, 0.0))
-        for name, about in NOW.items():
-            yield GaugeMetricFamily(f"sphinx_{name}", about, value=figures.get(name, 0.0))
+        for name in NOW.keys() & figures.keys():
+            yield GaugeMetricFamily(f"sphinx_{name}", NOW[name], value=figures[name])
         memory = GaugeMetricFamily("sphinx_memory_bytes", "held by kind", labels=["kind"])
         for kind, size in memory_in_use().items():
             memory.add_metric([kind], size)

@@ -17,7 +17,7 @@ from sphinx_ros.errors import BadRequest
 BACKLOG = 512
 """Connections that may wait to be accepted."""
 
-LAST_WORDS = 1.0
+LAST_WORDS = 1
 """Seconds in which answers under way may leave after the end was asked for."""
 
 
@@ -60,9 +60,12 @@ class Server(uvicorn.Server):
     """uvicorn's server that leaves signals alone and tells when it ends.
 
     on_end: called in the server's thread before it waits for the answers under way.
+    patience: seconds that it waits for them.
     """
 
-    def __init__(self, app: Any, on_end: Callable[[], None] = lambda: None):
+    def __init__(
+        self, app: Any, on_end: Callable[[], None] = lambda: None, patience: int = LAST_WORDS
+    ):
         super().__init__(
             uvicorn.Config(
                 app,
@@ -73,7 +76,7 @@ class Server(uvicorn.Server):
                 lifespan="on",
                 server_header=False,
                 timeout_keep_alive=30,
-                timeout_graceful_shutdown=1,
+                timeout_graceful_shutdown=patience,
                 h11_max_incomplete_event_size=64 << 10,
             )
         )
@@ -101,7 +104,8 @@ class Server(uvicorn.Server):
                 signal.signal(one, handler)
 
     def end(self) -> None:
-        """Have it end; from any thread."""
+        """Have it end, the second time without waiting for anything; from any thread."""
+        self.force_exit = self.should_exit
         self.should_exit = True
 
     def run_on(self, listening: socket.socket) -> None:

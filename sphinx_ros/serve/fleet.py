@@ -1,0 +1,199 @@
+"""Works -> replicas on Ray Serve, and what these tell back. Knows no model and no torch.
+
+A replica may end at any moment. What it had not told is then asked of another one; where a part of
+an answer was already told, the query ends with the status INTERNAL.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import threading
+from collections import Counter
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from ray.exceptions import ObjectLostError, RayActorError, RayError
+from ray.serve.exceptions import RayServeException
+
+from sphinx_ros.errors import SphinxError, Status
+from sphinx_ros.remote.wire import answer_to_json
+from sphinx_ros.serve.counting import NOW
+from sphinx_ros.serve.desk import Limits
+from sphinx_ros.serve.flight import GRACE, timed_out
+from sphinx_ros.serve.replica import REFUSED, Report, refused
+from sphinx_ros.serve.shelf import Shelf
+from sphinx_ros.serve.work import Health, Json, Work
+
+log = logging.getLogger("sphinx_ros")
+
+LOST = (RayActorError, ObjectLostError)
+"""What Ray raises when the process that was asked has ended or can't be reached."""
+ATTEMPTS = 4
+"""Replicas that a work is given to, one after another, when each of them ends."""
+PERIOD, PATIENCE = 1.0, 5.0
+"""Seconds between two questions to all replicas how they are, and until one that says nothing."""
+
+
+class FleetBackend:
+    """A :class:`sphinx_ros.serve.work.Backend` of several replicas.
+
+    replicas: the handle of their deployment. limits: of each. model: the checkpoint's name.
+    sticky: whether Ray is to be told the picture's name as that of a model of `serve.multiplexed`.
+    """
+
+    def __init__(self, replicas: Any, limits: Limits, model: str, sticky: bool = False):
+        self._replicas, self._timeout, self._model = replicas, limits.timeout, model
+        self._sticky = sticky
+        self._shelf = Shelf(limits.pictures)  # for replicas that do not have a picture
+        self._reports: dict[str, Report] = {}  # of those that have ended as well
+        self._live: Collection[str] = ()
+        self._closed = threading.Event()
+        self._read_reports()
+        threading.Thread(target=self._watch, name="sphinx_ros fleet", daemon=True).start()
+
+    def close(self) -> None:
+        """Ask the replicas no more how they are."""
+        self._closed.set()
+
+    # Answering
+
+    async def do(self, work: Work) -> AsyncIterator[Json]:
+        """Answer: see :class:`sphinx_ros.serve.work.Backend`."""
+        kept = None
+        try:
+            kept = self._shelf.take(work.picture, work.encoded)
+        except SphinxError:
+            pass  # a replica may have it
+        bad = False
+        try:
+            told = _Told(work)
+            for attempt in range(ATTEMPTS):
+                try:
+                    async with contextlib.aclosing(self._ask(work)) as events:  # type: ignore[type-var]
+                        async for event in events:
+                            if told.is_new(event):
+                                yield event
+                    return
+                except LOST as error:
+                    log.warning("a replica ended while it answered: %s", _first_line(error))
+                    if told.begun() or attempt == ATTEMPTS - 1:
+                        for event in told.ended():
+                            yield event
+                        return
+                except SphinxError as error:
+                    bad = error.status is Status.BAD_IMAGE
+                    if error.status is not Status.NO_IMAGE or kept is None or work.encoded:
+                        raise
+                    work = replace(work, encoded=kept.encoded)
+        finally:
+            if kept is not None:
+                self._shelf.give_back(work.picture, bad)
+
+    async def _ask(self, work: Work) -> AsyncIterator[Json]:
+        """What one replica tells, from its first event on. Raises SphinxError, or one of LOST."""
+        limit = (work.options.timeout or self._timeout) + 2 * GRACE
+        given = {"multiplexed_model_id": work.picture} if self._sticky else {}
+        bunches = self._replicas.options(stream=True, **given).do.remote(work)
+        try:
+            while True:
+                # The replica keeps the time limit; this one is for a fleet without any.
+                for event in await asyncio.wait_for(anext(bunches), limit):
+                    if event["type"] == REFUSED:
+                        raise refused(event)
+                    yield event
+        except StopAsyncIteration:
+            return
+        except (SphinxError, *LOST):
+            raise
+        except asyncio.TimeoutError:
+            raise timed_out(limit) from None
+        except RayServeException as error:
+            said = f"no replica can answer: {_first_line(error)}"
+            raise SphinxError(said, status=Status.NOT_ACTIVE) from None
+        except RayError as error:
+            log.error("a replica failed: %s", error)
+            raise SphinxError(f"a replica failed: {_first_line(error)}") from None
+        finally:
+            bunches.cancel()  # who asked may have gone; of what has ended it is nothing
+
+    # How the replicas are
+
+    def health(self) -> Health:
+        """Whether one of them can answer now."""
+        for name in self._live:
+            if self._reports[name].health.state == "ready":
+                return self._reports[name].health
+        return Health("loading", "no replica is ready yet", self._model)
+
+    def figures(self) -> Mapping[str, float]:
+        """The sums over all replicas, and how many there are."""
+        total: Counter[str] = Counter()
+        for name, report in self._reports.items():
+            # What was done stays done when a replica ends; what it was doing does not.
+            lasting = report.figures.keys() - (() if name in self._live else NOW.keys())
+            total.update({key: report.figures[key] for key in lasting})
+        return {**total, "replicas": len(self._live)}
+
+    def _watch(self) -> None:
+        """Ask all replicas how they are, again and again; in a thread."""
+        while not self._closed.wait(PERIOD):
+            self._read_reports()
+
+    def _read_reports(self) -> None:
+        said: list[Any] = []
+        try:
+            if hasattr(type(self._replicas), "broadcast"):
+                asked = self._replicas.broadcast("report")
+                said = asked.results(timeout_s=PATIENCE, return_exceptions=True)
+            else:  # a Ray without this alpha interface
+                said = [self._replicas.report.remote().result(timeout_s=PATIENCE)]
+        except Exception as error:  # there is none, or none says anything
+            log.debug("no replica says how it is: %s", _first_line(error))
+        reports = {one.name: one for one in said if isinstance(one, Report)}
+        self._reports = {**self._reports, **reports}
+        self._live = reports.keys()
+
+
+class _Told:
+    """What was told of a work, so that another replica does not tell it again."""
+
+    def __init__(self, work: Work):
+        self._tasks = work.tasks
+        self._looked = False
+        self._written: dict[int, str] = {}
+        self._finished: set[int] = set()
+
+    def is_new(self, event: Json) -> bool:
+        """Whether to tell it."""
+        if event["type"] == "look":
+            new, self._looked = not self._looked, True
+            return new
+        number = event["number"]
+        if number in self._finished:
+            return False
+        if event["type"] == "finished":
+            self._finished.add(number)
+        else:
+            self._written[number] = self._written.get(number, "") + event.get("text", "")
+        return True
+
+    def begun(self) -> bool:
+        """Whether a part of an answer was told: another replica may divide it differently."""
+        return bool(self._written.keys() - self._finished)
+
+    def ended(self) -> Iterator[Json]:
+        """The end of all queries that have none. Raises SphinxError where nothing was told."""
+        said = "the replica that answered has ended: ask again"
+        if not self._looked:
+            raise SphinxError(said)
+        for number, task in enumerate(self._tasks):
+            if number not in self._finished:
+                error = SphinxError(said, partial_text=self._written.get(number, ""))
+                yield {"type": "finished", "number": number, "answer": answer_to_json(task, error)}
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:300]

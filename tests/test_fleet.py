@@ -1,0 +1,312 @@
+"""Several replicas behind one address, on Ray Serve, with the demonstration model."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from process_support import lives, until
+
+from sphinx_ros.commands.serve_fleet import replicas
+from sphinx_ros.errors import Status
+from sphinx_ros.prompt.checks import MAX_STANDING
+from sphinx_ros.serve.leftovers import descendants
+from sphinx_ros.serve.rendezvous import ranked
+from sphinx_ros.serve.work import Busy, picture_id
+
+ROOT = Path(__file__).parent.parent
+NAMES = [f"replica {k}" for k in range(5)]
+IDLE = dict.fromkeys(NAMES, 0)
+PICTURES = [picture_id(bytes([k])) for k in range(200)]
+WORDS = "red green blue yellow white black grey pink brown small large striped".split()
+KINDS = ("cube", "ball", "can", "cone", "mug", "bottle")
+ASKED = [f"detect: {word} {kind}" for word in WORDS for kind in KINDS]
+LONG = ASKED[:MAX_STANDING]
+"""As many questions as one request may have: a second of a processor."""
+
+
+# Which replica
+
+
+def test_a_picture_goes_to_the_same_replica_whatever_the_order_they_are_named_in():
+    back = dict(reversed(IDLE.items()))
+    assert [ranked(one, IDLE, 8) for one in PICTURES] == [ranked(one, back, 8) for one in PICTURES]
+
+
+def test_pictures_are_spread_over_all_replicas():
+    firsts = [ranked(one, IDLE, 8)[0] for one in PICTURES]
+    assert min(firsts.count(name) for name in NAMES) >= 20  # 40 on average
+
+
+def test_a_replica_that_ends_moves_its_own_pictures_alone():
+    left = {name: 0 for name in NAMES[1:]}
+    for picture in PICTURES:
+        before, after = ranked(picture, IDLE, 8), ranked(picture, left, 8)
+        assert after == [name for name in before if name != NAMES[0]]
+
+
+@pytest.mark.parametrize("others", [0, 4])
+def test_a_crowded_replica_is_the_last_that_is_asked(others):
+    first = ranked(PICTURES[0], IDLE, 8)[0]
+    waiting = dict.fromkeys(NAMES, others) | {first: 9}
+    assert ranked(PICTURES[0], waiting, 8)[-1] == first
+    assert ranked(PICTURES[0], waiting, 9)[0] == first  # not so many
+
+
+def test_where_all_are_crowded_a_picture_stays_where_it_is():
+    first = ranked(PICTURES[0], IDLE, 8)[0]
+    assert ranked(PICTURES[0], dict.fromkeys(NAMES, 30) | {first: 59}, 8)[0] == first
+
+
+def test_of_two_replicas_one_can_be_crowded():
+    first, second = ranked(PICTURES[0], {"a": 0, "b": 0}, 8)
+    assert ranked(PICTURES[0], {first: 9, second: 4}, 8) == [second, first]
+    assert ranked(PICTURES[0], {first: 9, second: 5}, 8) == [first, second]
+
+
+def test_one_replica_is_always_asked_and_none_is_none():
+    assert ranked(PICTURES[0], {"a": 1000}, 8) == ["a"]
+    assert ranked(PICTURES[0], {}, 8) == []
+
+
+# The command line
+
+
+@pytest.mark.parametrize(("said", "bounds"), [("1", (1, 1)), ("4", (4, 4)), (" 2..8", (2, 8))])
+def test_numbers_of_replicas(said, bounds):
+    assert replicas(said) == bounds
+
+
+@pytest.mark.parametrize("said", ["0", "8..2", "-1", "two", "2..", "2...8", "1000000"])
+def test_what_is_no_number_of_replicas(said):
+    with pytest.raises(Exception, match=re.escape(said) + r".*no number of replicas.*2\.\.8"):
+        replicas(said)
+
+
+# What is left
+
+
+ENDLESS = """
+import subprocess, sys
+from sphinx_ros.serve.leftovers import watched_descendants
+alone = "import os, time; os.setsid(); print(os.getpid(), flush=True); time.sleep(60)"
+subprocess.Popen([sys.executable, "-c", alone])
+import time; time.sleep(0.5)
+with watched_descendants(patience=0.3):
+    print("watched", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_nothing_that_a_killed_process_started_is_left(how):
+    process = subprocess.Popen(
+        [sys.executable, "-c", ENDLESS], stdout=subprocess.PIPE, text=True, cwd=ROOT
+    )
+    child = int(process.stdout.readline())
+    assert process.stdout.readline() == "watched\n" and child in descendants(process.pid)
+    process.send_signal(how)
+    process.wait(10)
+    until(lambda: not lives(child), 5)
+
+
+# A fleet
+
+ray = pytest.importorskip("ray", reason="ray is missing: pip install sphinx_ros[fleet]")
+httpx = pytest.importorskip("httpx")
+
+
+@pytest.mark.filterwarnings("ignore")  # Ray's own, of pydantic
+def test_a_refusal_keeps_its_fields_between_processes():
+    from sphinx_ros.serve.replica import refusal, refused
+
+    back = refused(json.loads(json.dumps(refusal(Busy("full", 7)))))
+    assert isinstance(back, Busy) and back.retry_after == 7 and str(back) == "full"
+    assert refused(refusal(Busy("full"))).status is Status.BUSY
+
+
+class Served:
+    """A server, and who asks it."""
+
+    def __init__(self, log):
+        words = ["--replicas", "2", "--replica-cpus", "1", "--port", "0", "--drain", "20"]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        environment.pop("PYTHONPATH", None)  # Ray's processes must find the checkout without it
+        command = [sys.executable, "-m", "sphinx_ros", "serve", *words]
+        self.process = subprocess.Popen(command, stderr=log, stdout=log, env=environment, cwd=ROOT)
+        self.address = until(lambda: self.printed(log.name), 150)
+        self.client = httpx.Client(base_url=self.address, timeout=60)
+
+    def printed(self, log):
+        assert self.process.poll() is None, Path(log).read_text()
+        found = re.search(r"serving demo by 2 replicas on (\S+) ", Path(log).read_text())
+        return found and found[1]
+
+    def ask(self, queries, jpeg=None, **more):
+        headers = JPEG if jpeg else None
+        params = {"query": queries, **more}
+        answer = self.client.post("/v1/answer", params=params, content=jpeg, headers=headers)
+        return answer.status_code, answer.json()
+
+    def events(self, jpeg):
+        """Each event of a long stream."""
+        params = {"query": LONG, "stream": "true"}
+        with self.client.stream(
+            "POST", "/v1/answer", params=params, content=jpeg, headers=JPEG
+        ) as answer:
+            for line in answer.iter_lines():
+                if line.startswith("data: {"):
+                    yield json.loads(line[6:])
+
+    def figures(self):
+        """Those of all replicas, which are asked once a second."""
+        page = self.client.get("/metrics").text
+        return {
+            name: float(value)
+            for name, value in re.findall(r"^sphinx_([a-z]+?)(?:_total)? (\S+)$", page, re.M)
+        }
+
+    def settled(self, **wanted):
+        """Wait until figures are so, and return all."""
+
+        def so():
+            figures = self.figures()
+            return figures if all(figures[one] == value for one, value in wanted.items()) else None
+
+        return until(so, 15)
+
+    def model_of(self, jpeg):
+        """The process that answers about a picture."""
+        names = {pid: Path(f"/proc/{pid}/cmdline") for pid in descendants(self.process.pid)}
+        models = [pid for pid, name in names.items() if b":sphinx:replica" in name.read_bytes()]
+        before = {pid: spent(pid) for pid in models}
+        self.ask(LONG, jpeg)
+        return max(models, key=lambda pid: spent(pid) - before[pid])
+
+
+def spent(pid):
+    """Ticks of a processor that a process has used."""
+    return sum(map(int, Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]))
+
+
+JPEG = {"Content-Type": "image/jpeg"}
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    with open(tmp_path_factory.mktemp("fleet") / "log", "w") as log:
+        served = Served(log)
+        yield served
+        served.client.close()
+        served.process.send_signal(signal.SIGINT)
+        served.process.wait(60)
+
+
+@pytest.fixture(scope="module")
+def jpegs():
+    from sphinx_ros.world.clip import read_clip
+
+    every = [jpeg for _, jpeg, _ in read_clip()]
+    return every[:: len(every) // 10][:10]
+
+
+@pytest.mark.demo
+def test_a_picture_is_looked_at_by_one_replica_once(served, jpegs):
+    with ThreadPoolExecutor(4) as several:
+        for query in "detect: mug", "detect: ball", "detect: cube":
+            said = list(several.map(served.ask, [query] * len(jpegs), jpegs))
+            assert {http for http, _ in said} == {200}
+            assert {one["cached"] for _, one in said} == {query != "detect: mug"}
+    figures = served.settled(questions=30)
+    assert (figures["looks"], figures["hits"], figures["replicas"]) == (10, 20, 2)
+    again = served.ask("pose", picture=picture_id(jpegs[0]))
+    assert again[0] == 200 and again[1]["cached"]
+
+
+@pytest.mark.demo
+def test_answers_are_those_of_the_model_here(served, jpegs):
+    from sphinx_ros import Sphinx
+    from sphinx_ros.image.formats import decode_file
+    from sphinx_ros.remote.wire import answer_from_json
+
+    seen = Sphinx.from_pretrained("demo", device="cpu").look(decode_file(jpegs[0]))
+    queries = ["detect: cube", "pose", "caption"]
+    _, said = served.ask(queries, jpegs[0])
+    for there, here in zip(said["answers"], seen.answer(queries), strict=True):
+        got = answer_from_json(there)
+        assert got.raw_text == here.raw_text and got.status is here.status
+        for one, other in zip(got.detections, here.detections, strict=True):
+            assert one.box == pytest.approx(other.box, abs=0.01)  # other sizes of batches
+            assert one.score == pytest.approx(other.score, abs=1e-3)
+
+
+@pytest.mark.demo
+def test_what_cannot_be_begun_is_named(served):
+    assert served.ask("pose", picture="0" * 32)[1]["error"]["code"] == "NO_IMAGE"
+    assert served.ask("pose", b"no picture")[1]["error"]["code"] == "BAD_IMAGE"
+
+
+@pytest.mark.demo
+def test_a_client_that_goes_away_frees_its_slot(served, jpegs):
+    before = served.figures()["tokens"]
+    events = served.events(jpegs[1])
+    assert next(events)["type"] == "look"
+    events.close()
+    after = served.settled(running=0)["tokens"]
+    _, said = served.ask(LONG, jpegs[1])
+    assert after - before < sum(one["tokens"] for one in said["answers"])
+
+
+@pytest.mark.demo
+def test_a_replica_that_is_killed_under_load(served, jpegs):
+    looked, victim = served.figures()["looks"], served.model_of(jpegs[0])
+    streams, replies, stop = [[] for _ in jpegs], [], threading.Event()
+
+    def stream(number):
+        for event in served.events(jpegs[number]):
+            streams[number].append(event)
+
+    def load(first):
+        for number in range(first, 10_000):
+            if stop.is_set():
+                return
+            replies.append(served.ask(ASKED[number % len(ASKED)], jpegs[number % len(jpegs)]))
+
+    threads = [threading.Thread(target=stream, args=[number]) for number in range(len(jpegs))]
+    threads += [threading.Thread(target=load, args=[first]) for first in (0, 5)]
+    for thread in threads:
+        thread.start()
+    until(lambda: any(event["type"] == "piece" for event in streams[0]))
+    os.kill(victim, signal.SIGKILL)
+    time.sleep(1)
+    stop.set()
+    for thread in threads:
+        thread.join(60)
+    assert {http for http, _ in replies} == {200}
+    ended = [
+        [one["answer"]["status"] for one in each if one["type"] == "finished"] for each in streams
+    ]
+    assert {len(each) for each in ended} == {len(LONG)}
+    assert {one for each in ended for one in each} <= {"OK", "NOT_FOUND", "INTERNAL"}
+    assert "INTERNAL" in ended[0]  # a part of it was told
+    assert 1 <= served.figures()["looks"] - looked <= len(jpegs)  # by the other one, once
+
+
+@pytest.mark.demo
+def test_at_the_end_what_was_begun_is_finished_and_nothing_is_left(served, jpegs):
+    started = descendants(served.process.pid)
+    events = served.events(jpegs[2])
+    next(events)
+    served.process.send_signal(signal.SIGINT)
+    finished = [one for one in events if one["type"] == "finished"]
+    assert len(finished) == len(LONG)
+    assert {one["answer"]["status"] for one in finished} <= {"OK", "NOT_FOUND"}
+    assert served.process.wait(60) == 0
+    assert not [pid for pid in started if lives(pid)]
