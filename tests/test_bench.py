@@ -9,10 +9,13 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from benchmark_support import written
 from goldens import WeightStore
 from small_network import SIZES, picture, taught_checkpoint
 
 from sphinx_ros import Sphinx
+from sphinx_ros.benchmarks.catalogue import benchmark
+from sphinx_ros.benchmarks.layouts import read_benchmark
 from sphinx_ros.checkpoint import load_checkpoint
 from sphinx_ros.engine.style import Guide, Pieces
 from sphinx_ros.prompt.tokenizer import Tokenizer
@@ -240,3 +243,13 @@ def test_growth_of_a_soak_is_that_of_its_end_over_its_second_minute(beside):
     assert growth([(t, 100 if t < 300 else 103) for t in range(600)]) == pytest.approx(0.03)
     assert growth([(t, 50 if t < 60 else 100) for t in range(600)]) == 0
     assert np.isnan(growth([(0.0, 1)]))
+
+
+def test_evaluation_asks_the_same_twice(tmp_path):
+    module = bench("evaluation")
+    written("refer", tmp_path, 3)
+    _, reading = read_benchmark(benchmark("refcoco"), tmp_path)
+    found = module.measure(reading.samples, str(taught_checkpoint()), 2)
+    assert found["questions"] == len(reading.samples) and found["pictures"] == 3
+    assert found["texts_that_differ"] == found["boxes_that_differ"] == 0
+    assert found["ratio"] > 0
