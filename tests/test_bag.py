@@ -206,12 +206,21 @@ def test_what_is_no_bag_or_damaged_is_refused_by_name(tmp_path, capsys, bag):
     assert not out.exists() and not Path(f"{out}.part").exists()
 
 
-def test_a_topic_that_is_there_already(tmp_path, load):
+def test_a_topic_that_is_there_already_is_told_before_anything_is_asked(tmp_path, load, capsys):
     first = do(job_of(write_bag(tmp_path / "drive", {"/image": film(1)}), tmp_path), load).target
-    again = Job(first, str(tmp_path / "again.mcap"), LINES, shown=False)
-    with pytest.raises(BadRequest, match="--prefix"):
-        do(again, load)
-    assert not Path(again.target).exists()
+    again, asked = tmp_path / "again.mcap", ("--query", "detect: can", "--checkpoint", "none-such")
+    refused(capsys, "bag", first, again, *asked, said="/sphinx/detections already: write the")
+    refused(capsys, "bag", first, again, *asked, "--prefix", "/second", said="none-such")
+    refused(capsys, "bag", first, again, *asked, "--only", said="none-such")
+
+
+def test_nothing_found_anywhere_is_exit_code_1(tmp_path, checkpoint, capsys):
+    bag, out = write_bag(tmp_path / "drive", {"/image": film(1)}), tmp_path / "out.mcap"
+    assert (
+        main(["bag", str(bag), str(out), "--query", "detect: can", "--checkpoint", checkpoint])
+        == 1
+    )
+    assert "answers: 1 NOT_FOUND" in capsys.readouterr().out
 
 
 def test_which_topics_and_what_their_cameras_are_called():

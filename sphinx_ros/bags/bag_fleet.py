@@ -116,8 +116,18 @@ def _by_ray(jobs: Sequence[Job]) -> Iterator[Done]:
         raise BadRequest(
             f'--workers ray needs Ray Data ({error}): pip install "sphinx_ros[bag,fleet]"'
         ) from error
-    if not ray.is_initialized():
+    ours = not ray.is_initialized()
+    if ours:
         ray.init(log_to_driver=False, logging_level=logging.ERROR)
+    try:
+        yield from _rows(ray, jobs)
+    finally:
+        if ours:
+            ray.shutdown()
+
+
+def _rows(ray: Any, jobs: Sequence[Job]) -> Iterator[Done]:
+    """What became of jobs, by the cluster that ``ray`` is connected to."""
     ray.data.DataContext.get_current().enable_progress_bars = False
     gpus = ray.cluster_resources().get("GPU", 0)
     most = max(1, int(gpus or ray.cluster_resources().get("CPU", 1)))

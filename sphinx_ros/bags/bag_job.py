@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,14 @@ from sphinx_ros.tasks import Answers
 
 FORMAT = 1
 """Of the journal; another one is not gone on with."""
+
+CLASSES = {
+    Answers.BOXES: "DetectionArray",
+    Answers.PEOPLE: "PersonPoseArray",
+    Answers.POINTS: "PointArray",
+    Answers.WORDS: "Answer",
+}
+"""What a task answers with -> the class of its message."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +127,28 @@ def check(job: Job) -> None:
     if target.exists() and not job.resume:
         raise BadRequest(f"'{name}' is there already: delete it, or name another file")
     with Bag(job.source) as bag:
-        topics_of(job, bag)
+        written = outputs_of(job, topics_of(job, bag))
+        there = set() if job.only else {one.topic.lstrip("/") for one in bag.connections}
+    if same := sorted(topic for topic in written if topic.lstrip("/") in there):
+        raise BadRequest(
+            f"the bag has a topic {same[0]} already: write the answers below another --prefix, or "
+            "alone with --only"
+        )
+
+
+def outputs_of(job: Job, cameras: Iterable[str]) -> dict[str, str]:
+    """Topic -> name of its messages' class, of all that is written, in a fixed order."""
+    made = {}
+    for camera in cameras:
+        for query in job.queries:
+            answers = query.task.row.answers
+            made[answer_topic(query, camera, job.prefix)] = CLASSES[answers]
+            if answers is Answers.BOXES:
+                made[topic_of(MIRROR, camera, job.prefix)] = "Detection2DArray"
+        made[topic_of(ANNOTATIONS, camera, job.prefix)] = "ImageAnnotations"
+        if job.annotated:
+            made[topic_of(ANNOTATED, camera, job.prefix)] = "CompressedImage"
+    return made
 
 
 def topics_of(job: Job, bag: Bag) -> dict[str, str]:
@@ -194,7 +223,8 @@ def _write(job: Job, bag: Bag, cameras: dict[str, str], journal: Journal) -> Don
         if not job.only:
             writer.take_over(bag.connections)
         out = _Out(job, writer, {topic: camera for camera, topic in cameras.items()})
-        out.announce()
+        for topic, kind in outputs_of(job, cameras).items():
+            writer.announce(topic, getattr(writer.kinds, kind))
         topics = list(cameras.values())
         numbered = Numbered(topics)
         for connection, log, raw in bag.messages(topics if job.only else None):
@@ -215,25 +245,6 @@ class _Out:
         self._pictures = self._looked = 0
         self._statuses: Counter[str] = Counter()
         self._bad: dict[str, list[str]] = {}  # topic -> what each bad picture of it is told
-
-    def announce(self) -> None:
-        """Have all topics, in a fixed order."""
-        kinds, prefix = self._writer.kinds, self._job.prefix
-        classes = {
-            Answers.BOXES: kinds.DetectionArray,
-            Answers.PEOPLE: kinds.PersonPoseArray,
-            Answers.POINTS: kinds.PointArray,
-            Answers.WORDS: kinds.Answer,
-        }
-        for camera in self._cameras.values():
-            for query in self._queries:
-                answers = query.task.row.answers
-                self._writer.announce(answer_topic(query, camera, prefix), classes[answers])
-                if answers is Answers.BOXES:
-                    self._writer.announce(topic_of(MIRROR, camera, prefix), kinds.Detection2DArray)
-            self._writer.announce(topic_of(ANNOTATIONS, camera, prefix), kinds.ImageAnnotations)
-            if self._job.annotated:
-                self._writer.announce(topic_of(ANNOTATED, camera, prefix), kinds.CompressedImage)
 
     def add(self, shot: Shot, journal: Journal) -> None:
         """Write what is known about a picture, at its time."""

@@ -13,7 +13,6 @@ from typing import Any
 
 from sphinx_ros.bags.bag_kinds import Kinds
 from sphinx_ros.bags.rosbags_library import rosbags
-from sphinx_ros.errors import BadRequest, quoted
 
 VERSION = 9
 """Of the bag format: that of ROS 2 Jazzy and newer, which older ones read as MCAP as well."""
@@ -71,16 +70,10 @@ class BagWriter:
             )
 
     def announce(self, topic: str, kind: Any) -> None:
-        """Have a topic for messages of ours. Raises BadRequest where the bag has it already."""
-        if any(one.topic.lstrip("/") == topic.lstrip("/") for one in self._theirs.values()):
-            raise BadRequest(
-                f"the bag has a topic {quoted(topic)} already: write the answers below another "
-                "--prefix, or alone with --only"
-            )
-        if topic not in self._ours:
-            self._ours[topic] = self._writer.add_connection(
-                topic, kind.name, typestore=self.kinds.store
-            )
+        """Have a topic for messages of ours, of a class of :attr:`kinds`."""
+        self._ours[topic] = self._writer.add_connection(
+            topic, kind.name, typestore=self.kinds.store
+        )
 
     def copy(self, connection: Any, log: int, raw: bytes) -> None:
         """A message of the other bag, as it is. log: ns."""

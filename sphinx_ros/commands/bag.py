@@ -23,6 +23,7 @@ from sphinx_ros.commands.report import Tally
 from sphinx_ros.errors import BadRequest, Status
 from sphinx_ros.prompt.checks import MAX_TOKENS
 from sphinx_ros.runtime.printable import file_name, one_line
+from sphinx_ros.runtime.progress import Progress
 
 if TYPE_CHECKING:
     from sphinx_ros.bags.bag_job import Done, Job
@@ -135,10 +136,12 @@ def run(argv: Sequence[str]) -> int:
         find(options.checkpoint)
     tally = Tally()
     try:
-        for done in do_all(jobs, options.workers):
-            tell(done)
-            for status in {done.status, *done.statuses}:
-                tally.add(Status[status])
+        with Progress(len(jobs), "bags", "bag", shown=options.workers != 1) as progress:
+            for done in do_all(jobs, options.workers):
+                tell(done)
+                progress.advance()
+                for status in done.statuses or {done.status}:
+                    tally.add(Status[status])
     except KeyboardInterrupt:
         print("sphinx-ros: what was answered is kept: go on with --resume", file=sys.stderr)
         raise
