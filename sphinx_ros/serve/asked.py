@@ -164,8 +164,12 @@ def read_json(body: bytes) -> Fields:
 
 async def _form(request: Request, several: bool) -> tuple[Fields, bytes | None]:
     """The fields of a form, and the file in its field image."""
-    async with request.form(max_files=1, max_fields=MOST_FIELDS) as form:
-        encoded, words = None, []
+    encoded, words = None, []
+    try:
+        form = await request.form(max_files=1, max_fields=MOST_FIELDS)
+    except ValueError as error:  # of python-multipart, which not every starlette names
+        raise BadRequest(f"the form can't be read: {error}") from None
+    try:
         for name, value in form.multi_items():
             if not isinstance(value, UploadFile):
                 words.append((name, value))
@@ -175,6 +179,8 @@ async def _form(request: Request, several: bool) -> tuple[Fields, bytes | None]:
                 raise Refused(
                     f"the form has a file in the field {quoted(name)}: its name must be image"
                 )
+    finally:
+        await form.close()
     if encoded == b"":
         raise Refused("the picture is empty: no byte of it came", status=Status.BAD_IMAGE)
     return _listed(_Several(words), several), encoded
