@@ -269,8 +269,9 @@ def test_a_time_limit_counts_while_a_request_waits(random_one):
     with served(lent(random_one, Limits(slots=1))) as address, client(address) as asked:
         with asking(asked, True):
             until(lambda: running(asked) == 1)
+            begun = time.monotonic()
             answer = asked.post("/v1/caption", content=DATA, headers=JPEG, params={"timeout": 0.2})
-            assert code(answer) == (504, "TIMEOUT")
+            assert code(answer) == (504, "TIMEOUT") and 0.2 < time.monotonic() - begun < 0.6
             until(lambda: figures(asked)["sphinx_waiting"] == 0)
 
 

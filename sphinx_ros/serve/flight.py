@@ -118,7 +118,8 @@ class Flight:
                 if ended:
                     break
                 now = time.monotonic()
-                if now >= patience and (patience > listener.deadline or not self.over()):
+                waited = patience > listener.deadline or self.taken is None
+                if now >= patience and (waited or not self.over()):
                     for event in self._late(listener, read):
                         yield event
                     return

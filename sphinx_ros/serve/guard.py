@@ -103,7 +103,7 @@ class Guard:
         if not self._token or scope["path"] in OPEN:
             return
         kind, _, token = headers.get("authorization", "").partition(" ")
-        given = token.strip().encode("utf-8", "surrogateescape")
+        given = token.strip().encode("latin-1")  # the bytes that came
         if kind.lower() != "bearer" or not hmac.compare_digest(given, self._token):
             raise _refused(
                 "token",
