@@ -201,6 +201,7 @@ def test_what_is_no_bag_or_damaged_is_refused_by_name(tmp_path, capsys, bag):
     refused(capsys, "bag", bag, out, "--query", "fly", said="is not a query")
     refused(capsys, "bag", bag, out, *asked, "--topic", "/left", said="/front/image_raw")
     refused(capsys, "bag", bag, out, *asked, "--every", "0", said="write 0.5s")
+    refused(capsys, "bag", bag, out, *asked, "--prefix", "/my robot", said="can't be a topic")
     refused(capsys, "bag", bag, out, *asked, "--checkpoint", "none-such", said="none-such")
     refused(capsys, "bag", bag, *asked, said="behind it the .mcap file")
     assert not out.exists() and not Path(f"{out}.part").exists()
@@ -227,7 +228,7 @@ def test_which_topics_and_what_their_cameras_are_called():
     there = {
         "/front/image_raw": 9, "/front/image_raw/compressed": 9, "/rear/image_raw/compressed": 9,
         "/depth/image_rect_raw": 9, "/camera/color/image_raw": 9, "/sphinx/annotated": 9,
-        "/silent/image": 0,
+        "/robot/annotated/compressed": 9, "/silent/image": 0,
     }  # fmt: skip
     assert chosen_topics(there) == {
         "camera": "/camera/color/image_raw",

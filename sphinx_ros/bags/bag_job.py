@@ -31,6 +31,7 @@ from sphinx_ros.prompt.queries import Query, read_queries
 from sphinx_ros.ros.annotated import annotate
 from sphinx_ros.ros.annotations import image_annotations
 from sphinx_ros.ros.answer_messages import AnswerMessages
+from sphinx_ros.ros.camera_names import read_topic
 from sphinx_ros.runtime.printable import file_name, one_line
 from sphinx_ros.runtime.progress import Progress
 from sphinx_ros.tasks import Answers
@@ -122,6 +123,7 @@ def check(job: Job) -> None:
         raise BadRequest(f"'{name}' must end in .mcap: bags are written as MCAP files")
     if not target.parent.is_dir():
         raise BadRequest(f"'{name}': the folder {file_name(target.parent)} does not exist")
+    read_topic(job.prefix)
     if not job.queries:
         raise BadRequest('nothing is asked: add --query "detect: mug", as often as you like')
     if target.exists() and not job.resume:

@@ -26,8 +26,8 @@ MIRROR, ANNOTATIONS, ANNOTATED = "detections_2d", "image_annotations", "annotate
 USUAL = re.compile(r"image(_(raw|rect|color|colour|mono))*|compressed|camera|rgb|color|colour")
 """Parts of an image topic that tell nothing of which camera it is."""
 
-NO_PHOTO = re.compile(r"depth|disparity", re.IGNORECASE)
-"""In topics whose pictures are distances."""
+NO_PHOTO = re.compile(r"depth|disparity|annotated", re.IGNORECASE)
+"""In topics whose pictures are distances, or were drawn upon."""
 
 
 def chosen_topics(
@@ -37,8 +37,8 @@ def chosen_topics(
 
     Args:
         there: the bag's topics with pictures, and how many they have.
-        wanted: "TOPIC" or "NAME=TOPIC"; none: all but depth, what lies below the prefix, and
-            compressed copies of what is there raw.
+        wanted: "TOPIC" or "NAME=TOPIC"; none: all but depth, annotated pictures, what lies
+            below the prefix, and compressed copies of what is there raw.
 
     Raises:
         BadRequest: there is none, or it is not there, or two cameras have one name.
