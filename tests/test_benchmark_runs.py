@@ -15,15 +15,25 @@ from small_network import picture, taught_checkpoint
 from sphinx_ros.answer.together import answer_together
 from sphinx_ros.benchmarks.answering import Answerer, Settings
 from sphinx_ros.benchmarks.catalogue import benchmark
+from sphinx_ros.benchmarks.exported_scenes import scenes
 from sphinx_ros.benchmarks.layouts import read_benchmark
 from sphinx_ros.benchmarks.run_folder import ABOUT, ANSWERS, RESULTS, TABLE, TIMES, WORST, plan
 from sphinx_ros.benchmarks.samples import Family, Picture, Sample
+from sphinx_ros.benchmarks.scoring import scores
+from sphinx_ros.benchmarks.written_layouts import export
 from sphinx_ros.commands.cli import main
 from sphinx_ros.errors import Status
+from sphinx_ros.evaluate.asker import BatchAsker
+from sphinx_ros.evaluate.metrics import match, table
+from sphinx_ros.evaluate.tabletop import PER_SCENE, ask_scenes
+from sphinx_ros.image.letterbox import Letterbox
 from sphinx_ros.prompt.conversation import END_SIGNAL, conversation
+from sphinx_ros.prompt.parse import parse
 from sphinx_ros.prompt.queries import Query
-from sphinx_ros.prompt.wording import CHOOSING_BEGINS, multiple_choice
-from sphinx_ros.tasks import Task
+from sphinx_ros.prompt.results import to_detections
+from sphinx_ros.prompt.wording import CHOOSING_BEGINS, multiple_choice, question
+from sphinx_ros.tasks import Language, Task
+from sphinx_ros.world.truth import KINDS
 
 SAME = (ABOUT, ANSWERS, RESULTS, TABLE, WORST)
 
@@ -227,37 +237,65 @@ def test_a_job_holds_whole_pictures_and_not_too_many_questions(data):
     assert all(len(job) <= 10 or len(own) == 1 for job, own in zip(jobs, owners, strict=True))
 
 
-LAYOUTS = ("refer", "eval_mm", "tsv", "mine")
+LAYOUTS = ("refer", "eval_mm", "tsv", "mine", "parquet")
 
 
-@pytest.mark.demo
-def test_every_layout_has_the_scores_of_eval_world(tmp_path):
-    """The demonstration model on two scenes: its answers do not depend on how data is kept."""
+@pytest.fixture(scope="module")
+def demonstrated():
+    """The demonstration model and two scenes, with the rows of eval world about them."""
     pytest.importorskip("mujoco", reason="mujoco is missing: the simulated camera")
-    from sphinx_ros.benchmarks.exported_scenes import scenes
-    from sphinx_ros.benchmarks.written_layouts import export
-    from sphinx_ros.evaluate.asker import BatchAsker
-    from sphinx_ros.evaluate.metrics import table
-    from sphinx_ros.evaluate.tabletop import PER_SCENE, ask_scenes
-
-    made, out = scenes(2, seed=3), {}
+    made = scenes(2, seed=3)
     answerer = Answerer(Settings({"checkpoint": "demo", "device": "cpu"}))
     sphinx = answerer.sphinx
     asker = BatchAsker(sphinx.model, sphinx.tokenizer, sphinx.judge.calibration)
     observed = [scene.seen for scene in made]
     rows = ask_scenes(asker, observed, sphinx.config.image_size, 3, PER_SCENE)
-    world = table(rows)
-    for layout in LAYOUTS:
-        export(layout, tmp_path / layout, lambda: made)
-        name = "mine" if layout == "mine" else "refcoco"
-        _, reading = read_benchmark(benchmark(name), tmp_path / layout)
-        samples = [s for s in reading.samples if s.boxes]
-        lines = [pair[0] for job in plan(samples, 8) for pair in answerer.answers(job)]
-        from sphinx_ros.benchmarks.scoring import scores
+    return answerer, asker, made, table(rows)
 
-        ordered = [s for job in plan(samples, 8) for s in job]
-        found = scores(list(zip(ordered, lines, strict=True)))
-        out[layout] = {one.name.rpartition(".")[2]: one.correct for one in found}
-        assert out[layout]["acc50"] == pytest.approx(world["refer.acc50"])
-        assert out[layout]["miou"] == pytest.approx(world["refer.miou"], abs=1e-5)
-    assert world["refer.n"] == len(samples) > 3
+
+def scored(answerer, name, folder, kept=lambda sample: True):
+    """The last part of a score's name -> what every question counts."""
+    samples = [s for s in read_benchmark(benchmark(name), folder)[1].samples if kept(s)]
+    jobs = plan(samples, 8)
+    lines = [line for job in jobs for line, _ in answerer.answers(job)]
+    ordered = [s for job in jobs for s in job]
+    found = scores(list(zip(ordered, lines, strict=True)))
+    return {one.name.rpartition(".")[2]: one.correct for one in found}, len(samples)
+
+
+@pytest.mark.demo
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_expressions_score_in_every_layout_what_they_do_in_eval_world(
+    layout, demonstrated, tmp_path
+):
+    answerer, _, made, world = demonstrated
+    if layout == "parquet":
+        pytest.importorskip("pyarrow", reason="pyarrow is missing: the extra [eval]")
+    export(layout, tmp_path / layout, lambda: made)
+    name = "mine" if layout == "mine" else "refcoco"
+    found, number = scored(answerer, name, tmp_path / layout, lambda sample: bool(sample.boxes))
+    assert found["acc50"] == pytest.approx(world["refer.acc50"])
+    assert found["miou"] == pytest.approx(world["refer.miou"], abs=1e-5)
+    assert number == world["refer.n"] > 3
+
+
+@pytest.mark.demo
+def test_questions_and_things_score_what_they_do_in_eval_world(demonstrated, tmp_path):
+    answerer, asker, made, world = demonstrated
+    export("vqa", tmp_path / "vqa", lambda: made)
+    found, number = scored(answerer, "vqav2", tmp_path / "vqa")
+    assert found["acc"] == pytest.approx(world["qa.acc"]) and number == world["qa.n"]
+    pytest.importorskip("faster_coco_eval", reason="faster-coco-eval is missing: [eval]")
+    export("coco", tmp_path / "coco", lambda: made)
+    as_written = Answerer(Settings(coordinates="greedy"), answerer.sphinx)
+    found, _ = scored(as_written, "coco-detect", tmp_path / "coco")
+    asked = [(n, question(Task.DETECT, kind), Language.BOXES) for n in (0, 1) for kind in KINDS]
+    hits, total = 0, 0
+    for (number, _, _), kind, text in zip(asked, KINDS * 2, asker.ask(asked), strict=True):
+        camera = made[number].seen.camera
+        boxes, _, _ = to_detections(parse(text), Letterbox.of(camera.width, camera.height))
+        true = [("", one.box) for one in made[number].seen.objects if one.kind == kind]
+        right, false, missed = match([("", one.box) for one in boxes], true)
+        hits, total = hits + 2 * right, total + 2 * right + false + missed
+    assert found["f1"] == pytest.approx(hits / total) and total > 10
+    assert found["ap50"] >= found["ap75"] >= 0 and found["ap"] <= 1

@@ -112,11 +112,12 @@ def calibration_of(rows: Sequence[dict[str, Any]], source: str) -> Calibration |
 
 def auroc(scores: np.ndarray, right: np.ndarray) -> float:
     """Probability that a right answer has a higher score than a wrong one; NaN without both."""
-    good, bad = scores[right], scores[~right]
-    if not len(good) or not len(bad):
+    good, bad = int(right.sum()), int((~right).sum())
+    if not good or not bad:
         return math.nan
-    higher = (good[:, None] > bad).mean() + 0.5 * (good[:, None] == bad).mean()
-    return float(higher)
+    _, place, count = np.unique(scores, return_inverse=True, return_counts=True)
+    ranks = np.cumsum(count) - (count - 1) / 2  # equal scores share the mean of their ranks
+    return float((ranks[place][right].sum() - good * (good + 1) / 2) / (good * bad))
 
 
 def calibration_error(scores: np.ndarray, right: np.ndarray, bins: int = BINS) -> float:
