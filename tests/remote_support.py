@@ -2,8 +2,12 @@
 
 import contextlib
 import itertools
+import os
 import socket
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 from serve_support import served
@@ -92,6 +96,28 @@ def in_hand():
 def busy(seconds):
     """What a server says that has too much to do."""
     return Busy("too many requests", seconds)
+
+
+@contextlib.contextmanager
+def process_in_hand():
+    """The process of a server with a :class:`Hand` of its own, and its address."""
+    code = "from remote_support import serve; serve()"
+    here = Path(__file__).resolve().parent
+    paths = {"PYTHONPATH": os.pathsep.join([str(here), str(here.parent)])}
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=os.environ | paths
+    ) as started:
+        try:
+            yield started, started.stdout.readline().strip()
+        finally:
+            started.kill()
+
+
+def serve():
+    """Serve a :class:`Hand` until this process is killed; prints the address."""
+    with served(Hand()) as address:
+        print(address, flush=True)
+        threading.Event().wait()
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ import time
 
 import pytest
 from process_support import until
-from remote_support import Hand, busy, free_port, fresh_picture, listening
+from remote_support import Hand, busy, free_port, fresh_picture, listening, process_in_hand
 from serve_support import lent, served
 from small_network import picture
 
@@ -197,6 +197,32 @@ def test_the_second_server_answers_while_the_first_is_away():
             sphinx.look(fresh_picture()).caption()
             assert (len(first.works), len(second.works)) == (2, 1)
     sphinx.close()
+
+
+def test_a_server_that_is_killed_under_load_loses_no_question():
+    """Eight threads ask it; from its kill -9 on the second one answers all of them."""
+    second, answers, over = Hand(), [], threading.Event()
+    with process_in_hand() as (first, address), served(second) as other:
+        sphinx = Sphinx.connect([address, other])
+
+        def ask():
+            while not over.is_set():
+                begun = time.monotonic()
+                text = sphinx.look(fresh_picture()).caption(timeout=5.0).text
+                answers.append((text, time.monotonic() - begun))
+
+        threads = [threading.Thread(target=ask) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        until(lambda: len(answers) > 50)
+        first.kill()
+        until(lambda: len(second.works) > 50)
+        over.set()
+        for thread in threads:
+            thread.join()
+        sphinx.close()
+    assert {text for text, _ in answers} == {"one two"}
+    assert max(took for _, took in answers) < 2.0, "traffic moved within two seconds"
 
 
 def test_a_preferred_server_that_comes_later_is_asked():
