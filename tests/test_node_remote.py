@@ -44,6 +44,11 @@ def make(nodes):
     return build
 
 
+def ready(node):
+    """Whether it takes requests."""
+    return node.worker.state is State.READY and node.worker.life.working
+
+
 def frame(number=0):
     """A picture of a request."""
     rgb = np.full((48, 64, 3), number, np.uint8)
@@ -64,7 +69,7 @@ def facts(node):
 def test_requests_are_answered_by_the_server(make, hand):
     with served(hand) as address:
         node = make(address)
-        assert until(lambda: node.worker.state is State.READY)
+        assert until(lambda: ready(node))
         texts = []
         outcome = asked(node, on_text=texts.append)
         assert outcome.status is Status.OK and outcome.result.text == "one two"
@@ -80,7 +85,7 @@ def test_requests_are_answered_by_the_server(make, hand):
 def test_standing_queries_bring_each_picture_once(make, hand):
     with served(hand) as address:
         node = make(address, queries=["caption", "pose", "ask: how many?"])
-        assert until(lambda: node.worker.state is State.READY and node.worker.life.working)
+        assert until(lambda: ready(node))
         for number in range(3):
             rgb = np.full((48, 64, 3), number, np.uint8)
             stamp = node.now()
@@ -100,7 +105,7 @@ def test_no_server_is_there_at_the_start(make, hand):
     level, sentence, _ = facts(node)
     assert level == m.DiagnosticStatus.ERROR and "can't be reached" in sentence
     with served(hand, port=port):
-        assert until(lambda: node.worker.state is State.READY)
+        assert until(lambda: ready(node))
         assert asked(node).status is Status.OK and facts(node)[2]["checkpoint"] == "hand"
 
 
@@ -112,20 +117,20 @@ def test_a_server_whose_model_is_loading(make, hand):
         outcome = asked(node)
         assert outcome.status is Status.NOT_ACTIVE and "is loading" in outcome.text
         hand.state = "ready"
-        assert until(lambda: node.worker.state is State.READY)
+        assert until(lambda: ready(node))
         assert asked(node).status is Status.OK
 
 
 def test_a_server_that_is_lost_is_noticed_unasked_and_taken_back(make, hand):
     with served(hand) as address:
         node = make(address)
-        assert until(lambda: node.worker.state is State.READY)
+        assert until(lambda: ready(node))
         assert asked(node).status is Status.OK
     assert until(lambda: node.worker.state is State.LOADING)
     outcome = asked(node)
     assert outcome.status is Status.NOT_ACTIVE and "can't be reached" in outcome.text
     with served(hand, port=int(address.rpartition(":")[2])):
-        assert until(lambda: node.worker.state is State.READY)
+        assert until(lambda: ready(node))
         assert asked(node).status is Status.OK
     assert node.lifecycle_state == "active"
 
@@ -133,7 +138,7 @@ def test_a_server_that_is_lost_is_noticed_unasked_and_taken_back(make, hand):
 def test_a_slow_server_and_a_cancel(make, hand):
     with served(hand) as address:
         node = make(address)
-        assert until(lambda: node.worker.state is State.READY)
+        assert until(lambda: ready(node))
         hand.go.clear()
         outcome = asked(node, seconds=0.2)
         assert outcome.status is Status.TIMEOUT and outcome.raw_text == "one"
@@ -150,7 +155,7 @@ def test_a_slow_server_and_a_cancel(make, hand):
 def test_a_server_that_refuses(make, hand):
     with served(hand) as address:
         node = make(address)
-        assert until(lambda: node.worker.state is State.READY)
+        assert until(lambda: ready(node))
         hand.refuse = [busy(1)]
         outcome = asked(node, seconds=0.5)
         assert outcome.status is Status.BUSY and "too many requests" in outcome.text

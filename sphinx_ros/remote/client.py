@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from sphinx_ros.errors import BadRequest, Unreachable, quoted
+from sphinx_ros.errors import BadRequest, TimedOut, Unreachable, quoted
 from sphinx_ros.prompt.conversation import conversation
 from sphinx_ros.prompt.queries import Query
 from sphinx_ros.remote.address import QUALITY, chosen_token, read_addresses
@@ -81,7 +81,8 @@ class RemoteSphinx:
                     link.health(INFO_SECONDS)  # it says why
                 if not link.trouble:
                     return info
-            except Unreachable:
+            except (Unreachable, TimedOut) as error:
+                link.trouble = str(error)
                 self._servers.failed()
         if not self._servers.has_local:
             raise Unreachable(self._servers.trouble)
@@ -123,8 +124,7 @@ class RemoteSphinx:
         upload, again = self._uploads.of(rgb)
         if isinstance(after, Elsewhere) and not again:
             upload.after = after.route.upload.name
-        kept = rgb if self._servers.has_local else None
-        return Elsewhere(Route(self._servers, upload, kept, again))
+        return Elsewhere(Route(self._servers, upload, again))
 
     def generate(self, *_: Any, **__: Any) -> Any:
         """Refused. Raises BadRequest."""

@@ -16,6 +16,7 @@ import numpy as np
 
 from sphinx_ros.errors import BadRequest, SphinxError, Unreachable
 from sphinx_ros.events import Event, Finished, Found, Piece
+from sphinx_ros.image.formats import decode_file
 from sphinx_ros.prompt.checks import (
     checked_box,
     checked_seed,
@@ -44,14 +45,12 @@ Here = Callable[[Seen, dict[str, Any]], Iterator[Event]]
 class Route:
     """The way to whoever answers about one picture.
 
-    rgb: the picture, where a model of this process may be asked; else None.
-
     Attributes:
         cached, timing: as of :class:`Seen`, as soon as a question was asked.
     """
 
-    def __init__(self, servers: Servers, upload: Upload, rgb: np.ndarray | None, cached: bool):
-        self.servers, self.upload, self._rgb = servers, upload, rgb
+    def __init__(self, servers: Servers, upload: Upload, cached: bool):
+        self.servers, self.upload = servers, upload
         self.cached, self.timing = cached, Timing(np.nan, np.nan)
         self._here: Seen | None = None
 
@@ -169,8 +168,11 @@ class Route:
                 error = ended
                 break
         if isinstance(error, Unreachable) and self.servers.has_local and not told:
-            yield from self._from_here(patience, here)
-            return
+            try:
+                yield from self._from_here(patience, here)
+                return
+            except SphinxError as ended:
+                error = ended
         for number in sorted(left):
             yield Finished(_own(error, texts[number]), number)
 
@@ -196,8 +198,8 @@ class Route:
     def _from_here(self, patience: Patience, here: Here) -> Events:
         """What the model of this process tells. What ends a query is its result."""
         if self._here is None:
-            assert self._rgb is not None
-            self._here = self.servers.local().look(self._rgb)
+            # what was sent, as the caller may have written into the picture since
+            self._here = self.servers.local().look(decode_file(self.upload.data))
             self.cached, self.timing = self._here.cached, self._here.timing
         patience.check()
         yield from here(self._here, {"cancel": patience.over, "timeout": patience.left()})

@@ -11,7 +11,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sphinx_ros.errors import Cancelled
+from sphinx_ros.errors import Cancelled, SphinxError, Unreachable
 from sphinx_ros.remote.link import Link
 
 RETURN_SECONDS = 1.0
@@ -33,6 +33,7 @@ class Servers:
     ):
         self.links, self.heartbeat = tuple(links), heartbeat
         self._load, self._local, self._loading = load, None, threading.Lock()
+        self._no_local = ""  # why there is none
         self._lock, self._over = threading.Lock(), threading.Event()
         self._watching = False
         if heartbeat:
@@ -41,14 +42,14 @@ class Servers:
     @property
     def has_local(self) -> bool:
         """Whether there is a model of this process to fall back on."""
-        return self._load is not None
+        return self._load is not None and not self._no_local
 
     @property
     def trouble(self) -> str:
         """Why nobody can answer; "" where somebody can."""
         if self.has_local or any(not link.trouble for link in self.links):
             return ""
-        return "; ".join(link.trouble for link in self.links)
+        return "; ".join(filter(None, [*(link.trouble for link in self.links), self._no_local]))
 
     def reachable(self) -> list[Link]:
         """Whom to ask, one after another; nobody where the model of this process is to answer."""
@@ -81,13 +82,21 @@ class Servers:
                 link.health(HEALTH_SECONDS)
 
     def local(self) -> Any:
-        """The model of this process, loaded now unless it is there. Raises why it can't be."""
+        """The model of this process, loaded now unless it is there.
+
+        Raises:
+            Unreachable: it can't be loaded; it is not tried again.
+        """
         with self._loading:
             if self._over.is_set():
                 raise Cancelled("the connection was closed: connect again")
             if self._local is None:
                 assert self._load is not None
-                self._local = self._load()
+                try:
+                    self._local = self._load()
+                except SphinxError as error:
+                    self._no_local = f"the fallback can't be loaded: {error}"
+                    raise Unreachable(self.trouble) from error
             return self._local
 
     @property
