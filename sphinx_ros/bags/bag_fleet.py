@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import pickle
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from sphinx_ros.bags.bag_job import Done, Job, do
@@ -107,7 +108,7 @@ def _by_ray(jobs: Sequence[Job]) -> Iterator[Done]:
     """On the cluster that RAY_ADDRESS names, or on this machine.
 
     The bags have to be where all machines of the cluster see them. A job that is lost with its
-    machine is begun again, and goes on by its journal.
+    process is given to another one by Ray, and goes on by its journal.
     """
     try:
         import ray
@@ -131,7 +132,8 @@ def _rows(ray: Any, jobs: Sequence[Job]) -> Iterator[Done]:
     ray.data.DataContext.get_current().enable_progress_bars = False
     gpus = ray.cluster_resources().get("GPU", 0)
     most = max(1, int(gpus or ray.cluster_resources().get("CPU", 1)))
-    rows = [{"number": n, "job": pickle.dumps(job)} for n, job in enumerate(jobs)]
+    again = [replace(job, resume=job.resume or not job.part.exists()) for job in jobs]
+    rows = [{"number": n, "job": pickle.dumps(job)} for n, job in enumerate(again)]
     made = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
         RayDoer,  # Ray makes one in each of its workers
         concurrency=(1, min(most, len(jobs))),

@@ -75,12 +75,6 @@ class Journal:
             end = self._file.tell()
         self._file.truncate(end)
 
-    def __len__(self) -> int:
-        return len(self._places)
-
-    def __contains__(self, key: Key) -> bool:
-        return key in self._places
-
     def get(self, key: Key) -> Json | None:
         """What was written about a picture; None where nothing was."""
         if key not in self._places:

@@ -131,10 +131,6 @@ class Kinds:
             raise AttributeError(name)
         return kind_of(self.store, NAMES[name])
 
-    def type_of(self, message: Any) -> str:
-        """The type of a message, as "std_msgs/msg/Header"."""
-        return message.__msgtype__
-
     def bytes_of(self, message: Any) -> bytes:
         """A message as CDR, little endian."""
         return bytes(self.store.serialize_cdr(message, message.__msgtype__))

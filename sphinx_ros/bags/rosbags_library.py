@@ -17,7 +17,6 @@ def rosbags() -> SimpleNamespace:
             StoragePlugin,
             Writer,
         )
-        from rosbags.rosbag2.errors import ReaderError
         from rosbags.typesys import Stores, get_types_from_msg, get_typestore
     except ImportError as error:
         raise BadRequest(
@@ -27,7 +26,6 @@ def rosbags() -> SimpleNamespace:
         CompressionFormat=CompressionFormat,
         CompressionMode=CompressionMode,
         Reader=Reader,
-        ReaderError=ReaderError,
         StoragePlugin=StoragePlugin,
         Stores=Stores,
         Writer=Writer,
