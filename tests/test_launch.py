@@ -32,6 +32,9 @@ ROWS = {row.name: row for row in (*TABLE, *CAMERA)}
         ("queries", "['detect: mug', \"pose\"]", ("detect: mug", "pose")),
         ("queries", "[]", ()),
         ("devices", "[cuda:0, cuda:1]", ("cuda:0", "cuda:1")),
+        ("server", "http://gpu-box:8000", "http://gpu-box:8000"),
+        ("server", "http://a:1, https://b", "http://a:1, https://b"),
+        ("server_quality", "0", 0),
     ],
 )
 def test_words_become_values_of_the_parameters_types(name, word, value):

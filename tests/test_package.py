@@ -164,6 +164,15 @@ def test_the_ament_index_knows_the_package_and_ros2_run_its_executables(monkeypa
     assert done.returncode == 2 and "dtype is 'int3'" in done.stderr
 
 
+def test_what_a_robot_without_a_model_installs_is_part_of_what_the_package_needs():
+    tomllib = pytest.importorskip("tomllib", reason="Python 3.10 reads no TOML")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lines = (ROOT / "requirements" / "robot.txt").read_text().splitlines()
+    few = {line for line in lines if line and not line.startswith("#")}
+    assert few < set(project["dependencies"])
+    assert not any(line.startswith(("torch", "sentencepiece")) for line in few)
+
+
 def test_colcon_installs_the_entry_points_that_pip_installs():
     tomllib = pytest.importorskip("tomllib", reason="Python 3.10 reads no TOML")
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
