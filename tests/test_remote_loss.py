@@ -10,7 +10,15 @@ from serve_support import lent, served
 from small_network import picture
 
 from sphinx_ros import Sphinx
-from sphinx_ros.errors import BadRequest, Cancelled, SphinxError, Status, TimedOut, Unreachable
+from sphinx_ros.errors import (
+    BadImage,
+    BadRequest,
+    Cancelled,
+    SphinxError,
+    Status,
+    TimedOut,
+    Unreachable,
+)
 from sphinx_ros.events import Finished, Piece
 from sphinx_ros.serve.app import Settings
 
@@ -148,6 +156,16 @@ def test_a_server_that_says_nothing():
         with pytest.raises(Unreachable, match=r"has sent nothing for 0\.2 s"):
             Sphinx.connect(address, silence=0.2)
         assert time.monotonic() - begun < 3
+
+
+def test_a_picture_larger_than_the_server_takes():
+    with served(Hand(), Settings(max_body=5000)) as address:
+        sphinx = Sphinx.connect(address, quality="png")
+        for side in (64, 700):
+            with pytest.raises(BadImage, match="the limit is 5000"):
+                sphinx.look(fresh_picture(side, side)).caption()
+        assert sphinx.trouble == ""
+        sphinx.close()
 
 
 def test_what_is_no_server_of_ours():

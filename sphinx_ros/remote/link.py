@@ -132,9 +132,10 @@ class Link:
             connection = kept or self._connected(patience)
             try:
                 patience.hold(connection.sock)
-                connection.request(
-                    "POST" if kind else "GET", self.address.path + path, body or None, headers
-                )
+                method, place = "POST" if kind else "GET", self.address.path + path
+                with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                    # a body that is too large may be refused before all of it was sent
+                    connection.request(method, place, body or None, headers)
                 self.traffic.sent(len(body))
                 return connection, connection.getresponse()
             except BROKEN as error:
