@@ -69,8 +69,8 @@ class Server:
     address: str
 
     def figures(self) -> dict[str, float]:
-        """What /metrics says of the models; those of a fleet are asked once a second."""
-        time.sleep(2.5)
+        """What /metrics says of the models; those of a fleet are asked every two seconds."""
+        time.sleep(3.5)
         page = Connection(self.address).get("/metrics")[1].decode()
         rows = re.findall(r"^sphinx_(\w+?)(?:_total)? ([-+.\de]+)$", page, re.MULTILINE)
         return {name: float(value) for name, value in rows}

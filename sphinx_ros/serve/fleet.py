@@ -23,6 +23,7 @@ from sphinx_ros.remote.wire import answer_to_json
 from sphinx_ros.serve.counting import NOW
 from sphinx_ros.serve.desk import Limits
 from sphinx_ros.serve.flight import GRACE, timed_out
+from sphinx_ros.serve.rendezvous import Homes
 from sphinx_ros.serve.replica import REFUSED, Report, refused
 from sphinx_ros.serve.shelf import Shelf
 from sphinx_ros.serve.work import Health, Json, Work
@@ -33,7 +34,7 @@ LOST = (RayActorError, ObjectLostError)
 """What Ray raises when the process that was asked has ended or can't be reached."""
 ATTEMPTS = 4
 """Replicas that a work is given to, one after another, when each of them ends."""
-PERIOD, PATIENCE = 1.0, 5.0
+PERIOD, PATIENCE = 2.0, 5.0
 """Seconds between two questions to all replicas how they are, and until one that says nothing."""
 
 
@@ -47,6 +48,7 @@ class FleetBackend:
     def __init__(self, replicas: Any, limits: Limits, model: str, sticky: bool = False):
         self._replicas, self._timeout, self._model = replicas, limits.timeout, model
         self._sticky = sticky
+        self._homes = Homes()
         self._shelf = Shelf(limits.pictures)  # for replicas that do not have a picture
         self._reports: dict[str, Report] = {}  # of those that have ended as well
         self._live: Collection[str] = ()
@@ -95,8 +97,9 @@ class FleetBackend:
     async def _ask(self, work: Work) -> AsyncIterator[Json]:
         """What one replica tells, from its first event on. Raises SphinxError, or one of LOST."""
         limit = (work.options.timeout or self._timeout) + 2 * GRACE
-        given = {"multiplexed_model_id": work.picture} if self._sticky else {}
-        bunches = self._replicas.options(stream=True, **given).do.remote(work)
+        home = self._homes.of(work.picture, work.after)
+        given = {"multiplexed_model_id": home} if self._sticky else {}
+        bunches = self._replicas.options(stream=True, **given).do.remote(work, home)
         try:
             while True:
                 # The replica keeps the time limit; this one is for a fleet without any.

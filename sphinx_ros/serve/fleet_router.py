@@ -30,10 +30,12 @@ class PictureRouter(RequestRouter):
         if pending_request is None:
             return [candidate_replicas]
         pending_request.routing_context.should_backoff = True  # between rounds, when all are full
-        work = pending_request.args[0] if pending_request.args else None
-        if not isinstance(work, Work):
-            return [candidate_replicas]
+        match pending_request.args:
+            case [Work(), str(home)]:
+                pass
+            case _:
+                return [candidate_replicas]
         by_name = {one.replica_id.unique_id: one for one in candidate_replicas}
         lengths = self.replica_queue_len_cache
         waiting = {name: lengths.get(one.replica_id) or 0 for name, one in by_name.items()}
-        return [[by_name[name]] for name in ranked(work.picture, waiting, self._crowd)]
+        return [[by_name[name]] for name in ranked(home, waiting, self._crowd)]

@@ -10,7 +10,28 @@ alone. Knows no HTTP.
 from __future__ import annotations
 
 import hashlib
+from collections import OrderedDict
 from collections.abc import Mapping
+
+
+class Homes:
+    """Which pictures belong to each other: each of a camera that names the one before it.
+
+    What was answered about the earlier one helps with the later one (:attr:`Work.after`), where
+    both are at the same replica. number: of pictures that are remembered.
+    """
+
+    def __init__(self, number: int = 1 << 16):
+        self._number = number
+        self._homes: OrderedDict[str, str] = OrderedDict()
+
+    def of(self, picture: str, after: str = "") -> str:
+        """The name of the first of its camera's pictures, by which its replica is drawn."""
+        home = self._homes.pop(picture, "") or self._homes.get(after, after) or picture
+        self._homes[picture] = home
+        while len(self._homes) > self._number:
+            self._homes.popitem(last=False)
+        return home
 
 
 def ranked(picture: str, waiting: Mapping[str, int], crowd: int) -> list[str]:

@@ -48,10 +48,10 @@ class Replica:
         self._model.settled.wait()  # Ray sends nothing before this has returned
         self.check_health()
 
-    async def do(self, work: Work) -> AsyncIterator[list[Json]]:
+    async def do(self, work: Work, home: str) -> AsyncIterator[list[Json]]:
         """All events of a work, in lists: a message of Ray costs more than most of them.
 
-        Ray cancels it when who asked has gone, and so the work.
+        Ray cancels it when who asked has gone, and so the work. home: what the router reads.
         """
         if picture := serve.get_multiplexed_model_id():
             await self._has(picture)
