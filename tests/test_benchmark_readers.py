@@ -4,6 +4,7 @@ import base64
 import json
 import pickle
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 from benchmark_support import written
@@ -453,6 +454,8 @@ def test_paths_of_other_machines_are_found_by_their_last_parts(tmp_path):
 
 
 def test_the_tables_agree():
+    said = (Path(__file__).parent.parent / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    assert not [name for name in BENCHMARKS if f"`{name}`" not in said]
     assert set(LAYOUTS) == set(WRITTEN)
     for bench in BENCHMARKS.values():
         assert set(bench.files) <= set(READERS), bench.name

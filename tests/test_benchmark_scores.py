@@ -163,6 +163,20 @@ def test_the_threshold_itself_counts_and_strictly_it_does_not():
     assert (strict.correct, strict.official) == (1.0, 0.0)
 
 
+def test_ref_l4_is_scored_as_a_whole_as_well():
+    true, text = shifted(1.0)
+    asked = [
+        (sample(0, dataset="ref-l4", split="val", boxes=(true,)), written(text)),
+        (sample(1, dataset="ref-l4", split="test", boxes=(true,)), written("")),
+    ]
+    table = named(asked, "sphinx-1k")
+    assert table["ref-l4.val.acc50"].correct == 1.0 and table["ref-l4.test.acc50"].correct == 0.0
+    assert (table["ref-l4.all.acc50"].correct, table["ref-l4.all.acc50"].published) == (
+        0.5,
+        0.7852,
+    )
+
+
 def test_sizes_and_things_that_are_not_there():
     big = [0, 0, 640, 640]
     line = written("[0,0,1,1]") | {"size": [640, 640], "boxes": [big]}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +13,7 @@ from sphinx_ros.benchmarks.answering import Answerer, Line, Settings
 from sphinx_ros.benchmarks.run_folder import RunFolder
 from sphinx_ros.benchmarks.samples import Sample
 from sphinx_ros.errors import BadRequest
+from sphinx_ros.runtime.device import choose_device, choose_dtype
 from sphinx_ros.runtime.progress import Progress
 from sphinx_ros.runtime.workers import Workers
 
@@ -50,6 +51,17 @@ def measure(
             left = (sum(asked) - bar.done - len(lines)) * spent / max(number, 1)
             bar.reach(bar.done + len(lines), left=_duration(left))
     return number / max(time.monotonic() - begun, 1e-9)
+
+
+def kind_of(load: Mapping[str, Any]) -> str:
+    """Kind of device and type of numbers that a checkpoint is loaded with: "cuda bfloat16".
+
+    A run that goes on with another kind would mix answers. load: keyword arguments of
+    :meth:`Sphinx.from_pretrained`. Raises SphinxError: there is no such device.
+    """
+    devices = load.get("devices") or [load.get("device")]
+    device = choose_device(devices[0])
+    return f"{device.type} {str(choose_dtype(load.get('dtype'), device)).removeprefix('torch.')}"
 
 
 def _answers(

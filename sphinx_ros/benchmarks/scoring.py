@@ -68,10 +68,10 @@ def scores(asked: Asked, checkpoint: str = "") -> list[Score]:
     found: list[Score] = []
     for (dataset, split, family), own in parts.items():
         found += _of_family[family](f"{dataset}.{split}", own)
-    yes_no = [one for key, own in parts.items() if key[2] is Family.YES_NO for one in own]
-    datasets = {sample.dataset for sample, _ in yes_no}
-    if len(datasets) == 1 and len({sample.split for sample, _ in yes_no}) > 1:
-        found += _yes_no(f"{datasets.pop()}.all", yes_no)
+    for dataset in ("pope", "ref-l4"):  # their figures are published of all splits together
+        own = [one for key, some in parts.items() if key[0] == dataset for one in some]
+        if len({sample.split for sample, _ in own}) > 1:
+            found += _of_family[own[0][0].family](f"{dataset}.all", own)
     return [_beside(one, checkpoint) for one in found]
 
 

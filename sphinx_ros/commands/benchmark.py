@@ -84,18 +84,18 @@ def run_benchmark(options: argparse.Namespace) -> int:
         "coordinates": options.coordinates,
         "questions": options.questions,
     }
-    batch = options.batch or BATCH
-    config = config_name({**answers, "batch": batch, "version": __version__})
-    jobs = plan(samples, batch)
-    folder = RunFolder(out, config)
-    done = folder.begin(
-        _about(options, answers, config, layout, reading, samples), jobs, options.resume
-    )
-    _say(bench, layout, reading, samples)
     load_torch()
     from sphinx_ros.benchmarks.answering import Settings
-    from sphinx_ros.benchmarks.measuring import measure
+    from sphinx_ros.benchmarks.measuring import kind_of, measure
 
+    batch = options.batch or BATCH
+    depends = {**answers, "batch": batch, "kind": kind_of(load)}
+    config = config_name({**depends, "version": __version__})
+    jobs = plan(samples, batch)
+    folder = RunFolder(out, config)
+    about = _about(options, depends, config, layout, reading, samples)
+    done = folder.begin(about, jobs, options.resume)
+    _say(bench, layout, reading, samples)
     settings = Settings(**answers)
     rate = measure(jobs, done, settings, folder, workers=options.workers, ray=options.ray)
     ordered = [sample for job in jobs for sample in job]
