@@ -28,7 +28,7 @@ from bag_support import (
 )
 from process_support import until
 from rosbags.rosbag2 import StoragePlugin
-from small_network import MUG, picture, taught_checkpoint
+from small_network import MUG, fresh, picture, taught_checkpoint
 
 from sphinx_ros.bags.bag_fleet import Doer, do_all
 from sphinx_ros.bags.bag_job import Job, do
@@ -288,6 +288,21 @@ class Stopping:
             raise KeyboardInterrupt
         self._left -= 1
         return self._model.look(rgb, after=after)
+
+
+def test_what_was_learnt_of_how_numbers_are_written_goes_on(taught):
+    """Later answers depend on it in their cost, and by that in the last digits of scores."""
+    first, second = fresh(taught), fresh(taught)
+    for seed in range(2):
+        first.look(picture(64, 48, seed)).detect("mug")
+    told = json.loads(json.dumps(first.engine.habits.told()))
+    assert [row[0] for row in told] == ["boxes"]
+    second.engine.habits.begin_with(told)
+    costs = [one.look(picture(64, 48, 7)).detect("mug").cost for one in (first, second)]
+    assert costs[0].passes == costs[1].passes
+    assert fresh(taught).look(picture(64, 48, 7)).detect("mug").cost.passes > costs[0].passes
+    second.engine.habits.begin_with([])
+    assert second.engine.habits.told() == []
 
 
 def test_an_unfinished_run_is_not_mistaken(bag, tmp_path, load, monkeypatch):
