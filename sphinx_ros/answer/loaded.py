@@ -23,7 +23,7 @@ from sphinx_ros.answer.looked import Looked
 from sphinx_ros.answer.presence import YesNo
 from sphinx_ros.answer.score_calibration import Calibration
 from sphinx_ros.answer.subject import Drafts, Subject
-from sphinx_ros.checkpoint.hub import resolve
+from sphinx_ros.checkpoint.hub import beside
 from sphinx_ros.checkpoint.loading import load_checkpoint
 from sphinx_ros.engine.engine import Engine
 from sphinx_ros.engine.frame import Frame
@@ -92,7 +92,7 @@ class Loaded:
         )
         with memory_named(f"loading {checkpoint} in {kind} on {', '.join(map(str, chosen))}"):
             network, read, _ = load_network(checkpoint, chosen, load, progress)
-        calibration = Calibration.read(resolve(checkpoint))
+        calibration = Calibration.first(beside(checkpoint))
         return cls(network, read, str(checkpoint), calibration)
 
     def close(self) -> None:

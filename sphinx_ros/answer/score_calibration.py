@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -78,6 +78,11 @@ class Calibration:
         path = Path(folder) / FILE
         write_text(path, json.dumps(asdict(self), indent=1) + "\n")
         return path
+
+    @classmethod
+    def first(cls, folders: Iterable[str | Path]) -> Calibration | None:
+        """The one of the first folder that holds one. Raises CheckpointError as :meth:`read`."""
+        return next((made for one in folders if (made := cls.read(one)) is not None), None)
 
     @staticmethod
     def read(folder: str | Path) -> Calibration | None:

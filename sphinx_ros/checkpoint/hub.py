@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sphinx_ros.checkpoint.download import download, explained, listing, room_for
 from sphinx_ros.checkpoint.layout import META, TOKENIZER, files_of, read_layout
-from sphinx_ros.checkpoint.names import Source, find
+from sphinx_ros.checkpoint.names import Source, find, parted
 from sphinx_ros.errors import CheckpointError
 from sphinx_ros.runtime.files import write_text
 
@@ -18,7 +18,7 @@ from sphinx_ros.runtime.files import write_text
 def resolve(name: str | Path, update: bool = False) -> Path:
     """The folder of a checkpoint; a hub name is downloaded, unless it is there already.
 
-    update: ask the hub even then.
+    Of a name with an adapter it is the base's. update: ask the hub even then.
 
     Raises:
         CheckpointError: an unknown name, no network, no space, damaged files; the message says
@@ -26,6 +26,14 @@ def resolve(name: str | Path, update: bool = False) -> Path:
     """
     place = find(name)
     return fetch(place, update) if isinstance(place, Source) else place
+
+
+def beside(name: str | Path) -> tuple[Path, ...]:
+    """The folders of what is kept beside a checkpoint, its calibration: an adapter's own comes
+    first, then the base's.
+    """
+    adapter = parted(name)[1]
+    return (resolve(name),) if adapter is None else (adapter, resolve(name))
 
 
 def fetch(source: Source, update: bool = False) -> Path:

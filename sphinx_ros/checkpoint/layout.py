@@ -25,6 +25,8 @@ PREFIX = "llma."
 ASSETS = Path(__file__).parents[1] / "assets"
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 CONFIG, META, TOKENIZER = "config.json", "meta.json", "tokenizer.model"
+ADAPTER, ADAPTER_CONFIG = "adapter_model.safetensors", "adapter_config.json"
+"""Files of an adapter's folder, as the library peft calls them."""
 SHARD_PATTERN = "consolidated.NN-of-MM.model.pth"
 _SHARD = re.compile(r"consolidated\.(\d\d)-of-(\d\d)\.model\.pth")
 _TRANSFORMERS = ("architectures", "model_type", "transformers_version", "_name_or_path")
@@ -79,9 +81,14 @@ def _read_own(path: Path) -> dict:
 def _check_own(folder: Path, config: dict) -> None:
     """Refuse the folders of another library."""
     foreign = [key for key in _TRANSFORMERS if key in config]
-    if foreign or there(folder / "adapter_config.json"):
-        file = folder / (CONFIG if foreign else "adapter_config.json")
-        what = config.get("model_type") or config.get("architectures") or "an adapter"
+    if not foreign and there(folder / ADAPTER_CONFIG):
+        raise CheckpointError(
+            f"{folder} holds an adapter, and no checkpoint: give both, the checkpoint that it was "
+            f"tuned from and this folder, with a plus between them (X+{folder})"
+        )
+    if foreign:
+        file = folder / CONFIG
+        what = config.get("model_type") or config.get("architectures")
         raise CheckpointError(
             f"{folder} is a transformers folder: {file.name} describes {quoted(what)}. This "
             f"package reads SPHINX checkpoints: {SHARD_PATTERN} as released, or what sphinx-ros "

@@ -4,6 +4,7 @@
     sphinx-tiny-1k                    a published one, see released.py
     hf://owner/repo[@revision]/folder a folder in any hub repository (the last part may be missing)
     /models/SPHINX-1k                 a folder
+    demo+runs/tune/adapter            any of these, and an adapter that sphinx-ros tune made for it
 
 Imports no torch.
 """
@@ -17,7 +18,15 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from sphinx_ros.checkpoint.intact import absent
-from sphinx_ros.checkpoint.layout import ASSETS, CONFIG, META, SHARD_PATTERN, SINGLE, TOKENIZER
+from sphinx_ros.checkpoint.layout import (
+    ADAPTER,
+    ASSETS,
+    CONFIG,
+    META,
+    SHARD_PATTERN,
+    SINGLE,
+    TOKENIZER,
+)
 from sphinx_ros.checkpoint.released import RELEASED, REPOSITORY, Released
 from sphinx_ros.errors import CheckpointError, quoted
 
@@ -45,10 +54,17 @@ class Source:
 def find(name: str | Path) -> Path | Source:
     """What a name stands for: a folder that is here, or where it is to be had. Asks no hub.
 
+    Of a name with an adapter it is the place of the base.
+
     Raises:
-        CheckpointError: it stands for nothing.
+        CheckpointError: it stands for nothing, or there is no such adapter.
     """
-    text = str(name)
+    text, adapter = parted(name)
+    if adapter is not None and not (adapter / ADAPTER).is_file():
+        raise CheckpointError(
+            f"checkpoint {quoted(str(name), 300)}: {quoted(str(adapter), 300)}, behind the +, "
+            f"holds no {ADAPTER}; expected the folder of an adapter, as sphinx-ros tune makes it"
+        )
     bundled = sorted(p.parent.name for p in ASSETS.glob("*/config.json"))
     if text in bundled:
         return ASSETS / text
@@ -66,6 +82,19 @@ def find(name: str | Path) -> Path | Source:
         "name, hf://owner/repo/folder, or a folder with "
         f"{SHARD_PATTERN} or {SINGLE}, and {CONFIG}, {META} and {TOKENIZER}"
     )
+
+
+def parted(name: str | Path) -> tuple[str, Path | None]:
+    """ "X+adapter" to X and the adapter's folder; None for a name without one. A folder whose own
+    name has a plus is itself.
+    """
+    text = str(name)
+    base, plus, adapter = text.rpartition("+")
+    try:
+        whole = not plus or os.path.isdir(os.path.expanduser(text))
+    except ValueError:  # no path at all
+        whole = True
+    return (text, None) if whole else (base, Path(os.path.expanduser(adapter)))
 
 
 def _kind_of(path: Path) -> str:

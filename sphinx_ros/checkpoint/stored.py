@@ -6,6 +6,7 @@ at a time. Knows no device.
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,10 +15,19 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from sphinx_ros.checkpoint.adapter import Adapter, fitting, read_adapter
 from sphinx_ros.checkpoint.expected import empty_model
 from sphinx_ros.checkpoint.layout import CONFIG, Layout, files_of
+from sphinx_ros.checkpoint.names import parted
 from sphinx_ros.checkpoint.pages import forget_pages, read_ahead, span
-from sphinx_ros.checkpoint.shards import check_keys, check_shapes, merge, unequal_copy, whole_shape
+from sphinx_ros.checkpoint.shards import (
+    check_keys,
+    check_shapes,
+    cut,
+    merge,
+    unequal_copy,
+    whole_shape,
+)
 from sphinx_ros.checkpoint.sizes import layer_counts
 from sphinx_ros.checkpoint.survey import Survey, survey
 from sphinx_ros.errors import CheckpointError
@@ -32,13 +42,15 @@ class Stored:
     """An opened and checked checkpoint.
 
     shards: of each shard its memory-mapped tensors by key (without ``llma.``). model: the
-    ``SphinxModel`` without storage.
+    ``SphinxModel`` without storage. adapter: what is added to the tensors that it names, whoever
+    takes them; None for the checkpoint as it is.
     """
 
     layout: Layout
     shards: tuple[dict[str, Tensor], ...]
     model: torch.nn.Module
     tokenizer: Tokenizer
+    adapter: Adapter | None = None
 
     @property
     def config(self) -> ModelConfig:
@@ -89,6 +101,11 @@ class Stored:
         """
         dim, groups = self.split(key)
         parts, dtype = self.parts(key), dtype or self.dtype(key)
+        if self.adapter is not None and key in self.adapter.factors:
+            # before it is rounded, quantised or given to several processes
+            plain = merge(parts, dim, "cpu", torch.float32, groups)
+            made = self.adapter.added(key, plain)
+            return cut(key, made, dim, groups, ranks.rank, ranks.size).to(device, dtype)
         return merge(parts, dim, device, dtype, groups, ranks.rank, ranks.size)
 
     def mapped(self, key: str) -> Tensor:
@@ -96,6 +113,9 @@ class Stored:
         return self.parts(key)[0] if self._in_one_file(key) else self.whole(key)
 
     def _in_one_file(self, key: str) -> bool:
+        """Whether a file has the whole tensor as it is to be taken."""
+        if self.adapter is not None and key in self.adapter.factors:
+            return False
         return self.split(key)[0] is None or len(self.parts(key)) == 1
 
     def take(
@@ -152,7 +172,11 @@ def open_checkpoint(
             f"assumed; if it was trained otherwise, write it into {CONFIG}",
             stacklevel=2,
         )
-    return Stored(found.layout, found.shards, model, words)
+    plain = Stored(found.layout, found.shards, model, words)
+    folder = parted(checkpoint)[1]
+    if folder is None:
+        return plain
+    return dataclasses.replace(plain, adapter=fitting(read_adapter(folder), folder, plain))
 
 
 def checked_model(found: Survey, vocabulary: int) -> torch.nn.Module:

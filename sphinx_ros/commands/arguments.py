@@ -98,7 +98,8 @@ def add_checkpoint(parser: argparse.ArgumentParser) -> None:
         default="demo",
         metavar="X",
         help='"demo" (the bundled demonstration model, for the simulated tabletop), a published '
-        f"name ({', '.join(RELEASED)}), hf://owner/repo/folder or a folder (default: demo)",
+        f"name ({', '.join(RELEASED)}), hf://owner/repo/folder or a folder; "
+        "X+ADAPTER for one with what sphinx-ros tune taught it (default: demo)",
     )
 
 

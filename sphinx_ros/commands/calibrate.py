@@ -45,11 +45,11 @@ def run(argv: Sequence[str]) -> int:
 
         labels = read_labels(options.labels)
     load_torch()
-    from sphinx_ros.checkpoint.hub import resolve
+    from sphinx_ros.checkpoint.hub import beside
     from sphinx_ros.checkpoint.layout import ASSETS
     from sphinx_ros.evaluate.trust import calibration_of
 
-    out = Path(options.out) if options.out else resolve(options.checkpoint)
+    out = Path(options.out) if options.out else beside(options.checkpoint)[0]
     if not options.out and out.is_relative_to(ASSETS):
         raise BadRequest(
             f"{options.checkpoint!r} is the bundled model, which has its calibration: give --out "

@@ -1,4 +1,4 @@
-"""`sphinx-ros fetch`, `convert` and `mix`: words -> a checkpoint's folder. Knows no tensor."""
+"""`sphinx-ros fetch`, `convert`, `merge`, `mix`: words -> a folder. Knows no tensor."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable, Sequence
 
 from sphinx_ros.checkpoint.hub import resolve
-from sphinx_ros.checkpoint.names import find
+from sphinx_ros.checkpoint.names import find, parted
 from sphinx_ros.checkpoint.released import RELEASED
 from sphinx_ros.commands.arguments import OK, Parser, add_missing_files, number
 from sphinx_ros.errors import BadRequest
@@ -35,6 +35,15 @@ CONVERT = """Write a checkpoint in the other layout, bit for bit.
 The released layout repeats the vision towers in every file: SPHINX-1k falls from 40 to 33 GB. Both
 layouts load the same everywhere in this package. The conversion streams tensor by tensor, so it
 needs no more memory than the largest tensor; when it is interrupted nothing stays behind.
+"""
+
+MERGE = """Write a checkpoint and its adapter as one checkpoint, which needs the adapter no more.
+
+  sphinx-ros merge sphinx-tiny-1k+runs/tune/adapter /models/tiny-with-my-mugs
+  sphinx-ros merge demo+runs/tune/adapter OUT --shards 1       in the released layout
+
+Everything here takes X+ADAPTER as it is, so this is for other programs and for good. Numbers keep
+the type of X: where that is float16 or bfloat16 the sums are rounded to it.
 """
 
 MIX = """Mix checkpoints of one variant: a weighted sum of their numbers.
@@ -80,6 +89,34 @@ def convert(argv: Sequence[str]) -> int:
             progress=bar,
             variant=options.variant,
             tokenizer=options.tokenizer,
+        )
+    print(done)
+    return OK
+
+
+def merge(argv: Sequence[str]) -> int:
+    """Parse, merge; returns the exit code."""
+    parser = Parser("merge", description=MERGE)
+    parser.add_argument("checkpoint", metavar="X+ADAPTER", help="a checkpoint and its adapter")
+    parser.add_argument("target", metavar="OUT", help="the folder to make")
+    _add_layout(parser)
+    options = parser.parse_intermixed_args(argv)
+    find(options.checkpoint)  # before torch is loaded
+    if parted(options.checkpoint)[1] is None:
+        raise BadRequest(
+            f"{options.checkpoint} names no adapter: give a checkpoint and the adapter's folder "
+            "with a plus between them, as demo+runs/tune/adapter; convert copies a plain one"
+        )
+    load_torch()
+    from sphinx_ros.checkpoint.convert import convert
+
+    with Bar("merging") as bar:
+        done = convert(
+            options.checkpoint,
+            options.target,
+            options.shards,
+            largest=_largest(options),
+            progress=bar,
         )
     print(done)
     return OK
@@ -134,7 +171,12 @@ def mix(argv: Sequence[str]) -> int:
     return OK
 
 
-VERBS: dict[str, Callable[[Sequence[str]], int]] = {"fetch": fetch, "convert": convert, "mix": mix}
+VERBS: dict[str, Callable[[Sequence[str]], int]] = {
+    "fetch": fetch,
+    "convert": convert,
+    "merge": merge,
+    "mix": mix,
+}
 
 
 def _add_layout(parser: argparse.ArgumentParser) -> None:

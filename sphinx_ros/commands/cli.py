@@ -71,6 +71,7 @@ Checkpoints.
   compare                its visual encoders beside those of open_clip, timm and transformers
   fetch X                download a published checkpoint, or hf://owner/repo/folder
   convert X OUT          to safetensors without repetitions, or back to the released layout
+  merge X+ADAPTER OUT    a checkpoint and what `tune` taught it, as one checkpoint
   mix X X OUT            a weighted sum of checkpoints of one variant
 
 Measure a checkpoint; make the demonstration model.

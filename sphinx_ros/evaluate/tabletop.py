@@ -76,12 +76,12 @@ def _start(checkpoint: str, threads: int, quantise: str | None, calibrated: bool
 
     from sphinx_ros.answer.score_calibration import Calibration
     from sphinx_ros.checkpoint import load_checkpoint
-    from sphinx_ros.checkpoint.hub import resolve
+    from sphinx_ros.checkpoint.hub import beside
     from sphinx_ros.evaluate.asker import BatchAsker
 
     torch.set_num_threads(threads)
     model, tokenizer, config = load_checkpoint(checkpoint, quantise=quantise)
-    calibration = Calibration.read(resolve(checkpoint)) if calibrated else None
+    calibration = Calibration.first(beside(checkpoint)) if calibrated else None
     asker = BatchAsker(model, tokenizer, calibration)
     _worker.update(asker=asker, size=config.image_size, worlds={})
 

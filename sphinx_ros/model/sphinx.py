@@ -69,17 +69,28 @@ class SphinxModel(Decoder):
 
         picture: [B, 3, S, S] CLIP-normalised, S = config.image_size.
         """
+        return self.projected(*self.view_features(picture))
+
+    def view_features(self, picture: Tensor) -> tuple[Tensor, Tensor | None]:
+        """What the towers alone make of a picture: mixed tokens [B, V, 1 + g^2, C] of the views,
+        and the Q-Former's [B, V, Q, W] where there is one.
+        """
         config = self.config
         vit, conv = tower_views(config, picture)
         batch, views = vit.shape[:2]
         vit, conv = vit.flatten(0, 1), conv.flatten(0, 1)
         mixed = self.ranks.spread(self.mixed_features, vit, conv).unflatten(0, (batch, views))
-        queries = None
-        if config.recipe.qformer:
-            queries = self.qformer_proj(self.ranks.spread(self.qformer, vit))
-            queries = queries.unflatten(0, (batch, views))
+        if not config.recipe.qformer:
+            return mixed, None
+        return mixed, self.ranks.spread(self.qformer, vit).unflatten(0, (batch, views))
+
+    def projected(self, mixed: Tensor, queries: Tensor | None) -> list[Tensor]:
+        """The features of :meth:`view_features` -> tokens, as :meth:`view_embeddings` has them."""
+        config = self.config
+        if queries is not None:
+            queries = self.qformer_proj(queries)
         out = []
-        for view in range(views):
+        for view in range(mixed.shape[1]):
             tokens = mixed[:, view]
             if config.recipe.halved_crops and view > 0:
                 tokens = halve_grid(tokens, config.patch_grid)
@@ -90,11 +101,14 @@ class SphinxModel(Decoder):
     def encode_image(self, picture: Tensor) -> Tensor:
         """[B, 3, S, S] CLIP-normalised to image tokens [B, image_words, dim], marks included."""
         picture = picture.to(self.norm.weight)
-        start = self.start_img.expand(picture.shape[0], -1, -1)
-        end = self.end_img.expand(picture.shape[0], -1, -1)
         with reused_memory():
-            parts = [p for view in self.view_embeddings(picture) for p in (start, view, end)]
-        return torch.cat(parts, dim=1)
+            return self.marked(self.view_embeddings(picture))
+
+    def marked(self, views: list[Tensor]) -> Tensor:
+        """Tokens of each view -> image tokens [B, image_words, dim], each view between marks."""
+        batch = len(views[0])
+        start, end = (mark.expand(batch, -1, -1) for mark in (self.start_img, self.end_img))
+        return torch.cat([part for view in views for part in (start, view, end)], dim=1)
 
     def embed(self, tokens: Tensor, image: Tensor | None = None) -> Tensor:
         """Ids [B, T] to embeddings [B, T (+ image_words), dim]; the image follows the first id."""

@@ -146,7 +146,7 @@ def packed_positions(batch: Batch, image_tokens: int) -> Tensor:
     """Rotary positions [B, T + image_tokens]: BOS 0, the image from 1 on, then the text."""
     assert batch.position is not None
     text = batch.position
-    image = torch.arange(1, image_tokens + 1).expand(len(text), -1)
+    image = torch.arange(1, image_tokens + 1, device=text.device).expand(len(text), -1)
     return torch.cat((text[:, :1], image, text[:, 1:] + image_tokens), dim=1)
 
 
@@ -154,7 +154,7 @@ def turn_mask(turn: Tensor) -> Tensor:
     """[B, 1, L, L] bool: a token sees the prefix (turn 0) and its own turn, never what follows."""
     length = turn.shape[1]
     same = (turn[:, None, :] == turn[:, :, None]) | (turn[:, None, :] == 0)
-    causal = torch.ones(length, length, dtype=torch.bool).tril()
+    causal = torch.ones(length, length, dtype=torch.bool, device=turn.device).tril()
     return (same & causal)[:, None]
 
 
