@@ -41,6 +41,7 @@ ROOMS = (
     ("serve", "the model for others: HTTP, its page, several of it"),
     ("ros", "the node; above it only what tells the same without a node, and the command line"),
     ("bags", "the node's answers about recorded pictures, in its messages; without rclpy"),
+    ("teach", "a user's pictures -> labels and an adapter; scored as evaluate/ does, reads bags/"),
     ("commands", "the command line: all verbs"),
     ("__main__", "starts the command line"),
 )

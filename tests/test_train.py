@@ -228,7 +228,7 @@ def test_packed_turns_equal_single_questions(place):
         turn = with_image(batch.turn, words)
         hidden = net.model.hidden(
             net.model.embed(batch.tokens, image),
-            positions=packed_positions(batch, words),
+            positions=packed_positions(batch.position, words),
             mask=turn_mask(turn),
         )
         packed = net.model.output(hidden)[:, words:]

@@ -19,10 +19,12 @@ from sphinx_ros.commands import (
     eval,
     find,
     inspect,
+    label,
     look,
     mcp,
     serve,
     train,
+    tune,
     world,
 )
 from sphinx_ros.commands.arguments import INTERRUPTED, OK
@@ -40,6 +42,8 @@ VERBS: dict[str, Callable[[Sequence[str]], int]] = {
     **checkpoints.VERBS,
     "serve": serve.run,
     "mcp": mcp.run,
+    "label": label.run,
+    "tune": tune.run,
     "train": train.run,
     "eval": eval.run,
     "calibrate": calibrate.run,
@@ -65,6 +69,10 @@ Ask a recording (MCAP or sqlite3; no ROS is needed).
 Serve it to others.
   serve                  a page, a door for each task and OpenAI's chat door over HTTP
   mcp                    a tool for each task, for agents, by the Model Context Protocol
+
+Teach it your own objects.
+  label BAG|FOLDER       a recording or pictures -> labels by its own answers, to be reviewed
+  tune DATA --out RUN    pictures with answers -> an adapter, used as X+RUN/adapter
 
 Checkpoints.
   inspect X              what a checkpoint is, whether it is whole, what memory it needs

@@ -53,7 +53,7 @@ def read_labels(file: str | Path) -> list[Labelled]:
     for number, line in enumerate(lines, 1):
         if line.strip():
             try:
-                found.append(_labelled(number, line, path.parent))
+                found.append(labelled_line(number, line, path.parent))
             except BadRequest as error:
                 raise BadRequest(f"{path}, line {number}: {error}") from None
     if not found:
@@ -64,7 +64,8 @@ def read_labels(file: str | Path) -> list[Labelled]:
     return found
 
 
-def _labelled(number: int, line: str, folder: Path) -> Labelled:
+def labelled_line(number: int, line: str, folder: Path) -> Labelled:
+    """One line. folder: what its picture is relative to. Raises BadRequest."""
     try:
         row = json.loads(line)
     except (ValueError, RecursionError):

@@ -101,7 +101,8 @@ class Trained(nn.Module):
         model, config = self.model, self.model.config
         image = model.encode_image(batch.pictures)
         extra, scores = self.seeing(image, batch)
-        positions = packed_positions(batch, config.image_words)
+        assert batch.position is not None
+        positions = packed_positions(batch.position, config.image_words)
         mask = turn_mask(with_image(batch.turn, config.image_words))
         x = model.embed(batch.tokens, image)
         text, read = self.reading(batch, model.hidden(x, positions=positions, mask=mask))
@@ -142,10 +143,11 @@ def with_image(text: Tensor, image_tokens: int) -> Tensor:
     return torch.cat((text[:, :1], filler, text[:, 1:]), dim=1)
 
 
-def packed_positions(batch: Batch, image_tokens: int) -> Tensor:
-    """Rotary positions [B, T + image_tokens]: BOS 0, the image from 1 on, then the text."""
-    assert batch.position is not None
-    text = batch.position
+def packed_positions(text: Tensor, image_tokens: int) -> Tensor:
+    """Rotary positions [B, T + image_tokens]: BOS 0, the image from 1 on, then the text.
+
+    text: positions [B, T] counted in text tokens.
+    """
     image = torch.arange(1, image_tokens + 1, device=text.device).expand(len(text), -1)
     return torch.cat((text[:, :1], image, text[:, 1:] + image_tokens), dim=1)
 

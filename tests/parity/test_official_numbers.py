@@ -11,6 +11,8 @@ from goldens import VARIANTS, Golden
 
 from sphinx_ros.checkpoint import load_checkpoint
 from sphinx_ros.engine.official import generate_official
+from sphinx_ros.teach.learning import answers_loss
+from sphinx_ros.teach.packed import Packed
 
 LOGITS = 1e-4  # max abs; the reference's own cached and uncached logits differ by 1.7e-5
 SHARDED = ("llama_ens5", "llama_ens5_light", "mixtral_sparse_ens5")
@@ -155,6 +157,23 @@ def test_logits_without_image(run):
 @torch.inference_mode()
 def test_logits_with_image(run):
     close("logits", run.model(run.ids, run.tokens[:1])[0], run.golden["logits_img"], LOGITS)
+
+
+@torch.inference_mode()
+def test_loss_of_answers(run):
+    """The official loss of the official logits: the mean cross-entropy of the labels, each
+    predicted from the token before it (accessory/model/meta.py); packed as tuning packs it.
+    """
+    ids, words = run.ids, run.ids.shape[1]
+    labels = torch.zeros(words, dtype=torch.long)
+    labels[words // 2 :] = ids[0, words // 2 :]
+    assert (labels[words // 2 :] > 0).all()
+    logits = torch.from_numpy(run.golden["logits_img"])
+    criterion = torch.nn.CrossEntropyLoss(ignore_index=0)
+    official = criterion(logits[:-1].double(), labels[1:])
+    row = Packed(ids, labels[None] > 0, torch.zeros_like(ids), torch.arange(words)[None])
+    total, number, _ = answers_loss(run.model, row, run.tokens[:1])
+    assert abs(total.item() / number - official.item()) < 1e-5
 
 
 @torch.inference_mode()

@@ -1,0 +1,146 @@
+"""`sphinx-ros tune`: pictures with answers -> an adapter that knows them."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sphinx_ros.checkpoint.names import find
+from sphinx_ros.commands.arguments import OK, Parser, add_checkpoint, add_device, add_dtype, number
+from sphinx_ros.runtime.interrupts import load_torch
+from sphinx_ros.teach.plan import Plan
+
+ABOUT = """Teach a checkpoint your own objects, from pictures with answers.
+
+  sphinx-ros tune labelled/ --checkpoint sphinx-tiny-1k --out runs/tune
+  sphinx-ros detect desk.jpg plate --checkpoint sphinx-tiny-1k+runs/tune/adapter
+
+DATA, any number of files and folders, in any of these formats:
+  a yaml with META, JSON or JSON Lines of conversations (the official format; LLaVA's JSON)
+  COCO: boxes, and joints of people           YOLO: a folder with data.yaml
+  JSON Lines with image, text and box         what `sphinx-ros label` wrote
+Boxes become the text that this checkpoint writes: fractions of the padded square, its decimals.
+
+What learns are low-rank factors beside the decoder's and the projections' linear layers (LoRA):
+RUN/adapter, a small file. Every --checkpoint, the node and the server take X+RUN/adapter, and
+`sphinx-ros merge` makes one checkpoint of both. A tenth of the pictures is held out; after each
+epoch their loss is computed and some of their questions are answered. The lowest loss is kept,
+and where it does not fall any more the run ends.
+
+Ctrl-C saves and stops. After it, a power cut or kill -9, the same command with --resume goes on
+and ends with the same weights. Rows that can't be used are counted, and listed
+in RUN/bad_rows.jsonl. Needs peft: pip install "sphinx_ros[tune]".
+"""
+
+
+def parser() -> Parser:
+    """The verb's command line."""
+    parser = Parser("tune", usage="sphinx-ros tune DATA [DATA ...] --checkpoint X --out RUN")
+    parser.description = ABOUT
+    parser.add_argument("data", metavar="DATA", nargs="+", help="files and folders, see above")
+    add_checkpoint(parser)
+    parser.add_argument(
+        "--out", metavar="RUN", default="runs/tune", help="the run's folder (default: runs/tune)"
+    )
+    parser.add_argument("--resume", action="store_true", help="go on with the run in RUN")
+    _add_what(parser)
+    _add_how(parser)
+    add_device(parser)
+    add_dtype(parser)
+    return parser
+
+
+def _add_what(parser: argparse.ArgumentParser) -> None:
+    """What learns."""
+    usual = Plan()
+    parser.add_argument(
+        "--rank", type=number(1, 1024, int), default=usual.rank, metavar="R",
+        help=f"of the factors: more can learn more (default: {usual.rank})",
+    )  # fmt: skip
+    parser.add_argument(
+        "--alpha", type=number(0.001, 4096), default=usual.alpha, metavar="A",
+        help=f"their weight is alpha / rank (default: {usual.alpha:g})",
+    )  # fmt: skip
+    parser.add_argument(
+        "--full", action="store_true",
+        help="all weights of decoder and projections learn, in float32 with two moments each; "
+        "the result is a whole checkpoint, RUN/checkpoint",
+    )  # fmt: skip
+    parser.add_argument(
+        "--towers", action="store_true",
+        help="the visual encoders learn as well; every picture is then looked at in every epoch",
+    )  # fmt: skip
+
+
+def _add_how(parser: argparse.ArgumentParser) -> None:
+    """How it learns."""
+    usual = Plan()
+    for name, kind, metavar, said in (
+        ("epochs", number(1, 10_000, int), "N", "times that each row is learnt"),
+        ("batch", number(1, 4096, int), "N", "rows of a step; a row is a picture with questions"),
+        ("tokens", number(16, 100_000, int), "N", "text tokens of a row"),
+        ("rate", number(1e-8, 1), "R", "highest learning rate"),
+        ("warmup", number(0, 1), "S", "share of the steps in which the rate rises"),
+        ("decay", number(0, 1), "D", "decay of weights"),
+        ("clip", number(1e-6, 1e6), "C", "largest norm of the gradient"),
+        ("patience", number(0, 10_000, int), "N", "epochs without a lower held-out loss; 0: all"),
+        ("ask", number(0, 100_000, int), "N", "held-out questions answered in each check"),
+        ("seed", number(0, 10**9, int), "S", "of factors, held-out pictures and order"),
+    ):
+        value = getattr(usual, name)
+        parser.add_argument(
+            f"--{name}", type=kind, default=value, metavar=metavar, help=f"{said} ({value:g})"
+        )
+    parser.add_argument(
+        "--held-out", type=number(0, 0.9), default=usual.held_out, metavar="S",
+        help=f"share of the pictures that are scored and not learnt ({usual.held_out:g})",
+    )  # fmt: skip
+    parser.add_argument(
+        "--keep-gb", type=number(0, 10_000), default=usual.keep_gb, metavar="GB",
+        help=f"memory for looks at pictures, so that each is made once ({usual.keep_gb:g})",
+    )  # fmt: skip
+    parser.add_argument(
+        "--checkpointing", action="store_true",
+        help="compute each layer anew for the gradient: a third more time, much less memory",
+    )  # fmt: skip
+
+
+def run(argv: Sequence[str]) -> int:
+    """Parse, tune, tell; returns the exit code."""
+    options = parser().parse_intermixed_args(argv)
+    find(options.checkpoint)  # a wrong name need not wait for torch
+    load_torch()
+    from sphinx_ros.runtime.device import choose_device, choose_dtype
+    from sphinx_ros.teach.tuning import tune
+
+    given = vars(options) | {"data": tuple(options.data)}
+    plan = Plan(**{name: given[name] for name in Plan.__dataclass_fields__})
+    device = choose_device(options.device)
+    kind = choose_dtype(options.dtype, device)
+    done = tune(plan, Path(options.out), resume=options.resume, device=device, kind=kind)
+    tell(done, Path(options.out))
+    return OK
+
+
+def tell(done: dict[str, Any], folder: Path) -> None:
+    """What came of it, for people."""
+    print(
+        f"{done['examples']} examples of {done['pictures']} pictures "
+        f"({', '.join(f'{n} {name}' for name, n in done['formats'].items())}), {done['steps']} "
+        f"steps in {done['minutes']:.1f} minutes; {100 * done['share']:.2g} % of the weights"
+    )
+    if done["bad_rows"]:
+        print(
+            f"sphinx-ros: {done['bad_rows']} rows could not be used: {folder / 'bad_rows.jsonl'}",
+            file=sys.stderr,
+        )
+    print(f"{'held out':10} {'before':>8} {'after':>8}  of")
+    for name in ("loss", "tokens", "f1", "joints", "words"):
+        if name in done["after"]:
+            before, after = done["before"].get(name, float("nan")), done["after"][name]
+            of = done["after"].get(f"{name}.n")
+            print(f"{name:10} {before:8.3f} {after:8.3f}  {'' if of is None else f'{of:g}'}")
+    print(f"{done['result']}: use it as --checkpoint {done['checkpoint']}")

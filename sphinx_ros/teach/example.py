@@ -1,0 +1,85 @@
+"""One thing to be learnt: a picture and what is asked and answered about it. And rows that can't.
+
+A row that can't be used never ends the reading of the others: it is kept with its place, what was
+expected, and what to do. Knows no tensor.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sphinx_ros.errors import SphinxError
+from sphinx_ros.runtime.files import write_text
+from sphinx_ros.runtime.printable import one_line
+
+
+@dataclass(frozen=True)
+class Example:
+    """A conversation about a picture.
+
+    Attributes:
+        image: file. rounds: (what is asked, what is answered) in the words and numbers that the
+            checkpoint reads and writes; a later round knows the earlier ones. where: file and row,
+            for people.
+    """
+
+    image: Path
+    rounds: tuple[tuple[str, str], ...]
+    where: str
+
+
+@dataclass(frozen=True)
+class BadRow:
+    """A row that can't be used. where: file and row; why: what was expected, and what to do."""
+
+    where: str
+    why: str
+
+
+@dataclass
+class Data:
+    """What a folder or file of data holds.
+
+    Attributes:
+        examples: in the order of the data. bad: rows that can't be used. formats: how many
+            examples are from which format.
+    """
+
+    examples: list[Example] = field(default_factory=list)
+    bad: list[BadRow] = field(default_factory=list)
+    formats: Counter[str] = field(default_factory=Counter)
+
+    @contextmanager
+    def row(self, where: str) -> Iterator[None]:
+        """A block that reads one row: what it raises as a named error is kept, and reading goes
+        on with the next row.
+        """
+        try:
+            yield
+        except SphinxError as error:
+            self.bad.append(BadRow(where, one_line(error)))
+
+    def add(
+        self, format: str, image: Path, rounds: tuple[tuple[str, str], ...], where: str
+    ) -> None:
+        """One more example."""
+        self.examples.append(Example(image, rounds, where))
+        self.formats[format] += 1
+
+    @property
+    def pictures(self) -> dict[Path, list[Example]]:
+        """The examples of each picture, in the order of the data."""
+        found: dict[Path, list[Example]] = {}
+        for one in self.examples:
+            found.setdefault(one.image, []).append(one)
+        return found
+
+    def write_bad(self, path: Path) -> None:
+        """The rows that can't be used, a JSON object a line."""
+        lines = (json.dumps({"where": one.where, "why": one.why}) for one in self.bad)
+        write_text(path, "".join(f"{line}\n" for line in lines))

@@ -1,0 +1,93 @@
+"""A network -> the same network with low-rank factors that learn, and these as an adapter.
+
+The factors are put beside linear layers by the library peft (LoRA, arXiv 2106.09685); B begins as
+zeros, so an untaught network answers as before.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import torch
+from torch import nn
+
+from sphinx_ros.checkpoint.adapter import Adapter
+from sphinx_ros.errors import BadRequest
+from sphinx_ros.model import keys
+from sphinx_ros.model.sphinx import SphinxModel
+
+TAUGHT = (keys.LANGUAGE, keys.PROJECTIONS)
+"""Parts of the network that learn unless more is asked for."""
+
+NAME = "default"
+"""By which peft keeps the factors."""
+
+
+def linear_layers(model: SphinxModel, towers: bool) -> list[str]:
+    """Names of the linear layers that get factors: of the decoder, the projections, and with
+    ``towers`` the visual encoders. Experts and routers have none, and those of the decoder's
+    output learn as the others.
+    """
+    return [
+        name
+        for name, module in model.named_modules()
+        if type(module) is nn.Linear
+        and (towers or keys.part(f"{name}.weight") in TAUGHT)
+        and not name.endswith(".gate")
+        and f"{name}.weight" in dict(model.named_parameters())
+    ]
+
+
+def add_factors(model: SphinxModel, rank: int, alpha: float, towers: bool, seed: int) -> None:
+    """Put factors beside the linear layers; they learn, and nothing else does.
+
+    Raises:
+        BadRequest: peft is missing.
+    """
+    try:
+        from peft import LoraConfig, inject_adapter_in_model
+    except ImportError as error:
+        raise BadRequest(
+            f'sphinx-ros tune needs peft ({error}): pip install "sphinx_ros[tune]"'
+        ) from error
+    settings: dict[str, Any] = {"r": rank, "lora_alpha": alpha, "lora_dropout": 0.0}
+    names = map(re.escape, linear_layers(model, towers))
+    # as a pattern: peft would take a plain name for the end of longer ones, too
+    config = LoraConfig(target_modules="|".join(names), bias="none", **settings)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        inject_adapter_in_model(config, model, adapter_name=NAME)
+    for name, parameter in model.named_parameters():
+        learns = ".lora_" in name
+        parameter.requires_grad_(learns)
+        if learns:  # a base in half precision would round their small steps away
+            parameter.data = parameter.data.float()
+
+
+def factors(model: nn.Module) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    """Parameter -> its (A, B), as an :class:`Adapter` has them."""
+    return {
+        f"{name}.weight": (module.lora_A[NAME].weight, module.lora_B[NAME].weight)
+        for name, module in model.named_modules()
+        if hasattr(module, "lora_A") and NAME in module.lora_A
+    }
+
+
+def adapter_of(model: nn.Module, rank: int, alpha: float, base: str, name: str) -> Adapter:
+    """What was learnt. base, name: fingerprint and name of the checkpoint."""
+    copies = {
+        key: (a.detach().cpu().float().clone(), b.detach().cpu().float().clone())
+        for key, (a, b) in factors(model).items()
+    }
+    return Adapter(rank, alpha, base, name, copies)
+
+
+def let_all_learn(model: SphinxModel, towers: bool) -> None:
+    """All weights of the decoder and the projections learn, and with ``towers`` all others."""
+    for name, parameter in list(model.named_parameters()):
+        learns = towers or keys.part(name) in TAUGHT
+        owner, _, leaf = name.rpartition(".")
+        # copies of their own in float32: what was read may be the mapped file
+        value = parameter.detach().float().clone() if learns else parameter.detach()
+        model.get_submodule(owner)._parameters[leaf] = nn.Parameter(value, requires_grad=learns)

@@ -1,0 +1,82 @@
+"""How a checkpoint is taught, as plain values. Knows no tensor."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from sphinx_ros.errors import BadRequest
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The settings of a run; all but ``patience`` must be the same to go on.
+
+    Attributes:
+        checkpoint: what is taught, by name. data: files and folders.
+        rank, alpha: of the adapter. full: all weights of the decoder and the projections learn,
+            and the result is a whole checkpoint. towers: the visual encoders learn as well.
+        epochs: times that each row is learnt. batch: rows of a step. tokens: text of a row.
+        rate: highest learning rate. warmup: share of the steps in which it rises; then it falls
+            by a cosine to nothing. decay: of weights. clip: largest norm of the gradient.
+        held_out: share of the pictures that are not learnt, but scored. patience: checks without
+            a lower held-out loss after which the run ends; 0: never.
+        ask: held-out questions that are answered in full before, during and after, at most.
+        checkpointing: see :func:`sphinx_ros.teach.learning.answers_loss`. seed: of everything
+            drawn. keep_gb: of looks at pictures that are kept in memory.
+    """
+
+    checkpoint: str = "demo"
+    data: tuple[str, ...] = ()
+    rank: int = 16
+    alpha: float = 32.0
+    full: bool = False
+    towers: bool = False
+    epochs: int = 10
+    batch: int = 4
+    tokens: int = 400
+    rate: float = 1e-3
+    warmup: float = 0.03
+    decay: float = 0.0
+    clip: float = 1.0
+    held_out: float = 0.1
+    patience: int = 3
+    ask: int = 64
+    checkpointing: bool = False
+    seed: int = 0
+    keep_gb: float = 4.0
+
+    def steps(self, rows: int) -> int:
+        """Steps of the whole run."""
+        return self.epochs * self.steps_of_epoch(rows)
+
+    def steps_of_epoch(self, rows: int) -> int:
+        """Steps in which every row is learnt once."""
+        return max(1, math.ceil(rows / self.batch))
+
+    def rate_at(self, step: int, steps: int) -> float:
+        """Learning rate of a step, counted from 0: it rises in a line, then falls by a cosine."""
+        warm = max(1, round(self.warmup * steps))
+        if step < warm:
+            return self.rate * (step + 1) / warm
+        share = (step - warm) / max(1, steps - warm)
+        return self.rate * 0.5 * (1 + math.cos(math.pi * share))
+
+    def as_json(self) -> dict[str, Any]:
+        """The settings by name."""
+        return dataclasses.asdict(self) | {"data": list(self.data)}
+
+    def check_goes_on(self, before: dict[str, Any]) -> None:
+        """Whether a run with these settings goes on from one with those of ``before``.
+
+        Raises:
+            BadRequest: a setting that must be the same differs; named.
+        """
+        for name, value in self.as_json().items():
+            if name != "patience" and before.get(name) != value:
+                raise BadRequest(
+                    f"the run was begun with {name} {before.get(name)!r}, and is to go on with "
+                    f"{value!r}: give the same, or another folder as --out"
+                )

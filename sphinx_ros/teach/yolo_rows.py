@@ -1,0 +1,136 @@
+"""A YOLO folder (data.yaml, images/, labels/) -> examples in the words of the tasks.
+
+A line of a label file is a class and fractions of the picture: middle, width and height of a box;
+with ``kpt_shape: [17, 3]`` the joints of a person behind it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from sphinx_ros.errors import BadRequest, quoted
+from sphinx_ros.runtime.printable import file_name
+from sphinx_ros.teach.coco_rows import size_of
+from sphinx_ros.teach.conversation_rows import read_text
+from sphinx_ros.teach.example import Data
+from sphinx_ros.teach.said import Thing, Writing, checked_inside, kinds_of, rounds_about
+from sphinx_ros.types import COCO_KEYPOINTS
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+PARTS = ("train", "val")
+"""Keys of data.yaml whose pictures are learnt; ``test`` is for who tests."""
+
+JOINTS = len(COCO_KEYPOINTS)
+
+
+def is_yolo(found: Any) -> bool:
+    """Whether the contents of a yaml file are of this format."""
+    return isinstance(found, dict) and "names" in found and any(part in found for part in PARTS)
+
+
+def read_yolo(path: Path, data: Data, writing: Writing) -> None:
+    """The pictures that a data.yaml names, into ``data``, in a checkpoint's writing.
+
+    Raises:
+        BadRequest: it is no such yaml, or a folder of pictures is missing.
+    """
+    try:
+        found = yaml.safe_load(read_text(path))
+    except yaml.YAMLError as error:
+        raise BadRequest(f"{path} is no yaml: {error}") from None
+    if not is_yolo(found):
+        raise BadRequest(f"{path} has not the keys names and train of YOLO's data.yaml")
+    names = found["names"]
+    kinds = kinds_of(dict(enumerate(names)) if isinstance(names, list) else names)
+    root = path.parent / (found.get("path") or ".")
+    for image in pictures_of(found, root if root.is_dir() else path.parent, path):
+        where = file_name(image)
+        with data.row(where):
+            size = size_of(image)
+            things = things_of(label_file(image), kinds, size, data)
+            if things is None:
+                continue
+            draw = np.random.default_rng([len(data.examples), *size])
+            all_kinds = sorted(set(kinds.values()))
+            for rounds in rounds_about(things, all_kinds, size, writing, draw):
+                data.add("YOLO", image, rounds, where)
+
+
+def pictures_of(found: dict, root: Path, path: Path) -> list[Path]:
+    """All pictures of the parts that are learnt. Raises BadRequest."""
+    out: list[Path] = []
+    for part in PARTS:
+        named = found.get(part) or ()
+        for one in [named] if isinstance(named, str) else named:
+            place = root / str(one)
+            if place.is_dir():
+                inside = sorted(place.rglob("*"))
+                out += [file for file in inside if file.suffix.lower() in SUFFIXES]
+            elif place.is_file():
+                lines = read_text(place).split("\n")
+                out += [root / line.strip() for line in lines if line.strip()]
+            else:
+                raise BadRequest(
+                    f"{path}: key {part} names {quoted(str(one))}, which is no folder in {root}"
+                )
+    return list(dict.fromkeys(out))
+
+
+def label_file(image: Path) -> Path:
+    """Where the labels of a picture lie: beside it, or under labels/ in place of images/."""
+    parts = list(image.with_suffix(".txt").parts)
+    if "images" in parts:
+        parts[len(parts) - 1 - parts[::-1].index("images")] = "labels"
+    return Path(*parts)
+
+
+def things_of(
+    path: Path, kinds: dict[int, str], size: tuple[int, int], data: Data
+) -> list[Thing] | None:
+    """The things of one picture; none where there is no file, None where one can't be used."""
+    things, whole = [], True
+    lines = read_text(path).split("\n") if path.is_file() else []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        before = len(data.bad)
+        with data.row(f"{file_name(path)}, line {number}"):
+            things.append(thing_of(line, kinds, size))
+        whole &= len(data.bad) == before
+    return things if whole else None
+
+
+def thing_of(line: str, kinds: dict[int, str], size: tuple[int, int]) -> Thing:
+    """A line -> a thing. Raises BadRequest."""
+    try:
+        kind, values = int(line.split()[0]), [float(word) for word in line.split()[1:]]
+    except ValueError:
+        kind, values = -1, []
+    finite = all(math.isfinite(value) for value in values)
+    if len(values) not in (4, 4 + 3 * JOINTS) or kind not in kinds or not finite:
+        raise BadRequest(
+            f"it is {quoted(line, 60)}, expected a class of {sorted(kinds)} and 4 fractions of "
+            f"the picture (middle x, y, width, height), or {4 + 3 * JOINTS} with joints"
+        )
+    box = checked_inside(in_pixels(values[:4], size), *size)
+    joints = np.array(values[4:], np.float32).reshape(-1, 3) if values[4:] else None
+    if joints is not None:
+        joints[:, :2] *= size
+    return Thing(kinds[kind], box, joints if kinds[kind] == "person" else None)
+
+
+def in_pixels(values: Sequence[float], size: tuple[int, int]) -> tuple[float, float, float, float]:
+    """Middle, width and height as fractions of a picture -> x0, y0, x1, y1 in pixels."""
+    (x, y, wide, high), (width, height) = values, size
+    return (
+        (x - wide / 2) * width,
+        (y - high / 2) * height,
+        (x + wide / 2) * width,
+        (y + high / 2) * height,
+    )

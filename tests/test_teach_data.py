@@ -1,0 +1,212 @@
+"""A user's data of any format -> what the model is asked and answers; bad rows are told."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sphinx_ros.errors import BadRequest
+from sphinx_ros.prompt.parse import parse
+from sphinx_ros.teach.dataset import read_data
+from sphinx_ros.teach.said import Writing
+from sphinx_ros.types import COCO_KEYPOINTS
+
+TWO = Writing(2)
+
+
+@pytest.fixture
+def place(tmp_path):
+    (tmp_path / "images").mkdir()
+    for name, size in (("a.png", (80, 40)), ("b.png", (40, 80))):
+        Image.fromarray(np.zeros((size[1], size[0], 3), np.uint8)).save(tmp_path / "images" / name)
+    return tmp_path
+
+
+def coco(**changes):
+    return {
+        "images": [{"id": 1, "file_name": "a.png", "width": 80, "height": 40},
+                   {"id": 2, "file_name": "b.png", "width": 40, "height": 80}],
+        "categories": [{"id": 5, "name": "plate"}, {"id": 9, "name": "person"}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 5, "bbox": [40, 10, 20, 10]},
+                        {"id": 2, "image_id": 1, "category_id": 5, "bbox": [0, 0, 8, 8]}],
+        **changes,
+    }  # fmt: skip
+
+
+def write(path, value):
+    path.write_text(json.dumps(value))
+    return path
+
+
+def said(data) -> dict:
+    """What is asked about each picture -> the answer."""
+    return {(one.image.name, one.rounds[0][0].split("\n")[0]): one.rounds[0][1]
+            for one in data.examples}  # fmt: skip
+
+
+def test_boxes_become_fractions_of_the_padded_square_from_left_to_right(place):
+    plates = coco(categories=[{"id": 5, "name": "plates"}])
+    data = read_data([write(place / "boxes.json", plates)], TWO)
+    answers = said(data)
+    detected = answers["a.png", "Detect all plates shown in the image."]
+    assert detected == "<p>plate</p>[0.00,0.25,0.10,0.35;0.50,0.38,0.75,0.50]"
+    assert answers["b.png", "Detect all plates shown in the image."] == (
+        "There is no plate in the image."
+    )
+    assert answers["a.png", "Is there a plate in the image?"] == "yes"
+    assert answers["b.png", "Is there a plate in the image?"] == "no"
+    assert not data.bad and data.formats["COCO"] == len(data.examples)
+
+
+@pytest.mark.parametrize("writing, text", [
+    (Writing(3), "[0.500,0.375,0.750,0.500]"), (Writing(2, ", "), "[0.50, 0.38, 0.75, 0.50]"),
+])  # fmt: skip
+def test_numbers_are_written_as_the_checkpoint_writes_them(place, writing, text):
+    one = coco(annotations=coco()["annotations"][:1])
+    answers = said(read_data([write(place / "boxes.json", one)], writing))
+    grounded = [answer for (image, asked), answer in answers.items() if "the plate" in asked]
+    assert text in grounded
+
+
+def test_joints_of_people_become_a_pose(place):
+    joints = [[40 + i, 20, 2] for i in range(6)] + [[0, 0, 0]] * 11
+    person = {"id": 1, "image_id": 1, "category_id": 9, "bbox": [38, 10, 20, 20],
+              "keypoints": [v for joint in joints for v in joint]}  # fmt: skip
+    answers = said(read_data([write(place / "boxes.json", coco(annotations=[person]))], TWO))
+    region = "Detect the key points of the person in the region [0.48,0.38,0.72,0.62]."
+    items = parse(answers["a.png", region]).items
+    assert [item.label for item in items] == list(COCO_KEYPOINTS[:6])
+    assert items[0].points == ((0.5, 0.5),)
+
+
+@pytest.mark.parametrize(
+    "changes, where, why",
+    [
+        ({"images": [{"id": 1, "file_name": "c.png"}]}, "image 1", "no picture 'c.png'"),
+        ({"images": [{"id": 1, "file_name": "a.png", "width": 40, "height": 80}]}, "image 1",
+         "says 40x80 pixels.*has 80x40"),
+        ({"annotations": [{"image_id": 1, "category_id": 5, "bbox": [70, 0, 20, 9]}]},
+         "annotation 1", "not in the picture of 80x40 pixels"),
+        ({"annotations": [{"image_id": 1, "category_id": 5, "bbox": [1, 2, 3]}]}, "annotation 1",
+         "expected 4 finite numbers"),
+        ({"annotations": [{"image_id": 1, "category_id": 6, "bbox": [1, 2, 3, 4]}]},
+         "annotation 1", r"category_id is 6, expected one of \[5, 9\]"),
+        ({"annotations": [{"image_id": 77, "category_id": 5, "bbox": [1, 2, 3, 4]}]},
+         "annotation 1", "image_id is 77, which no image"),
+    ],
+)  # fmt: skip
+def test_a_bad_row_is_told_and_the_others_are_read(place, changes, where, why):
+    value = coco(**changes)
+    good = {"id": 90, "file_name": "b.png", "width": 40, "height": 80}
+    value["images"] = [*value["images"][:1], good]
+    data = read_data([write(place / "boxes.json", value)], TWO)
+    assert [one.where for one in data.bad] == [f"{place / 'boxes.json'}, {where}"]
+    with pytest.raises(AssertionError, match=why):
+        raise AssertionError(data.bad[0].why)
+    assert {one.image.name for one in data.examples} >= {"b.png"}
+
+
+def test_nothing_is_taught_about_a_picture_with_a_crowd(place):
+    crowd = coco()
+    crowd["annotations"][0]["iscrowd"] = 1
+    data = read_data([write(place / "boxes.json", crowd)], TWO)
+    assert {one.image.name for one in data.examples} == {"b.png"}
+
+
+def test_yolo_gives_the_same_as_coco(place):
+    (place / "labels").mkdir()
+    (place / "labels" / "a.txt").write_text("0 0.625 0.375 0.25 0.25\n0 0.05 0.1 0.1 0.2\n")
+    (place / "data.yaml").write_text("train: images\nnames: [plate, person]\n")
+    yolo = said(read_data([place], TWO))
+    (place / "data.yaml").unlink()
+    both = said(read_data([write(place / "boxes.json", coco())], TWO))
+    plates = {key: value for key, value in both.items() if "plate" in key[1]}
+    assert {key: value for key, value in yolo.items() if "plate" in key[1]} == plates
+
+
+def test_a_bad_line_of_yolo_is_told(place):
+    (place / "labels").mkdir()
+    (place / "labels" / "a.txt").write_text("7 0.5 0.5 0.1 0.1\n")
+    (place / "data.yaml").write_text("train: images\nnames: {0: plate}\n")
+    data = read_data([place], TWO)
+    assert [one.where for one in data.bad] == [f"{place}/labels/a.txt, line 1"]
+    assert "expected a class of [0]" in data.bad[0].why
+
+
+ROW = {
+    "image": "a.png",
+    "conversations": [
+        {"from": "human", "value": "<image>\nWhat is it?"},
+        {"from": "gpt", "value": "a plate"},
+        {"from": "human", "value": "Where?"},
+        {"from": "gpt", "value": "[0.10,0.20,0.30,0.40]"},
+    ],
+}
+
+
+def test_conversations_are_taken_as_they_are(place):
+    for path in (write(place / "rows.json", [ROW]), place / "rows.jsonl"):
+        path.write_text(json.dumps([ROW] if path.suffix == ".json" else ROW) + "\n")
+        (one,) = read_data([path], TWO).examples
+        assert one.rounds == (("What is it?", "a plate"), ("Where?", "[0.10,0.20,0.30,0.40]"))
+
+
+def test_the_official_meta_names_files_roots_and_shares(place):
+    (place / "rows").mkdir()
+    write(place / "rows" / "many.json", [ROW] * 200)
+    meta = "META:\n - {path: rows/many.json, type: image_text, root: images, ratio: 0.5}\n"
+    (place / "data.yaml").write_text(meta)
+    number = len(read_data([place], TWO).examples)
+    assert 70 < number < 130 and number == len(read_data([place], TWO).examples)
+
+
+@pytest.mark.parametrize(
+    "row, why",
+    [
+        ({"conversations": ROW["conversations"]}, "key image is None"),
+        ({**ROW, "image": "z.png"}, "no picture 'z.png'"),
+        ({**ROW, "conversations": ROW["conversations"][:3]}, "an answer at the end"),
+        ({**ROW, "conversations": [{"from": "robot", "value": "x"}]}, "from: human or gpt"),
+        ({**ROW, "conversations": [{"from": "human", "value": "x"},
+                                   {"from": "gpt", "value": " "}]}, "is empty"),
+    ],
+)  # fmt: skip
+def test_bad_conversations_are_told(place, row, why):
+    data = read_data([write(place / "rows.json", [ROW, row])], TWO)
+    assert len(data.examples) == 1
+    assert data.bad[0].where == f"{place}/rows.json, row 2" and why in data.bad[0].why
+
+
+def test_a_line_that_is_no_json_is_told(place):
+    (place / "rows.jsonl").write_text(json.dumps(ROW) + "\n{oops\n")
+    data = read_data([place / "rows.jsonl"], TWO)
+    assert len(data.examples) == 1 and data.bad[0].where == f"{place}/rows.jsonl, line 2"
+
+
+def test_label_lines_become_expressions(place):
+    lines = [{"image": "images/a.png", "text": "the red mug", "box": [40, 10, 60, 20]},
+             {"image": "images/a.png", "text": "the blue mug", "box": None},
+             {"image": "images/a.png", "text": "the mug", "box": [0, 0, 900, 9]}]  # fmt: skip
+    (place / "l.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    data = read_data([place / "l.jsonl"], TWO)
+    answers = [one.rounds[0][1] for one in data.examples]
+    assert answers == ["[0.50,0.38,0.75,0.50]", "yes", "There is no blue mug in the image.", "no"]
+    assert data.bad[0].where == f"{place}/l.jsonl, line 3"
+
+
+@pytest.mark.parametrize(
+    "name, text, why",
+    [
+        ("x.json", "{", "is no JSON"),
+        ("x.json", "[1, 2]", "is of no known format"),
+        ("x.yaml", "a: 1", "is of no known format"),
+        ("x.json", json.dumps([{"conversations": []}]), "none of 1 rows can be used"),
+    ],
+)
+def test_what_is_no_data_is_refused(place, name, text, why):
+    (place / name).write_text(text)
+    with pytest.raises(BadRequest, match=why):
+        read_data([place / name], TWO)
+    with pytest.raises(BadRequest, match="no file or folder"):
+        read_data([place / "nowhere"], TWO)
