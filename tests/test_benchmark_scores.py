@@ -384,6 +384,24 @@ def test_average_precision_by_scores_and_by_one_constant():
 
 
 @needs_coco
+def test_d3_by_halves_and_officially_by_one_constant():
+    box = (2.0, 2.0, 20.0, 20.0)
+    asked = []
+    for number, (half, found) in enumerate((("pres", [box]), ("abs", []))):
+        more = {"category": number + 1, "size": SIZE, "crowd": [0], "area": [324.0], "image": 1,
+                "halves": [half]}  # fmt: skip
+        one = sample(number, Family.DETECT, "d3", "full", boxes=(box,), more=more)
+        line = written("") | {"boxes": [list(b) for b in found], "scores": [0.4] * len(found)}
+        asked.append((one, line))
+    table = named(asked, "sphinx")
+    assert [table[f"d3.{part}.ap"].correct for part in ("full", "pres", "abs")] == pytest.approx(
+        [0.5, 1.0, 0.0]
+    )
+    assert table["d3.full.ap"].official == pytest.approx(0.5)
+    assert table["d3.full.ap"].published == 0.106
+
+
+@needs_coco
 def test_average_precision_of_poses():
     joints = [v for n in range(17) for v in (10.0 + n, 12.0 + n % 5, 2)]
     more = {"image": 1, "size": SIZE, "keypoints": [joints], "crowd": [0], "area": [900.0 * 4]}

@@ -69,6 +69,8 @@ def test_it_answers_as_the_model_here(there, taught):
     assert same(seen.describe(box), here.describe(box))
     asked = {"box": box, "short": False, "max_new_tokens": 6}
     assert same(seen.ask("what colour is it?", **asked), here.ask("what colour is it?", **asked))
+    chosen = {"choices": ["cat", "mug"], "max_new_tokens": 6}
+    assert same(seen.ask("which is it?", **chosen), here.ask("which is it?", **chosen))
     assert same(seen.ground("the blue ball", verify=False), here.ground("the blue ball"))
 
 
