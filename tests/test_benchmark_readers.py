@@ -3,6 +3,7 @@
 import base64
 import json
 import pickle
+import random
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -440,6 +441,63 @@ def test_a_damaged_parquet_file_is_named(tmp_path):
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(BadRequest, match=r"no parquet file"):
         read_benchmark(benchmark("refcoco"), tmp_path)
+
+
+STRANGE = (
+    None,
+    True,
+    -1,
+    1e308,
+    float("nan"),
+    "",
+    [],
+    {},
+    "\x00",
+    "../..",
+    10**30,
+    [1, 2],
+    {"a": 1},
+)
+"""What nobody expects in a field."""
+
+
+def spoilt(values, draw):
+    """Values of a JSON file with one to three of them replaced, or gone."""
+    values, spots, waiting = json.loads(json.dumps(values)), [], []
+    waiting.append(values)
+    while waiting:
+        one = waiting.pop()
+        inside = one.items() if isinstance(one, dict) else enumerate(one)
+        for key, value in inside:
+            spots.append((one, key))
+            waiting += [value] if isinstance(value, (dict, list)) else []
+    for _ in range(draw.randint(1, 3)):
+        one, key = draw.choice(spots)
+        if isinstance(one, dict) and draw.random() < 0.3:
+            one.pop(key, None)
+        else:
+            one[key] = draw.choice(STRANGE)
+    return values
+
+
+@pytest.mark.parametrize(
+    ("layout", "name"),
+    [("eval_mm", "refcoco"), ("coco", "coco-detect"), ("coco", "coco-pose"), ("vqa", "vqav2"),
+     ("refer", "refcoco")],
+)  # fmt: skip
+def test_whatever_a_file_holds_is_read_or_named(layout, name, tmp_path):
+    written(layout, tmp_path, 2)
+    draw, named = random.Random(0), 0
+    for path in sorted(tmp_path.rglob("*.json")):
+        whole = path.read_text()
+        for _ in range(25):
+            put(path, spoilt(json.loads(whole), draw))
+            try:
+                named += sum(read_benchmark(benchmark(name), tmp_path)[1].refused.values())
+            except BadRequest:
+                named += 1
+        path.write_text(whole)
+    assert named > 5
 
 
 def test_paths_of_other_machines_are_found_by_their_last_parts(tmp_path):

@@ -77,3 +77,9 @@ def field_list(values: Any, name: str) -> list:
     if not isinstance(found, list):
         raise BadRequest(f"no list of {name}, but {quoted(values)}")
     return found
+
+
+def id_of(row: Any, name: str = "id") -> int | str | None:
+    """The id of a row; None where it has none that rows could be found by."""
+    found = row.get(name) if isinstance(row, dict) else None
+    return found if isinstance(found, (int, str)) else None

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sphinx_ros.benchmarks.catalogue import Benchmark
-from sphinx_ros.benchmarks.json_files import field, read_json
+from sphinx_ros.benchmarks.json_files import field, field_list, read_json
 from sphinx_ros.benchmarks.read_words import each, first
 from sphinx_ros.benchmarks.samples import PictureFiles, Reading, Sample
 from sphinx_ros.benchmarks.word_samples import word_sample
@@ -31,7 +31,7 @@ def read_scienceqa(
 
     def make(pair: tuple[str, Any]) -> Sample | list[Sample]:
         id, row = pair
-        if row is None:
+        if not isinstance(row, dict):
             raise BadRequest(f"problem {quoted(id)} is not in {files[0].name}")
         if not row.get("image"):
             return []
@@ -43,7 +43,7 @@ def read_scienceqa(
             key=f"{picture.path.parent.name}_{text}_{id}",
         )  # fmt: skip
 
-    ids = splits.get(split) or []
+    ids = field_list(splits, split)
     each(files[0], ((id, (str(id), problems.get(str(id)))) for id in ids), make, into)
 
 

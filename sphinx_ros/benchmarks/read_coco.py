@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sphinx_ros.benchmarks.catalogue import Benchmark
-from sphinx_ros.benchmarks.json_files import field, field_list, read_json
+from sphinx_ros.benchmarks.json_files import field, field_list, id_of, read_json
 from sphinx_ros.benchmarks.samples import (
     Family,
     Picture,
@@ -89,7 +89,7 @@ def _annotations(
 ) -> dict[int, list[dict[str, Any]]]:
     """Picture -> its things, with checked boxes; the others are refused."""
     sizes = {
-        one.get("id"): (one.get("width"), one.get("height"))
+        id_of(one): (one.get("width"), one.get("height"))
         for one in rows["images"]
         if isinstance(one, dict)
     }
@@ -100,10 +100,10 @@ def _annotations(
             image, category = field(row, "image_id", int), field(row, "category_id", int)
             if image not in sizes or category not in names:
                 raise BadRequest(f"image {image} or category {category} is not in the file")
-            if row.get("id") in seen:
+            if id_of(row) in seen:
                 into.refuse("duplicate id", f"{path.name}: annotation {quoted(row.get('id'))}")
                 continue
-            seen.add(row.get("id"))
+            seen.add(id_of(row))
             wide, high = sizes[image]
             size = (wide, high) if isinstance(wide, int) and isinstance(high, int) else None
             box = box_of(row.get("bbox"), size, xywh=True)
@@ -145,7 +145,7 @@ def _detect(
             "image": image,
             "category": category,
             "size": size,
-            "crowd": [int(row.get("iscrowd") or 0) for row in things],
+            "crowd": [int(row.get("iscrowd") in (1, True)) for row in things],
             "area": [_area(row) for row in things],
         }
         given = (split, f"{image}.{category}", picture, Family.DETECT, name)
@@ -168,7 +168,7 @@ def _pose(
         "image": image,
         "size": size,
         "keypoints": [row["keypoints"] for row in people],
-        "crowd": [int(row.get("iscrowd") or 0) for row in people],
+        "crowd": [int(row.get("iscrowd") in (1, True)) for row in people],
         "area": [_area(row) for row in people],
     }
     given = (split, str(image), picture, Family.POSE, "person")

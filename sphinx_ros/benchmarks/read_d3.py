@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sphinx_ros.benchmarks.catalogue import Benchmark
-from sphinx_ros.benchmarks.json_files import field, field_list, read_json
+from sphinx_ros.benchmarks.json_files import field, field_list, id_of, read_json
 from sphinx_ros.benchmarks.safe_pickle import read_plain
 from sphinx_ros.benchmarks.samples import Family, PictureFiles, Reading, Sample, box_of, trouble
 from sphinx_ros.errors import BadRequest
@@ -78,7 +78,7 @@ def _by_picture(rows: Iterable[Any]) -> dict[Any, list[Any]]:
 
 
 def _ids(path: Path) -> set[Any]:
-    return {row.get("id") for row in field_list(read_json(path), "categories")}
+    return {id_of(row) for row in field_list(read_json(path), "categories")}
 
 
 def _intra(groups_file: Path, images_file: Path) -> dict[Any, set[Any]]:

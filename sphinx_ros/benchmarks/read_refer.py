@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sphinx_ros.benchmarks.catalogue import Benchmark
-from sphinx_ros.benchmarks.json_files import field, field_list, read_json
+from sphinx_ros.benchmarks.json_files import field, field_list, id_of, read_json
 from sphinx_ros.benchmarks.safe_pickle import read_plain
 from sphinx_ros.benchmarks.samples import Family, PictureFiles, Reading, Sample, box_of, trouble
 from sphinx_ros.errors import BadRequest, quoted
@@ -50,7 +50,7 @@ def _by_id(known: Any, name: str, path: Path) -> dict[Any, Any]:
         rows = field_list(known, name)
     except BadRequest as error:
         raise BadRequest(f"{path}: {error}") from None
-    return {row.get("id"): row for row in rows if isinstance(row, dict)}
+    return {id_of(row): row for row in rows if isinstance(row, dict)}
 
 
 def _read_ref(

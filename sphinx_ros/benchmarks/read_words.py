@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sphinx_ros.benchmarks.catalogue import Benchmark
-from sphinx_ros.benchmarks.json_files import field, field_list, read_json, read_lines
+from sphinx_ros.benchmarks.json_files import field, field_list, id_of, read_json, read_lines
 from sphinx_ros.benchmarks.samples import PictureFiles, Reading, Sample, trouble
 from sphinx_ros.benchmarks.word_samples import word_sample
 from sphinx_ros.errors import BadRequest, quoted
@@ -56,13 +56,13 @@ def read_vqa(bench: Benchmark, files: list[Path], pictures: PictureFiles, into: 
     """All questions that have answers."""
     asked, answered = files
     rows = field_list(read_json(answered), "annotations")
-    answers = {row.get("question_id"): row for row in rows if isinstance(row, dict)}
+    answers = {id_of(row, "question_id"): row for row in rows}
 
     def make(row: Any) -> Sample:
         id, image = field(row, "question_id", (int, str)), field(row, "image_id", (int, str))
         text = field(row, "question", str)
         truth = answers.get(id)
-        if truth is None:
+        if not isinstance(truth, dict):
             raise BadRequest(f"question {id} has no answer in {answered.name}")
         picture = pictures.find(_coco_name(image, pictures))
         key = f"{picture.path.name}_{text}_{id}"
