@@ -5,7 +5,7 @@ import subprocess
 import sys
 import time
 
-import huggingface_hub
+import huggingface_hub.constants
 import pytest
 import torch
 from goldens import TOKENIZER
