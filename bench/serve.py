@@ -23,9 +23,9 @@ overhead_p95_ms: of a client beside the model's own time, from `serve_overhead.p
 
 door_cpu_ms, model_cpu_ms: processor time of the door and of the models for a request that is not
 streamed, beside what they use while nobody asks. look_bytes: a picture's file, its mean.
-replica_mb: resident memory of a replica. Of one replica that does nothing else:
-answers_s_per_replica, requests of the mix per second; questions_s, their questions; looks_s,
-looks.
+look_cpu_ms, question_cpu_ms: processor time of a replica for one of them, which other work on the
+machine hardly changes. answers_s_per_replica: requests of the mix per second, of one replica.
+replica_mb: its resident memory.
 `serve_plan.py` makes a plan for many robots of the JSON.
 """
 
@@ -82,9 +82,9 @@ def mix(files: list[bytes], seconds: float) -> Callable[[], Request | None]:
 
 def rate(server: Server, files: list[bytes], options: Any, clients: int) -> dict[str, float]:
     """Looks, then answers about these pictures, per second, and what they cost."""
-    probes, begun = iter([Request(one, ()) for one in files]), time.monotonic()
+    probes, spent = iter([Request(one, ()) for one in files]), server.spent()
     looks = serve_load.load(server.address, lambda: next(probes, None), clients)
-    looks_s = len(looks) / (time.monotonic() - begun)
+    look_cpu = (server.spent()["models"] - spent["models"]) / len(looks)
     before, idle = server.figures(), idling(server)
     spent, begun = server.spent(), time.monotonic()
     replies = serve_load.load(server.address, mix(files, options.seconds), clients)
@@ -99,8 +99,8 @@ def rate(server: Server, files: list[bytes], options: Any, clients: int) -> dict
     }
     return {
         "answers_s": len(replies) / took,
-        "looks_s": looks_s,
-        "questions_s": QUESTIONS * len(replies) / took,
+        "look_cpu_ms": 1e3 * look_cpu,
+        "question_cpu_ms": cost["models"] / QUESTIONS,
         "tokens_s": (after["tokens"] - before["tokens"]) / took,
         "p50_ms": 1e3 * statistics.median(reply.ended - reply.begun for reply in replies),
         "door_cpu_ms": cost["door"],
@@ -205,8 +205,8 @@ def measure(options: Any) -> dict[str, Any]:
         "all_moved_s": killed["all_moved_s"],
         "refused_after_kill": killed["refused_after_kill"],
         "answers_s_per_replica": one["answers_s"],
-        "questions_s": one["questions_s"],
-        "looks_s": one["looks_s"],
+        "look_cpu_ms": one["look_cpu_ms"],
+        "question_cpu_ms": one["question_cpu_ms"],
         "look_bytes": statistics.mean(map(len, files)),
         "replica_mb": memory,
         "door_cpu_ms": two["door_cpu_ms"],

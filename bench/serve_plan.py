@@ -31,7 +31,7 @@ def plan(found: Mapping[str, Any], gpu: Mapping[str, Any], options: Any) -> list
     rows = [["robots", *(f"{robots:,}" for robots in ROBOTS)]]
 
     def row(what: str, cells: list[Any]) -> None:
-        rows.append([what, *(str(cell) for cell in cells)])
+        rows.append([what, *(f"{one:,}" if isinstance(one, int) else one for one in cells)])
 
     def needed(looks_s: float, questions_s: float) -> list[int]:
         return [
@@ -45,7 +45,8 @@ def plan(found: Mapping[str, Any], gpu: Mapping[str, Any], options: Any) -> list
     row("requests/s", [f"{robots * options.looks:,.0f}" for robots in ROBOTS])
     row("pictures, Mbit/s", [f"{one:,.0f}" for one in bits])
     row("doors, a processor each", doors)
-    row("CPU replicas, bundled model", needed(found["looks_s"], found["questions_s"]))
+    cells = needed(1e3 / found["look_cpu_ms"], 1e3 / found["question_cpu_ms"])
+    row("replicas of the bundled model, a processor each", cells)
     if "full_look_ms" in gpu and "full_boxes_per_s_8" in gpu:
         cells = needed(1e3 / gpu["full_look_ms"], gpu["full_boxes_per_s_8"])
         row("GPUs, SPHINX-Tiny-1k", cells)

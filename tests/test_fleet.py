@@ -127,12 +127,12 @@ def test_nothing_that_a_killed_process_started_is_left(how):
 
 # A fleet
 
-ray = pytest.importorskip("ray", reason="ray is missing: pip install sphinx_ros[fleet]")
-httpx = pytest.importorskip("httpx")
+MISSING = 'Ray is missing: pip install "sphinx_ros[fleet]"'
 
 
 @pytest.mark.filterwarnings("ignore")  # Ray's own, of pydantic
 def test_a_refusal_keeps_its_fields_between_processes():
+    pytest.importorskip("ray", reason=MISSING)
     from sphinx_ros.serve.replica import refusal, refused
 
     back = refused(json.loads(json.dumps(refusal(Busy("full", 7)))))
@@ -150,6 +150,8 @@ class Served:
         command = [sys.executable, "-m", "sphinx_ros", "serve", *words]
         self.process = subprocess.Popen(command, stderr=log, stdout=log, env=environment, cwd=ROOT)
         self.address = until(lambda: self.printed(log.name), 150)
+        import httpx
+
         self.client = httpx.Client(base_url=self.address, timeout=60)
 
     def printed(self, log):
@@ -209,6 +211,7 @@ JPEG = {"Content-Type": "image/jpeg"}
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
+    pytest.importorskip("ray", reason=MISSING)
     with open(tmp_path_factory.mktemp("fleet") / "log", "w") as log:
         served = Served(log)
         yield served

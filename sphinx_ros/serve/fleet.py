@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import threading
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from dataclasses import replace
@@ -69,10 +70,10 @@ class FleetBackend:
             kept = self._shelf.take(work.picture, work.encoded)
         except SphinxError:
             pass  # a replica may have it
-        bad = False
+        bad, end = False, time.monotonic() + (work.options.timeout or self._timeout)
         try:
             told = _Told(work)
-            for attempt in range(ATTEMPTS):
+            for left in reversed(range(ATTEMPTS)):
                 try:
                     async with contextlib.aclosing(self._ask(work)) as events:  # type: ignore[type-var]
                         async for event in events:
@@ -81,13 +82,16 @@ class FleetBackend:
                     return
                 except LOST as error:
                     log.warning("a replica ended while it answered: %s", _first_line(error))
-                    if told.begun() or attempt == ATTEMPTS - 1:
+                    if told.begun() or not left:
                         for event in told.ended():
                             yield event
                         return
+                    seconds = max(0.1, end - time.monotonic())  # what is left of the time limit
+                    work = replace(work, options=replace(work.options, timeout=seconds))
                 except SphinxError as error:
                     bad = error.status is Status.BAD_IMAGE
-                    if error.status is not Status.NO_IMAGE or kept is None or work.encoded:
+                    lacks = error.status is Status.NO_IMAGE and not work.encoded
+                    if not lacks or kept is None or not left:
                         raise
                     work = replace(work, encoded=kept.encoded)
         finally:
