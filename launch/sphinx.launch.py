@@ -72,12 +72,13 @@ def start(context):
     words.check_names(ARGUMENTS, Path(__file__).name, sys.argv)
     said = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
     given = words.given(said)
+    file = words.parameter_file(said["params_file"], CONFIG / "sphinx.yaml")
+    filed = rviz_layout.parameters_in(Path(file), said["name"], said["namespace"])
     if words.flag("web", said["web"]):
-        given = {"web_port": USUAL_PORT, **given}
+        given = {"web_port": filed.get("web_port") or USUAL_PORT, **given}
     overrides = {name: typed(value) for name, value in given.items()}
     overrides["use_sim_time"] = words.flag("use_sim_time", said["use_sim_time"])
     log_level = words.level(said["log_level"])
-    file = words.parameter_file(said["params_file"], CONFIG / "sphinx.yaml")
     remappings = [("image", said["image"]), ("depth", said["depth"])]
     if said["camera_info"]:
         remappings.append(("camera_info", said["camera_info"]))
@@ -94,7 +95,6 @@ def start(context):
     )
     shown = []
     if words.flag("rviz", said["rviz"]):
-        filed = rviz_layout.parameters_in(Path(file), said["name"], said["namespace"])
         shown = [rviz(said, {**filed, **given})]
     return [*pictures_through(said["fastdds_profile"]), node, *shown]
 

@@ -174,6 +174,7 @@ prepare()
 rclpy.init(args=[], signal_handler_options=rclpy.signals.SignalHandlerOptions.NO)
 from sphinx_ros.ros.demo_client import Client
 client = Client(60.0)
+print("made", flush=True)
 try: client.spin_until(lambda: False, 60)
 except KeyboardInterrupt: pass
 finally:
@@ -199,15 +200,16 @@ def test_no_shared_memory_is_left_behind(name, number):
         [sys.executable, *COMMANDS_RUN[name]],
         env=ros_support.environment(),
         cwd=ROOT,
-        stdout=subprocess.DEVNULL,
+        stdout=subprocess.PIPE if name == "client" else subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
     try:
         wait_for_segments(started)
+        assert started.stdout is None or started.stdout.readline() == b"made\n"
         time.sleep(0.5)  # until it has found the ports of the domain as well
         held = segments(started.pid)
         started.send_signal(number)
-        assert started.wait(30) == 0
+        assert started.wait(60) == 0
     finally:
         started.kill()
     assert [path for path in held if "port" not in path and Path(path).exists()] == []
