@@ -38,8 +38,7 @@ class Seen(ABC):
     ``free``: True lets the model write anything where it could write numbers alone; ``verify``:
     False does not ask whether what GROUND and POINT look for is there; ``coordinates``:
     "expected" takes the expected values of the digits in place of those that were written
-    ("greedy") where both boxes agree; usual is what the checkpoint's calibration found better,
-    without one greedy.
+    ("greedy"); usual is what the checkpoint's calibration found better, without one greedy.
 
     Attributes:
         width, height: of the picture, pixels. timing: milliseconds of encode and prefill.

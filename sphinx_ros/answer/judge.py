@@ -21,9 +21,9 @@ Finish = Callable[[Detection, Span], Detection]
 
 
 AGREEING = 0.6
-"""IoU that the written and the expected box must have: where the model wavers between two things,
-what it expects lies between them and is neither. Measured by `sphinx-ros eval world`: 0.5 to 0.8
-do as well."""
+"""IoU that the written and the expected box must have, for a point: where the model wavers between
+two things, what it expects lies between them and is neither. A box says so by its score, and the
+point would lie on nothing. Measured by `sphinx-ros eval world`: 0.5 to 0.8 do as well."""
 
 
 def better_box(written: Box, expected: Box) -> Box:
@@ -35,8 +35,8 @@ class Judge:
     """Of one checkpoint.
 
     calibration: None gives raw scores and denies nothing. expected: take the expected coordinates
-    for boxes, where they are known, in place of the digits that were written (see
-    :func:`better_box`); None: as the calibration found better, without one the digits.
+    for boxes, where they are known, in place of the digits that were written; None: as the
+    calibration found better, without one the digits.
     """
 
     def __init__(
@@ -58,8 +58,19 @@ class Judge:
         """What the model answers to whether a thing is there: probability of yes, NaN unknown."""
         return self.yes_no.presence(answer.first)
 
-    def finish(self, written: Written, place: Letterbox, presence: float = math.nan) -> Finish:
-        """A function that finishes the boxes of an answer. place: of the picture in its square."""
+    def finish(
+        self,
+        written: Written,
+        place: Letterbox,
+        presence: float = math.nan,
+        *,
+        for_point: bool = False,
+    ) -> Finish:
+        """A function that finishes the boxes of an answer.
+
+        place: of the picture in its square. for_point: their middles are wanted, see
+        :func:`better_box`.
+        """
 
         def finished(found: Detection, span: Span) -> Detection:
             """The box with its presence and, where its four numbers are known, their spreads."""
@@ -72,7 +83,8 @@ class Judge:
             box = None if math.isnan(sum(means)) else to_source_box(means, place)
             found = replace(found, sigma=(x0, y0, x1, y1), expected=box or found.expected)
             if self.expected and box is not None:
-                found = replace(found, box=better_box(found.box, box))
+                box = better_box(found.box, box) if for_point else box
+                found = replace(found, box=box)
             return self._scored(found, place)
 
         return finished

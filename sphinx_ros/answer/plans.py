@@ -122,12 +122,12 @@ class Plans:
         wanted = checked_text(text)
 
         def items(written: Written) -> Items:
-            boxes, points, _ = self._detections(written, wanted)
+            boxes, points, _ = self._detections(written, wanted, for_point=True)
             return points, () if points else middles(boxes)
 
         asked = Ask(Task.POINT, question(Task.POINT, wanted), wanted, items=items)
         written, presence, cost = yield from self._ask_verified(asked, wanted, verify)
-        boxes, points, unread = self._detections(written, wanted, presence)
+        boxes, points, unread = self._detections(written, wanted, presence, for_point=True)
         if points:
             unread += tuple(f"{b.label} [{written_box(b.box)}] px" for b in boxes)
             made = Points(points, source=PointSource.MODEL, **written.report(True))
@@ -155,8 +155,14 @@ class Plans:
         unread += tuple(f"{p.name} [{p.x:g},{p.y:g}] px" for p in points)  # a point is no box
         return Results(found, unread=unread, **written.report(bool(found)))
 
-    def _detections(self, written: Written, label: str, presence: float = math.nan) -> tuple:
-        finish = self._judge.finish(written, self._place, presence)
+    def _detections(
+        self,
+        written: Written,
+        label: str,
+        presence: float = math.nan,
+        for_point: bool = False,
+    ) -> tuple:
+        finish = self._judge.finish(written, self._place, presence, for_point=for_point)
         return to_detections(parse(written.text), self._place, label, written.score, finish)
 
     def _pose(self, box: Box) -> Plan:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from sphinx_ros.answer.judge import better_box, evidence_of
+from sphinx_ros.answer.judge import evidence_of
 from sphinx_ros.answer.score_calibration import (
     Calibration,
     Evidence,
@@ -35,28 +35,26 @@ def refer_row(found: Results[Detection], true: Box | None, place: Letterbox) -> 
     """What is kept of the answer to a referring expression. true: the box; None: there is none.
 
     boxed: whether a box was written. kept: whether it was not denied. evidence: what a calibration
-    weighs. sides, sides_expected: (error, standard deviation) of each side, px, of the box as it
-    was given and as expected coordinates make it. inside: whether the true one lies in its 90 %
-    interval.
+    weighs. sides, sides_expected: (error, standard deviation) of each side, px. inside: whether
+    the true one lies in its 90 % interval.
     """
     boxes = tuple(found) or found.denied
     row: dict[str, Any] = {"there": true is not None, "boxed": bool(boxes), "kept": len(found) > 0}
     if not boxes:
         return row | {"iou": 0.0, "iou_expected": 0.0}
     best = boxes[0]
-    expected = better_box(best.box, best.expected)
     row |= {
         "score": best.score,
         "presence": best.presence,
         "iou": 0.0 if true is None else iou(best.box, true),
-        "iou_expected": 0.0 if true is None else iou(expected, true),
+        "iou_expected": 0.0 if true is None else iou(best.expected, true),
     }
     if any(map(math.isnan, (*best.sigma, *best.expected))):
         return row
     row["evidence"] = asdict(evidence_of(best, place))
     if true is not None:
         row["sides"] = _sides(best.box, true, best.sigma)
-        row["sides_expected"] = _sides(expected, true, best.sigma)
+        row["sides_expected"] = _sides(best.expected, true, best.sigma)
         row["inside"] = [error <= NINETY * sigma for error, sigma in row["sides"]]
     return row
 
