@@ -1,5 +1,6 @@
 # make demo   the whole path on the bundled checkpoint and camera, ending with a picture
 # make test   all tests
+# make tune-demo   teach the bundled checkpoint a kind of thing it has never seen (docs/teaching.md)
 # make lint   ruff, mypy and codespell
 # make setup  the environment .venv with all that is needed, ROS 2 included; the others call it
 # make clean  remove what was built; make distclean removes the environment as well
@@ -20,10 +21,13 @@ INTERFACES := $(wildcard msg/*.msg srv/*.srv action/*.action)
 BUILD_INPUTS := $(INTERFACES) $(wildcard launch/* config/* cmake/*) \
 	CMakeLists.txt package.xml setup.py pyproject.toml
 
-.PHONY: demo test lint setup clean distclean
+.PHONY: demo tune-demo test lint setup clean distclean
 
 demo: setup
 	@$(BIN)/python -m sphinx_ros.ros.demo
+
+tune-demo: setup
+	$(BIN)/python bench/tune_demo.py
 
 test: setup
 	$(BIN)/python -m pytest $(if $(filter-out kilted,$(ROS)),$(ROS_TESTS))

@@ -146,6 +146,23 @@ def test_the_gradient_is_that_of_the_official_loss(rows_folder):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("kind", ["int8", "int4"])
+def test_gradients_pass_through_a_base_in_fewer_bits(rows_folder, kind):
+    """Those of the factors are near those beside the same values as plain weights."""
+    grads = []
+    for quantise in (kind, None):
+        model, tokenizer, _ = load_checkpoint(random_checkpoint(), quantise=quantise)
+        add_factors(model, 2, 4.0, towers=False, seed=0)
+        packing = Packing(tokenizer, 300)
+        words = [packing.words(one) for one in examples_of(rows_folder)[:2]]
+        image = image_tokens(model, [LooksKept(model, 0).of(rows_folder / "0.png")])
+        total, number, _ = answers_loss(model, packing.batch([words], CPU), image)
+        (total / number).backward()
+        grads.append([b.grad.flatten() for _, b in factors(model).values()])
+    ours, theirs = (torch.cat(one) for one in grads)
+    assert torch.cosine_similarity(ours, theirs, 0) > (0.999 if kind == "int8" else 0.95)
+
+
 def test_only_answers_are_learnt(rows_folder):
     _, tokenizer, _ = load_checkpoint(random_checkpoint())
     packing = Packing(tokenizer, 300)

@@ -26,6 +26,7 @@ from sphinx_ros.world.clip import read_clip, read_truth
 from sphinx_ros.world.kinds import PALETTE, SPAN
 from sphinx_ros.world.live import PERIOD, LiveWorld
 from sphinx_ros.world.mannequin import Looks, build_person
+from sphinx_ros.world.newcomer import world_with_plates
 from sphinx_ros.world.postures import Posture
 from sphinx_ros.world.preview import draw_truth
 from sphinx_ros.world.record import record
@@ -338,3 +339,22 @@ def test_preview_draws_what_answers_are_drawn_with(many):
     boxes = [types.Detection(thing.name, thing.box, thing.visible) for thing in seen.objects]
     if len(persons([seen])) == 1:
         assert np.array_equal(draw_truth(seen), draw(seen.rgb, boxes, [pose]))
+
+
+# a kind of thing that the demonstration model was never shown
+
+
+def test_plates_stand_on_the_tables_of_newcomers_and_on_no_others():
+    newcomers = world_with_plates(*SHAPES[0])
+    usual, seen = scenes.World(*SHAPES[0]), 0
+    for seed in range(24):
+        made, plain = newcomers.observe(seed), usual.observe(seed)
+        plates = [thing for thing in made.objects if thing.kind == "plate"]
+        assert all(thing.kind in KINDS for thing in plain.objects)
+        assert {thing.kind for thing in made.objects} <= {*KINDS, "plate"}
+        for plate in plates:  # flat: lower than it is wide, however it is seen
+            assert plate.box[3] - plate.box[1] < 1.05 * (plate.box[2] - plate.box[0])
+        seen += len(plates)
+    assert seen >= 8
+    newcomers.close()
+    usual.close()

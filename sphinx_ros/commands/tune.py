@@ -103,6 +103,10 @@ def _add_how(parser: argparse.ArgumentParser) -> None:
         help=f"memory for looks at pictures, so that each is made once ({usual.keep_gb:g})",
     )  # fmt: skip
     parser.add_argument(
+        "--quantise", choices=("int8", "int4"),
+        help="hold the decoder in 8 or 4 bits; the adapter is that of the whole checkpoint",
+    )  # fmt: skip
+    parser.add_argument(
         "--checkpointing", action="store_true",
         help="compute each layer anew for the gradient: a third more time, much less memory",
     )  # fmt: skip

@@ -78,14 +78,22 @@ class StoredLinear(nn.Module, abc.ABC):
         return None
 
     def forward(self, x: Tensor) -> Tensor:
-        """[..., in] to [..., out]."""
+        """[..., in] to [..., out]; what is stored is not learnt, and gradients pass through."""
         rows = x.reshape(-1, self.in_features)
+        if torch.is_grad_enabled() and x.requires_grad:
+            y = _Passing.apply(rows, self)
+        else:
+            y = self._product(rows)
+        return y.view(*x.shape[:-1], self.out_features)
+
+    def _product(self, rows: Tensor) -> Tensor:
+        """X [N, in] to [N, out], bias included, the faster way."""
         y = self.product_from_stored(rows) if len(rows) <= self.stored_rows else None
         if y is None:
             y = self.product_by_blocks(rows, rows.new_empty(len(rows), self.out_features))
         elif self.bias is not None:
             y = y + self.bias
-        return y.view(*x.shape[:-1], self.out_features)
+        return y
 
     def product_by_blocks(self, x: Tensor, out: Tensor) -> Tensor:
         """X [N, in] to ``out`` [N, out], bias included, a block of the weights at a time."""
@@ -137,6 +145,26 @@ class WideLinear(StoredLinear):
         # a product of one row reads the weights as they are, and adds up in float32
         y = [F.linear(row, self.weight) for row in x.to(self.weight.dtype).split(1)]
         return (y[0] if len(y) == 1 else torch.cat(y)).to(x.dtype)
+
+
+class _Passing(torch.autograd.Function):
+    """The product of a stored layer, for what is learnt in front of it."""
+
+    @staticmethod
+    def forward(ctx, rows: Tensor, layer: StoredLinear) -> Tensor:
+        """X [N, in] to [N, out]."""
+        ctx.layer = layer
+        return layer._product(rows)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:
+        """Of [N, out] that of [N, in], a block of the weights at a time."""
+        layer = ctx.layer
+        passed = grad.new_zeros(len(grad), layer.in_features)
+        for low in range(0, layer.out_features, BLOCK):
+            high = min(low + BLOCK, layer.out_features)
+            passed.addmm_(grad[:, low:high], layer.block(low, high, grad.dtype))
+        return passed, None
 
 
 class Int8Linear(StoredLinear):

@@ -7,6 +7,7 @@ zeros, so an untaught network answers as before.
 from __future__ import annotations
 
 import re
+import warnings
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from torch import nn
 from sphinx_ros.checkpoint.adapter import Adapter
 from sphinx_ros.errors import BadRequest
 from sphinx_ros.model import keys
+from sphinx_ros.model.quant import Int4Linear, Int8Linear, StoredLinear, WideLinear
 from sphinx_ros.model.sphinx import SphinxModel
 
 TAUGHT = (keys.LANGUAGE, keys.PROJECTIONS)
@@ -32,10 +34,10 @@ def linear_layers(model: SphinxModel, towers: bool) -> list[str]:
     return [
         name
         for name, module in model.named_modules()
-        if type(module) is nn.Linear
+        if (type(module) is nn.Linear or isinstance(module, StoredLinear))
         and (towers or keys.part(f"{name}.weight") in TAUGHT)
         and not name.endswith(".gate")
-        and f"{name}.weight" in dict(model.named_parameters())
+        and ".feed_forward.w" not in name.rpartition(".")[0]  # experts, where they are stored
     ]
 
 
@@ -47,6 +49,7 @@ def add_factors(model: SphinxModel, rank: int, alpha: float, towers: bool, seed:
     """
     try:
         from peft import LoraConfig, inject_adapter_in_model
+        from peft.tuners.lora.layer import Linear as WithFactors
     except ImportError as error:
         raise BadRequest(
             f'sphinx-ros tune needs peft ({error}): pip install "sphinx_ros[tune]"'
@@ -55,7 +58,10 @@ def add_factors(model: SphinxModel, rank: int, alpha: float, towers: bool, seed:
     names = map(re.escape, linear_layers(model, towers))
     # as a pattern: peft would take a plain name for the end of longer ones, too
     config = LoraConfig(target_modules="|".join(names), bias="none", **settings)
-    with torch.random.fork_rng(devices=[]):
+    stored = (Int8Linear, Int4Linear, WideLinear)
+    config._register_custom_module(dict.fromkeys(stored, WithFactors))
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # peft does not know these layers
         torch.manual_seed(seed)
         inject_adapter_in_model(config, model, adapter_name=NAME)
     for name, parameter in model.named_parameters():

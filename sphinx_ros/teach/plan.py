@@ -25,7 +25,8 @@ class Plan:
             a lower held-out loss after which the run ends; 0: never.
         ask: held-out questions that are answered in full before, during and after, at most.
         checkpointing: see :func:`sphinx_ros.teach.learning.answers_loss`. seed: of everything
-            drawn. keep_gb: of looks at pictures that are kept in memory.
+            drawn. keep_gb: of looks at pictures that are kept in memory. quantise: the decoder is
+            held in 8 or 4 bits ("int8", "int4") while the factors beside it learn.
     """
 
     checkpoint: str = "demo"
@@ -47,6 +48,7 @@ class Plan:
     checkpointing: bool = False
     seed: int = 0
     keep_gb: float = 4.0
+    quantise: str | None = None
 
     def steps(self, rows: int) -> int:
         """Steps of the whole run."""

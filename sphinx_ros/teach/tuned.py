@@ -56,7 +56,10 @@ class Tuned:
             )
         self.base = fingerprint(open_checkpoint(plan.checkpoint))
         kind = torch.float32 if plan.full else kind
-        loaded = load_checkpoint(plan.checkpoint, device=device, dtype=kind)
+        if plan.full and plan.quantise:
+            raise BadRequest("what all learns can't be held in fewer bits: leave out --quantise")
+        given = {"device": device, "dtype": kind, "quantise": plan.quantise}
+        loaded = load_checkpoint(plan.checkpoint, **given)
         self.model, self.tokenizer, config = loaded
         self.writing = writing_of(self.model, self.tokenizer)
         self.data = read_data(plan.data, self.writing)

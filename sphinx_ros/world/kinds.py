@@ -131,11 +131,28 @@ SHAPES = {
 """Every kind of :data:`sphinx_ros.world.truth.KINDS` but the person, who has a body."""
 
 
+def _plate(s: Stand) -> list[Part]:
+    """A low bowl with a wide flat rim, and a ring in its middle."""
+    darker = tuple(0.85 * c for c in s.colour)
+    foot, rim = s.height * 0.35, s.height * 0.12
+    return [
+        s.part("cylinder", s.radius * 0.6, foot / 2, s.above(foot / 2), darker),
+        s.part("mug", s.radius, s.height - foot, s.above(foot), s.colour, 0.5),
+        s.part("cylinder", s.radius * 0.95, rim / 2, s.above(foot + rim), s.colour, 0.5),
+        s.part("cylinder", s.radius * 0.6, rim / 2, s.above(foot + 1.5 * rim), darker, 0.5),
+    ]
+
+
+SHAPES_OF_NEWCOMERS = {"plate": Shape(0.72, 0.26, _plate)}
+"""Kinds that are no :data:`KINDS`: the demonstration model has to be taught them."""
+
+
 def _shape(kind: str) -> Shape:
     """The kind's row; BadRequest for a kind that has none."""
-    if kind not in SHAPES:
-        raise BadRequest(f"{kind!r} is no kind of thing that can be built: {', '.join(SHAPES)}")
-    return SHAPES[kind]
+    known = SHAPES | SHAPES_OF_NEWCOMERS
+    if kind not in known:
+        raise BadRequest(f"{kind!r} is no kind of thing that can be built: {', '.join(known)}")
+    return known[kind]
 
 
 def dimensions(kind: str, span: float) -> tuple[float, float]:

@@ -7,6 +7,7 @@ The same seed, size and machine give the same bytes. Knows no tasks and no model
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
 
@@ -212,17 +213,21 @@ def compose(seed: int | list[int], width: int, height: int) -> Stage:
     return Stage([t for t, _ in placed], background, scenery.lights(rng, view.axes[2]), view)
 
 
+Maker = Callable[[int | list[int], int, int], Stage]
+"""(Seed, width, height) -> what stands there, as :func:`compose`."""
+
+
 class World:
     """Draws observations at one picture size; one OpenGL context and one model for all seeds."""
 
-    def __init__(self, width: int = 640, height: int = 480):
+    def __init__(self, width: int = 640, height: int = 480, make: Maker = compose):
         self.canvas = Canvas(width, height)
-        self.width, self.height = width, height
+        self.width, self.height, self._make = width, height, make
 
     def observe(self, seed: int, depth: bool = False) -> Observation:
         """The observation of a seed. Every object in it is fit to be asked about; at least one."""
         for attempt in range(6):
-            stage = compose(seed if attempt == 0 else [seed, attempt], self.width, self.height)
+            stage = self._make(seed if attempt == 0 else [seed, attempt], self.width, self.height)
             while stage.things:
                 seen, kept = measure(stage, self.canvas, depth, seed, picture=False)
                 bad = set(range(len(stage.things))) - set(kept)
