@@ -1,5 +1,6 @@
 """The task doors over HTTP: pictures and questions in, answers, events and named errors out."""
 
+import asyncio
 import base64
 import json
 
@@ -15,6 +16,7 @@ from sphinx_ros.serve.cameras import CameraPicture
 from sphinx_ros.serve.desk import Desk
 from sphinx_ros.serve.lending import Lender
 from sphinx_ros.serve.schema import AnsweredAll, Info, LookedAt, Question, Questions
+from sphinx_ros.serve.told import Stream
 from sphinx_ros.serve.work import Health
 from sphinx_ros.tasks import Task
 from sphinx_ros.types import Answer
@@ -324,6 +326,8 @@ def test_a_model_that_is_loading_or_failed(tmp_path):
 
 def test_what_is_not_there(asked):
     refused(asked.get("/v1/nothing"), 404, "BAD_REQUEST", "/v1/nothing", "/openapi.json")
+    for viewer in ("/docs", "/redoc"):  # their scripts come from elsewhere
+        refused(asked.get(viewer), 404, "BAD_REQUEST", "/openapi.json")
     refused(asked.get("/v1/ground"), 405, "BAD_REQUEST", "GET is not for")
     assert asked.get("/v1/cameras").json() == []
     refused(asked.get("/v1/cameras/front/picture"), 404, "BAD_REQUEST", "there are none")
@@ -346,6 +350,29 @@ def test_a_defect_is_named_and_logged(taught, caplog):
         look, error = events(answer)
         assert look["type"] == "look" and error["error"]["code"] == "INTERNAL"
     assert [record.levelname for record in caplog.records].count("ERROR") == 2
+
+
+def test_a_defect_in_the_first_event_is_told_as_well(caplog):
+    async def rest():
+        return
+        yield
+
+    def write(event):
+        raise ZeroDivisionError("by zero")
+
+    async def asked():
+        sent = []
+
+        async def send(message):
+            sent.append(message.get("body", b""))
+
+        stream = Stream({"type": "look"}, rest(), write)
+        await stream({"type": "http"}, asyncio.Event().wait, send)
+        return b"".join(sent)
+
+    said = asyncio.run(asked())
+    assert b"ZeroDivisionError: by zero" in said and said.endswith(b"data: [DONE]\n\n")
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
 
 
 class Cameras:

@@ -14,11 +14,14 @@ from process_support import until
 from serve_support import client, figures, jpeg, lent, served
 from small_network import picture
 
-from sphinx_ros.errors import BadRequest
+from sphinx_ros.errors import BadRequest, Cancelled
 from sphinx_ros.serve.app import Settings
 from sphinx_ros.serve.desk import Limits
+from sphinx_ros.serve.doing import doing
+from sphinx_ros.serve.flight import Flight, Listener
 from sphinx_ros.serve.guard import host_names
-from sphinx_ros.serve.work import picture_id
+from sphinx_ros.serve.shelf import Kept
+from sphinx_ros.serve.work import Work, picture_id
 
 JPEG = {"Content-Type": "image/jpeg"}
 DATA = jpeg(picture(64, 48))
@@ -200,6 +203,26 @@ def test_a_client_that_goes_away_frees_its_slot(long_one, stream):
     assert time.monotonic() - left < 0.4
     after = figures(long_one)
     assert after["sphinx_tokens_total"] == before["sphinx_tokens_total"], "it was not finished"
+
+
+def test_who_leaves_while_others_look_costs_no_look(taught):
+    """Few pictures are looked at at a time, so that one may wait long for its turn."""
+    counted = []
+
+    async def asked():
+        flight = Flight(Work(picture_id(DATA)), Kept(DATA))
+        flight.join(Listener(60.0))
+
+        @contextlib.contextmanager
+        def turn():
+            flight.close()
+            yield
+
+        return list(doing(taught, flight, 10**6, lambda **more: counted.append(more), turn()))
+
+    with pytest.raises(Cancelled):
+        asyncio.run(asked())
+    assert not counted
 
 
 def test_equal_requests_are_done_once(long_one):

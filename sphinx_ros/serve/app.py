@@ -63,6 +63,10 @@ def application(backend: Backend, settings: Settings | None = None) -> FastAPI:
         title="sphinx_ros",
         version=__version__,
         summary="Ask a picture: boxes, keypoints and text answers from SPHINX.",
+        # FastAPI's viewers load scripts from a CDN: nothing where there is no internet, and
+        # elsewhere scripts of others in the origin in which the page keeps its token.
+        docs_url=None,
+        redoc_url=None,
     )
     app.state.backend, app.state.counting, app.state.settings = backend, counting, settings
     _add_errors(app, counting)

@@ -7,6 +7,7 @@ The picture is the body, a part of a form, or in JSON; everything else stands be
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -129,7 +130,7 @@ async def _read(request: Request, several: bool = False) -> tuple[Fields, bytes 
 
     several: `query` is a field that may be there several times, and is called queries.
     """
-    fields = _listed(request.query_params, several)
+    fields = _listed(request.query_params.multi_items(), several)
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind in ("multipart/form-data", "application/x-www-form-urlencoded"):
         form, encoded = await _form(request, several)
@@ -183,24 +184,13 @@ async def _form(request: Request, several: bool) -> tuple[Fields, bytes | None]:
         await form.close()
     if encoded == b"":
         raise Refused("the picture is empty: no byte of it came", status=Status.BAD_IMAGE)
-    return _listed(_Several(words), several), encoded
+    return _listed(words, several), encoded
 
 
-class _Several:
-    """Pairs of a form, as the parameters of an address are read."""
-
-    def __init__(self, pairs: list[tuple[str, str]]):
-        self._pairs = pairs
-
-    def multi_items(self) -> list[tuple[str, str]]:
-        """All of them."""
-        return self._pairs
-
-
-def _listed(given: Any, several: bool) -> Fields:
-    """Fields by name. Raises Refused: one that is there twice."""
+def _listed(pairs: Iterable[tuple[str, str]], several: bool) -> Fields:
+    """Pairs by name. Raises Refused: one that is there twice."""
     fields: Fields = {}
-    for name, value in given.multi_items():
+    for name, value in pairs:
         if several and name == "query":
             fields.setdefault("queries", []).append(value)
         elif name in fields:

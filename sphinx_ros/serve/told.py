@@ -107,8 +107,8 @@ class Stream(Response):
                 await send(part)
                 await asyncio.sleep(0)  # in a burst, too, a client's end is seen, and others go on
 
-        await say(self._write(self._first))
         try:
+            await say(self._write(self._first))
             async for event in self._rest:
                 await say(self._write(event))
         except SphinxError as error:
