@@ -29,24 +29,10 @@ def iou(one: Sequence[float], other: Sequence[float]) -> float:
 
 
 COCO_KEYPOINTS = (
-    "nose",
-    "left eye",
-    "right eye",
-    "left ear",
-    "right ear",
-    "left shoulder",
-    "right shoulder",
-    "left elbow",
-    "right elbow",
-    "left wrist",
-    "right wrist",
-    "left hip",
-    "right hip",
-    "left knee",
-    "right knee",
-    "left ankle",
-    "right ankle",
-)
+    "nose", "left eye", "right eye", "left ear", "right ear",
+    "left shoulder", "right shoulder", "left elbow", "right elbow", "left wrist", "right wrist",
+    "left hip", "right hip", "left knee", "right knee", "left ankle", "right ankle",
+)  # fmt: skip
 """The 17 COCO joint names in COCO order; left and right are the person's own."""
 
 COCO_EDGES = (

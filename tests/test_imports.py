@@ -27,6 +27,7 @@ ROOMS = (
     ("runtime", "devices, memory, files, processes: what a network runs on"),
     ("image", "pictures -> the pixels that the network's sizes ask for"),
     ("prompt", "words -> text and token ids, text -> results in a picture's pixels"),
+    ("dialogue", "a conversation about one picture, whoever answers it"),
     ("seen", "one picture and the questions on it, whoever answers them"),
     ("draw", "results -> pictures"),
     ("engine", "a network and token ids -> tokens and probabilities"),

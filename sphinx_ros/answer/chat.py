@@ -13,11 +13,11 @@ from typing import Any
 from sphinx_ros.answer.streaming import stream_together
 from sphinx_ros.answer.subject import Subject
 from sphinx_ros.answer.together import answer_one
+from sphinx_ros.dialogue import Chat
 from sphinx_ros.engine.decoding import Decoding
 from sphinx_ros.engine.talk import Talk
 from sphinx_ros.events import Event
 from sphinx_ros.prompt.queries import Query
-from sphinx_ros.seen import Chat
 from sphinx_ros.tasks import Task
 from sphinx_ros.types import Answer
 

@@ -12,9 +12,10 @@ from sphinx_ros.answer.chat import SubjectChat
 from sphinx_ros.answer.streaming import stream_together
 from sphinx_ros.answer.subject import Drafts, Subject
 from sphinx_ros.answer.together import answer_one, answer_together
+from sphinx_ros.dialogue import Chat
 from sphinx_ros.events import Event
 from sphinx_ros.prompt.queries import Query
-from sphinx_ros.seen import Chat, Seen
+from sphinx_ros.seen import Seen
 from sphinx_ros.types import Timing
 
 

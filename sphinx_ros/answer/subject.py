@@ -12,6 +12,7 @@ from dataclasses import replace
 from sphinx_ros.answer.judge import Judge
 from sphinx_ros.answer.plans import Ask, Plan, Plans
 from sphinx_ros.answer.written import Written, written
+from sphinx_ros.dialogue import Turns
 from sphinx_ros.engine.decoding import BEST, Decoding
 from sphinx_ros.engine.ending import Ending
 from sphinx_ros.engine.engine import Engine, Question
@@ -22,7 +23,6 @@ from sphinx_ros.engine.watch import Watch
 from sphinx_ros.errors import BadRequest, SphinxError
 from sphinx_ros.image.letterbox import Letterbox
 from sphinx_ros.prompt.queries import Query
-from sphinx_ros.seen import Turns
 from sphinx_ros.tasks import Task
 from sphinx_ros.types import Cost
 

@@ -9,11 +9,12 @@ import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from sphinx_ros.dialogue import Chat
 from sphinx_ros.errors import BadRequest, quoted
 from sphinx_ros.events import Event, Finished, Piece
 from sphinx_ros.prompt.queries import Query
 from sphinx_ros.remote.route import Events, Route
-from sphinx_ros.seen import Chat, Seen
+from sphinx_ros.seen import Seen
 from sphinx_ros.tasks import Task
 from sphinx_ros.types import Answer, Timing
 

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sphinx_ros.dialogue import Turns
 from sphinx_ros.prompt.checks import MAX_STANDING
 from sphinx_ros.prompt.queries import Query
-from sphinx_ros.seen import Turns
 from sphinx_ros.tasks import Task
 
 Json = dict[str, Any]

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from sphinx_ros.dialogue import Turns
 from sphinx_ros.errors import BadRequest, SphinxError, Unreachable
 from sphinx_ros.events import Event, Finished, Found, Piece
 from sphinx_ros.image.formats import decode_file
@@ -33,7 +34,7 @@ from sphinx_ros.remote.requests import Request, groups, queries_request, turns_r
 from sphinx_ros.remote.servers import Servers
 from sphinx_ros.remote.upload import Upload
 from sphinx_ros.remote.wire import event_from_json
-from sphinx_ros.seen import Seen, Turns
+from sphinx_ros.seen import Seen
 from sphinx_ros.types import Answer, Timing
 
 Events = Generator[Event, None, None]
