@@ -25,6 +25,21 @@ from sphinx_ros.prompt.wording import EVERYTHING
 from sphinx_ros.ros.start import ask_node
 from sphinx_ros.tasks import Takes, Task
 
+ABOUT = """Let agents ask pictures, by the Model Context Protocol: each task is a tool.
+
+  sphinx-ros mcp                                for one agent, on standard input and output
+  sphinx-ros mcp --root ~/Pictures              it may name pictures below that folder
+  sphinx-ros mcp --http                         for agents of this machine, on port 8001
+  sphinx-ros mcp --server http://gpu-box:8000   the model is on a server, and none is loaded here
+
+An agent starts the command itself. Most have a file of settings with such an entry:
+
+  "sphinx": {"command": "sphinx-ros", "args": ["mcp", "--root", "/home/me/Pictures"]}
+
+A tool takes the path of a picture, the number of a webcam, or the name of a running ROS node. The
+model loads with the first picture. See docs/serve.md.
+"""
+
 Json = dict[str, Any]
 
 BOX: Json = {"type": "array", "items": {"type": "number"}, "minItems": 4, "maxItems": 4}
@@ -39,11 +54,25 @@ FROM: Json = {
 
 def run(argv: Sequence[str]) -> int:
     """Answer until standard input ends, or with --http until SIGINT or SIGTERM."""
-    parser = common.Parser("mcp", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--root", default=".", type=common.folder, help="pictures lie below it")
-    parser.add_argument("--http", action="store_true", help="streamable HTTP on this machine")
+    parser = common.Parser("mcp", description=ABOUT)
+    parser.add_argument(
+        "--root",
+        default=".",
+        type=common.folder,
+        metavar="DIR",
+        help="folder of the pictures that may be named (default: where it is started)",
+    )
+    parser.add_argument(
+        "--http", action="store_true", help="by streamable HTTP, to agents of this machine alone"
+    )
     port = common.number(0, 65535, int)
-    parser.add_argument("--port", type=port, default=8001, help="of --http (default: 8001)")
+    parser.add_argument(
+        "--port",
+        type=port,
+        default=8001,
+        metavar="N",
+        help="of --http; 0 lets the system choose, and it is printed (default: 8001)",
+    )
     common.add_model_options(parser)
     common.add_server(parser)
     options = parser.parse_args(argv, argparse.Namespace(max_new_tokens=None, timeout=None))
