@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sphinx_ros.errors import BadRequest, quoted
+from sphinx_ros.prompt.conversation import LONGEST_ANSWER
 from sphinx_ros.prompt.queries import Query
+from sphinx_ros.remote.address import QUALITY, SILENCE
 from sphinx_ros.runtime.interrupts import load_torch
 from sphinx_ros.seen import Seen
 
@@ -111,8 +113,8 @@ class Sphinx:
         *,
         fallback: str = "",
         token: str | None = None,
-        quality: int | str | None = 90,
-        silence: float = 120.0,
+        quality: int | str | None = QUALITY,
+        silence: float = SILENCE,
         heartbeat: float = 0.0,
     ) -> Sphinx:
         """Ask a model on a server: ``sphinx-ros serve`` there. Loads no torch.
@@ -240,7 +242,7 @@ class Sphinx:
         prompts: Sequence[str],
         images: Sequence[np.ndarray] | None = None,
         *,
-        max_new_tokens: int = 512,
+        max_new_tokens: int = LONGEST_ANSWER,
         temperature: float = 0.0,
         top_p: float = 0.95,
         seed: int | None = None,

@@ -42,7 +42,7 @@ from sphinx_ros.prompt.checks import (
     checked_tokens,
     checked_top_p,
 )
-from sphinx_ros.prompt.conversation import END_SIGNAL, conversation
+from sphinx_ros.prompt.conversation import END_SIGNAL, LONGEST_ANSWER, conversation
 from sphinx_ros.prompt.queries import Query
 from sphinx_ros.prompt.tokenizer import Tokenizer
 from sphinx_ros.prompt.wording import question
@@ -178,7 +178,7 @@ class Loaded:
         prompts: Sequence[str],
         images: Sequence[np.ndarray] | None = None,
         *,
-        max_new_tokens: int = 512,
+        max_new_tokens: int = LONGEST_ANSWER,
         temperature: float = 0.0,
         top_p: float = 0.95,
         seed: int | None = None,

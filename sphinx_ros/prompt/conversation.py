@@ -17,6 +17,9 @@ SYSTEM = (
 END_SIGNAL = "\n###"
 """What ends an answer of the model."""
 
+LONGEST_ANSWER = 512
+"""Tokens of an answer where nobody says how many, in :meth:`Sphinx.chat` and its like."""
+
 HUMAN, ASSISTANT = "Human", "Assistant"
 
 

@@ -16,6 +16,9 @@ TOKEN = "SPHINX_ROS_TOKEN"
 QUALITY = 90
 """Of JPEG, where nothing is said."""
 
+SILENCE = 120.0
+"""Seconds without a byte after which a server is given up, where there is no time limit."""
+
 FORM = "write http://HOST:PORT, as http://gpu-box:8000"
 
 PORTS = {"http": 80, "https": 443}

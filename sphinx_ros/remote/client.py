@@ -11,21 +11,15 @@ from typing import Any
 import numpy as np
 
 from sphinx_ros.errors import BadRequest, TimedOut, Unreachable, quoted
-from sphinx_ros.prompt.conversation import conversation
+from sphinx_ros.prompt.conversation import LONGEST_ANSWER, conversation
 from sphinx_ros.prompt.queries import Query
-from sphinx_ros.remote.address import QUALITY, chosen_token, read_addresses
+from sphinx_ros.remote.address import QUALITY, SILENCE, chosen_token, read_addresses
 from sphinx_ros.remote.elsewhere import Elsewhere, gathered
 from sphinx_ros.remote.link import Link
 from sphinx_ros.remote.patience import Overseer, Patience
 from sphinx_ros.remote.route import Route
 from sphinx_ros.remote.servers import Servers
 from sphinx_ros.remote.upload import Uploads
-
-SILENCE = 120.0
-"""Seconds without a byte after which a server is given up, where there is no time limit."""
-
-CHAT_TOKENS = 512
-"""Longest answer of :meth:`Sphinx.chat` where nothing is said, as of :meth:`Sphinx.generate`."""
 
 INFO_SECONDS = 10.0
 """For a server to say what it has."""
@@ -158,7 +152,7 @@ class RemoteSphinx:
         if not turns or turns[-1][1] is not None:
             raise BadRequest("the last turn has an answer already: give the open question as last")
         *earlier, (asked, _) = turns
-        sampling.setdefault("max_new_tokens", CHAT_TOKENS)
+        sampling.setdefault("max_new_tokens", LONGEST_ANSWER)
         known = tuple((question, answer or "") for question, answer in earlier)
         told = self.look(rgb).route.turn(known, asked, False, **sampling)
         (result,) = gathered(told, 1)

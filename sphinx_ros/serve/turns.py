@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from sphinx_ros.events import Event
+from sphinx_ros.prompt.conversation import LONGEST_ANSWER
 from sphinx_ros.seen import Seen
 from sphinx_ros.serve.work import Work
-
-USUAL_TOKENS = 512
-"""Longest answer where none is asked for, as of :meth:`sphinx_ros.pipeline.Sphinx.chat`."""
 
 
 def stream_turns(seen: Seen, work: Work, cancel: Callable[[], bool]) -> Iterator[Event]:
@@ -34,7 +32,7 @@ def stream_turns(seen: Seen, work: Work, cancel: Callable[[], bool]) -> Iterator
             top_p=options.top_p,
             seed=options.seed,
             stop=options.stop,
-            max_new_tokens=options.max_new_tokens or USUAL_TOKENS,
+            max_new_tokens=options.max_new_tokens or LONGEST_ANSWER,
             cancel=cancel,
             return_errors=True,
         )
