@@ -29,7 +29,7 @@ class ModelRows:
         "demo",
         'What to load: "demo" (the bundled demonstration model), a published name such as '
         '"sphinx-tiny-1k" (downloaded when it is not there), "hf://owner/repo/folder", or a '
-        "folder.",
+        "folder; X+ADAPTER is one of these with what `sphinx-ros tune` taught it.",
         when=When.UNCONFIGURED,
         heading="The model",
         more="The demonstration model knows a simulated tabletop and nothing else. The published "

@@ -11,9 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from sphinx_ros.errors import BadRequest, SphinxError, Status
 from sphinx_ros.prompt.english import singular
@@ -21,6 +19,9 @@ from sphinx_ros.prompt.queries import Query, read_query
 from sphinx_ros.runtime.printable import one_line
 from sphinx_ros.tasks import Task
 from sphinx_ros.types import Box
+
+if TYPE_CHECKING:
+    import numpy as np
 
 TASKS = (Task.DETECT, Task.GROUND)
 """What can be labelled: what answers with boxes of a kind that is asked for."""
