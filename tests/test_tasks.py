@@ -156,7 +156,7 @@ def test_the_verb_asks_the_method_of_seen(task, capsys, monkeypatch, tmp_path):
             return lambda *given, **options: ask(*given, **options) or result_of(task)
 
     seen = Looked()
-    sphinx = SimpleNamespace(look=lambda rgb: seen)
+    sphinx = SimpleNamespace(look=lambda rgb, after=None: seen)
     monkeypatch.setattr(Sphinx, "from_pretrained", lambda *_, **__: sphinx)
     photo = tmp_path / "photo.png"
     cv2.imwrite(str(photo), np.full((480, 640, 3), 90, np.uint8))
@@ -169,7 +169,7 @@ def test_the_verb_asks_the_method_of_seen(task, capsys, monkeypatch, tmp_path):
             [str(photo), *words, "--timeout", "5", "--box", "10,20,110,220"]
         )
         assert seen.calls.pop()[2].pop("box") == BOX
-    limits = {"max_new_tokens": None, "timeout": 5.0}
+    limits = {"max_new_tokens": None, "timeout": 5.0, "cancel": None}
     assert code == 0 and seen.calls == [(task.value, expected, limits)]
     said = {
         Answers.WORDS: "two",
