@@ -151,7 +151,14 @@ def test_an_answer_ends_before_the_first_stop_text(random_one, text, stops):
             break
         shown = ending.text_so_far(ids[:number])
         assert expected.strip().startswith(shown), "what was told is never taken back"
-    assert ending.text(ids[: len(ids) if kept is None else kept]) == expected
+    assert ending.text(ids[: len(ids) if kept is None else kept]).strip() == expected.strip()
+
+
+@pytest.mark.parametrize(("tokens", "kept"), [(["x", "aa"], 1), (["xa", "a", "b"], 2)])
+def test_a_token_may_hold_the_beginning_of_a_stop_text(tokens, kept):
+    ending = Ending(lambda ids: "".join(tokens[one] for one in ids), -1).also(["aa"])
+    assert ending.length(range(2)) == kept
+    assert ending.text(range(kept)) == "x", "nothing of the stop text is told"
 
 
 def test_a_stop_text_ends_the_answer_and_is_no_part_of_it(taught):

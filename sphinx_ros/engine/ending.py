@@ -41,7 +41,8 @@ class Ending:
         """How many of the ids are the answer; None while it goes on.
 
         To be asked after each token. A token that holds both the answer's last characters and the
-        beginning of the signal is part of the answer.
+        beginning of the signal is part of the answer; with it all of the signal, by which
+        :meth:`text` takes it off again, unless it is white space that begins there.
         """
         if ids and ids[-1] == self._eos_id:
             return len(ids) - 1
@@ -50,7 +51,7 @@ class Ending:
             return None
         answer = self.text(ids)
         keep = max(0, len(ids) - self._tail)
-        while not self.to_text(list(ids[:keep])).startswith(answer):  # all bytes of the last one
+        while self.text(ids[:keep]).strip() != answer.strip():
             keep += 1
         return keep
 
