@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -46,6 +46,25 @@ class Tile:
         x0, y0, x1, y1 = (side * self.scale for side in found.box)
         small = Detection(found.label, (x0, y0, x1, y1), found.score)
         return draw(self.rgb, [small], captions=captions, scale=LETTERS)
+
+
+class Best:
+    """The small pictures with the best scores; no more are kept, however long a recording is.
+
+    most: how many. Attributes: tiles: by the keys that they were given.
+    """
+
+    def __init__(self, most: int):
+        self._most = most
+        self._scores: dict[Hashable, float] = {}
+        self.tiles: dict[Hashable, Tile] = {}
+
+    def add(self, key: Hashable, score: float, rgb: np.ndarray) -> None:
+        """A picture [H, W, 3] uint8, in place of an earlier one of the same key."""
+        self._scores[key], self.tiles[key] = score, Tile.of(rgb)
+        if len(self.tiles) > self._most:
+            worst = min(self._scores, key=self._scores.__getitem__)
+            del self._scores[worst], self.tiles[worst]
 
 
 def sheet(tiles: Sequence[np.ndarray]) -> np.ndarray:

@@ -48,6 +48,11 @@ class Span:
     best: Sighting
     pictures: int = 1
 
+    @property
+    def key(self) -> tuple[str, int]:
+        """What tells it apart from the bag's other spans, also while it goes on."""
+        return self.topic, self.first.number
+
     def and_then(self, next: Sighting) -> Span:
         """The span with one more picture."""
         best = next if score_of(next) > score_of(self.best) else self.best
@@ -67,8 +72,8 @@ class Search:
         text: what describes the thing. topics: where to look. every: least seconds between
             pictures that are looked at. threshold: of scores. options: keywords of
             :meth:`sphinx_ros.seen.Seen.answer`.
-        on_best: called with the topic and the picture of each sighting that is, so far, the best
-            of its span.
+        on_best: called with a span and the picture of its best sighting, whenever that is
+            another one.
 
     Attributes:
         statuses: how many pictures have which outcome. troubles: why a picture could not be read,
@@ -82,7 +87,7 @@ class Search:
         every: float = 0.0,
         threshold: float = 0.0,
         options: dict[str, Any] | None = None,
-        on_best: Callable[[str, Sighting, np.ndarray], None] = lambda *_: None,
+        on_best: Callable[[Span, np.ndarray], None] = lambda *_: None,
     ):
         self.query = Query(Task.GROUND, text).checked()
         self.topics, self.every, self.threshold = list(topics), every, threshold
@@ -119,7 +124,7 @@ class Search:
         span = before.and_then(sighting) if before else _alone(shot.topic, sighting)
         self._open[shot.topic] = span
         if span.best is sighting and (rgb := picture_of(shot)) is not None:
-            self._on_best(shot.topic, span.first, rgb)
+            self._on_best(span, rgb)
         return None
 
 

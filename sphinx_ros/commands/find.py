@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -103,14 +103,14 @@ def run(argv: Sequence[str]) -> int:
     from sphinx_ros.bags.bag_fleet import load_sphinx
     from sphinx_ros.bags.bag_reader import Bag
     from sphinx_ros.bags.bag_topics import chosen_topics
-    from sphinx_ros.bags.contact_sheet import Tile
-    from sphinx_ros.bags.sightings import Search
+    from sphinx_ros.bags.contact_sheet import Best
+    from sphinx_ros.bags.sightings import Search, score_of
 
-    tiles: dict[tuple[str, int], Tile] = {}  # by the first picture of its span
+    shown = Best(MOST)
 
-    def keep(topic: str, first: Any, rgb: Any) -> None:
+    def keep(span: Span, rgb: Any) -> None:
         if target is not None:
-            tiles[topic, first.number] = Tile.of(rgb)
+            shown.add(span.key, score_of(span.best), rgb)
 
     with Bag(options.bag) as bag:
         topics = [*chosen_topics(bag.pictures, options.topic).values()]
@@ -122,7 +122,7 @@ def run(argv: Sequence[str]) -> int:
         )
         spans = list(printed(bag, search, sphinx, options.json))
         if target is not None and spans:
-            write_picture(target, sheet_of(bag, spans, tiles))
+            write_picture(target, sheet_of(bag, spans, shown.tiles))
     for topic, reason in search.troubles.items():
         print(
             f"sphinx-ros: pictures on {topic} can't be read: {one_line(reason)}", file=sys.stderr
@@ -206,17 +206,16 @@ def moment(stamp: int) -> str:
     return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def sheet_of(bag: Bag, spans: Sequence[Span], tiles: dict[tuple[str, int], Tile]) -> Any:
-    """The contact sheet, [H, W, 3] uint8."""
+def sheet_of(bag: Bag, spans: Sequence[Span], tiles: Mapping[Any, Tile]) -> Any:
+    """The contact sheet, [H, W, 3] uint8. tiles: by the keys of the spans that are shown."""
     from sphinx_ros.bags.contact_sheet import sheet
-    from sphinx_ros.bags.sightings import score_of, since
+    from sphinx_ros.bags.sightings import since
 
-    best = sorted(spans, key=lambda span: -score_of(span.best))[:MOST]
     drawn = []
-    for span in sorted(best, key=lambda span: span.first.log):
+    for span in sorted((one for one in spans if one.key in tiles), key=lambda one: one.first.log):
         when = f"{since(bag, span.first):.2f} to {since(bag, span.last):.2f} s"
         words = [span.topic, f"{when}, at {since(bag, span.best):.2f} s"]
-        drawn.append(tiles[span.topic, span.first.number].drawn(span.best.found, words))
+        drawn.append(tiles[span.key].drawn(span.best.found, words))
     return sheet(drawn)
 
 
