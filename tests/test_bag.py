@@ -34,7 +34,6 @@ from sphinx_ros.bags.bag_fleet import Doer, do_all
 from sphinx_ros.bags.bag_job import Job, do
 from sphinx_ros.bags.bag_kinds import DEFAULTS, NAMES, Kinds, type_store
 from sphinx_ros.bags.bag_topics import camera_of, chosen_topics
-from sphinx_ros.bags.contact_sheet import Best
 from sphinx_ros.commands.cli import main
 from sphinx_ros.errors import BadRequest, Status
 from sphinx_ros.image.decode import decode_compressed
@@ -543,10 +542,3 @@ def test_a_server_that_is_lost_ends_the_job_and_keeps_what_was_answered(tmp_path
     done = Doer()(job_of(bag, tmp_path, server="http://127.0.0.1:1"))
     assert done.status == "NOT_ACTIVE" and "127.0.0.1:1" in done.error
     assert not Path(done.target).exists()
-
-
-def test_a_sheet_shows_the_best_pictures_and_keeps_no_more():
-    shown, rgb = Best(2), np.zeros((24, 32, 3), np.uint8)
-    for key, score in (("a", 0.5), ("b", 0.9), ("c", 0.6), ("a", 0.8), ("d", 0.1)):
-        shown.add(key, score, rgb)
-    assert set(shown.tiles) == {"a", "b"}

@@ -12,7 +12,7 @@ from bag_support import START, compressed_image, film, raw_image, write_bag
 from small_network import MUG, taught_checkpoint
 
 from sphinx_ros.bags.bag_reader import Bag
-from sphinx_ros.bags.contact_sheet import GAP, WIDTH, sheet
+from sphinx_ros.bags.contact_sheet import GAP, WIDTH, Best, sheet
 from sphinx_ros.bags.sightings import Search
 from sphinx_ros.commands.cli import main
 from sphinx_ros.commands.find import moment
@@ -108,9 +108,7 @@ def test_sightings_one_after_another_are_a_span_and_a_bad_picture_ends_none(tmp_
     shots[1:1] = [shot(0.9, START + 10**8, step=3)]
     bag = write_bag(tmp_path / "drive", {"/image": shots})
     best, passed = [], []
-    search = Search(
-        "a mug", ["/image"], on_best=lambda topic, first, rgb: best.append(rgb[0, 0, 0])
-    )
+    search = Search("a mug", ["/image"], on_best=lambda span, rgb: best.append(rgb[0, 0, 0]))
     with Bag(bag) as opened:
         spans = list(search.spans(opened, Model(), lambda: passed.append(1)))
     found = [(s.first.number, s.last.number, s.pictures, s.best.found.score) for s in spans]
@@ -127,6 +125,13 @@ def test_a_sheet_has_a_place_for_each_picture():
     made = sheet(tiles)
     assert made.shape == (70 + 60 + 3 * GAP, 2 * WIDTH + 3 * GAP, 3)
     assert [np.count_nonzero(made[..., 0] == grey) // WIDTH for grey in (1, 2, 3)] == [50, 70, 60]
+
+
+def test_a_sheet_shows_the_best_pictures_and_keeps_no_more():
+    shown, rgb = Best(2), np.zeros((24, 32, 3), np.uint8)
+    for key, score in (("a", 0.5), ("b", 0.9), ("c", 0.6), ("a", 0.8), ("d", 0.1)):
+        shown.add(key, score, rgb)
+    assert set(shown.tiles) == {"a", "b"}
 
 
 def test_moments():
