@@ -14,6 +14,11 @@ from process_support import until
 from small_network import taught_checkpoint
 
 from sphinx_ros.commands.cli import main
+from sphinx_ros.commands.serve import MEBI, parser
+from sphinx_ros.prompt.checks import MAX_STANDING, MAX_TOKENS
+from sphinx_ros.remote.address import QUALITY, SILENCE
+from sphinx_ros.serve.app import Settings
+from sphinx_ros.serve.desk import Limits
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -35,6 +40,22 @@ def ready(address, headers=None):
     answer = httpx.get(f"{address}/healthz", headers=headers)
     assert answer.status_code == {"ready": 200, "loading": 503}[answer.json()["state"]]
     return answer.status_code == 200
+
+
+def test_the_help_tells_the_usual_limits():
+    """The verb's own numbers, which are read before the server's modules are."""
+    options, limits, settings = parser().parse_args([]), Limits(), Settings()
+    assert (options.slots, options.line) == (limits.slots, limits.line)
+    assert options.max_body * MEBI == settings.max_body
+    told = (ROOT / "docs" / "serve.md").read_text()
+    words = f"`--slots` requests are answered at a time ({limits.slots})"
+    assert words in told and f"`--line` more wait ({limits.line})" in told
+    assert f"`--max-body` ({options.max_body} MiB)" in told
+    assert f"{limits.timeout:g} s where a request says none" in told
+    assert f"{limits.pictures >> 20} MB" in told and f"{limits.pixels // 10**6} million" in told
+    assert f"within {settings.body_seconds:g} s" in told
+    assert f"{MAX_STANDING} queries" in told and f"up to {MAX_TOKENS}" in told
+    assert f"({SILENCE:g})" in told and f"; {QUALITY})" in told
 
 
 def ended(process, number):

@@ -211,7 +211,13 @@ def add_options(parser: Parser) -> None:
     add("--images", metavar="DIR", help="folder of the pictures, if not in DIR")
     add("--verify", action="store_true", help="ask as well whether an expression's thing is there")
     add("--free", action="store_true", help="let text be written where numbers alone could be")
-    add("--coordinates", choices=("greedy", "expected"), default="", help="of boxes")
+    add(
+        "--coordinates",
+        choices=("greedy", "expected"),
+        default="",
+        help="boxes by the digits that were written, or by their expected values (default: what "
+        "the checkpoint's calibration says)",
+    )
     add("--calibrate", action="store_true", help="make RUN/calibration.json (asks as --verify)")
     add("--published", choices=NAMES, metavar="X", help=f"compare with one of {', '.join(NAMES)}")
     add(
