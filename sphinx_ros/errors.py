@@ -126,10 +126,22 @@ def shortened(words: str, most: int = LONGEST) -> str:
     return words if len(words) <= most else words[: most - 3] + "..."
 
 
+def _beginning(value: object, most: int) -> object:
+    """So much of a value that its representation has more than ``most`` characters, if it can.
+
+    Writing all of a list of millions takes seconds.
+    """
+    if isinstance(value, str | bytes | bytearray):
+        return value[: most + 1]
+    if type(value) in (list, tuple) and len(value) > most:  # type: ignore[arg-type]
+        return value[: most + 1]  # type: ignore[index]
+    return value
+
+
 def quoted(value: object, most: int = LONGEST) -> str:
     """A value as a message quotes it: as Python writes it, on one line, :func:`shortened`."""
     try:
-        words = " ".join(repr(value).splitlines())
+        words = " ".join(repr(_beginning(value, most)).splitlines())
     except ValueError:  # a whole number of more digits than Python prints
         return "a number of thousands of digits"
     return shortened(words.encode("utf-8", "backslashreplace").decode(), most)

@@ -1,5 +1,7 @@
 """Named outcomes, the exit code of each, and how an error quotes a value."""
 
+import time
+
 import numpy as np
 import pytest
 
@@ -110,3 +112,11 @@ def test_what_is_quoted_is_one_short_line():
     said = quoted(np.ones((100, 100)))
     assert len(said) == 80 and "\n" not in said
     assert shortened("abcdef", 6) == "abcdef" and shortened("abcdefg", 6) == "abc..."
+
+
+def test_quoting_a_large_value_costs_as_little_as_a_small_one():
+    for value in ([1.5] * 5_000_000, "1" * 50_000_000, b"1" * 50_000_000):
+        start = time.process_time()
+        said = quoted(value)
+        assert len(said) == 80 and said.endswith("...")
+        assert time.process_time() - start < 0.05

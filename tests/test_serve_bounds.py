@@ -364,3 +364,39 @@ def test_the_end_answers_what_is_under_way(random_one):
         thread.join()
     assert time.monotonic() - begun < 2
     assert [code(answer) for answer in answers] == [(499, "CANCELLED")] * 2
+
+
+# Requests that cost nothing to send
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/ground", "{" + ",".join(f'"k{number}": 1' for number in range(300_000)) + "}"),
+        ("/v1/ask", json.dumps({"text": "a", "box": [1] * 3_000_000})),
+        ("/v1/ask", json.dumps({"text": "a", "box": "1," * 3_000_000})),
+        ("/v1/ground", json.dumps({"picture": "0" * 32, "text": "mug " * 2_000_000})),
+        (
+            "/v1/chat/completions",
+            json.dumps({"messages": [{"role": "user", "content": [{"type": "text"}] * 300_000}]}),
+        ),
+    ],
+)
+def test_large_nonsense_does_not_keep_others_waiting(long_one, path, body):
+    """All requests are read in one thread: what takes seconds there is seconds for everybody."""
+    start = time.process_time()
+    answer = long_one.post(path, content=body, headers={"Content-Type": "application/json"})
+    assert code(answer) == (400, "BAD_REQUEST") and "the limit is" in answer.text
+    assert time.process_time() - start < 0.7
+
+
+def test_an_address_that_is_not_utf8(long_one):
+    """What can't be read would be asked about as another word."""
+    answer = long_one.post("/v1/ground?text=stra%DFe", content=DATA, headers=JPEG)
+    assert code(answer) == (400, "BAD_REQUEST") and "UTF-8" in answer.text
+
+
+def test_who_watches_a_server_may_ask_for_the_head_alone(guarded):
+    for path in ("/healthz", "/"):
+        answer = guarded.head(path)
+        assert answer.status_code == 200 and not answer.content

@@ -11,6 +11,7 @@ import math
 import operator
 import sys
 from collections.abc import Iterable
+from itertools import islice
 from numbers import Real
 from typing import Any
 
@@ -26,6 +27,10 @@ because clocks and locks take no arbitrary number."""
 
 MAX_SEED = 2**63 - 1
 """Largest seed: torch's generators take 64 bits with a sign."""
+
+MAX_CHARACTERS = 200_000
+"""Characters of a text: many times what fits into a sequence. Counting the tokens of more takes
+seconds, in which others wait."""
 
 MAX_STANDING = 32
 """Standing queries at a time."""
@@ -49,7 +54,11 @@ def checked_text(text: object) -> str:
 
 
 def checked_unicode(text: str) -> str:
-    """A text without halves of characters, which no tokenizer has bytes for."""
+    """A text of bounded length without halves of characters, which no tokenizer has bytes for."""
+    if len(text) > MAX_CHARACTERS:
+        raise BadRequest(
+            f"the text has {len(text)} characters; the limit is {MAX_CHARACTERS}: shorten it"
+        )
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -63,7 +72,7 @@ def checked_box(box: Any, size: tuple[int, int] | None = None) -> Box:
     """Four numbers x0, y0, x1, y1 in source pixels. size: (width, height) of the picture, px."""
     if box is None:
         raise BadRequest(f"a box is needed: {BOX_FORM}")
-    values = [_finite(value) for value in _parts(box)]
+    values = [_finite(value) for value in _parts(box, 5)]
     if len(values) != 4 or any(map(math.isnan, values)):
         raise BadRequest(f"the box {quoted(box)} is not four finite numbers: {BOX_FORM}")
     x0, y0, x1, y1 = values
@@ -81,7 +90,7 @@ def read_box(text: str) -> Box:
     """ "10,20,110,220" in pixels -> the box; commas, semicolons or spaces, brackets allowed."""
     words = text.strip().strip("[](){} ").replace(",", " ").replace(";", " ").split()
     try:
-        values = [float(word) for word in words]
+        values = [float(word) for word in words[:5]]
     except ValueError:
         values = []
     return checked_box(values if len(values) == 4 else text)
@@ -156,10 +165,10 @@ def _within(name: str, given: object, number: Any, low: float, high: float, what
     return number
 
 
-def _parts(values: Any) -> list:
-    """The items of a sequence of whatever library; none where it is no sequence."""
+def _parts(values: Any, most: int | None = None) -> list:
+    """The first items of a sequence of whatever library; none where it is no sequence."""
     try:
-        return list(values)
+        return list(islice(values, most))
     except TypeError:
         return []
 

@@ -28,6 +28,12 @@ PICTURE_TYPES = ("image/", "application/octet-stream")
 MOST_FIELDS = 64
 """Fields of a form."""
 
+REPLACED = "\ufffd"
+"""What stands in an address for bytes that are no text; asking with it asks something else."""
+
+MOST_VALUES = 10_000
+"""Values in JSON: many times what a conversation has. All others wait while they are checked."""
+
 Fields = dict[str, Any]
 T = TypeVar("T", bound=BaseModel)
 
@@ -153,7 +159,11 @@ async def _read(request: Request, several: bool = False) -> tuple[Fields, bytes 
 
 
 def read_json(body: bytes) -> Fields:
-    """The fields of a body. Raises BadRequest: it is no JSON object."""
+    """The fields of a body. Raises BadRequest: it is no JSON object, or one of too many values."""
+    if (commas := body.count(b",")) >= MOST_VALUES:  # between any two values stands one
+        raise BadRequest(
+            f"the body has {commas} commas; the limit is {MOST_VALUES} values: send less"
+        )
     try:
         fields = json.loads(body)
     except (ValueError, RecursionError) as error:
@@ -191,6 +201,8 @@ def _listed(pairs: Iterable[tuple[str, str]], several: bool) -> Fields:
     """Pairs by name. Raises Refused: one that is there twice."""
     fields: Fields = {}
     for name, value in pairs:
+        if REPLACED in value:
+            raise Refused(f"the field {quoted(name)} is not UTF-8: write it in UTF-8", param=name)
         if several and name == "query":
             fields.setdefault("queries", []).append(value)
         elif name in fields:

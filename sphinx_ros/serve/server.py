@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+import logging
 import signal
 import socket
 import sys
@@ -43,9 +45,12 @@ def bound(host: str, port: int) -> socket.socket:
         listening.listen(BACKLOG)
     except OSError as error:
         listening.close()
-        raise BadRequest(
-            f"{host}:{port} can't be used ({_reason(error)}): choose another port"
-        ) from None
+        remedy = (
+            "use 127.0.0.1, or 0.0.0.0 for all addresses of this machine"
+            if error.errno == errno.EADDRNOTAVAIL
+            else "choose another port"
+        )
+        raise BadRequest(f"{host}:{port} can't be used ({_reason(error)}): {remedy}") from None
     return listening
 
 
@@ -66,6 +71,7 @@ class Server(uvicorn.Server):
     def __init__(
         self, app: Any, on_end: Callable[[], None] = lambda: None, patience: int = LAST_WORDS
     ):
+        logging.getLogger("python_multipart").setLevel(logging.ERROR)  # nor do broken forms
         super().__init__(
             uvicorn.Config(
                 app,
