@@ -15,6 +15,7 @@ from serve_support import client, figures, jpeg, lent, served
 from small_network import picture
 
 from sphinx_ros.errors import BadRequest, Cancelled
+from sphinx_ros.serve import server
 from sphinx_ros.serve.app import Settings
 from sphinx_ros.serve.desk import Limits
 from sphinx_ros.serve.doing import doing
@@ -156,7 +157,7 @@ def test_a_body_that_comes_too_slowly(guarded):
 def test_bytes_that_are_no_http(guarded, raw):
     with socket.create_connection((guarded.base_url.host, guarded.base_url.port), 5) as link:
         link.sendall(raw)
-        assert link.recv(100)[:12] in (b"HTTP/1.1 400", b"")
+        assert link.recv(100)[:10] in (b"HTTP/1.1 4", b"")
     assert guarded.get("/healthz").status_code == 200
 
 
@@ -400,3 +401,34 @@ def test_who_watches_a_server_may_ask_for_the_head_alone(guarded):
     for path in ("/healthz", "/"):
         answer = guarded.head(path)
         assert answer.status_code == 200 and not answer.content
+
+
+def raw(asked):
+    """A connection to a server, without a client of HTTP."""
+    return socket.create_connection((asked.base_url.host, asked.base_url.port), timeout=5)
+
+
+@pytest.mark.parametrize(
+    "endless", [b"GET /", b"GET / HTTP/1.1\r\nX: ", b"GET / HTTP/1.1\r\nHost: localhost\r\n"]
+)
+def test_an_endless_head_is_refused(long_one, endless):
+    """Whichever parser of HTTP is installed: one of them keeps any head in memory."""
+    with raw(long_one) as connection, contextlib.suppress(ConnectionError):
+        connection.sendall(endless + b"X: a\r\n" * 100_000)
+        assert b" 400 " in connection.recv(100)
+        assert not connection.recv(1 << 20).strip().startswith(b"HTTP/1.1 200")
+
+
+def test_a_head_that_does_not_come_ends_the_connection(long_one, monkeypatch):
+    """Who says nothing, or a letter now and then, would hold a connection for ever."""
+    monkeypatch.setattr(server, "HEAD_SECONDS", 0.3)
+    answered = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    for said in (b"", b"GE", answered + b"GE"):
+        with raw(long_one) as connection:
+            connection.sendall(said[:-1])
+            time.sleep(0.1)
+            connection.sendall(said[-1:])  # a letter more gives no more time
+            start, received = time.monotonic(), b"-"
+            while received:
+                received = connection.recv(1 << 16)
+            assert time.monotonic() - start < 2

@@ -12,12 +12,17 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import h11
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from sphinx_ros.errors import BadRequest
 
 BACKLOG = 512
 """Connections that may wait to be accepted."""
+
+HEAD_SECONDS, HEAD_BYTES = 30.0, 64 << 10
+"""In which the head of a request must have come, and its size."""
 
 LAST_WORDS = 1
 """Seconds in which answers under way may leave after the end was asked for."""
@@ -61,6 +66,36 @@ def address_of(listening: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
+class _Connection(H11Protocol):
+    """A connection on which the head of a request must come in time.
+
+    Of h11, which bounds its size; httptools, which uvicorn takes where it is installed, does not.
+    """
+
+    _late: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._watch()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._watch(over=True)
+
+    def _watch(self, over: bool = False) -> None:
+        """Begin to wait for the rest of a head, or end it: it is whole, or nobody is there."""
+        waiting = not over and self.conn.their_state is h11.IDLE
+        if waiting and self._late is None:
+            self._late = self.loop.call_later(HEAD_SECONDS, self.transport.close)
+        elif not waiting and self._late is not None:
+            self._late.cancel()
+            self._late = None
+
+
 class Server(uvicorn.Server):
     """uvicorn's server that leaves signals alone and tells when it ends.
 
@@ -83,7 +118,8 @@ class Server(uvicorn.Server):
                 server_header=False,
                 timeout_keep_alive=30,
                 timeout_graceful_shutdown=patience,
-                h11_max_incomplete_event_size=64 << 10,
+                http=_Connection,
+                h11_max_incomplete_event_size=HEAD_BYTES,
             )
         )
         self._on_end = on_end
