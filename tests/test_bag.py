@@ -372,9 +372,28 @@ def test_a_full_disk_leaves_nothing_that_looks_complete(bag, tmp_path, checkpoin
         [sys.executable, "-c", code, *words], cwd=ROOT, capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 2 and os.strerror(errno.EFBIG) in done.stderr, done.stderr
+    assert "out.mcap: " in done.stderr and "go on with --resume" in done.stderr
     assert not out.exists() and Path(f"{out}.part").exists()
     do(Job(str(bag), str(out), LINES, checkpoint=checkpoint, resume=True, shown=False), load)
     assert "/sphinx/front/detections" in read_bag(out)
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_damaged_journal_is_told(bag, tmp_path, place):
+    """Lines of zeros stand where a machine lost its power."""
+    part = tmp_path / "out.mcap.part"
+    part.mkdir()
+    lines = [b"{}", b'{"topic": "/image", "number": 0}', b""]
+    lines[place] = b"\0\0\0"
+    (part / "journal.jsonl").write_bytes(b"\n".join(lines))
+    with pytest.raises(BadRequest, match=r"journal.jsonl is damaged: delete it"):
+        do(Job(str(bag), str(tmp_path / "out.mcap"), LINES, resume=True, shown=False), None)
+
+
+@pytest.mark.parametrize("prefix", ["bad name", "/a//b", "/", "", "/1st"])
+def test_a_prefix_that_no_topic_can_have(bag, tmp_path, capsys, prefix):
+    words = ["bag", bag, tmp_path / "out.mcap", "--query", "pose", "--prefix", prefix]
+    refused(capsys, *words, said="can't begin with the prefix")
 
 
 # several bags

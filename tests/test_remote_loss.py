@@ -1,5 +1,7 @@
 """The model elsewhere: what ends an answer early, and servers that are lost, silent or refuse."""
 
+import contextlib
+import socket
 import threading
 import time
 
@@ -174,6 +176,31 @@ def test_what_is_no_server_of_ours():
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello")
 
     with listening(other) as address, pytest.raises(BadRequest, match='"hello".*address right'):
+        Sphinx.connect(address)
+
+
+@pytest.mark.parametrize("head", [b"", b"Content-Length: 99999999999\r\n"])
+def test_an_endless_answer(head):
+    """It is refused when it is larger than any of ours, before it fills the memory."""
+
+    def endless(connection):
+        connection.recv(1 << 20)
+        with contextlib.suppress(OSError):
+            connection.sendall(b"HTTP/1.1 200 OK\r\n" + head + b"\r\n")
+            while True:
+                connection.sendall(b"endless " * 100_000)
+
+    with listening(endless) as address, pytest.raises(BadRequest, match="endless.*address right"):
+        Sphinx.connect(address)
+
+
+def test_a_cut_answer():
+    def cut(connection):
+        connection.recv(1 << 20)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n{}")
+        connection.shutdown(socket.SHUT_RDWR)
+
+    with listening(cut) as address, pytest.raises(Unreachable, match="was lost while it answered"):
         Sphinx.connect(address)
 
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from sphinx_ros.bags.bag_job import Done, Job, do
-from sphinx_ros.errors import BadRequest, SphinxError
+from sphinx_ros.errors import BadRequest, SphinxError, Status
 from sphinx_ros.runtime.interrupts import load_torch
 from sphinx_ros.runtime.workers import Workers
 
@@ -33,6 +33,9 @@ class Doer:
             return do(job, lambda: self._load(job))
         except SphinxError as error:
             return Done(job.target, error=str(error), status=error.status.name)
+        except OSError as error:  # a full disk most of all, of which the system names no file
+            said = f"{error.strerror or error}; what was answered is kept: go on with --resume"
+            return Done(job.target, error=said, status=Status.BAD_REQUEST.name)
 
     def _load(self, job: Job) -> Any:
         if self._sphinx is None:

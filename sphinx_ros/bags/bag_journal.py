@@ -67,12 +67,17 @@ class Journal:
                 f"{file_name(self.path.parent)} holds answers of a run that did not end: go on "
                 "with --resume, or delete it to begin anew"
             )
-        _check_same(json.loads(first), json.loads(json.dumps(about)), self.path)
-        end = self._file.tell()
-        while (line := self._file.readline()).endswith(b"\n"):
-            entry = json.loads(line)
-            self._places[entry["topic"], entry["number"]] = end
-            end = self._file.tell()
+        try:
+            old, end = dict(json.loads(first)), self._file.tell()
+            while (line := self._file.readline()).endswith(b"\n"):
+                entry = json.loads(line)
+                self._places[entry["topic"], entry["number"]] = end
+                end = self._file.tell()
+        except (ValueError, TypeError, KeyError):
+            raise BadRequest(
+                f"{file_name(self.path)} is damaged: delete it to begin anew"
+            ) from None
+        _check_same(old, json.loads(json.dumps(about)), self.path)
         self._file.truncate(end)
 
     def get(self, key: Key) -> Json | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timezone
@@ -140,6 +141,8 @@ def checked_target(name: str | None) -> Path | None:
             f"--save {file_name(name)} must be a file with one of {' '.join(SUFFIXES)}, in a "
             "folder that is there"
         )
+    if not os.access(target.parent, os.W_OK):  # told before all is looked at
+        raise BadRequest(f"--save {file_name(name)}: its folder can't be written to")
     return target
 
 

@@ -30,6 +30,9 @@ IDLE = 16
 
 CHUNK = 1 << 16
 
+LARGEST = 64 << 20
+"""Bytes of an answer, or of an event, at most: what sends more is no server of ours."""
+
 BROKEN = (OSError, http.client.HTTPException, ValueError)
 """What a connection raises that is no good any more: ValueError where TLS was cut."""
 
@@ -53,7 +56,7 @@ class Link:
     def fetch(self, path: str, patience: Patience, body: bytes = b"", kind: str = "") -> Json:
         """The whole answer to a GET, or to a POST where there is a body of a kind."""
         with self._exchange(path, patience, body, kind) as reply:
-            return _object(reply.read(), self.address)
+            return _object(self._whole(reply), self.address)
 
     def stream(self, path: str, patience: Patience, body: bytes, kind: str) -> Iterator[Json]:
         """The events of an answer to a POST, as they come, up to "[DONE]"."""
@@ -61,6 +64,7 @@ class Link:
             rest, over = b"", False
             while chunk := reply.read1(CHUNK):
                 *lines, rest = (rest + chunk).split(b"\n")
+                self._check_size(rest)
                 for line in lines:
                     said = line.removeprefix(b"data:").strip()
                     over = over or said == b"[DONE]"
@@ -103,7 +107,7 @@ class Link:
                 yield reply
             else:
                 headers = {name.lower(): value for name, value in reply.headers.items()}
-                refused = failure(self.address, reply.status, headers, reply.read())
+                refused = failure(self.address, reply.status, headers, self._whole(reply))
             patience.release()
             self._keep(connection, reply)
             connection = None
@@ -120,6 +124,19 @@ class Link:
             if connection is not None:
                 connection.close()
             self._overseer.leave(patience)
+
+    def _whole(self, reply: http.client.HTTPResponse) -> bytes:
+        """All of an answer. Raises IncompleteRead: it was cut; BadRequest: it is too large."""
+        said = reply.read(LARGEST + 1)
+        self._check_size(said)
+        if reply.length:  # a bounded read does not tell
+            raise http.client.IncompleteRead(said, reply.length)
+        reply.read()  # the end, so that the connection can be kept
+        return said
+
+    def _check_size(self, said: bytes) -> None:
+        if len(said) > LARGEST:
+            raise failure(self.address, 200, {}, said[:CHUNK])
 
     def _asked(
         self, path: str, patience: Patience, body: bytes, kind: str
