@@ -390,12 +390,6 @@ def test_a_damaged_journal_is_told(bag, tmp_path, place):
         do(Job(str(bag), str(tmp_path / "out.mcap"), LINES, resume=True, shown=False), None)
 
 
-@pytest.mark.parametrize("prefix", ["bad name", "/a//b", "/", "", "/1st"])
-def test_a_prefix_that_no_topic_can_have(bag, tmp_path, capsys, prefix):
-    words = ["bag", bag, tmp_path / "out.mcap", "--query", "pose", "--prefix", prefix]
-    refused(capsys, *words, said="can't begin with the prefix")
-
-
 # several bags
 
 

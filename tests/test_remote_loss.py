@@ -142,7 +142,7 @@ def test_a_server_that_dies_in_the_middle_of_an_answer():
             connection.recv(1 << 20)
         connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
         connection.sendall(f"{len(chunk):x}\r\n".encode() + chunk + b"\r\n")
-        connection.close()
+        connection.shutdown(socket.SHUT_WR)  # close() may take back what was sent
 
     with listening(die) as address:
         sphinx = Sphinx.connect(address)

@@ -18,6 +18,11 @@ from sphinx_ros.runtime.workers import Workers
 
 RAY = "ray"
 
+KEPT = "; what was answered is kept: go on with --resume"
+
+USAGE = (Status.BAD_REQUEST, Status.BAD_IMAGE)
+"""What a job ends with again, however often it is gone on with."""
+
 
 class Doer:
     """Does jobs that share a model, which is loaded with the first that needs it."""
@@ -32,9 +37,10 @@ class Doer:
         try:
             return do(job, lambda: self._load(job))
         except SphinxError as error:
-            return Done(job.target, error=str(error), status=error.status.name)
+            kept = "" if error.status in USAGE or not job.part.exists() else KEPT
+            return Done(job.target, error=f"{error}{kept}", status=error.status.name)
         except OSError as error:  # a full disk most of all, of which the system names no file
-            said = f"{error.strerror or error}; what was answered is kept: go on with --resume"
+            said = f"{error.strerror or error}{KEPT}"
             return Done(job.target, error=said, status=Status.BAD_REQUEST.name)
 
     def _load(self, job: Job) -> Any:

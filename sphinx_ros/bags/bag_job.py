@@ -22,7 +22,6 @@ from sphinx_ros.bags.bag_topics import (
     MIRROR,
     PREFIX,
     answer_topic,
-    checked_prefix,
     chosen_topics,
     topic_of,
 )
@@ -129,7 +128,6 @@ def check(job: Job) -> None:
         raise BadRequest('nothing is asked: add --query "detect: mug", as often as you like')
     if target.exists() and not job.resume:
         raise BadRequest(f"'{name}' is there already: delete it, or name another file")
-    checked_prefix(job.prefix)
     with Bag(job.source) as bag:
         written = outputs_of(job, topics_of(job, bag))
         there = set() if job.only else {one.topic.lstrip("/") for one in bag.connections}

@@ -26,9 +26,6 @@ MIRROR, ANNOTATIONS, ANNOTATED = "detections_2d", "image_annotations", "annotate
 USUAL = re.compile(r"image(_(raw|rect|color|colour|mono))*|compressed|camera|rgb|color|colour")
 """Parts of an image topic that tell nothing of which camera it is."""
 
-NAME = re.compile(r"/?[A-Za-z_]\w*(/[A-Za-z_]\w*)*/?", re.ASCII)
-"""Of a topic, as ROS takes it."""
-
 NO_PHOTO = re.compile(r"depth|disparity|annotated", re.IGNORECASE)
 """In topics whose pictures are distances, or were drawn upon."""
 
@@ -104,16 +101,6 @@ def distinct(names: Iterable[str]) -> list[str]:
             number, candidate = number + 1, f"{name}_{number}"
         made.append(candidate)
     return made
-
-
-def checked_prefix(prefix: str) -> str:
-    """What topics may begin with. Raises BadRequest."""
-    if not NAME.fullmatch(prefix):
-        raise BadRequest(
-            f"topics can't begin with the prefix {quoted(prefix)}: write letters, digits and "
-            f"underscores between slashes, as {PREFIX}"
-        )
-    return prefix
 
 
 def topic_of(output: str, camera: str, prefix: str = PREFIX) -> str:
