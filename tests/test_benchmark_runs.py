@@ -119,12 +119,9 @@ def test_a_run_of_two_processes_that_was_killed_ends_with_the_same_files(data, w
 
 def test_actors_of_ray_write_what_one_process_writes(data, whole, tmp_path):
     ray = pytest.importorskip("ray", reason="Ray is missing: the extra [fleet]")
-    began = not ray.is_initialized()
-    try:
-        run(data, tmp_path / "ray", "--ray", "--pictures", "0")
-    finally:
-        if began:
-            ray.shutdown()
+    before = ray.is_initialized()
+    run(data, tmp_path / "ray", "--ray", "--pictures", "0")
+    assert ray.is_initialized() is before, "what it has started has ended"
     assert (tmp_path / "ray" / ANSWERS).read_bytes() == (whole / ANSWERS).read_bytes()
 
 

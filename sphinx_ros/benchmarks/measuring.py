@@ -89,12 +89,17 @@ def _by_ray(
         from ray.util import ActorPool
     except ImportError:
         raise BadRequest('Ray is not installed: pip install "sphinx_ros[fleet]"') from None
-    if not ray.is_initialized():
+    ours = not ray.is_initialized()
+    if ours:
         ray.init(log_to_driver=False, include_dashboard=False, configure_logging=False)
-    gpus = 1 if ray.cluster_resources().get("GPU", 0) else 0
-    actor = ray.remote(num_cpus=1, num_gpus=gpus)(Answerer)
-    pool = ActorPool([actor.remote(settings) for _ in range(workers)])
-    yield from pool.map(lambda one, job: one.answers.remote(job), list(jobs))  # in their order
+    try:
+        gpus = 1 if ray.cluster_resources().get("GPU", 0) else 0
+        actor = ray.remote(num_cpus=1, num_gpus=gpus)(Answerer)
+        pool = ActorPool([actor.remote(settings) for _ in range(workers)])
+        yield from pool.map(lambda one, job: one.answers.remote(job), list(jobs))  # in their order
+    finally:
+        if ours:
+            ray.shutdown()
 
 
 def _devices(settings: Settings) -> list[str]:
