@@ -42,7 +42,10 @@ class Tile:
         return cls(cv2.resize(rgb, size, interpolation=how), scale)
 
     def drawn(self, found: Detection, captions: Sequence[str]) -> np.ndarray:
-        """With a thing, whose box is in the original's pixels, and lines of words below."""
+        """[H', 320, 3] uint8: with a thing marked, and lines of words below.
+
+        found: its box is in pixels of the original.
+        """
         x0, y0, x1, y1 = (side * self.scale for side in found.box)
         small = Detection(found.label, (x0, y0, x1, y1), found.score)
         return draw(self.rgb, [small], captions=captions, scale=LETTERS)

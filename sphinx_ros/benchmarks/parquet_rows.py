@@ -40,7 +40,10 @@ def rows(path: Path, wanted: Sequence[str]) -> Iterator[tuple[int, dict[str, Any
 
 
 def picture_bytes(path: Path, column: str, number: int) -> bytes:
-    """The picture in a row: bytes, or as the hub keeps pictures, {"bytes", "path"}."""
+    """The picture in a row: bytes, or as the hub keeps pictures, {"bytes", "path"}.
+
+    Raises BadRequest: there is no such row, or no picture in it.
+    """
     start = 0
     file = _open(path)
     for group in range(file.num_row_groups):

@@ -182,7 +182,10 @@ def jobs_of(options: argparse.Namespace) -> list[Job]:
 
 
 def bags_in(word: str) -> list[str]:
-    """The bags that a word stands for: itself, or those in a folder of bags."""
+    """The bags that a word stands for: itself, or those in a folder of bags.
+
+    Raises BadRequest: the folder has none.
+    """
     folder = Path(word)
     if not folder.is_dir() or (folder / "metadata.yaml").exists():
         return [word]
@@ -200,7 +203,10 @@ def bags_in(word: str) -> list[str]:
 
 
 def targets(sources: Sequence[str], out: str, many: bool) -> list[str]:
-    """The file to write for each bag. Makes the folder of several."""
+    """The file to write for each bag. Makes the folder of several.
+
+    Raises BadRequest: that is no folder, or two bags would be one file.
+    """
     if not many:
         return [out]
     if out.lower().endswith(".mcap"):

@@ -62,7 +62,7 @@ def add_fleet_options(parser: Parser) -> None:
 
 
 def replicas(said: str) -> tuple[int, int]:
-    """(least, most) replicas of "4" or "2..8"."""
+    """(least, most) replicas of "4" or "2..8". Raises ArgumentTypeError: it is neither."""
     found = re.fullmatch(r"(\d{1,6})(?:\.\.(\d{1,6}))?", said.strip())
     low, high = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
     if not 1 <= low <= high <= MOST:

@@ -188,7 +188,10 @@ class VideoFile:
 
 
 def on_canvas(rgb: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """A picture in one corner of width x height pixels, made smaller where it is too large."""
+    """A picture in one corner of width x height pixels, made smaller where it is too large.
+
+    rgb: [H, W, 3] uint8, as what is returned.
+    """
     import cv2
     import numpy as np
 

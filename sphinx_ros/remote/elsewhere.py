@@ -98,7 +98,7 @@ def gathered(events: Events, count: int, on_text: Any = None, on_found: Any = No
     """The results of queries out of their events; errors are in the places of those that failed.
 
     on_text, on_found: called with the number of a query and its text so far, or an item. An error
-    of theirs ends its query and no other.
+    of theirs ends its query and no other. Raises BadRequest: one of them is no function.
     """
     for name, function in (("on_text", on_text), ("on_found", on_found)):
         if function is not None and not callable(function):

@@ -59,7 +59,11 @@ class Link:
             return _object(self._whole(reply), self.address)
 
     def stream(self, path: str, patience: Patience, body: bytes, kind: str) -> Iterator[Json]:
-        """The events of an answer to a POST, as they come, up to "[DONE]"."""
+        """The events of an answer to a POST, as they come, up to "[DONE]".
+
+        Raises:
+            SphinxError: what the server says in place of the rest; Unreachable: it was lost.
+        """
         with self._exchange(path, patience, body, kind) as reply:
             rest, over = b"", False
             while chunk := reply.read1(CHUNK):

@@ -12,9 +12,9 @@ from sphinx_ros.ros.outcomes import Outcome
 
 
 def annotate(rgb: np.ndarray, outcomes: Sequence[Outcome]) -> np.ndarray:
-    """The picture with all boxes, points, skeletons and regions; below it what was said in words.
+    """A copy of a picture with all boxes, points, skeletons and regions; below it what was said.
 
-    Where things are in space stands beside them.
+    rgb: [H, W, 3] uint8; the copy may be higher. Where things are in space stands beside them.
     """
     # Those of all boxes first, then those of all points, as draw wants them.
     captions = [(captions_of(outcome, 0.0), len(outcome.boxes)) for outcome in outcomes]

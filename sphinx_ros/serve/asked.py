@@ -78,7 +78,10 @@ def _work(asked: Asked, encoded: bytes | None, queries: tuple[Query, ...]) -> Wo
 
 
 def named_picture(asked: Pictured, encoded: bytes | None) -> tuple[str, bytes | None]:
-    """The picture's name and, where it was sent, its bytes."""
+    """The picture's name and, where it was sent, its bytes.
+
+    encoded: where it is the body or a file. Raises Refused: there is none, or there are several.
+    """
     if asked.image is not None:
         if encoded is not None:
             raise Refused("there are two pictures: send one", param="image")

@@ -172,7 +172,7 @@ def _parts(content: Any) -> Iterator[tuple[str, str]]:
 
 
 def _picture(urls: list[str]) -> bytes | None:
-    """The one picture; programs for chats send it again with each turn."""
+    """The one picture; programs for chats send it again with each turn. Raises Refused."""
     different = list(dict.fromkeys(urls))
     if len(different) > 1:
         raise _refused(
