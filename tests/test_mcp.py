@@ -117,6 +117,8 @@ def test_the_picture_with_the_answer_drawn_in(agent):
         ("ground", {"text": "a", "image": "inner"}, "there is no picture 'inner' in"),
         ("ground", {"text": "a", "image": "a\0b"}, "there is no picture"),
         ("ground", {"text": "a"}, "there is no picture None"),
+        ("ground", {"text": "a", "image": "a" * 5000}, "File name too long"),
+        ("ground", {"text": "a", "image": "7", "node": "/sphinx"}, "give one of them"),
         ("ground", {"text": "a", "image": "text.txt"}, "no readable picture"),
         ("ground", {"text": "a", "image": "7"}, "webcam 7 can't be opened"),
         ("ground", {"image": "inner/scene.png"}, "the text is empty"),

@@ -18,7 +18,7 @@ from sphinx_ros.commands import arguments as common
 from sphinx_ros.commands.look import HELP, VERBS, Asking, drawn
 from sphinx_ros.commands.pictures import Picture, as_jpeg, picture_below
 from sphinx_ros.commands.report import SCHEMA, Report
-from sphinx_ros.errors import BadRequest, SphinxError
+from sphinx_ros.errors import BadRequest, SphinxError, shortened
 from sphinx_ros.prompt.checks import written_box
 from sphinx_ros.prompt.queries import Query
 from sphinx_ros.prompt.wording import EVERYTHING
@@ -152,6 +152,9 @@ class Tools:
                 report = self._report(Asking(query, text, self._options, cancel), picture)
         except SphinxError as error:
             report = Report(picture.name, name, text, error=error)
+        except OSError as error:  # of a path that the system does not take, or a full disk
+            why = BadRequest(f"{name} can't be done: {error.strerror or error}")
+            report = Report(shortened(picture.name), name, text, error=why)
         content: list[Json] = [{"type": "text", "text": "\n".join(report.as_lines())}]
         if given.get("draw") and picture.rgb is not None:
             data = base64.b64encode(as_jpeg(drawn(picture, report))).decode()
@@ -175,5 +178,7 @@ def asked(name: str, given: Json) -> Query:
     task, known = Task(name), described(Task(name))["inputSchema"]["properties"]
     if unknown := set(given).difference(known):
         raise BadRequest(f"{name} does not take {', '.join(unknown)}, but {', '.join(known)}")
+    if given.get("image") and given.get("node"):
+        raise BadRequest("there are an image and a node: give one of them")
     everything = EVERYTHING if task.row.takes is Takes.KIND else ""
     return Query(task, given.get("text") or everything, given.get("box")).checked()
