@@ -103,8 +103,13 @@ def _drawn(asked: ChatRequest) -> dict[str, Any]:
         "temperature": temperature,
         "top_p": checked_top_p(1.0 if asked.top_p is None else asked.top_p),
         "seed": seed,
-        "stop": checked_stop(asked.stop or ()),
+        "stop": checked_stop(_listed(asked.stop or None)),
     }
+
+
+def _listed(value: Any) -> list[Any]:
+    """The items of a list; of all else, the value itself."""
+    return value if isinstance(value, list) else [] if value is None else [value]
 
 
 def _refuse_unsupported(asked: ChatRequest) -> None:
@@ -125,7 +130,7 @@ def _refuse_unsupported(asked: ChatRequest) -> None:
             "logprobs are not told: the field sphinx has a score for each box and for the answer",
             "logprobs",
         )
-    if more.get("audio") or "audio" in (more.get("modalities") or ()):
+    if more.get("audio") or "audio" in _listed(more.get("modalities")):
         raise _refused("audio is not supported: leave it out, the answer is text", "audio")
     if asked.n not in (None, 1):
         raise _refused(f"n is {asked.n}; it must be 1: ask several times, with other seeds", "n")
@@ -161,6 +166,7 @@ def _parts(content: Any) -> Iterator[tuple[str, str]]:
     parts = content if isinstance(content, list) else [content]
     for part in (one for one in parts if one is not None):
         kind = part.get("type") if isinstance(part, dict) else None
+        kind = kind if isinstance(kind, str) else None
         value = part if isinstance(part, str) else part.get(kind) if kind else None
         if kind == "image_url" and isinstance(value, dict):
             value = value.get("url")

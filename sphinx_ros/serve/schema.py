@@ -7,7 +7,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+)
 
 from sphinx_ros.errors import BadRequest
 from sphinx_ros.prompt.checks import (
@@ -45,6 +52,15 @@ class Pictured(BaseModel):
     """Which picture."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_value(cls, value: Any, about: ValidationInfo) -> Any:
+        """True would be the number 1."""
+        wanted = cls.model_fields[about.field_name or ""].annotation
+        if isinstance(value, bool) and wanted not in (bool, bool | None):
+            raise ValueError("input should be a value, not true or false")
+        return value
 
     image: str | None = Field(
         None, description="the picture as a data: URL (JSON), or its file (multipart)"
