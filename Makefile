@@ -8,12 +8,15 @@
 # PYTHON=python3.12 chooses the interpreter of a new environment (3.10 to 3.13). TORCH=cpu takes
 # PyTorch without CUDA, for a machine without a GPU. What pip and the build say: build/setup.log.
 #
+# make test JOBS=4      by so many processes (default 2), each of which may need 4 GB
+#
 # make test ROS=jazzy   the tests that need ROS, with the wheels of that distribution in .venv-jazzy;
 # make demo ROS=jazzy   all that is no ROS package is taken from .venv, where there is one
 
 PYTHON ?= python3
 TORCH ?=
 ROS ?= kilted
+JOBS ?= 2
 VENV := .venv$(if $(filter-out kilted,$(ROS)),-$(ROS))
 ROS_TESTS := $(shell grep -lE 'sphinx_ros\.(ros|msg)\b|mark\.ros\b' tests/test_*.py)
 BIN := $(VENV)/bin
@@ -30,7 +33,8 @@ tune-demo: setup
 	$(BIN)/python bench/tune_demo.py
 
 test: setup
-	$(BIN)/python -m pytest $(if $(filter-out kilted,$(ROS)),$(ROS_TESTS))
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile \
+		$(if $(filter-out kilted,$(ROS)),$(ROS_TESTS))
 
 lint: setup
 	$(BIN)/ruff check .

@@ -1,9 +1,18 @@
 """What several files of tests use: networks that are asked, and ROS kept apart from all else."""
 
+import signal
+
 import pytest
 from small_network import random_checkpoint, taught_checkpoint
 
 from sphinx_ros import Sphinx
+
+
+def pytest_configure():
+    """Let tests send Ctrl-C to what they start, also where a shell without job control has put all
+    in the background: there it is ignored, and child processes inherit that."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="module")

@@ -178,7 +178,7 @@ def test_another_library_s_folder(tmp_path, good):
     refused(tmp_path, "is a transformers folder", "'llama'", "consolidated.NN-of-MM.model.pth")
     (tmp_path / "config.json").unlink()
     (tmp_path / "adapter_config.json").write_text("{}")
-    refused(tmp_path, "is a transformers folder", "an adapter")
+    refused(tmp_path, "holds an adapter, and no checkpoint", "X+")
     (tmp_path / "adapter_config.json").unlink()
     (tmp_path / "model-00001-of-00002.safetensors").write_bytes(b"x")
     refused(tmp_path, "model.safetensors.index.json is missing")

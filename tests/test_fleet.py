@@ -192,6 +192,15 @@ class Served:
 
         return until(so, 15)
 
+    def steady(self):
+        """Wait until all replicas have told all that was done, and nothing is under way."""
+        last, since = None, time.monotonic()
+        while (now := self.settled(running=0)) != last or time.monotonic() - since < 3:
+            if now != last:
+                last, since = now, time.monotonic()
+            time.sleep(0.2)
+        return now
+
     def model_of(self, jpeg):
         """The process that answers about a picture."""
         names = {pid: Path(f"/proc/{pid}/cmdline") for pid in descendants(self.process.pid)}
@@ -279,11 +288,11 @@ def test_what_cannot_be_begun_is_named(served):
 
 @pytest.mark.demo
 def test_a_client_that_goes_away_frees_its_slot(served, jpegs):
-    before = served.figures()["tokens"]
+    before = served.steady()["tokens"]
     events = served.events(jpegs[1])
     assert next(events)["type"] == "look"
     events.close()
-    after = served.settled(running=0)["tokens"]
+    after = served.steady()["tokens"]
     _, said = served.ask(LONG, jpegs[1])
     assert after - before < sum(one["tokens"] for one in said["answers"])
 
