@@ -32,7 +32,14 @@ LONG = {"text": "what is there?", "max_new_tokens": "450"}
 
 @pytest.fixture(scope="module")
 def long_one(random_one):
-    """A client of a server whose answers are long."""
+    """A client of a server whose answers take their time, on the fastest machine too."""
+    step = random_one.model.step
+
+    def slow(*given):
+        time.sleep(0.002)
+        return step(*given)
+
+    random_one.model.step = slow
     with served(lent(random_one)) as address, client(address) as made:
         yield made
 
