@@ -30,6 +30,7 @@ def read_scienceqa(
         raise BadRequest(f"{files[0]} and {files[1]} are not those of ScienceQA")
 
     def make(pair: tuple[str, Any]) -> Sample | list[Sample]:
+        """One question of a row of the file, or a refusal that names it."""
         id, row = pair
         if not isinstance(row, dict):
             raise BadRequest(f"problem {quoted(id)} is not in {files[0].name}")
@@ -62,6 +63,7 @@ def read_iconqa(
     """All questions."""
 
     def make(path: Path) -> Sample:
+        """One question of a row of the file, or a refusal that names it."""
         row, id = read_json(path), path.parent.name
         split = path.parent.parent.parent.name
         picture = pictures.find(f"{split}/choose_txt/{id}/image.png")

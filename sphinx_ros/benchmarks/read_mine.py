@@ -37,6 +37,7 @@ def read(bench: Benchmark, files: list[Path], pictures: PictureFiles, into: Read
     for path in files:
 
         def make(pair: tuple[int, Any], path: Path = path) -> Sample:
+            """One question of a row of the file, or a refusal that names it."""
             number, row = pair
             picture = pictures.find(field(row, "picture" if "picture" in row else "image", str))
             id = str(row.get("id", f"{path.stem}.{number}"))

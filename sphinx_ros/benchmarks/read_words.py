@@ -59,6 +59,7 @@ def read_vqa(bench: Benchmark, files: list[Path], pictures: PictureFiles, into: 
     answers = {id_of(row, "question_id"): row for row in rows}
 
     def make(row: Any) -> Sample:
+        """One question of a row of the file, or a refusal that names it."""
         id, image = field(row, "question_id", (int, str)), field(row, "image_id", (int, str))
         text = field(row, "question", str)
         truth = answers.get(id)
@@ -103,6 +104,7 @@ def read_gqa(bench: Benchmark, files: list[Path], pictures: PictureFiles, into: 
         raise BadRequest(f"{path} holds {quoted(rows)}; expected questions by their ids")
 
     def make(pair: tuple[str, Any]) -> Sample:
+        """One question of a row of the file, or a refusal that names it."""
         id, row = pair
         text = field(row, "question", str)
         picture = pictures.find(_with_suffix(field(row, "imageId", str), pictures))
@@ -137,6 +139,7 @@ def read_vizwiz(
     (path,) = files
 
     def make(pair: tuple[int, Any]) -> Sample:
+        """One question of a row of the file, or a refusal that names it."""
         number, row = pair
         picture, text = pictures.find(field(row, "image", str)), field(row, "question", str)
         key = f"{picture.path.name}_{text}_{number}"
@@ -161,6 +164,7 @@ def read_textvqa(
     (path,) = files
 
     def make(row: Any) -> Sample:
+        """One question of a row of the file, or a refusal that names it."""
         picture = pictures.find(_with_suffix(field(row, "image_id", str), pictures))
         text, id = field(row, "question", str), field(row, "question_id", (int, str))
         key = f"{picture.path.name}_{text}_{id}"
@@ -187,6 +191,7 @@ def read_ocrvqa(
         raise BadRequest(f"{path} holds {quoted(rows)}; expected books by their ids")
 
     def make(pair: tuple[str, Any]) -> list[Sample]:
+        """One question of a row of the file, or a refusal that names it."""
         id, row = pair
         split = {2: "val", 3: "test"}.get(field(row, "split", int))
         if split is None:
@@ -221,6 +226,7 @@ def read_vsr(bench: Benchmark, files: list[Path], pictures: PictureFiles, into: 
         split = "test" if path.stem == "test" else "val"
 
         def make(pair: tuple[int, Any], split: str = split) -> Sample:
+            """One question of a row of the file, or a refusal that names it."""
             number, row = pair
             picture, text = pictures.find(field(row, "image", str)), field(row, "caption", str)
             if row.get("label") not in (0, 1):

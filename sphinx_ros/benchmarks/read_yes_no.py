@@ -28,6 +28,7 @@ def read_pope(bench: Benchmark, files: list[Path], pictures: PictureFiles, into:
         split = path.stem.rpartition("_")[2]
 
         def make(row: Any, split: str = split) -> Sample:
+            """One question of a row of the file, or a refusal that names it."""
             picture, text = pictures.find(field(row, "image", str)), field(row, "text", str)
             id = field(row, "question_id", (int, str))
             key = f"{picture.path.name}_{text}_{id}"
@@ -55,6 +56,7 @@ def read_mme(bench: Benchmark, files: list[Path], pictures: PictureFiles, into: 
         def make(
             pair: tuple[int, str], path: Path = path, part: str = part, nested: bool = nested
         ) -> Sample:
+            """One question of a row of the file, or a refusal that names it."""
             number, line = pair
             text, tab, answer = line.rpartition("\t")
             if not tab:

@@ -79,7 +79,9 @@ class _Plain(pickle.Unpickler):
         self._path = path
 
     def find_class(self, module: str, name: str) -> NoReturn:
+        """Refuse: a pickle names what it would run here."""
         raise BadRequest(f"{self._path} is no plain data: it wants {quoted(f'{module}.{name}')}")
 
     def persistent_load(self, pid: Any) -> NoReturn:
+        """Refuse: nothing outside the pickle is read."""
         raise BadRequest(f"{self._path} is no plain data: it wants {quoted(pid)}")

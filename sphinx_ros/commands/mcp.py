@@ -124,9 +124,11 @@ class Tools:
         tools = [types.Tool.model_validate(described(task)) for task in Task]
 
         async def listed(context: Any, page: Any) -> types.ListToolsResult:
+            """The tools, a page of all."""
             return types.ListToolsResult(tools=tools)
 
         async def called(context: Any, call: Any) -> types.CallToolResult:
+            """The result of a tool; a client that cancels ends its work within a pass."""
             gone = threading.Event()
             work = partial(self.call, call.name, call.arguments or {}, gone.is_set)
             try:

@@ -75,14 +75,17 @@ class _Connection(H11Protocol):
     _late: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
+        """A client has come: the time for its head begins."""
         super().connection_made(transport)
         self._watch()
 
     def data_received(self, data: bytes) -> None:
+        """More of a head, or of a body."""
         super().data_received(data)
         self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """Nobody is there: nothing is waited for."""
         super().connection_lost(exc)
         self._watch(over=True)
 
