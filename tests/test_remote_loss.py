@@ -1,6 +1,8 @@
 """The model elsewhere: what ends an answer early, and servers that are lost, silent or refuse."""
 
 import contextlib
+import os
+import resource
 import socket
 import threading
 import time
@@ -279,6 +281,32 @@ def test_a_preferred_server_that_comes_later_is_asked():
             until(lambda: sphinx.connection[f"server {preferred}"] == "reachable", 10)
             sphinx.look(fresh_picture()).caption()
             assert (len(first.works), len(second.works)) == (1, 0)
+        sphinx.close()
+
+
+def test_a_preferred_server_whose_model_was_loading_is_asked():
+    first, second = Hand(), Hand()
+    first.state = "loading"
+    with served(first) as preferred, served(second) as other:
+        sphinx = Sphinx.connect([preferred, other])
+        first.state = "ready"
+        assert until(lambda: sphinx.connection[f"server {preferred}"] == "reachable", 10)
+        sphinx.look(fresh_picture()).caption()
+        assert (len(first.works), len(second.works)) == (1, 0)
+        sphinx.close()
+
+
+def test_a_process_with_many_files():
+    """A kept connection is used again, whatever its number."""
+    least, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with served(Hand()) as address, contextlib.ExitStack() as held:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(least, min(2000, most)), most))
+        held.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (least, most))
+        for _ in range(1100):
+            held.enter_context(open(os.devnull))
+        sphinx = Sphinx.connect(address)
+        for _ in range(2):
+            assert sphinx.look(fresh_picture()).caption().text == "one two"
         sphinx.close()
 
 

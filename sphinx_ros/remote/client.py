@@ -77,7 +77,7 @@ class RemoteSphinx:
                     return info
             except (Unreachable, TimedOut) as error:
                 link.trouble = str(error)
-                self._servers.failed()
+            self._servers.failed()
         if not self._servers.has_local:
             raise Unreachable(self._servers.trouble)
         local = self._servers.local()

@@ -173,7 +173,7 @@ class Link:
                 if not self._idle:
                     return None
                 connection = self._idle.pop()
-            if not select.select([connection.sock], [], [], 0)[0]:  # else its end has come
+            if not _speaks(connection.sock):  # else its end has come
                 return connection
             connection.close()
 
@@ -218,6 +218,13 @@ class Link:
             )
         self.trouble = f"the server {self.address} was lost while it answered: {reason(error)}"
         return Unreachable(f"{self.trouble}; ask again")
+
+
+def _speaks(connected: socket.socket) -> bool:
+    """Whether there is something to read, unasked. select() takes no more than 1024 files."""
+    polled = select.poll()
+    polled.register(connected, select.POLLIN)
+    return bool(polled.poll(0))
 
 
 def _object(said: bytes, address: Address) -> Json:
