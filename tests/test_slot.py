@@ -106,6 +106,15 @@ def test_a_change_of_parameters_keeps_the_pictures():
     assert inbox.begin_pass().frame.camera == "front"
 
 
+def test_all_cameras_are_there_while_parameters_change(monkeypatch):
+    """Whoever goes through them meanwhile, in another thread, finds each."""
+    config = read({"cameras": ["front", "wrist"]})
+    inbox, there = Inbox(config, Counts()), []
+    monkeypatch.setattr(Slot, "change", lambda *_: there.append(list(inbox.slots)))
+    inbox.change(config)
+    assert there == [["front", "wrist"]] * 2
+
+
 def test_a_request_has_to_name_one_of_several_cameras():
     inbox = Inbox(read({"cameras": ["front", "wrist"]}), Counts())
     for name in ("", "nose"):

@@ -693,10 +693,10 @@ def test_who_was_told_that_it_is_cancelled_is_shown_no_answer(make):
 def test_a_picture_that_comes_when_the_node_rests_is_not_kept(make):
     worker = make()
     worker.offer(frame(1))
-    assert worker.inbox.newest is not None
+    assert worker.inbox.slot_of("").newest is not None
     worker.rest()
     worker.offer(frame(2))
-    assert worker.inbox.newest is None
+    assert worker.inbox.slot_of("").newest is None
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")

@@ -85,15 +85,15 @@ class Inbox:
         A pass that has begun ends with the queries that it began with.
         """
         with self._lock:
-            self.config, before = config, self.slots
-            self.slots = {}
+            self.config, slots = config, {}
             for name in config.camera_names:
-                slot = before.get(name)
+                slot = self.slots.get(name)
                 if slot is None:
                     slot = Slot(name, config.of(name), self.counts)
                 else:
                     slot.change(config.of(name))
-                self.slots[name] = slot
+                slots[name] = slot
+            self.slots = slots  # whole at once: others go through them
             self._news.notify_all()
 
     def forget_frames(self) -> None:
@@ -126,12 +126,6 @@ class Inbox:
     def queries(self) -> tuple[Query, ...]:
         """The standing queries of all cameras."""
         return tuple(query for slot in self.slots.values() for query in slot.queries)
-
-    @property
-    def newest(self) -> Frame | None:
-        """The frame that came last, whichever camera brought it."""
-        last = max(self.slots.values(), key=lambda slot: slot.arrived)
-        return last.newest
 
     def nudge(self) -> None:
         """Let the worker look around, though nothing has come in."""
