@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import re
 import signal
 import subprocess
@@ -19,7 +20,8 @@ from sphinx_ros.errors import Status
 from sphinx_ros.prompt.checks import MAX_STANDING
 from sphinx_ros.serve.leftovers import descendants
 from sphinx_ros.serve.rendezvous import Homes, ranked
-from sphinx_ros.serve.work import Busy, picture_id
+from sphinx_ros.serve.reports import SILENT, Report, Reports
+from sphinx_ros.serve.work import Busy, Health, picture_id
 
 ROOT = Path(__file__).parent.parent
 NAMES = [f"replica {k}" for k in range(5)]
@@ -82,6 +84,35 @@ def test_the_pictures_of_a_camera_have_one_home():
     assert homes.of("c") == "a"  # asked again, by its name alone
     homes.of("y")
     assert homes.of("b") == "b"  # forgotten: it was not asked for longest
+
+
+# What replicas have done
+
+
+def report(name, looks, state="ready"):
+    return Report(name, Health(state), {"looks": looks, "waiting": 1.0})
+
+
+def test_what_a_replica_did_stays_done_when_it_ends():
+    reports = Reports()
+    reports.hear([report("a", 3.0), report("b", 4.0, "failed")])
+    assert reports.figures() == {"looks": 7.0, "waiting": 2.0, "replicas": 2}
+    reports.hear([report("b", 5.0, "failed")])
+    assert reports.figures() == {"looks": 8.0, "waiting": 1.0, "replicas": 1}
+    assert reports.ready() is None
+    reports.hear([report("a", 4.0), report("b", 5.0)])
+    assert reports.figures()["looks"] == 9.0, "it was slow, and is not counted twice"
+
+
+def test_replicas_that_come_and_go_for_years_take_no_memory():
+    reports = Reports()
+    for number in range(20 * SILENT):
+        reports.hear([report("steady", number), report(f"replica {number}", 1.0)])
+    reports.hear([])
+    assert reports.figures()["looks"] == 40 * SILENT - 1
+    reports.hear([report("steady", 20 * SILENT)])
+    assert reports.figures()["looks"] == 40 * SILENT, "one that lives is not among the ended"
+    assert len(pickle.dumps(reports)) < 100 * len(pickle.dumps(report("a", 1.0)))
 
 
 # The command line

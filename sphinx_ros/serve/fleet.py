@@ -11,8 +11,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections import Counter
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -21,11 +20,11 @@ from ray.serve.exceptions import RayServeException
 
 from sphinx_ros.errors import SphinxError, Status
 from sphinx_ros.remote.wire import answer_to_json
-from sphinx_ros.serve.counting import NOW
 from sphinx_ros.serve.desk import Limits
 from sphinx_ros.serve.flight import GRACE, timed_out
 from sphinx_ros.serve.rendezvous import Homes
-from sphinx_ros.serve.replica import REFUSED, Report, refused
+from sphinx_ros.serve.replica import REFUSED, refused
+from sphinx_ros.serve.reports import Report, Reports
 from sphinx_ros.serve.shelf import Shelf
 from sphinx_ros.serve.work import Health, Json, Work
 
@@ -51,8 +50,7 @@ class FleetBackend:
         self._sticky = sticky
         self._homes = Homes()
         self._shelf = Shelf(limits.pictures)  # for replicas that do not have a picture
-        self._reports: dict[str, Report] = {}  # of those that have ended as well
-        self._live: Collection[str] = ()
+        self._reports = Reports()
         self._closed = threading.Event()
         self._read_reports()
         threading.Thread(target=self._watch, name="sphinx_ros fleet", daemon=True).start()
@@ -130,19 +128,12 @@ class FleetBackend:
 
     def health(self) -> Health:
         """Whether one of them can answer now."""
-        for name in self._live:
-            if self._reports[name].health.state == "ready":
-                return self._reports[name].health
-        return Health("loading", "no replica is ready yet", self._model)
+        ready = self._reports.ready()
+        return ready or Health("loading", "no replica is ready yet", self._model)
 
     def figures(self) -> Mapping[str, float]:
         """The sums over all replicas, and how many there are."""
-        total: Counter[str] = Counter()
-        for name, report in self._reports.items():
-            # What was done stays done when a replica ends; what it was doing does not.
-            lasting = report.figures.keys() - (() if name in self._live else NOW.keys())
-            total.update({key: report.figures[key] for key in lasting})
-        return {**total, "replicas": len(self._live)}
+        return self._reports.figures()
 
     def _watch(self) -> None:
         """Ask all replicas how they are, again and again; in a thread."""
@@ -159,9 +150,7 @@ class FleetBackend:
                 said = [self._replicas.report.remote().result(timeout_s=PATIENCE)]
         except Exception as error:  # there is none, or none says anything
             log.debug("no replica says how it is: %s", _first_line(error))
-        reports = {one.name: one for one in said if isinstance(one, Report)}
-        self._reports = {**self._reports, **reports}
-        self._live = reports.keys()
+        self._reports.hear(one for one in said if isinstance(one, Report))
 
 
 class _Told:

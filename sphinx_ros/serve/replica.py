@@ -12,7 +12,6 @@ import math
 import time
 import uuid
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from ray import serve
@@ -21,21 +20,13 @@ from sphinx_ros.errors import SphinxError, Status
 from sphinx_ros.remote.wire import error_of
 from sphinx_ros.serve.desk import Desk, Limits
 from sphinx_ros.serve.lending import Lender
-from sphinx_ros.serve.work import Busy, Health, Json, Work
+from sphinx_ros.serve.reports import Report
+from sphinx_ros.serve.work import Busy, Json, Work
 
 PAUSE = 0.02
 """Seconds between two messages about one work, at least: a person does not see it."""
 REFUSED = "refused"
 """The type of the event that tells an error."""
-
-
-@dataclass(frozen=True)
-class Report:
-    """What a replica says of itself. name: its own. figures: see :meth:`Desk.figures`."""
-
-    name: str
-    health: Health
-    figures: Mapping[str, float]
 
 
 class Replica:
