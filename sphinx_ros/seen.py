@@ -18,6 +18,18 @@ from sphinx_ros.prompt.wording import EVERYTHING, as_chosen, multiple_choice
 from sphinx_ros.tasks import Task
 from sphinx_ros.types import Answer, Box, Detection, Points, Pose, Results, Timing
 
+DRAFTS = 128
+"""Answers about a picture that are handed on as guesses, the last ones."""
+
+
+def handed_on(known: Mapping[Any, Any], written: Mapping[Any, Any]) -> dict[Any, Any]:
+    """Guesses for the next picture: what was written now, behind what was known before.
+
+    A robot may ask something new each time, so the oldest are left out.
+    """
+    before = {key: ids for key, ids in known.items() if key not in written}
+    return dict(list({**before, **written}.items())[-DRAFTS:])
+
 
 class Seen(ABC):
     """One picture, encoded and prefilled: ask it anything. :meth:`Sphinx.look` makes it.

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from small_network import ANSWERS, picture, taught_checkpoint
 
 from sphinx_ros import Sphinx
-from sphinx_ros.answer.subject import DRAFTS
 from sphinx_ros.engine.guesses import Draft
 from sphinx_ros.prompt.conversation import END_SIGNAL, conversation
 from sphinx_ros.prompt.wording import question
+from sphinx_ros.seen import DRAFTS
 from sphinx_ros.tasks import Task
 
 DIGITS = range(10)

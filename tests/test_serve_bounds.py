@@ -7,6 +7,7 @@ import json
 import socket
 import threading
 import time
+import weakref
 
 import httpx
 import pytest
@@ -14,15 +15,18 @@ from process_support import until
 from serve_support import client, figures, jpeg, lent, served
 from small_network import picture
 
-from sphinx_ros.errors import BadRequest, Cancelled
+from sphinx_ros.errors import BadRequest, Cancelled, SphinxError, Status
+from sphinx_ros.prompt.queries import Query
+from sphinx_ros.seen import DRAFTS
 from sphinx_ros.serve import server
 from sphinx_ros.serve.app import Settings
 from sphinx_ros.serve.desk import Limits
 from sphinx_ros.serve.doing import doing
 from sphinx_ros.serve.flight import Flight, Listener
 from sphinx_ros.serve.guard import host_names
-from sphinx_ros.serve.shelf import Kept
+from sphinx_ros.serve.shelf import Kept, Shelf
 from sphinx_ros.serve.work import Work, picture_id
+from sphinx_ros.tasks import Task
 
 JPEG = {"Content-Type": "image/jpeg"}
 DATA = jpeg(picture(64, 48))
@@ -346,6 +350,43 @@ def test_pictures_are_kept_within_their_bytes(taught):
         ]
         assert known[0] == 404 and known[-1] == 200
         assert figures(asked)["sphinx_picture_bytes"] <= budget
+
+
+def test_pictures_are_kept_within_their_number():
+    """Files of a hundred bytes would be millions, each with memory beside its file."""
+    shelf = Shelf(10**9, most=3)
+    for number in range(9):
+        shelf.take(str(number), b"x")
+        shelf.give_back(str(number))
+    assert len(shelf) == shelf.nbytes == 3 and shelf.take("8", None).encoded == b"x"
+
+
+def test_what_was_written_about_a_picture_is_kept_within_a_number(taught):
+    """A robot may ask a thousand things about one picture."""
+    kept = Kept(DATA, drafts={(Task.ASK, str(number)): (1,) for number in range(DRAFTS)})
+
+    async def asked():
+        flight = Flight(Work(picture_id(DATA), queries=(Query(Task.CAPTION),)), kept)
+        flight.join(Listener(60.0))
+        return list(doing(taught, flight, 10**6, lambda **more: None, contextlib.nullcontext()))
+
+    asyncio.run(asked())
+    assert len(kept.drafts) == DRAFTS and [*kept.drafts][-1] == (Task.CAPTION, "")
+
+
+def test_what_failed_is_not_held_until_the_next_request():
+    """Where memory is short the picture that had no room must go, and its error with it."""
+    held = []
+
+    class Full:
+        def look(self, rgb):
+            held.append(weakref.ref(rgb))
+            raise SphinxError("no room", status=Status.OUT_OF_MEMORY)
+
+    with served(lent(Full())) as address, client(address) as asked:
+        answer = asked.post("/v1/caption", content=DATA, headers=JPEG)
+        assert code(answer) == (503, "OUT_OF_MEMORY")
+        until(lambda: held[0]() is None)
 
 
 # The end

@@ -23,14 +23,12 @@ from sphinx_ros.engine.watch import Watch
 from sphinx_ros.errors import BadRequest, SphinxError
 from sphinx_ros.image.letterbox import Letterbox
 from sphinx_ros.prompt.queries import Query
+from sphinx_ros.seen import handed_on
 from sphinx_ros.tasks import Task
 from sphinx_ros.types import Cost
 
 Drafts = Mapping[tuple[Task, str], tuple[int, ...]]
 """What was written to a question about another picture: ids by task and words."""
-
-DRAFTS = 128
-"""Answers that are handed on from picture to picture, the last ones."""
 
 COORDINATES = ("greedy", "expected")
 
@@ -79,9 +77,7 @@ class Subject:
     @property
     def drafts(self) -> Drafts:
         """What was written to the questions so far, for the next picture of the same camera."""
-        written = dict(self._written)
-        known = {key: ids for key, ids in self._drafts.items() if key not in written} | written
-        return dict(list(known.items())[-DRAFTS:])  # a robot may ask something new each time
+        return handed_on(self._drafts, dict(self._written))
 
     def plan(self, query: Query, short: bool, verify: bool, coordinates: str) -> Plan:
         """What has to be asked for a query. Raises BadRequest."""

@@ -16,6 +16,7 @@ from typing import Any
 
 from sphinx_ros.errors import Cancelled, SphinxError, Status
 from sphinx_ros.image.picture_size import MAX_PIXELS
+from sphinx_ros.remote.wire import error_of
 from sphinx_ros.serve.doing import doing, named
 from sphinx_ros.serve.flight import Flight, Listener
 from sphinx_ros.serve.shelf import Shelf
@@ -165,28 +166,34 @@ class Desk:
     # The work; in the workers' threads
 
     def _work(self) -> None:
-        while True:
-            with self._called:
-                self._idle += 1
-                while not self._line and not self._closed:
-                    self._called.wait()
-                self._idle -= 1
-                if self._closed:
-                    return
-                flight = self._line.popleft()
-                self._running += 1
-            flight.taken = time.monotonic()
-            try:
-                for told in self._do(flight):
-                    flight.tell(told)
-                error = None
-            except Exception as failure:
-                error = named(failure)
-            took = time.monotonic() - flight.taken
-            with self._called:
-                self._running -= 1
-                self._mean += LATELY * (took - self._mean)
-            self._settle(flight, error)
+        while self._next_flight():
+            pass  # nothing of the last one, such as its picture, is held while the next comes
+
+    def _next_flight(self) -> bool:
+        with self._called:
+            self._idle += 1
+            while not self._line and not self._closed:
+                self._called.wait()
+            self._idle -= 1
+            if self._closed:
+                return False
+            flight = self._line.popleft()
+            self._running += 1
+        flight.taken = time.monotonic()
+        error = None
+        try:
+            for told in self._do(flight):
+                flight.tell(told)
+        except Exception as failure:
+            why = named(failure)  # its traceback holds the picture and all that was made of it
+            error = error_of(why.status, str(why), why.partial_text)
+            del why
+        took = time.monotonic() - flight.taken
+        with self._called:
+            self._running -= 1
+            self._mean += LATELY * (took - self._mean)
+        self._settle(flight, error)
+        return True
 
     def _do(self, flight: Flight) -> Iterator[Json]:
         return doing(self._lend(), flight, self.limits.pixels, self._count, self._few)

@@ -15,6 +15,7 @@ from sphinx_ros.image.formats import decode_file
 from sphinx_ros.prompt.low_scores import is_low, without_low
 from sphinx_ros.remote.wire import event_to_json
 from sphinx_ros.runtime.memory import memory_error, out_of_memory
+from sphinx_ros.seen import handed_on
 from sphinx_ros.serve.flight import Flight
 from sphinx_ros.serve.turns import stream_turns
 from sphinx_ros.serve.work import Json
@@ -45,7 +46,7 @@ def doing(
             yield _finished(event, flight, count)
         elif flight.work.tokens and not _is_low(event, flight.work.options.threshold):
             yield event_to_json(event, flight.work.tasks[event.number])
-    flight.kept.drafts = {**flight.kept.drafts, **getattr(seen, "drafts", {})}
+    flight.kept.drafts = handed_on(flight.kept.drafts, getattr(seen, "drafts", {}))
 
 
 def _look(model: Any, flight: Flight, pixels: int, few: AbstractContextManager[Any]) -> Any:

@@ -14,6 +14,9 @@ from typing import Any
 
 from sphinx_ros.errors import SphinxError, Status
 
+MOST = 1 << 16
+"""Pictures, however small: each takes memory beside its file."""
+
 Looked = tuple[bytes, int, int]
 """The key of a look, see :meth:`Sphinx.recall`, and the picture's width and height in pixels."""
 
@@ -33,13 +36,13 @@ class Kept:
 
 
 class Shelf:
-    """Picture files by name within a number of bytes; the one used last at the end.
+    """Picture files by name within a number of bytes and of files; the one used last at the end.
 
     A picture that is being asked stays, also where it is too large. Any thread may call.
     """
 
-    def __init__(self, budget: int):
-        self.budget, self.nbytes = budget, 0
+    def __init__(self, budget: int, most: int = MOST):
+        self.budget, self.most, self.nbytes = budget, most, 0
         self._kept: OrderedDict[str, Kept] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -84,11 +87,15 @@ class Shelf:
             self._shrink()
 
     def _shrink(self) -> None:
-        for name in list(self._kept) if self.nbytes > self.budget else ():
-            if self.nbytes <= self.budget:
+        for name in list(self._kept) if self._full else ():
+            if not self._full:
                 break
             if not self._kept[name].asked:
                 self._forget(name)
+
+    @property
+    def _full(self) -> bool:
+        return self.nbytes > self.budget or len(self._kept) > self.most
 
     def _forget(self, name: str) -> None:
         self.nbytes -= len(self._kept.pop(name).encoded)
