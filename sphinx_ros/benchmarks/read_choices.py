@@ -39,7 +39,7 @@ def read_scienceqa(
         picture = pictures.find(f"{split}/{id}/{row['image']}")
         text = field(row, "question", str)
         return word_sample(
-            bench, split, id, picture, text, str(field(row, "answer", int)),
+            bench, split, id, picture, text, field(row, "answer", int),
             choices=row.get("choices"), hint=row.get("hint"),
             key=f"{picture.path.parent.name}_{text}_{id}",
         )  # fmt: skip
@@ -69,7 +69,7 @@ def read_iconqa(
         picture = pictures.find(f"{split}/choose_txt/{id}/image.png")
         text = field(row, "question", str)
         return word_sample(
-            bench, split, id, picture, text, str(field(row, "answer", int)),
+            bench, split, id, picture, text, field(row, "answer", int),
             choices=row.get("choices"), key=f"{id}_{text}",
         )  # fmt: skip
 

@@ -91,6 +91,12 @@ def _sample(bench: Benchmark, split: str, number: int, row: Any, pictures: Pictu
         choices=choices,
         hint=hint,
         key=key,
-        group=Path(path).parent.name if bench.family is Family.PAIRS else "",
+        group=_part(Path(path)) if bench.family is Family.PAIRS else "",
     )
     return replace(made, more={"prompt": prompt}) if prompt else made
+
+
+def _part(path: Path) -> str:
+    """MME's part that a picture belongs to: PART/NAME.png, or PART/images/NAME.jpg."""
+    folder = path.parent
+    return (folder.parent if folder.name == "images" else folder).name

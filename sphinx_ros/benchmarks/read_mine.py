@@ -60,7 +60,7 @@ def read(bench: Benchmark, files: list[Path], pictures: PictureFiles, into: Read
                 id,
                 picture,
                 row["question"],
-                list(answers),
+                row["answer"] if choices else list(answers),
                 choices=choices,
                 hint=row.get("hint") or "",
                 key=f"{picture.key}_{row['question']}_{id}",

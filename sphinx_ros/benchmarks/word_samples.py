@@ -43,7 +43,7 @@ def word_sample(
         raise BadRequest(f"the id is {quoted(id)}; expected a text or a whole number")
     true, options = answers_of(answers), choices_of(choices)
     if family is Family.CHOICE:
-        true = (_letter(true, options),)
+        true = (_letter(answers if isinstance(answers, int) else true, options),)
     elif family in (Family.YES_NO, Family.PAIRS):
         true = tuple(one.strip().rstrip(".").lower() for one in true)
         if true not in (("yes",), ("no",)):
@@ -91,14 +91,20 @@ def choices_of(given: Any) -> tuple[str, ...]:
     return tuple(checked_text(one) for one in given)
 
 
-def _letter(answers: tuple[str, ...], choices: tuple[str, ...]) -> str:
-    """The letter of the right choice: given as a letter, as a number from 0, or in its words."""
-    if len(answers) != 1 or len(choices) < 2:
-        raise BadRequest(
-            f"{len(choices)} choices and {len(answers)} right ones; expected one of 2"
-        )
-    (true,) = answers
+def _letter(right: int | tuple[str, ...], choices: tuple[str, ...]) -> str:
+    """The letter of the right choice: its number from 0, or its words, its letter or number.
+
+    A number is never taken for words: of the choices "2" and "1" the number 1 is the second.
+    """
+    number = 1 if isinstance(right, int) else len(right)
+    if number != 1 or len(choices) < 2:
+        raise BadRequest(f"{len(choices)} choices and {number} right ones; expected one of 2")
     letters = LETTERS[: len(choices)]
+    if isinstance(right, int):
+        if not 0 <= right < len(choices):
+            raise BadRequest(f"the right answer {right} is none of the {len(choices)} choices")
+        return letters[right]
+    (true,) = right
     if true in choices:
         return letters[choices.index(true)]
     if len(true) == 1 and true.upper() in letters:
