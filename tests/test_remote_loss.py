@@ -116,6 +116,21 @@ def test_what_is_no_address(words):
         Sphinx.connect(words)
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        *["http://me:hunter2@gpu-box", "me:hunter2@gpu-box", "ftp://me:hunter2@gpu-box"],
+        *["http://me:hunter2@gpu-box:port", "http://me:hunter2@gpu box", "http://me:hunter2#@gpu"],
+        *["http://gpu-box?token=hunter2", "http://gpu-box#hunter2", "http://a,b:hunter2/x@gpu"],
+    ],
+)
+def test_a_password_in_an_address_is_not_repeated(words):
+    """Messages go into logs, diagnostics and what an agent is told."""
+    with pytest.raises(BadRequest, match="gpu") as refused:
+        Sphinx.connect(words)
+    assert "hunter" not in str(refused.value)
+
+
 def test_a_server_that_is_lost_and_comes_back(taught):
     rgb = picture(64, 48, 20)
     with served(lent(taught)) as address:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -44,18 +45,25 @@ def read_address(text: object) -> Address:
     if not isinstance(text, str) or not text.strip():
         raise BadRequest(f"the server is {quoted(text)}: {FORM}")
     words = text.strip()
+    shown = without_secrets(words)
     try:
         parts = urlsplit(words)
         host, port = parts.hostname, parts.port
     except ValueError as error:
-        raise BadRequest(f"the server {quoted(text)} is no address ({error}): {FORM}") from None
+        why = f" ({error})" if shown == words else ""  # it may quote a part of a password
+        raise BadRequest(f"the server {quoted(shown)} is no address{why}: {FORM}") from None
     if parts.scheme not in PORTS or not host or any(c.isspace() for c in words):
-        raise BadRequest(f"the server {quoted(text)} is no address of HTTP: {FORM}")
+        raise BadRequest(f"the server {quoted(shown)} is no address of HTTP: {FORM}")
     if parts.query or parts.fragment or parts.username is not None:
         raise BadRequest(
-            f"the server {quoted(text)} holds more than an address: {FORM}, and the token apart"
+            f"the server {quoted(shown)} holds more than an address: {FORM}, and the token apart"
         )
     return Address(parts.scheme, host, port or PORTS[parts.scheme], parts.path.rstrip("/"))
+
+
+def without_secrets(address: str) -> str:
+    """What can be repeated of an address: no name with its password, and nothing behind "?"."""
+    return re.sub(r"(?s)[?#].*", "?...", re.sub(r"(?s)^(\w+://)?.*@", r"\1...@", address))
 
 
 def read_addresses(servers: object) -> tuple[Address, ...]:
