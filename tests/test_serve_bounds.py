@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import contextlib
+import gzip
 import json
 import socket
 import threading
@@ -179,6 +180,19 @@ def test_a_form_that_is_broken(guarded):
     many = {f"f{number}": "x" for number in range(70)}
     answer = guarded.post("/v1/caption", files={"image": DATA}, data=many)
     assert answer.status_code == 400
+
+
+def test_a_body_that_is_compressed_on_its_way_is_named(guarded):
+    """Read as it is, it would be a picture that is damaged, or no JSON."""
+    for path, kind in (
+        ("/v1/caption", "image/jpeg"),
+        ("/v1/chat/completions", "application/json"),
+    ):
+        headers = {"Content-Type": kind, "Content-Encoding": "gzip"}
+        answer = guarded.post(path, content=gzip.compress(DATA), headers=headers)
+        assert code(answer) == (415, "BAD_REQUEST") and "Content-Encoding is 'gzip'" in answer.text
+    plain = {**JPEG, "Content-Encoding": "identity"}
+    assert guarded.post("/v1/caption", content=DATA, headers=plain).status_code == 200
 
 
 # Who leaves

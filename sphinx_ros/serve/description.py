@@ -22,7 +22,7 @@ FAILURES = {
     401: "the token is missing or another one",
     404: "the picture of that name is not known: send it",
     413: "the body is too large",
-    415: "the body is no picture, form or JSON",
+    415: "the body is no picture, form or JSON, or has a Content-Encoding",
     429: "too many requests are under way: come again after Retry-After",
     503: "the model is loading, failed, or out of memory",
     504: "the time limit ran out",

@@ -88,6 +88,14 @@ class Guard:
         length = headers.get("content-length", "")
         if length.isdecimal() and len(length) < 20:
             self.check_size(int(length))
+        coding = headers.get("content-encoding", "")
+        if coding.lower() not in ("", "identity"):
+            raise Refused(
+                f"Content-Encoding is {quoted(coding)}; bodies are read as they are: send it "
+                "without, as a picture file is compressed already",
+                415,
+                headers={"Accept-Encoding": "identity"},
+            )
         host = headers.get("host", "")
         if not self._allowed(host):
             raise _refused(
