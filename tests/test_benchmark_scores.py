@@ -23,6 +23,7 @@ from sphinx_ros.benchmarks.word_scores import (
     official_choice,
     official_mme,
     official_pope,
+    official_vqa,
     vqa_score,
     yes_or_no,
 )
@@ -245,6 +246,8 @@ def test_the_interval_holds_whole_pictures():
         ("Two dogs", "2 dogs"),
         ("dont", "don't"),
         ("couldnt've", "couldn't've"),
+        ("somebody'd", "somebodyd"),
+        ("'ow'sat", "'ow's'at"),
         ("none", "0"),
         ("1,000", "1000"),
         ("3.5", "3.5"),
@@ -261,7 +264,19 @@ def test_agreement_with_people_is_min_of_n_over_3_with_one_left_out():
     for count, value in ((0, 0.0), (1, 0.3), (2, 0.6), (3, 0.9), (4, 1.0), (10, 1.0)):
         people = ["red"] * count + ["blue"] * (10 - count)
         assert vqa_score("Red.", people) == pytest.approx(value)
-    assert vqa_score("red", ["red"]) == 1.0
+
+
+def test_the_official_script_of_vqa_normalises_people_by_halves():
+    """LLaMA2-Accessory, utils/vqa_eval.py: punctuation alone, and nothing where all agree."""
+    for said, people, ours, theirs in (
+        ("2", ["two"] * 10, 1.0, 0.0),
+        ("coca cola", ["coca-cola"] * 10, 1.0, 0.0),
+        ("the dog", ["the dog"] * 9 + ["cat"], 1.0, 0.0),
+        ("t-shirt", ["t-shirt"] * 9 + ["shirt"], 1.0, 1.0),
+        ("somebody'd", ["somebody'd"] * 9 + ["x"], 1.0, 0.0),
+    ):
+        assert vqa_score(said, people) == pytest.approx(ours)
+        assert official_vqa(said, people) == pytest.approx(theirs)
 
 
 def test_vqa_is_officially_rounded_to_two_digits_of_percent():

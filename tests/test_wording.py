@@ -276,6 +276,8 @@ def test_a_question_with_choices():
         'Answer with the option"s letter from the given choices directly.'
     )
     assert multiple_choice("Which?", ["a", "b"], directly=False).endswith("\nA. a\nB. b")
+    assert multiple_choice("Which?", ["a", "b"]).startswith("Context:\nN/A\nQuestion:")
+    assert multiple_choice("Which?", ["a", "b"], "").startswith("Context:\n\nQuestion:")
     for bad in ([], ["one"], "ab", ["x"] * 27):
         with pytest.raises(BadRequest, match="2 to 26"):
             multiple_choice("Which?", bad)

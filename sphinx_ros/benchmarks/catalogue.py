@@ -14,6 +14,7 @@ from sphinx_ros.benchmarks.samples import Family, Sample
 from sphinx_ros.errors import BadRequest
 from sphinx_ros.prompt.wording import (
     CHOOSING_BEGINS,
+    NO_CONTEXT,
     TRUE_OR_FALSE,
     UNANSWERABLE,
     multiple_choice,
@@ -38,6 +39,7 @@ class Benchmark:
         tokens: most tokens of an answer; of the official evaluation where that has the data set.
         begun: how the official evaluation lets answers begin.
         wording: words around a question, with ``{text}``; "" leaves it to the family.
+        no_context: what stands before a question with choices where its data has nothing.
     """
 
     name: str
@@ -51,13 +53,14 @@ class Benchmark:
     tokens: int = 10
     begun: str = ""
     wording: str = ""
+    no_context: str = NO_CONTEXT
 
     def prompt(self, sample: Sample) -> str:
         """The whole Human text of a sample that asks for words; as its data has it, if it does."""
         if "prompt" in sample.more:
             return str(sample.more["prompt"])
         if sample.choices:
-            return multiple_choice(sample.text, sample.choices, sample.hint)
+            return multiple_choice(sample.text, sample.choices, sample.hint or self.no_context)
         if self.wording == TRUE_OR_FALSE:
             return TRUE_OR_FALSE.format(text=sample.text)
         text = self.wording.format(text=sample.text) if self.wording else sample.text
@@ -95,6 +98,8 @@ def _words(name: str, about: str, source: str, licence: str, **more: object) -> 
         "parquet": "{split}-*.parquet of the hub's data set",
         "tsv": f"{name}*.tsv, case of letters aside",
     }
+    if given["family"] is Family.VQA:
+        usual["eval_mm"] = f"{name}_{split}*.json, *annotations*.json (of ten people), pictures"
     if name in ("gqa", "vsr", "iconqa"):  # the hub keeps their pictures apart
         del usual["parquet"]
     given["files"] = given.pop("own", {}) | usual
@@ -180,6 +185,7 @@ BENCHMARKS: dict[str, Benchmark] = {
             splits=("test",),
             counts={"test": 2017},
             begun=CHOOSING_BEGINS,
+            no_context="",
             own={"scienceqa": "problems.json, pid_splits.json, images/{split}/ID/image.png"},
         ),
         _words(

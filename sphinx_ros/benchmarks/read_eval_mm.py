@@ -2,18 +2,21 @@
 
 A list of rows {image_path, question, question_id, gt_answers[, hint, choices]}. Of referring
 expressions question_id is "height{H}_width{W}", which many rows share, and gt_answers the box in
-pixels; so the number of the row is the id here.
+pixels; so the number of the row is the id here. Of VQAv2, OK-VQA, TextVQA and VizWiz gt_answers
+is one answer, and those of ten people are looked up in the file that the official script reads.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from sphinx_ros.benchmarks.catalogue import Benchmark
 from sphinx_ros.benchmarks.json_files import field, field_list, read_json
+from sphinx_ros.benchmarks.read_words import answers_of_people, first_of, people_files
 from sphinx_ros.benchmarks.samples import Family, PictureFiles, Reading, Sample, box_of, trouble
 from sphinx_ros.benchmarks.word_samples import word_sample
 from sphinx_ros.errors import BadRequest
@@ -37,19 +40,27 @@ def _named(bench: Benchmark, split: str) -> list[str]:
 
 
 def find(bench: Benchmark, folder: Path) -> list[Path]:
-    """The files of the splits."""
+    """The files of the splits; where people's answers are apart, these behind them."""
+    places = (folder, folder / "annotations", folder / bench.name)
     found = []
     for split in bench.splits:
-        for place in (folder, folder / "annotations", folder / bench.name):
+        for place in places:
             files = [f for name in _named(bench, split) for f in sorted(place.glob(name))]
+            files = [f for f in files if not f.stem.endswith(("_annotations", "_questions"))]
             if files:
                 found.append(files[0])
                 break
+    if found and bench.family is Family.VQA:
+        found += first_of(people_files(bench, p) for p in (*places, folder / "data" / bench.name))
     return found
 
 
 def read(bench: Benchmark, files: list[Path], pictures: PictureFiles, into: Reading) -> None:
     """All rows of the files."""
+    people = {}
+    if len(files) > len(bench.splits):
+        *files, answered = files
+        people = answers_of_people(answered)
     for path in files:
         (split,) = [s for s in bench.splits if f"_{s}" in path.stem] or bench.splits[:1]
         try:
@@ -58,12 +69,19 @@ def read(bench: Benchmark, files: list[Path], pictures: PictureFiles, into: Read
             raise BadRequest(f"{path}: {error}") from None
         for number, row in enumerate(rows):
             try:
-                into.add(_sample(bench, split, number, row, pictures))
+                into.add(_sample(bench, split, number, row, pictures, people))
             except BadRequest as error:
                 into.refuse(trouble(error), f"{path.name}, row {number}: {error}")
 
 
-def _sample(bench: Benchmark, split: str, number: int, row: Any, pictures: PictureFiles) -> Sample:
+def _sample(
+    bench: Benchmark,
+    split: str,
+    number: int,
+    row: Any,
+    pictures: PictureFiles,
+    people: Mapping[Any, Any],
+) -> Sample:
     path = field(row, "image_path", str)
     text, name = field(row, "question", str), row.get("question_id", -1)
     key = f"{path}_{text}_{name}"
@@ -87,7 +105,7 @@ def _sample(bench: Benchmark, split: str, number: int, row: Any, pictures: Pictu
         number,
         picture,
         text,
-        row.get("gt_answers"),
+        people.get(name) or row.get("gt_answers"),
         choices=choices,
         hint=hint,
         key=key,

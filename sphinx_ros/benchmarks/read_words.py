@@ -43,31 +43,53 @@ def first(folder: Path, *patterns: str) -> list[Path]:
 # {"annotations": [{question_id, answers: [{answer}]}]}; pictures COCO_val2014_%012d.jpg
 
 
+def first_of(found: Iterable[list[Path]]) -> list[Path]:
+    """The first list that is not empty."""
+    return next((paths for paths in found if paths), [])
+
+
+def _vqa_files(bench: Benchmark, folder: Path, what: str) -> list[Path]:
+    """The file of questions or of annotations of VQAv2 (v2_...) or of another in its form."""
+    patterns = [f"*{what}*val*.json", f"*val*{what}*.json", f"*{what}*.json"]
+    found = first_of(sorted(folder.glob(pattern)) for pattern in patterns)
+    second = [path for path in found if path.name.startswith("v2_")]
+    if bench.name == "okvqa":
+        return [path for path in found if path not in second][:1]
+    return (second or found)[:1]
+
+
+def people_files(bench: Benchmark, folder: Path) -> list[Path]:
+    """The file of annotations, in the form of VQAv2's."""
+    return _vqa_files(bench, folder, "annotations")
+
+
+def answers_of_people(path: Path) -> dict[Any, Any]:
+    """Question -> what people answered. Raises BadRequest."""
+    rows = field_list(read_json(path), "annotations")
+    return {id_of(row, "question_id"): row.get("answers") for row in rows if isinstance(row, dict)}
+
+
 def find_vqa(bench: Benchmark, folder: Path) -> list[Path]:
     """Questions and annotations."""
-    questions = first(folder, "*questions*val*.json", "*val*questions*.json", "*questions*.json")
-    answers = first(
-        folder, "*annotations*val*.json", "*val*annotations*.json", "*annotations*.json"
-    )
+    questions, answers = _vqa_files(bench, folder, "questions"), people_files(bench, folder)
     return questions + answers if questions and answers else []
 
 
 def read_vqa(bench: Benchmark, files: list[Path], pictures: PictureFiles, into: Reading) -> None:
     """All questions that have answers."""
     asked, answered = files
-    rows = field_list(read_json(answered), "annotations")
-    answers = {id_of(row, "question_id"): row for row in rows}
+    answers = answers_of_people(answered)
 
     def make(row: Any) -> Sample:
         """One question of a row of the file, or a refusal that names it."""
         id, image = field(row, "question_id", (int, str)), field(row, "image_id", (int, str))
         text = field(row, "question", str)
         truth = answers.get(id)
-        if not isinstance(truth, dict):
+        if truth is None:
             raise BadRequest(f"question {id} has no answer in {answered.name}")
         picture = pictures.find(_coco_name(image, pictures))
         key = f"{picture.path.name}_{text}_{id}"
-        return word_sample(bench, "val", id, picture, text, truth.get("answers"), key=key)
+        return word_sample(bench, "val", id, picture, text, truth, key=key)
 
     each(asked, enumerate(field_list(read_json(asked), "questions")), make, into)
 

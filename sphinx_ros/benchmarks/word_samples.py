@@ -44,6 +44,11 @@ def word_sample(
     true, options = answers_of(answers), choices_of(choices)
     if family is Family.CHOICE:
         true = (_letter(answers if isinstance(answers, int) else true, options),)
+    elif family is Family.VQA and len(true) < 2:
+        raise BadRequest(
+            f"{quoted(true[0])} is the only answer; {bench.name} is scored against those of ten "
+            "people: put its file of annotations beside this one (sphinx-ros eval --list)"
+        )
     elif family in (Family.YES_NO, Family.PAIRS):
         true = tuple(one.strip().rstrip(".").lower() for one in true)
         if true not in (("yes",), ("no",)):

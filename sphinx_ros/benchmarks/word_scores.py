@@ -38,7 +38,11 @@ def _without_apostrophes() -> dict[str, str]:
     return found
 
 
-_APOSTROPHES = _without_apostrophes()
+_APOSTROPHES = _without_apostrophes() | {
+    "somebody'd": "somebodyd", "ow's'at": "'ow's'at", "'ows'at": "'ow's'at", "'ow'sat": "'ow's'at",
+}  # fmt: skip
+"""The last four are in the table of that evaluation as well, the first of them backwards."""
+
 _WRITTEN = {name: str(number) for number, name in enumerate(_NUMBERS)} | {"none": "0"}
 
 
@@ -63,14 +67,26 @@ def normalised(text: str) -> str:
 
 
 def vqa_score(answer: str, people: Sequence[str]) -> float:
-    """Agreement with people's answers, 0..1: min(n / 3, 1), each person left out once."""
-    said = normalised(answer)
-    true = list(people)
-    if len(set(true)) > 1:
-        true = [vqa_punctuation(one) for one in true]
-    same = [one == said for one in true]
-    if len(true) == 1:  # nobody is left where one is left out
-        return float(same[0])
+    """Agreement with the answers of two people or more, 0..1; all are normalised.
+
+    min(n / 3, 1), each person left out once.
+    """
+    return _agreement(normalised(answer), [normalised(one) for one in people])
+
+
+def official_vqa(answer: str, people: Sequence[str]) -> float:
+    """The same, but people's answers keep all but their punctuation, and all where they agree.
+
+    So "2" is no answer where everybody wrote "two", and "coca cola" none where all have a hyphen.
+    """
+    agreed = len(set(people)) == 1
+    return _agreement(
+        normalised(answer), people if agreed else [vqa_punctuation(one) for one in people]
+    )
+
+
+def _agreement(said: str, people: Sequence[str]) -> float:
+    same = [one == said for one in people]
     total = sum(same)
     return sum(min((total - one) / 3, 1.0) for one in same) / len(same)
 

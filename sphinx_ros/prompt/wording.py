@@ -68,6 +68,9 @@ CHOOSE = 'Answer with the option"s letter from the given choices directly.'
 CHOOSING_BEGINS = " The answer is"
 """How the official evaluation lets the answer to a question of ScienceQA begin."""
 
+NO_CONTEXT = "N/A"
+"""What the official evaluation writes where nothing is told before a question with choices."""
+
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
@@ -82,11 +85,12 @@ def long_answer(text: str) -> str:
 
 
 def multiple_choice(
-    text: str, choices: Sequence[str], context: str = "", directly: bool = True
+    text: str, choices: Sequence[str], context: str = NO_CONTEXT, directly: bool = True
 ) -> str:
     """A question with choices, in the official wording; the answer is a letter.
 
-    context: what is told before it. directly: ask for the letter alone (:data:`CHOOSE`).
+    context: what is told before it; "" leaves its line empty. directly: ask for the letter alone
+    (:data:`CHOOSE`).
 
     Raises:
         BadRequest: no words, or not 2 to 26 choices.
@@ -96,7 +100,7 @@ def multiple_choice(
     lettered = (
         f"{letter}. {checked_text(one)}" for letter, one in zip(LETTERS, choices, strict=False)
     )
-    lines = ("Context:", context.strip() or "N/A", "Question:", checked_text(text), "Choices:")
+    lines = ("Context:", context.strip(), "Question:", checked_text(text), "Choices:")
     return "\n".join((*lines, *lettered, *([CHOOSE] if directly else [])))
 
 
