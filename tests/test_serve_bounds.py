@@ -9,8 +9,12 @@ import socket
 import threading
 import time
 import weakref
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
+import cv2
 import httpx
+import numpy as np
 import pytest
 from process_support import until
 from serve_support import client, figures, jpeg, lent, served
@@ -21,8 +25,8 @@ from sphinx_ros.prompt.queries import Query
 from sphinx_ros.seen import DRAFTS
 from sphinx_ros.serve import server
 from sphinx_ros.serve.app import Settings
-from sphinx_ros.serve.desk import Limits
-from sphinx_ros.serve.doing import doing
+from sphinx_ros.serve.desk import DECODED, Limits
+from sphinx_ros.serve.doing import LARGE, Turns, doing
 from sphinx_ros.serve.flight import Flight, Listener
 from sphinx_ros.serve.guard import host_names
 from sphinx_ros.serve.shelf import Kept, Shelf
@@ -244,7 +248,8 @@ def test_who_leaves_while_others_look_costs_no_look(taught):
             flight.close()
             yield
 
-        return list(doing(taught, flight, 10**6, lambda **more: counted.append(more), turn()))
+        turns = Turns(turn(), contextlib.nullcontext())
+        return list(doing(taught, flight, 10**6, lambda **more: counted.append(more), turns))
 
     with pytest.raises(Cancelled):
         asyncio.run(asked())
@@ -382,10 +387,48 @@ def test_what_was_written_about_a_picture_is_kept_within_a_number(taught):
     async def asked():
         flight = Flight(Work(picture_id(DATA), queries=(Query(Task.CAPTION),)), kept)
         flight.join(Listener(60.0))
-        return list(doing(taught, flight, 10**6, lambda **more: None, contextlib.nullcontext()))
+        turns = Turns(contextlib.nullcontext(), contextlib.nullcontext())
+        return list(doing(taught, flight, 10**6, lambda **more: None, turns))
 
     asyncio.run(asked())
     assert len(kept.drafts) == DRAFTS and [*kept.drafts][-1] == (Task.CAPTION, "")
+
+
+class Counted:
+    """Looks at nothing, slowly. most: pictures at a time, by their pixels."""
+
+    def __init__(self):
+        self.now, self.most, self._lock = Counter(), Counter(), threading.Lock()
+
+    def look(self, rgb):
+        with self._lock:
+            self.now[rgb.size] += 1
+            self.most[rgb.size] = max(self.most[rgb.size], self.now[rgb.size])
+        time.sleep(0.5)
+        with self._lock:
+            self.now[rgb.size] -= 1
+        raise SphinxError("seen enough", status=Status.OUT_OF_MEMORY)
+
+
+def test_large_pictures_are_decoded_one_at_a_time():
+    """Files of 3 kB may be pictures of 64 million pixels, a gigabyte each while it is decoded."""
+    model = Counted()
+    large = cv2.imencode(".webp", np.full((2900, 2900, 3), 90, np.uint8))[1].tobytes()
+    assert len(large) < 3000 and 2900 * 2900 > LARGE
+    with served(lent(model)) as address:
+
+        def ask(number):
+            data = DATA if number % 2 else large + bytes(number)  # another file each
+            answer = httpx.post(f"{address}/v1/caption?max_new_tokens={number}", content=data,
+                                headers=JPEG, timeout=60)  # fmt: skip
+            assert code(answer) == (503, "OUT_OF_MEMORY"), answer.text
+
+        with ThreadPoolExecutor(8) as several:
+            list(several.map(ask, range(8)))
+    assert model.most[2900 * 2900 * 3] == 1 < model.most[64 * 48 * 3] <= DECODED
+    with served(lent(model, Limits(pixels=LARGE))) as address, client(address) as asked:
+        answer = asked.post("/v1/caption", content=large, headers=JPEG)
+        assert code(answer) == (400, "BAD_IMAGE") and f"limit is {LARGE}" in answer.text
 
 
 def test_what_failed_is_not_held_until_the_next_request():

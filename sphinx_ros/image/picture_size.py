@@ -11,16 +11,21 @@ SAMPLE_BITS = (8, 16)
 """How few and how many bits of a 16-bit sample a camera may fill."""
 
 
+class TooManyPixels(BadImage):
+    """The picture is larger than the limit. Nothing was allocated for it."""
+
+
 def checked_size(width: int, height: int, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
     """(width, height) in pixels, before anything is allocated for them.
 
     Raises:
-        BadImage: a side is below one pixel, or there are more pixels than the limit.
+        TooManyPixels: there are more pixels than the limit.
+        BadImage: a side is below one pixel.
     """
     if width <= 0 or height <= 0:
         raise BadImage(f"the picture is {width}x{height}; both sides must be at least 1 pixel")
     if width * height > max_pixels:
-        raise BadImage(
+        raise TooManyPixels(
             f"the picture has {width}x{height} = {width * height} pixels; the limit is "
             f"{max_pixels}: let the camera send smaller ones or raise max_image_pixels"
         )

@@ -17,14 +17,14 @@ from typing import Any
 from sphinx_ros.errors import Cancelled, SphinxError, Status
 from sphinx_ros.image.picture_size import MAX_PIXELS
 from sphinx_ros.remote.wire import error_of
-from sphinx_ros.serve.doing import doing, named
+from sphinx_ros.serve.doing import Turns, doing, named
 from sphinx_ros.serve.flight import Flight, Listener
 from sphinx_ros.serve.shelf import Shelf
 from sphinx_ros.serve.work import Busy, Health, Json, Work
 
 DECODED = 4
-"""Pictures that are decoded, or wait for their look, at a time: large ones take much memory, and
-looks come one after another anyway."""
+"""Usual pictures that are decoded, or wait for their look, at a time, beside one of the large
+ones: they take memory, and looks come one after another anyway."""
 
 LATELY = 0.2
 """How much the newest work counts in the mean time of a work, which says when to come again."""
@@ -67,7 +67,7 @@ class Desk:
         self._running = self._idle = 0
         self._workers: list[threading.Thread] = []
         self._closed = False
-        self._few = threading.Semaphore(DECODED)
+        self._turns = Turns(threading.Semaphore(DECODED), threading.Lock())
         self._counts: Counter[str] = Counter()
         self._mean = 1.0
 
@@ -196,7 +196,7 @@ class Desk:
         return True
 
     def _do(self, flight: Flight) -> Iterator[Json]:
-        return doing(self._lend(), flight, self.limits.pixels, self._count, self._few)
+        return doing(self._lend(), flight, self.limits.pixels, self._count, self._turns)
 
     def _count(self, **more: int) -> None:
         """So much more of some figures."""

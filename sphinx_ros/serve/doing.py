@@ -7,11 +7,12 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 from sphinx_ros.errors import BadImage, Cancelled, SphinxError
 from sphinx_ros.events import Event, Finished, Found
 from sphinx_ros.image.formats import decode_file
+from sphinx_ros.image.picture_size import TooManyPixels
 from sphinx_ros.prompt.low_scores import is_low, without_low
 from sphinx_ros.remote.wire import event_to_json
 from sphinx_ros.runtime.memory import memory_error, out_of_memory
@@ -26,17 +27,28 @@ Count = Callable[..., None]
 """Told of figures that grow, as keywords."""
 
 
-def doing(
-    model: Any, flight: Flight, pixels: int, count: Count, few: AbstractContextManager[Any]
-) -> Iterator[Json]:
+LARGE = 1 << 23
+"""Pixels of a usual picture, a frame of 3840x2160 included. Decoding takes up to 14 bytes each."""
+
+
+class Turns(NamedTuple):
+    """What is held while a picture is decoded and looked at.
+
+    few: of a usual one. large: of a larger one; a file of 3 kB may take a gigabyte.
+    """
+
+    few: AbstractContextManager[Any]
+    large: AbstractContextManager[Any]
+
+
+def doing(model: Any, flight: Flight, pixels: int, count: Count, turns: Turns) -> Iterator[Json]:
     """Look, ask, and tell what comes, see :class:`sphinx_ros.serve.work.Backend`.
 
-    pixels: the largest picture. few: held while a picture is decoded and looked at. Raises what
-    keeps all of the work from being answered.
+    pixels: the largest picture. Raises what keeps all of the work from being answered.
     """
     if flight.over():
         raise flight.stopped()
-    seen = _look(model, flight, pixels, few)
+    seen = _look(model, flight, pixels, turns)
     count(**{"hits" if seen.cached else "looks": 1})
     yield _looked(flight.work.picture, seen)
     if flight.over():
@@ -49,23 +61,33 @@ def doing(
     flight.kept.drafts = handed_on(flight.kept.drafts, getattr(seen, "drafts", {}))
 
 
-def _look(model: Any, flight: Flight, pixels: int, few: AbstractContextManager[Any]) -> Any:
+def _look(model: Any, flight: Flight, pixels: int, turns: Turns) -> Any:
     """The picture as the model sees it, without decoding where the model remembers it."""
-    kept, before = flight.kept, {"after": SimpleNamespace(drafts=flight.drafts)}
+    kept = flight.kept
     recall = getattr(model, "recall", None)
     seen = recall(*kept.looked) if recall is not None and kept.looked else None
     if seen is not None:
         return seen
-    with few:
-        if flight.over():  # while it waited for the looks of others
-            raise flight.stopped()
+    try:
         try:
-            rgb = decode_file(kept.encoded, pixels)
-        except BadImage as error:
-            raise BadImage(f"the picture can't be used: {error}") from error
-        seen = model.look(rgb, **(before if flight.drafts else {}))
+            seen = _look_anew(model, flight, min(pixels, LARGE), turns.few)
+        except TooManyPixels:
+            if pixels <= LARGE:
+                raise
+            seen = _look_anew(model, flight, pixels, turns.large)
+    except BadImage as error:
+        raise BadImage(f"the picture can't be used: {error}") from error
     kept.looked = (getattr(seen, "key", b""), seen.width, seen.height)
     return seen
+
+
+def _look_anew(model: Any, flight: Flight, pixels: int, turn: AbstractContextManager[Any]) -> Any:
+    with turn:
+        if flight.over():  # while it waited for the looks of others
+            raise flight.stopped()
+        rgb = decode_file(flight.kept.encoded, pixels)
+        before = {"after": SimpleNamespace(drafts=flight.drafts)} if flight.drafts else {}
+        return model.look(rgb, **before)
 
 
 def _looked(picture: str, seen: Any) -> Json:
