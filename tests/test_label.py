@@ -1,22 +1,41 @@
 """Labels by a model's own answers: kept, put aside, dropped; in three formats; corrected."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import yaml
+from process_support import until
 
+from sphinx_ros.bags.bag_answers import Answering
+from sphinx_ros.bags.bag_reader import Shot
 from sphinx_ros.commands.cli import main
-from sphinx_ros.errors import BadRequest, SphinxError
+from sphinx_ros.errors import BadRequest, SphinxError, Status
 from sphinx_ros.teach.dataset import read_data
-from sphinx_ros.teach.label_folder import corrected, write_folder
-from sphinx_ros.teach.labelling import Found, Labeller, Sheet, checked_queries, kind_of
+from sphinx_ros.teach.label_folder import write_folder
+from sphinx_ros.teach.labelling import (
+    KEEP,
+    REVIEW,
+    Found,
+    Sheet,
+    check_limits,
+    checked_queries,
+    counts,
+    kind_of,
+    sheet_of,
+)
 from sphinx_ros.teach.said import Writing
 from sphinx_ros.types import Detection, Results
 
 SIZE = (64, 48)
+ROOT = Path(__file__).parents[1]
+CLIP = ROOT / "sphinx_ros" / "assets" / "tabletop.mcap"
 
 
 class Model:
@@ -25,7 +44,7 @@ class Model:
     def __init__(self, answers):
         self.answers = answers
 
-    def look(self, rgb):
+    def look(self, rgb, after=None):
         return self
 
     def answer(self, queries, return_errors):
@@ -40,25 +59,29 @@ class Model:
         return out
 
 
-def labelled(answers, **scores):
-    labeller = Labeller(
-        Model(answers), checked_queries(["detect: mugs", "ground: the can"]), **scores
-    )
-    return labeller, labeller.sheet("a.png", np.zeros((48, 64, 3), np.uint8))
+def labelled(answers, keep=KEEP, review=REVIEW):
+    queries = checked_queries(["detect: mugs", "ground: the can"])
+    shot = Shot("a.png", 0, 0, 0, None, lambda: np.zeros((48, 64, 3), np.uint8))
+    entry = Answering(Model(answers), queries, {}).entry(shot)
+    return sheet_of("a.png", json.loads(json.dumps(entry)), queries, keep, review)
 
 
 def test_boxes_are_kept_put_aside_and_dropped_by_their_scores():
-    labeller, sheet = labelled(
-        {"mug": [0.9, 0.5, 0.1], "can": [float("nan")]}, keep=0.8, review=0.4
-    )
-    assert labeller.counts == {"kept": 1, "review": 2, "dropped": 1, "failed": 0}
+    sheet = labelled({"mug": [0.9, 0.5, 0.1], "can": [float("nan")]}, keep=0.8, review=0.4)
+    assert counts([sheet, sheet]) == {"kept": 2, "in_doubt": 4, "dropped": 2}
     assert [(one.kind, one.score) for one in sheet.kept] == [("mug", 0.9)]
     assert [one.kind for one in sheet.doubted] == ["mug", "can"] and not sheet.sure
+    assert sheet.size == (64, 48) and not sheet.trouble
 
 
-def test_a_picture_that_could_not_be_answered_is_counted_and_left_out():
-    labeller, sheet = labelled({"mug": SphinxError("no box in 'sure'")})
-    assert sheet is None and labeller.counts["failed"] == 1 and "a.png" in labeller.troubles[0]
+def test_a_picture_that_could_not_be_answered_says_why():
+    sheet = labelled({"mug": SphinxError("no box in 'sure'")})
+    assert sheet.trouble == "detect: mugs: no box in 'sure'" and not sheet.kept
+
+
+def test_a_model_that_is_gone_ends_the_run_and_marks_no_picture():
+    with pytest.raises(SphinxError, match="the server is gone"):
+        labelled({"mug": SphinxError("the server is gone", status=Status.NOT_ACTIVE)})
 
 
 @pytest.mark.parametrize(
@@ -76,7 +99,7 @@ def test_queries_that_label_nothing_are_refused(lines, said):
 
 def test_thresholds_in_the_wrong_order_are_refused():
     with pytest.raises(BadRequest, match=r"--review 0.8 is above --keep 0.5"):
-        labelled({}, keep=0.5, review=0.8)
+        check_limits(keep=0.5, review=0.8)
 
 
 def sheets() -> list[Sheet]:
@@ -139,36 +162,6 @@ def test_yolo_has_fractions_of_the_picture(folder):
     assert not data.bad and data.formats == {"YOLO": len(data.examples)}
 
 
-@pytest.mark.parametrize("name", ["doubt.png", "images/doubt.png", "0a1b2c3d-doubt.png"])
-def test_corrections_settle_what_was_in_doubt(folder, name, capsys):
-    made = folder("coco")
-    fixed = {
-        "images": [{"id": 7, "file_name": name}],
-        "categories": [{"id": 3, "name": "mug"}, {"id": 4, "name": "plate"}],
-        "annotations": [{"id": 1, "image_id": 7, "category_id": 4, "bbox": [3, 4, 10, 11]}],
-    }
-    file = made / "export.json"
-    file.write_text(json.dumps(fixed))
-    assert main(["label", str(made), "--corrections", str(file)]) == 0
-    assert "1 pictures corrected, 0 still to be reviewed" in capsys.readouterr().out
-    kept, review = (
-        json.loads((made / n).read_text()) for n in ("annotations.json", "review.json")
-    )
-    assert [one["file_name"] for one in kept["images"]][-1] == "images/doubt.png"
-    assert kept["annotations"][-1]["bbox"] == [3, 4, 10, 11] and not review["images"]
-    assert [one["name"] for one in kept["categories"]] == ["mug", "can", "plate"]
-    assert [one["score"] for one in kept["annotations"]][:2] == [0.9, 0.8]
-
-
-def test_corrections_of_other_pictures_are_refused(folder):
-    made = folder("coco")
-    file = made / "export.json"
-    file.write_text(json.dumps({"images": [{"id": 1, "file_name": "x.png"}], "annotations": [],
-                                "categories": []}))  # fmt: skip
-    with pytest.raises(BadRequest, match=r"has the picture 'x.png'"):
-        corrected(made, file)
-
-
 def test_a_folder_of_pictures_is_labelled(tmp_path, capsys):
     source = tmp_path / "pictures"
     source.mkdir()
@@ -176,20 +169,49 @@ def test_a_folder_of_pictures_is_labelled(tmp_path, capsys):
     (source / "broken.jpg").write_bytes(b"no picture")
     out = tmp_path / "out"
     words = ["label", str(source), "--query", "detect: mug", "--query", "detect: cube"]
-    assert main([*words, "--out", str(out), "--keep", "0.2", "--review", "0.1"]) in (0, 1)
+    limits = ["--keep", "0.2", "--review", "0.1"]
+    assert main([*words, "--out", str(out), *limits]) in (0, 1)
     told = json.loads((out / "labels.json").read_text())
     assert told["pictures"] == 1 and told["queries"] == ["detect: mug", "detect: cube"]
+    assert (told["keep"], told["review"], told["failed"]) == (0.2, 0.1, 1)
     assert (out / "images" / "3.png").read_bytes() == (source / "3.png").read_bytes()
-    assert "broken.jpg" in capsys.readouterr().err
+    said = capsys.readouterr()
+    assert "broken.jpg" in said.err and "1 pictures failed" in said.out
     assert main([*words, "--out", str(out)]) == 2
+    assert main([*words, "--out", str(out), "--resume"]) in (0, 1)
+    assert capsys.readouterr().out.splitlines()[-1] == said.out.splitlines()[-1]
 
 
-def test_pictures_of_a_bag_are_labelled(tmp_path):
+def files(folder):
+    found = sorted(one for one in folder.rglob("*") if one.is_file())
+    return {str(one.relative_to(folder)): one.read_bytes() for one in found}
+
+
+def test_a_killed_run_on_a_bag_goes_on_to_the_same_files(tmp_path, monkeypatch, capsys):
     pytest.importorskip("rosbags")
-    bag = Path(__file__).parents[1] / "sphinx_ros" / "assets" / "tabletop.mcap"
-    out = tmp_path / "out"
-    words = ["label", str(bag), "--query", "detect: mug", "--every", "5s", "--out", str(out)]
-    assert main(words) in (0, 1)
-    told = json.loads((out / "labels.json").read_text())
-    names = [one.name for one in (out / "images").iterdir()]
-    assert told["pictures"] == len(names) > 0 and all(name.endswith(".png") for name in names)
+    words = ["label", str(CLIP), "--query", "detect: mug", "--query", "ground: the can"]
+    words += ["--every", "1s", "--out"]
+    assert main([*words, str(tmp_path / "whole")]) in (0, 1)
+    command = [sys.executable, "-m", "sphinx_ros", *words, "killed"]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(command, cwd=tmp_path, env=env)
+    journal = tmp_path / "killed" / "journal.jsonl"
+    until(lambda: journal.exists() and journal.read_bytes().count(b"\n") > 3, seconds=300)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "killed" / "labels.json").exists()
+    with pytest.raises(BadRequest, match="has not ended"):
+        read_data([tmp_path / "killed"], Writing(3))
+    with journal.open("ab") as file:
+        file.write(b'{"topic": "cut o')
+    monkeypatch.chdir(tmp_path)
+    capsys.readouterr()
+    assert main([*words, "killed"]) == 2
+    assert "--resume" in capsys.readouterr().err
+    assert main([*words, "killed", "--resume", "--every", "2s"]) == 2
+    assert "was begun with every 1" in capsys.readouterr().err
+    assert main([*words, "killed", "--resume"]) in (0, 1)
+    assert files(tmp_path / "killed") == files(tmp_path / "whole")
+    told = json.loads((tmp_path / "whole" / "labels.json").read_text())
+    names = [one.name for one in (tmp_path / "whole" / "images").iterdir()]
+    assert told["pictures"] == len(names) == 8 and all(name.endswith(".png") for name in names)

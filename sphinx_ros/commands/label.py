@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import re
-import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,38 +15,49 @@ from sphinx_ros.commands.arguments import (
     add_model_options,
     add_server,
     check_server,
-    model_options,
     number,
 )
 from sphinx_ros.commands.bag import add_every
-from sphinx_ros.commands.pictures import SUFFIXES, read_picture, write_picture
 from sphinx_ros.errors import BadRequest, SphinxError, Status
 from sphinx_ros.runtime.files import write_text
-from sphinx_ros.runtime.interrupts import load_torch
 from sphinx_ros.runtime.printable import file_name
-from sphinx_ros.runtime.progress import Progress
-from sphinx_ros.teach.labelling import KEEP, REVIEW, Labeller, Sheet, checked_queries
+from sphinx_ros.teach.labelling import (
+    KEEP,
+    REVIEW,
+    Sheet,
+    check_limits,
+    checked_queries,
+    counts,
+    kind_of,
+)
 
 if TYPE_CHECKING:
-    import numpy as np
-
+    from sphinx_ros.prompt.queries import Query
     from sphinx_ros.teach.said import Writing
+
+MOST_TOLD = 5
+"""Pictures that failed, of which the reason is told."""
 
 ABOUT = """Label a recording or a folder of pictures with the model's own answers.
 
   sphinx-ros label drive.mcap --query "detect: mug" --query "detect: bottle" --every 1s --out lab
   sphinx-ros label pictures/ --query "detect: mug" --format yolo --out lab
-  sphinx-ros label lab --corrections exported.json
+  sphinx-ros label drive.mcap --query "detect: mug" --out lab --resume
+  sphinx-ros label lab --corrections exported.zip
   sphinx-ros tune lab --checkpoint demo --out runs/tune
 
 Boxes that score at least --keep are kept, those below --review are dropped and counted. A picture
 with a box in between is put aside: DIR/review.json has it with all its boxes. It is a COCO file,
-which CVAT ("COCO 1.0") and Label Studio import; what they export of it goes back in with
---corrections. Scores are probabilities where the checkpoint is calibrated (sphinx-ros calibrate).
+which CVAT ("COCO 1.0") and Label Studio's converter import; what they export of it as COCO goes
+back in with --corrections. Scores are probabilities where the checkpoint is calibrated
+(sphinx-ros calibrate).
 
 DIR/images/ holds the pictures, DIR/annotations.json the labels as COCO; --format yolo writes
 data.yaml and labels/ as well, --format llava conversations.json. A kind that was asked for and
 not found in a picture counts as not there.
+
+After Ctrl-C, kill -9 or a power cut the same command with --resume goes on, and ends with the same
+files.
 
 Exit codes: 0 labelled, 1 no box was kept or put aside, 2 bad usage or input, 3 no picture was
 answered, 130 Ctrl-C.
@@ -75,12 +84,14 @@ def parser() -> Parser:
             f"--{name}", type=number(0, 1), default=usual, metavar="P", help=f"{said} ({usual:g})"
         )
     parser.add_argument(
-        "--corrections", metavar="FILE", help="COCO of a tool for labelling, into the folder"
-    )
+        "--corrections", metavar="FILE",
+        help="what a tool for labelling exports as COCO, .json or .zip, into the folder",
+    )  # fmt: skip
     parser.add_argument(
         "--topic", action="append", default=[], metavar="TOPIC", help="of a bag (default: all)"
     )
     add_every(parser)
+    parser.add_argument("--resume", action="store_true", help="go on where a run was ended")
     add_model_options(parser)
     add_server(parser)
     return parser
@@ -92,72 +103,92 @@ def run(argv: Sequence[str]) -> int:
     if options.corrections:
         return correct(options)
     queries = checked_queries(options.query)
+    check_limits(options.keep, options.review)
     check_server(options)
-    out, source = checked_out(options.out), Path(options.source)
+    out = checked_out(options.out, options.resume)
+    from sphinx_ros.teach.label_folder import JOURNAL, TOLD
+
+    if (out / TOLD).exists() and not (out / JOURNAL).exists():
+        return tell(out, json.loads((out / TOLD).read_text(encoding="utf-8")))
     if not options.server:
         find(options.checkpoint)
-    shots = shots_of(source, options)
-    labeller = Labeller(loaded(options), queries, options.keep, options.review)
-    (out / "images").mkdir(parents=True, exist_ok=True)
-    sheets: list[Sheet] = []
-    total, pictures = shots
-    with Progress(total, "labelling", "picture") as bar:
-        for name, rgb, file in pictures:
-            bar.advance()
-            sheet = labeller.sheet(name, rgb)
-            if sheet is None:
-                continue
-            place = out / "images" / name
-            if file is None:
-                write_picture(place, rgb)
-            else:
-                shutil.copyfile(file, place)
-            sheets.append(sheet)
-    for trouble in labeller.troubles[:5]:
-        print(f"sphinx-ros: {trouble}", file=sys.stderr)
-    if not sheets:
-        raise SphinxError("no picture was answered", status=Status.PARSE_FAILED)
-    from sphinx_ros.teach.label_folder import write_folder
+    from sphinx_ros.commands.label_answers import sheets_of
 
-    write_folder(out, sheets, labeller.kinds, options.format, writing(options))
+    try:
+        sheets = sheets_of(out, queries, options)
+    except (KeyboardInterrupt, SphinxError):
+        if (out / JOURNAL).exists():
+            print("sphinx-ros: what was answered is kept: go on with --resume", file=sys.stderr)
+        raise
+    return finish(out, sheets, queries, options)
+
+
+def checked_out(name: str | None, resume: bool) -> Path:
+    """The folder to make, or to go on with. Raises BadRequest: none is named, it holds something
+    else, or a run that nobody said to go on with.
+    """
+    from sphinx_ros.teach.label_folder import JOURNAL, TOLD
+
+    if not name:
+        raise BadRequest("--out is missing: name the folder that the labels go into")
+    out = Path(name)
+    if not out.is_file() and not (out.is_dir() and any(out.iterdir())):
+        return out
+    begun = (out / JOURNAL).is_file()
+    if resume and (begun or (out / TOLD).is_file()):
+        return out
+    if begun:
+        raise BadRequest(
+            f"{out} holds answers of a run that did not end: go on with --resume, or delete it to "
+            "begin anew"
+        )
+    raise BadRequest(f"{out} is there already; name a new folder, or delete that one")
+
+
+def finish(out: Path, sheets: list[Sheet], queries: Sequence[Query], options: Any) -> int:
+    """Write the labels, and tell of them; returns the exit code.
+
+    Raises:
+        SphinxError: no picture was answered.
+    """
+    from sphinx_ros.teach.label_folder import IMAGES, JOURNAL, TOLD, write_folder
+
+    answered = [sheet for sheet in sheets if not sheet.trouble]
+    for sheet in [one for one in sheets if one.trouble][:MOST_TOLD]:
+        print(f"sphinx-ros: {file_name(sheet.name)}: {sheet.trouble}", file=sys.stderr)
+    if not answered:
+        raise SphinxError("no picture was answered", status=Status.PARSE_FAILED)
+    for sheet in sheets:
+        if sheet.trouble:
+            (out / IMAGES / sheet.name).unlink(missing_ok=True)
+    kinds = list(dict.fromkeys(map(kind_of, queries)))
+    write_folder(out, answered, kinds, options.format, writing(options))
     told = {
-        "source": file_name(source),
+        "source": file_name(options.source),
         "checkpoint": options.server or options.checkpoint,
         "queries": [query.line() for query in queries],
         "format": options.format,
         "keep": options.keep,
         "review": options.review,
-        "pictures": len(sheets),
-        **labeller.counts,
+        "pictures": len(answered),
+        "to_review": sum(not sheet.sure for sheet in answered),
+        "failed": len(sheets) - len(answered),
+        "boxes": counts(answered),
     }
-    write_text(out / "labels.json", json.dumps(told, indent=1) + "\n")
-    counts, doubted = labeller.counts, sum(not sheet.sure for sheet in sheets)
+    write_text(out / TOLD, json.dumps(told, indent=1) + "\n")
+    (out / JOURNAL).unlink()
+    return tell(out, told)
+
+
+def tell(out: Path, told: dict[str, Any]) -> int:
+    """What came of it, for people; returns the exit code."""
+    boxes = told["boxes"]
     print(
-        f"{out}: {len(sheets)} pictures, {doubted} of them to be reviewed (review.json); boxes: "
-        f"{counts['kept']} kept, {counts['review']} in doubt, {counts['dropped']} dropped; "
-        f"{counts['failed']} pictures failed"
+        f"{out}: {told['pictures']} pictures, {told['to_review']} of them to be reviewed "
+        f"(review.json); boxes: {boxes['kept']} kept, {boxes['in_doubt']} in doubt, "
+        f"{boxes['dropped']} dropped; {told['failed']} pictures failed"
     )
-    return OK if counts["kept"] + counts["review"] else Status.NOT_FOUND.exit_code
-
-
-def checked_out(name: str | None) -> Path:
-    """The folder to make. Raises BadRequest: none is named, or it holds something."""
-    if not name:
-        raise BadRequest("--out is missing: name the folder that the labels go into")
-    out = Path(name)
-    if out.is_file() or (out.is_dir() and any(out.iterdir())):
-        raise BadRequest(f"{out} is there already; name a new folder, or delete that one")
-    return out
-
-
-def loaded(options: Any) -> Any:
-    """The model that is asked."""
-    from sphinx_ros.pipeline import Sphinx
-
-    if options.server:
-        return Sphinx.connect(options.server.split(","), token=options.token, quality=None)
-    load_torch()
-    return Sphinx.from_pretrained(options.checkpoint, **model_options(options))
+    return OK if boxes["kept"] + boxes["in_doubt"] else Status.NOT_FOUND.exit_code
 
 
 def writing(options: Any) -> Writing:
@@ -172,53 +203,10 @@ def writing(options: Any) -> Writing:
     return Writing(open_checkpoint(options.checkpoint, **given).config.coordinate_decimals)
 
 
-Shots = Iterator[tuple[str, "np.ndarray", Path | None]]
-
-
-def shots_of(source: Path, options: Any) -> tuple[int, Shots]:
-    """How many pictures there are, and (name, RGB, file or None) of each that can be read."""
-    if source.is_dir() and not (source / "metadata.yaml").exists():
-        files = sorted(one for one in source.iterdir() if one.suffix.lower() in SUFFIXES)
-        if not files:
-            raise BadRequest(f"{source} holds no picture ({' '.join(SUFFIXES)}) and is no bag")
-        return len(files), of_folder(files)
-    from sphinx_ros.bags.bag_reader import Bag
-    from sphinx_ros.bags.bag_topics import chosen_topics
-
-    with Bag(source) as bag:
-        topics = [*chosen_topics(bag.pictures, options.topic).values()]
-        total = sum(bag.pictures[topic] for topic in topics)
-    return total, of_bag(source, topics, options.every)
-
-
-def of_folder(files: Sequence[Path]) -> Shots:
-    """The pictures of a folder."""
-    for file in files:
-        try:
-            yield file.name, read_picture(file), file
-        except SphinxError as error:
-            print(f"sphinx-ros: {file_name(file)}: {error}", file=sys.stderr)
-
-
-def of_bag(source: Path, topics: Sequence[str], every: float) -> Shots:
-    """The pictures of a bag."""
-    from sphinx_ros.bags.bag_reader import Bag, Every
-
-    taken = Every(every)
-    with Bag(source) as bag:
-        for shot in bag.shots(topics):
-            if not taken.takes(shot):
-                continue
-            topic = re.sub(r"\W+", "_", shot.topic).strip("_")
-            try:
-                yield f"{topic}_{shot.number:06d}.png", shot.decode(), None
-            except SphinxError as error:
-                print(f"sphinx-ros: {shot.topic} {shot.number}: {error}", file=sys.stderr)
-
-
 def correct(options: Any) -> int:
     """Put corrections into a folder of labels; returns the exit code."""
-    from sphinx_ros.teach.label_folder import KEPT, TOLD, corrected, write_folder
+    from sphinx_ros.teach.label_corrections import corrected
+    from sphinx_ros.teach.label_folder import KEPT, TOLD, write_folder
     from sphinx_ros.teach.said import Writing
 
     folder = Path(options.source)
@@ -227,11 +215,22 @@ def correct(options: Any) -> int:
             f"{folder} is no folder of `sphinx-ros label`: it has no {KEPT} and {TOLD}"
         )
     told = json.loads((folder / TOLD).read_text(encoding="utf-8"))
-    sheets, kinds, count = corrected(folder, Path(options.corrections))
+    made = corrected(folder, Path(options.corrections))
     options.format, options.server = told["format"], options.server or ""
     options.checkpoint = told["checkpoint"]
     style = writing(options) if "://" not in str(told["checkpoint"]) else Writing()
-    write_folder(folder, sheets, kinds, told["format"], style)
-    left = sum(not sheet.sure for sheet in sheets)
-    print(f"{folder}: {count} pictures corrected, {left} still to be reviewed")
+    write_folder(folder, made.sheets, made.kinds, told["format"], style)
+    for one in made.bad.bad[:MOST_TOLD]:
+        print(f"sphinx-ros: {one.where}: {one.why}", file=sys.stderr)
+    if made.new and made.untouched:
+        print(
+            f"sphinx-ros: nobody has looked for {', '.join(made.new)} in the {made.untouched} "
+            "pictures that were not corrected: they count as having none",
+            file=sys.stderr,
+        )
+    left, bad = sum(not sheet.sure for sheet in made.sheets), len(made.bad.bad)
+    print(
+        f"{folder}: {made.count} pictures corrected, {left} still to be reviewed"
+        + (f"; {bad} rows could not be used" if bad else "")
+    )
     return OK

@@ -31,14 +31,12 @@ from sphinx_ros.teach.conversation_rows import (
     rows_of,
 )
 from sphinx_ros.teach.example import Data
+from sphinx_ros.teach.label_folder import JOURNAL, KEPT, TOLD
 from sphinx_ros.teach.said import Writing, about_expression
 from sphinx_ros.teach.yolo_rows import is_yolo, read_yolo
 
 REVIEW = "review"
 """How names of files begin that wait for a person: they are not learnt."""
-
-LABELLED = ("annotations.json", "labels.json")
-"""Of a folder that `sphinx-ros label` made; its other files say the same once more."""
 
 EXPECTED = (
     "expected a META yaml, JSON or JSON Lines of conversations, a COCO file, a YOLO folder with "
@@ -73,9 +71,12 @@ def files_of(path: Path) -> list[Path]:
         return [path]
     if not path.is_dir():
         raise BadRequest(f"there is no file or folder {path}; {EXPECTED}")
-    labelled = path / LABELLED[0]
-    if labelled.is_file() and (path / LABELLED[1]).is_file():
-        return [labelled]
+    if (path / JOURNAL).is_file():
+        raise BadRequest(
+            f"the labelling of {path} has not ended: go on with it, sphinx-ros label ... --resume"
+        )
+    if (path / KEPT).is_file() and (path / TOLD).is_file():
+        return [path / KEPT]  # the other files of `sphinx-ros label` say the same once more
     found = sorted(path.iterdir()) + sorted((path / "annotations").glob("*.json"))
     files = [one for one in found if one.suffix.lower() in (".yaml", ".yml", ".json", ".jsonl")]
     chosen = [one for one in files if not one.name.startswith(REVIEW) and kind_of(one)]

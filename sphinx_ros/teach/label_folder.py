@@ -4,6 +4,7 @@
     DIR/review.json       what is in doubt, as COCO: CVAT and Label Studio import it
     DIR/data.yaml, DIR/labels/  (YOLO)          DIR/conversations.json (LLaVA)
     DIR/labels.json       how many, by which model and queries
+    DIR/journal.jsonl     the answers, while the run has not ended
 
 annotations.json is written in every format: corrections are put into it, and the others made anew.
 """
@@ -11,6 +12,7 @@ annotations.json is written in every format: corrections are put into it, and th
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,15 +25,15 @@ from sphinx_ros.runtime.files import write_text
 from sphinx_ros.teach.coco_rows import coco_pictures
 from sphinx_ros.teach.conversation_rows import read_json
 from sphinx_ros.teach.example import Data
-from sphinx_ros.teach.labelling import Found, Sheet, known
+from sphinx_ros.teach.labelling import Found, Sheet
 from sphinx_ros.teach.said import Thing, Writing, checked_kind, rounds_about
 
 FORMATS = ("coco", "yolo", "llava")
 KEPT, REVIEW, TOLD = "annotations.json", "review.json", "labels.json"
-IMAGES = "images"
+IMAGES, JOURNAL = "images", "journal.jsonl"
 
-_UPLOADED = re.compile(r"[0-9a-f]{8}-(.+)")
-"""How Label Studio renames a file that was uploaded to it."""
+UNKNOWN = -1.0
+"""A score that is not known: CVAT and Label Studio both want a number."""
 
 
 def coco(sheets: Sequence[Sheet], kinds: Sequence[str], doubted: bool) -> dict[str, Any]:
@@ -49,10 +51,20 @@ def coco(sheets: Sequence[Sheet], kinds: Sequence[str], doubted: bool) -> dict[s
             annotations.append({
                 "id": len(annotations) + 1, "image_id": number, "iscrowd": 0,
                 "category_id": numbers[found.kind], "bbox": box, "segmentation": [],
-                "area": round(box[2] * box[3], 2), "score": known(found.score),
+                "area": round(box[2] * box[3], 2), "score": number_of(found.score),
             })  # fmt: skip
     categories = [{"id": number, "name": kind} for kind, number in numbers.items()]
     return {"images": images, "annotations": annotations, "categories": categories}
+
+
+def number_of(score: float) -> float:
+    """A score as the files have it."""
+    return UNKNOWN if math.isnan(score) else round(score, 4)
+
+
+def score_of(number: float) -> float:
+    """A score as :func:`number_of` wrote it."""
+    return math.nan if number < 0 else number
 
 
 def write_folder(
@@ -129,71 +141,13 @@ def read_sheets(path: Path) -> tuple[list[Sheet], list[str]]:
     """
     data = Data()
     sheets = []
-    scores = {one["id"]: one.get("score") for one in read_json(path)["annotations"]}
+    scores = [one.get("score", UNKNOWN) for one in read_json(path)["annotations"]]
     for _, image, things, _, size in coco_pictures(path, data):
         kept = [Found(thing.kind, thing.box, float("nan")) for thing in things]
         sheets.append(Sheet(image.name, size, kept))
     if data.bad:
         raise BadRequest(f"{data.bad[0].where}: {data.bad[0].why}")
-    ordered = iter(scores.values())
+    ordered = iter(scores)
     for sheet in sheets:
-        sheet.kept = [
-            Found(one.kind, one.box, float("nan") if (s := next(ordered, None)) is None else s)
-            for one in sheet.kept
-        ]
+        sheet.kept = [Found(one.kind, one.box, score_of(next(ordered))) for one in sheet.kept]
     return sheets, [checked_kind(one["name"]) for one in read_json(path)["categories"]]
-
-
-def corrected(folder: Path, corrections: Path) -> tuple[list[Sheet], list[str], int]:
-    """A folder of labels and a file of COCO from a tool for labelling -> all sheets, the kinds,
-    and how many pictures were corrected.
-
-    What the file says of a picture counts, whatever was kept or in doubt; a picture without boxes
-    in it has none. Pictures are known by their names, also as Label Studio renames them.
-
-    Raises:
-        BadRequest: the file is none of COCO's, or of other pictures.
-    """
-    sheets, kinds = read_sheets(folder / KEPT)
-    doubted, _ = read_sheets(folder / REVIEW)
-    for sheet in doubted:
-        sheet.kept, sheet.doubted = [], sheet.kept
-    by_name = {sheet.name: sheet for sheet in [*sheets, *doubted]}
-    found = read_json(corrections)
-    if not isinstance(found, dict) or not {"images", "annotations", "categories"} <= set(found):
-        raise BadRequest(
-            f"{corrections} is no file of COCO: export COCO 1.0 from CVAT, or COCO from Label "
-            "Studio"
-        )
-    names = {one["id"]: checked_kind(one["name"]) for one in found["categories"]}
-    count = 0
-    for one in found["images"]:
-        meant = _sheet_named(str(one.get("file_name")), by_name)
-        if meant is None:
-            raise BadRequest(
-                f"{corrections} has the picture {one.get('file_name')!r}, which {folder} has not: "
-                "give the corrections of this folder's review.json"
-            )
-        marks = [mark for mark in found["annotations"] if mark.get("image_id") == one["id"]]
-        meant.kept = [_found(mark, names, corrections) for mark in marks]
-        meant.doubted = []
-        count += 1
-    all_kinds = list(dict.fromkeys([*kinds, *(f.kind for s in by_name.values() for f in s.kept)]))
-    return list(by_name.values()), all_kinds, count
-
-
-def _sheet_named(name: str, by_name: dict[str, Sheet]) -> Sheet | None:
-    last = re.split(r"[/\\]", name)[-1]
-    renamed = _UPLOADED.fullmatch(last)
-    return by_name.get(last) or (by_name.get(renamed[1]) if renamed else None)
-
-
-def _found(mark: dict, names: dict[Any, str], path: Path) -> Found:
-    box, kind = mark.get("bbox"), names.get(mark.get("category_id"))
-    if kind is None or not isinstance(box, list) or len(box) != 4:
-        raise BadRequest(
-            f"{path}: annotation {mark.get('id')} has category {mark.get('category_id')!r} and "
-            f"bbox {box!r}, expected one of {sorted(names)} and x, y, width, height"
-        )
-    x, y, wide, high = (float(value) for value in box)
-    return Found(kind, (x, y, x + wide, y + high), 1.0)

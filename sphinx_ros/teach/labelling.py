@@ -1,4 +1,4 @@
-"""Pictures and queries -> what the model finds in them, sorted by what its scores are worth.
+"""Answers about pictures -> labels, sorted by what their scores are worth.
 
 A box that scores enough is kept, one that scores too little is dropped, and a picture with a box
 in between is put aside for a person: as long as one box is in doubt it can't be said that all
@@ -7,21 +7,17 @@ things of its kind are labelled.
 
 from __future__ import annotations
 
-import math
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sphinx_ros.errors import BadRequest, SphinxError, Status
 from sphinx_ros.prompt.english import singular
 from sphinx_ros.prompt.queries import Query, read_query
+from sphinx_ros.remote.wire import answer_from_json
 from sphinx_ros.runtime.printable import one_line
 from sphinx_ros.tasks import Task
 from sphinx_ros.types import Box
-
-if TYPE_CHECKING:
-    import numpy as np
 
 TASKS = (Task.DETECT, Task.GROUND)
 """What can be labelled: what answers with boxes of a kind that is asked for."""
@@ -45,12 +41,15 @@ class Sheet:
 
     Attributes:
         name: of its file. size: width and height, pixels. kept, doubted: boxes by their score.
+        dropped: how many scored too little. trouble: why it could not be answered; else "".
     """
 
     name: str
     size: tuple[int, int]
     kept: list[Found] = field(default_factory=list)
     doubted: list[Found] = field(default_factory=list)
+    dropped: int = 0
+    trouble: str = ""
 
     @property
     def sure(self) -> bool:
@@ -77,65 +76,45 @@ def kind_of(query: Query) -> str:
     return singular(query.text.removeprefix("the ").strip())
 
 
-class Labeller:
-    """Asks a model, and sorts what it answers.
+def check_limits(keep: float, review: float) -> None:
+    """Raises BadRequest where the scores are in the wrong order."""
+    if review > keep:
+        raise BadRequest(
+            f"--review {review:g} is above --keep {keep:g}: what is put aside scores between them"
+        )
+
+
+def sheet_of(
+    name: str, entry: Mapping[str, Any], queries: Sequence[Query], keep: float, review: float
+) -> Sheet:
+    """The labels of a picture, from what was answered about it.
 
     Args:
-        sphinx: the model. queries: see :func:`checked_queries`. keep, review: scores.
-
-    Attributes:
-        counts: boxes by what became of them (kept, review, dropped), and answers that could not
-            be used (failed). troubles: why, the first of each picture.
+        name: of its file. entry: of :meth:`sphinx_ros.bags.bag_answers.Answering.entry`.
+        queries: that were asked. keep, review: scores, as above.
     """
-
-    def __init__(
-        self,
-        sphinx: Any,
-        queries: Sequence[Query],
-        keep: float = KEEP,
-        review: float = REVIEW,
-    ):
-        if review > keep:
-            raise BadRequest(
-                f"--review {review:g} is above --keep {keep:g}: what is put aside scores between "
-                "them"
-            )
-        self.sphinx, self.queries, self.keep, self.review = sphinx, list(queries), keep, review
-        self.counts: Counter[str] = Counter(kept=0, review=0, dropped=0, failed=0)
-        self.troubles: list[str] = []
-        self.kinds = list(dict.fromkeys(map(kind_of, queries)))
-
-    def sheet(self, name: str, rgb: np.ndarray) -> Sheet | None:
-        """The labels of a picture [H, W, 3] uint8; None where an answer failed."""
-        height, width = rgb.shape[:2]
-        sheet = Sheet(name, (width, height))
-        try:
-            answers = self.sphinx.look(rgb).answer(self.queries, return_errors=True)
-            for query, answer in zip(self.queries, answers, strict=True):
-                if isinstance(answer, Exception):
-                    raise answer
-                if not answer.status.answered:
-                    raise SphinxError(f"{query.line()}: {answer.text!r}", status=answer.status)
-                self._sort(sheet, query, answer if answer.status is Status.OK else ())
-        except SphinxError as error:
-            self.counts["failed"] += 1
-            self.troubles.append(f"{name}: {one_line(error)}")
-            return None
-        return sheet
-
-    def _sort(self, sheet: Sheet, query: Query, boxes: Iterable[Any]) -> None:
-        for one in boxes:
+    sheet = Sheet(name, (entry.get("width", 0), entry.get("height", 0)))
+    for query, said in zip(queries, entry["answers"], strict=True):
+        came = answer_from_json(said)
+        if isinstance(came, SphinxError) or not came.status.answered:
+            why = one_line(came) if isinstance(came, SphinxError) else repr(came.raw_text)
+            return Sheet(name, sheet.size, trouble=f"{query.line()}: {why}")
+        for one in came.detections if came.status is Status.OK else ():
             found = Found(kind_of(query), one.box, one.score)
-            if one.score >= self.keep:
+            if one.score >= keep:
                 sheet.kept.append(found)
-                self.counts["kept"] += 1
-            elif one.score < self.review:
-                self.counts["dropped"] += 1
+            elif one.score < review:
+                sheet.dropped += 1
             else:  # NaN too
                 sheet.doubted.append(found)
-                self.counts["review"] += 1
+    return sheet
 
 
-def known(score: float) -> float | None:
-    """A score as JSON has it: None where unknown."""
-    return None if math.isnan(score) else round(score, 4)
+def counts(sheets: Iterable[Sheet]) -> dict[str, int]:
+    """Boxes by what became of them: kept, in_doubt, dropped."""
+    count = dict.fromkeys(("kept", "in_doubt", "dropped"), 0)
+    for sheet in sheets:
+        count["kept"] += len(sheet.kept)
+        count["in_doubt"] += len(sheet.doubted)
+        count["dropped"] += sheet.dropped
+    return count

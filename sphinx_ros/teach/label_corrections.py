@@ -1,0 +1,157 @@
+"""What a tool for labelling exports, as COCO -> the labels of a folder, corrected.
+
+CVAT exports an archive with annotations/instances_default.json, Label Studio one with result.json;
+their file of COCO alone is as good. Sources: CVAT's datumaro (``coco_format/converter.py``) and
+label-studio-sdk (``converter/converter.py``, and ``get_local_path`` for the names).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import urllib.parse
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sphinx_ros.errors import BadRequest, quoted
+from sphinx_ros.runtime.printable import file_name
+from sphinx_ros.teach.coco_rows import is_coco, numbers
+from sphinx_ros.teach.conversation_rows import MOST_BYTES, read_json
+from sphinx_ros.teach.example import Data
+from sphinx_ros.teach.label_folder import KEPT, REVIEW, read_sheets
+from sphinx_ros.teach.labelling import Found, Sheet
+from sphinx_ros.teach.said import checked_inside, checked_kind
+
+_RENAMED = re.compile(r"[0-9a-f]{8}(?:-|__)(.+)")
+"""How Label Studio names a file that was uploaded to it, or that it has fetched."""
+
+EXPORTS = "export COCO 1.0 from CVAT, or COCO from Label Studio"
+
+
+@dataclass
+class Corrected:
+    """A folder's labels with corrections.
+
+    Attributes:
+        sheets: all pictures. kinds: those that were looked for, and new ones behind them.
+        count: pictures that were corrected. new: kinds that nobody had looked for.
+        untouched: pictures without a correction. bad: rows that can't be used, with the reason;
+            their pictures are as they were.
+    """
+
+    sheets: list[Sheet]
+    kinds: list[str]
+    count: int = 0
+    new: list[str] = field(default_factory=list)
+    untouched: int = 0
+    bad: Data = field(default_factory=Data)
+
+
+def corrected(folder: Path, corrections: Path) -> Corrected:
+    """Put corrections into the labels of a folder.
+
+    What the file says of a picture counts, whatever was kept or in doubt; a picture without boxes
+    in it has none. Pictures are known by their names, also as the tools change them.
+
+    Raises:
+        BadRequest: the file is none of COCO's, or of other pictures only.
+    """
+    sheets, kinds = read_sheets(folder / KEPT)
+    doubted, _ = read_sheets(folder / REVIEW)
+    for sheet in doubted:
+        sheet.kept, sheet.doubted = [], sheet.kept
+    made = Corrected([*sheets, *doubted], kinds)
+    by_name = {sheet.name: sheet for sheet in made.sheets}
+    found = read_export(corrections)
+    names: dict[Any, str] = {}
+    for number, one in enumerate(found["categories"], 1):
+        with made.bad.row(f"{file_name(corrections)}, category {number}"):
+            names[one.get("id")] = checked_kind(one.get("name"))
+    marks: dict[Any, list[Any]] = {}
+    for mark in found["annotations"]:
+        marks.setdefault(mark.get("image_id"), []).append(mark)
+    done = set()
+    for number, one in enumerate(found["images"], 1):
+        with made.bad.row(f"{file_name(corrections)}, image {number}"):
+            sheet = sheet_named(str(one.get("file_name")), by_name)
+            sheet.kept = [found_of(m, names, sheet.size) for m in marks.get(one.get("id"), ())]
+            sheet.doubted = []
+            done.add(sheet.name)
+    if not done:
+        why = made.bad.bad[0].why if made.bad.bad else "it has no images"
+        raise BadRequest(f"{corrections} corrects no picture of {folder}: {why}")
+    said = dict.fromkeys(one.kind for sheet in made.sheets for one in sheet.kept)
+    made.new = [kind for kind in said if kind not in kinds]
+    made.kinds = [*kinds, *made.new]
+    made.count, made.untouched = len(done), len(made.sheets) - len(done)
+    return made
+
+
+def read_export(path: Path) -> dict[str, Any]:
+    """The COCO in a file, or in the archive that a tool exports. Raises BadRequest."""
+    found: Any = None
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            for one in archive.infolist():
+                if one.filename.endswith(".json") and one.file_size <= MOST_BYTES:
+                    found = _parsed(archive, one)
+                    if is_coco(found):
+                        break
+    else:
+        found = read_json(path)
+    if not is_coco(found):
+        raise BadRequest(f"{path} is no file of COCO: {EXPORTS}")
+    lists = [found[key] for key in ("images", "annotations", "categories")]
+    if not all(
+        isinstance(rows, list) and all(isinstance(r, dict) for r in rows) for rows in lists
+    ):
+        raise BadRequest(
+            f"{path}: images, annotations, categories are no lists of objects: {EXPORTS}"
+        )
+    return found
+
+
+def _parsed(archive: zipfile.ZipFile, one: zipfile.ZipInfo) -> Any:
+    try:
+        return json.loads(archive.read(one))
+    except (ValueError, RecursionError, RuntimeError, zipfile.BadZipFile):
+        return None  # not JSON, encrypted or damaged
+
+
+def sheet_named(name: str, by_name: Mapping[str, Sheet]) -> Sheet:
+    """The picture that a tool means. Raises BadRequest: there is none."""
+    last = re.split(r"[/\\]", name)[-1]
+    for one in (last, urllib.parse.unquote(last)):
+        renamed = _RENAMED.fullmatch(one)
+        for known in (one, renamed[1] if renamed else one):
+            if known in by_name:
+                return by_name[known]
+    raise BadRequest(
+        f"there is no picture {quoted(name)} in the folder; give the corrections of its own "
+        "pictures, with their names"
+    )
+
+
+def found_of(mark: Mapping[str, Any], names: Mapping[Any, str], size: tuple[int, int]) -> Found:
+    """A box that a person has drawn. Raises BadRequest."""
+    kind = names.get(mark.get("category_id"))
+    if kind is None:
+        raise BadRequest(
+            f"annotation {mark.get('id')} has category_id {quoted(mark.get('category_id'))}, "
+            f"expected one of {sorted(names)}"
+        )
+    x, y, wide, high = numbers(mark.get("bbox"), 4, "bbox")
+    attributes = mark.get("attributes")
+    turn = attributes.get("rotation", 0.0) if isinstance(attributes, dict) else 0.0
+    if isinstance(turn, (int, float)) and turn:  # CVAT: degrees about the middle
+        c, s = abs(math.cos(math.radians(turn))), abs(math.sin(math.radians(turn)))
+        across, along = wide * c + high * s, wide * s + high * c
+        x, y = x + (wide - across) / 2, y + (high - along) / 2
+        box = (max(x, 0.0), max(y, 0.0), min(x + across, size[0]), min(y + along, size[1]))
+    else:
+        box = (x, y, x + wide, y + high)
+    return Found(kind, checked_inside(box, *size), 1.0)

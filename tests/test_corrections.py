@@ -1,0 +1,179 @@
+"""Labels that a person has corrected, in files as CVAT and Label Studio write them."""
+
+import json
+import math
+import zipfile
+
+import cv2
+import numpy as np
+import pytest
+
+from sphinx_ros.commands.cli import main
+from sphinx_ros.errors import BadRequest
+from sphinx_ros.teach.dataset import read_data
+from sphinx_ros.teach.label_corrections import corrected
+from sphinx_ros.teach.label_folder import read_sheets, write_folder
+from sphinx_ros.teach.labelling import Found, Sheet
+from sphinx_ros.teach.said import Writing
+
+SIZE = (64, 48)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two pictures that are sure, two in doubt, of mugs and cans."""
+    box, nan = (10.0, 12.0, 30.0, 40.0), float("nan")
+    sheets = [
+        Sheet("sure.png", SIZE, [Found("mug", box, 0.9), Found("can", (1, 2, 9, 9), 0.8)]),
+        Sheet("empty.png", SIZE),
+        Sheet("doubt.png", SIZE, [Found("mug", box, 0.9)], [Found("mug", (2, 2, 20, 20), nan)]),
+        Sheet("my desk.png", SIZE, [], [Found("can", (2, 2, 20, 20), 0.4)]),
+    ]
+    made = tmp_path / "lab"
+    (made / "images").mkdir(parents=True)
+    for sheet in sheets:
+        cv2.imwrite(str(made / "images" / sheet.name), np.zeros((48, 64, 3), np.uint8))
+    write_folder(made, sheets, ["mug", "can"], "coco", Writing(2))
+    (made / "labels.json").write_text(json.dumps({"format": "coco", "checkpoint": "demo"}))
+    return made
+
+
+def cvat(names, marks):
+    """instances_default.json of CVAT 2 (datumaro), for marks of (picture, category, box, turn)."""
+    return {
+        "licenses": [{"name": "", "id": 0, "url": ""}],
+        "info": {"contributor": "", "date_created": "", "description": "", "url": "",
+                 "version": "", "year": ""},
+        "categories": [{"id": n, "name": name, "supercategory": ""}
+                       for n, name in enumerate(("mug", "can", "plate"), 1)],
+        "images": [{"id": n, "width": 64, "height": 48, "file_name": name, "license": 0,
+                    "flickr_url": "", "coco_url": "", "date_captured": 0}
+                   for n, name in enumerate(names, 1)],
+        "annotations": [{"id": n, "image_id": image, "category_id": kind, "segmentation": [],
+                         "area": float(box[2] * box[3]), "bbox": box, "iscrowd": 0,
+                         "attributes": {"occluded": False, "rotation": turn}}
+                        for n, (image, kind, box, turn) in enumerate(marks, 1)],
+    }  # fmt: skip
+
+
+def label_studio(names, marks):
+    """result.json of Label Studio 1.x, for marks of (picture, category, box)."""
+    return {
+        "images": [{"width": 64, "height": 48, "id": n, "file_name": name}
+                   for n, name in enumerate(names)],
+        "categories": [{"id": 0, "name": "can"}, {"id": 1, "name": "mug"}],
+        "annotations": [{"id": n, "image_id": image, "category_id": kind, "segmentation": [],
+                         "bbox": box, "ignore": 0, "iscrowd": 0, "area": box[2] * box[3]}
+                        for n, (image, kind, box) in enumerate(marks)],
+        "info": {"year": 2026, "version": "1.0", "description": "", "contributor": "Label Studio",
+                 "url": "", "date_created": "2026-11-27 02:04:54.513"},
+    }  # fmt: skip
+
+
+def archive(path, name, value):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("images/doubt.png", b"no JSON")
+        file.writestr(name, json.dumps(value))
+    return path
+
+
+def kept(folder, name):
+    sheets, _ = read_sheets(folder / "annotations.json")
+    return next([(f.kind, f.box, f.score) for f in one.kept] for one in sheets if one.name == name)
+
+
+def in_review(folder):
+    return [one.name for one in read_sheets(folder / "review.json")[0]]
+
+
+def test_what_is_written_is_what_both_tools_import(folder):
+    """CVAT wants segmentation, a list, and a number as score; Label Studio's converter both keys,
+    and sizes of pictures.
+    """
+    for name in ("annotations.json", "review.json"):
+        value = json.loads((folder / name).read_text())
+        for one in value["annotations"]:
+            assert one["segmentation"] == [] and one["iscrowd"] == 0
+            assert isinstance(one["score"], float) and isinstance(one["id"], int)
+            assert len(one["bbox"]) == 4 and one["category_id"] in (1, 2)
+        assert all((i["width"], i["height"]) == SIZE for i in value["images"])
+    doubt = read_sheets(folder / "review.json")[0][0]
+    assert doubt.kept[0].score == 0.9 and math.isnan(doubt.kept[1].score)
+
+
+def test_an_archive_of_cvat_settles_what_was_in_doubt(folder, tmp_path, capsys):
+    marks = [(1, 1, [3.0, 4.0, 10.0, 11.0], 0.0), (1, 3, [20.0, 10.0, 20.0, 10.0], 90.0)]
+    value = cvat(["images/doubt.png", "images/my desk.png"], marks)
+    made = archive(tmp_path / "task.zip", "annotations/instances_default.json", value)
+    assert main(["label", str(folder), "--corrections", str(made)]) == 0
+    said = capsys.readouterr()
+    assert "2 pictures corrected, 0 still to be reviewed" in said.out
+    assert "nobody has looked for plate in the 2 pictures" in said.err
+    assert kept(folder, "doubt.png") == [
+        ("mug", (3.0, 4.0, 13.0, 15.0), 1.0),
+        ("plate", (25.0, 5.0, 35.0, 25.0), 1.0),  # turned by a quarter about its middle
+    ]
+    assert kept(folder, "my desk.png") == [] and in_review(folder) == []
+    assert [one[2] for one in kept(folder, "sure.png")] == [0.9, 0.8]
+    data = read_data([folder], Writing(3))
+    assert not data.bad and len(data.pictures) == 4
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["doubt.png", "images/0a1b2c3d-doubt.png", "images\\0a1b2c3d-doubt.png",
+     "images/0a1b2c3d__doubt.png", "../../lab/images/doubt.png"],
+)  # fmt: skip
+def test_a_picture_of_label_studio_is_known_by_its_name(folder, tmp_path, name, capsys):
+    export = tmp_path / "result.json"
+    export.write_text(json.dumps(label_studio([name], [(0, 1, [3.0, 4.0, 10.0, 11.0])])))
+    assert main(["label", str(folder), "--corrections", str(export)]) == 0
+    assert "1 pictures corrected, 1 still to be reviewed" in capsys.readouterr().out
+    assert kept(folder, "doubt.png") == [("mug", (3.0, 4.0, 13.0, 15.0), 1.0)]
+    assert in_review(folder) == ["my desk.png"]
+
+
+def test_spaces_in_names_come_back_as_signs_of_the_web(folder, tmp_path):
+    value = label_studio(["images/0a1b2c3d-my%20desk.png"], [(0, 0, [0.0, 0.0, 64.0, 48.4])])
+    made = archive(tmp_path / "project.zip", "result.json", value)
+    done = corrected(folder, made)
+    assert done.count == 1 and not done.bad.bad and done.new == []
+    desk = next(one for one in done.sheets if one.name == "my desk.png")
+    assert desk.kept == [Found("can", (0.0, 0.0, 64.0, 48.0), 1.0)] and desk.sure
+
+
+def test_a_row_that_cannot_be_used_leaves_its_picture_as_it_was(folder, tmp_path, capsys):
+    marks = [(1, 1, [3.0, 4.0, 100.0, 11.0], 0.0), (2, 2, [1.0, 1.0, 5.0, 5.0], 0.0)]
+    value = cvat(["doubt.png", "my desk.png", "other.png"], marks)
+    export = tmp_path / "instances_default.json"
+    export.write_text(json.dumps(value))
+    assert main(["label", str(folder), "--corrections", str(export)]) == 0
+    said = capsys.readouterr()
+    assert "1 pictures corrected, 1 still to be reviewed; 2 rows could not be used" in said.out
+    assert "image 1: the box 3,4,103,15" in said.err and "no picture 'other.png'" in said.err
+    assert in_review(folder) == ["doubt.png"]
+
+
+@pytest.mark.parametrize(
+    "value, said",
+    [
+        (cvat(["x.png"], []), "there is no picture 'x.png' in the folder"),
+        (cvat([], []), "it has no images"),
+        ([1, 2], "is no file of COCO: export COCO 1.0 from CVAT"),
+        ({"images": {}, "annotations": [], "categories": []}, "no lists of objects"),
+    ],
+)
+def test_files_that_correct_nothing_are_refused(folder, tmp_path, value, said):
+    export = tmp_path / "export.json"
+    export.write_text(json.dumps(value))
+    before = (folder / "review.json").read_bytes()
+    with pytest.raises(BadRequest, match=said):
+        corrected(folder, export)
+    assert main(["label", str(folder), "--corrections", str(export)]) == 2
+    assert (folder / "review.json").read_bytes() == before
+
+
+def test_an_archive_without_labels_is_refused(folder, tmp_path):
+    made = archive(tmp_path / "task.zip", "data.json", {"dataset": []})
+    with pytest.raises(BadRequest, match="is no file of COCO"):
+        corrected(folder, made)
