@@ -1,6 +1,8 @@
 """Rows of the field's files that are easily read wrong: numbered choices, parts, shards, names."""
 
+import base64
 import json
+from importlib.util import find_spec
 
 import pytest
 from benchmark_support import written
@@ -8,6 +10,10 @@ from benchmark_support import written
 from sphinx_ros.benchmarks.catalogue import benchmark
 from sphinx_ros.benchmarks.layouts import read_benchmark
 from sphinx_ros.errors import BadRequest
+
+needs_parquet = pytest.mark.skipif(
+    find_spec("pyarrow") is None, reason='pyarrow is missing: pip install "sphinx_ros[eval]"'
+)
 
 
 def put(path, values):
@@ -104,3 +110,133 @@ def test_vqav2_and_okvqa_in_one_folder_are_told_apart(tmp_path):
         path.unlink()
     with pytest.raises(BadRequest, match="no data of okvqa"):
         read("okvqa", tmp_path)
+
+
+# the hub's parquet files
+
+
+def hub(path, *rows):
+    import pyarrow
+    from pyarrow import parquet
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    parquet.write_table(pyarrow.Table.from_pylist(list(rows)), path)
+
+
+@needs_parquet
+def test_rows_of_several_files_without_ids_are_different_rows(tmp_path):
+    image = {"bytes": png(tmp_path), "path": None}
+    for shard in range(2):
+        rows = [
+            {"image": image, "file_name": f"COCO_train2014_{shard}_1.jpg", "answer": [f"a{shard}"],
+             "bbox": [1.0, 2.0, 20.0, 30.0]}
+        ]  # fmt: skip
+        hub(tmp_path / f"data/val-0000{shard}-of-00002.parquet", *rows)
+    reading = read("refcoco", tmp_path)
+    assert [s.text for s in reading.samples] == ["a0", "a1"] and not reading.refused
+    assert len({s.id for s in reading.samples}) == 2
+
+
+@needs_parquet
+def test_pictures_of_gqa_are_in_files_of_their_own(tmp_path):
+    data = png(tmp_path)
+    image = {"bytes": data, "path": None}
+    row = {"id": "201", "imageId": "n1", "question": "Is it red?", "answer": "no",
+           "fullAnswer": "No, it is not."}  # fmt: skip
+    other = row | {"id": "202", "imageId": "n9"}
+    hub(tmp_path / "testdev_balanced_instructions/testdev-00000-of-00001.parquet", row, other)
+    hub(tmp_path / "testdev_balanced_images/testdev-00000-of-00001.parquet",
+        {"id": "n0", "image": image | {"bytes": b"x"}}, {"id": "n1", "image": image})  # fmt: skip
+    hub(tmp_path / "testdev_all_instructions/testdev-00000-of-00001.parquet", row | {"id": "7"})
+    hub(tmp_path / "testdev_all_images/testdev-00000-of-00001.parquet",
+        {"id": "n1", "image": image})  # fmt: skip
+    reading = read("gqa", tmp_path)
+    (sample,) = reading.samples
+    assert (sample.id, sample.answers, sample.picture.read()) == ("201", ("no",), data)
+    assert reading.refused == {"missing picture": 1}
+
+
+@needs_parquet
+def test_vsr_on_the_hub_names_its_pictures_or_holds_them(tmp_path):
+    data = png(tmp_path, "named/images/1.png")
+    row = {"caption": "The cat is on the mat.", "label": 1, "image_link": "http://x/1.png"}
+    hub(tmp_path / "named/data/dev-00000-of-00001.parquet", row | {"image": "1.png"})
+    hub(tmp_path / "named/default/test/0000.parquet", row | {"image": "1.png", "label": 0})
+    hub(tmp_path / "held/validation-00000.parquet", row | {"image": {"bytes": data}})
+    named, held = read("vsr", tmp_path / "named").samples, read("vsr", tmp_path / "held").samples
+    assert [(s.split, s.answers) for s in named] == [("val", ("true",)), ("test", ("false",))]
+    assert [(s.split, s.answers) for s in held] == [("val", ("true",))]
+    assert {s.picture.read() for s in (*named, *held)} == {data}
+
+
+def test_vsr_of_vlmevalkit_asks_questions_in_place_of_statements(tmp_path):
+    image = base64.b64encode(png(tmp_path)).decode()
+    put(tmp_path / "vsr_zeroshot_dataset_yn_strict.tsv",
+        f"index\timage\tquestion\tanswer\n0\t{image}\tIs the cat on the mat?\tYes\n")  # fmt: skip
+    (sample,) = read("vsr", tmp_path, splits=[]).samples
+    assert benchmark("vsr").prompt(sample) == "Is the cat on the mat?"
+    assert sample.answers == ("Yes",)
+
+
+@needs_parquet
+def test_iconqa_on_the_hub_has_choices_as_one_text_and_three_kinds_of_questions(tmp_path):
+    image = {"bytes": png(tmp_path), "path": None}
+    row = {"question_id": "8", "question": "What was done?", "choices": "turn,slide,flip",
+           "answer": "flip", "query_image": image, "choice_image_0": None,
+           "ques_type": "choose_txt"}  # fmt: skip
+    others = [
+        row | {"question_id": "9", "ques_type": "choose_img", "choices": "", "answer": "0"},
+        row | {"question_id": "10", "ques_type": "fill_in_blank", "choices": None, "answer": "4"},
+    ]
+    hub(tmp_path / "data/test-00000-of-00001.parquet", row, *others)
+    reading = read("iconqa", tmp_path)
+    (sample,) = reading.samples
+    assert (sample.id, sample.choices, sample.answers) == ("8", ("turn", "slide", "flip"), ("C",))
+    assert not reading.refused and sample.picture.read() == image["bytes"]
+
+
+@needs_parquet
+def test_of_several_forms_of_a_data_set_one_is_read(tmp_path):
+    image = {"bytes": png(tmp_path), "path": None}
+    row = {"question": "Which?", "choices": ["x", "y"], "answer": 1, "hint": "", "image": image}
+    hub(tmp_path / "s/ScienceQA-IMG/test-00000.parquet", row)
+    hub(tmp_path / "s/ScienceQA-FULL/test-00000.parquet", row | {"question": "All?"}, row)
+    assert [s.text for s in read("scienceqa", tmp_path / "s").samples] == ["Which?"]
+    # those without a picture are not measured, as in the official evaluation
+    hub(tmp_path / "f/ScienceQA-FULL/test-00000.parquet", row | {"image": None}, row)
+    reading = read("scienceqa", tmp_path / "f")
+    assert len(reading.samples) == 1 and not reading.refused
+    asked = {"question_id": "1", "question": "Is there?", "answer": "no", "image": image}
+    hub(tmp_path / "p/data/test-00000.parquet", asked | {"category": "popular"})
+    hub(tmp_path / "p/Full/popular-00000.parquet", asked)
+    assert len(read("pope", tmp_path / "p").samples) == 1
+    for form in "ab":
+        hub(tmp_path / f"v/{form}/val-00000.parquet", asked)
+    with pytest.raises(BadRequest, match="all have vqav2's val: give one of them"):
+        read("vqav2", tmp_path / "v")
+
+
+@needs_parquet
+def test_of_many_data_sets_in_one_folder_the_named_one_is_read(tmp_path):
+    image = {"bytes": png(tmp_path), "path": None}
+    for name in ("RefCOCO", "RefCOCOplus", "RefCOCOg", "OK-VQA"):
+        row = {"image": image, "answer": [f"of {name}"], "bbox": [1.0, 2.0, 20.0, 30.0]}
+        hub(tmp_path / f"all/{name}/data/val-00000-of-00001.parquet", row)
+    for name, clone in (
+        ("refcoco", "RefCOCO"),
+        ("refcoco+", "RefCOCOplus"),
+        ("refcocog", "RefCOCOg"),
+    ):
+        assert [s.text for s in read(name, tmp_path / "all").samples] == [f"of {clone}"]
+    with pytest.raises(BadRequest, match="is called as refcocog is"):
+        read("refcoco", tmp_path / "all" / "RefCOCOg")
+    with pytest.raises(BadRequest, match="no data of textvqa"):
+        read("textvqa", tmp_path / "all")
+
+
+def test_refs_of_another_data_set_are_not_taken_for_these(tmp_path):
+    written("refer", tmp_path / "x")
+    (tmp_path / "x/refcoco").rename(tmp_path / "x/refcocog")
+    assert len(read("refcocog", tmp_path / "x").samples) > 1
+    with pytest.raises(BadRequest, match="eval refcocog"):
+        read("refcoco", tmp_path / "x/refcocog", images=tmp_path / "x")

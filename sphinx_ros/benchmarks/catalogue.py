@@ -95,13 +95,11 @@ def _words(name: str, about: str, source: str, licence: str, **more: object) -> 
     split = given["splits"][0]
     usual = {
         "eval_mm": f"{name}_{split}*.json and the pictures that it names",
-        "parquet": "{split}-*.parquet of the hub's data set",
+        "parquet": given.pop("hub", "{split}-*.parquet of the hub's data set"),
         "tsv": f"{name}*.tsv, case of letters aside",
     }
     if given["family"] is Family.VQA:
         usual["eval_mm"] = f"{name}_{split}*.json, *annotations*.json (of ten people), pictures"
-    if name in ("gqa", "vsr", "iconqa"):  # the hub keeps their pictures apart
-        del usual["parquet"]
     given["files"] = given.pop("own", {}) | usual
     return Benchmark(name=name, about=about, source=source, licence=licence, **given)
 
@@ -165,6 +163,7 @@ BENCHMARKS: dict[str, Benchmark] = {
             family=Family.EXACT,
             splits=("testdev",),
             counts={"testdev": 12578},
+            hub="testdev_balanced_instructions/*.parquet, testdev_balanced_images/*.parquet",
             own={"gqa": "{split}_balanced_questions.json, images/*.jpg"},
         ),
         _words(
@@ -196,6 +195,7 @@ BENCHMARKS: dict[str, Benchmark] = {
             family=Family.EXACT,
             splits=("val", "test"),
             wording=TRUE_OR_FALSE,
+            hub="{split}-*.parquet (val: dev- or validation-), images/*.jpg if they are not in it",
             own={"vsr": "{split}.jsonl (val: dev.jsonl), images/*.jpg"},
         ),
         _words(

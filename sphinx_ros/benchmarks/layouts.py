@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sphinx_ros.benchmarks import (
+    hub_files,
     read_choices,
     read_coco,
     read_d3,
@@ -32,7 +33,7 @@ class Reader(NamedTuple):
 READERS: dict[str, Reader] = {
     "refer": Reader(read_refer.find, read_refer.read),
     "eval_mm": Reader(read_eval_mm.find, read_eval_mm.read),
-    "parquet": Reader(read_tables.find_parquet, read_tables.read_parquet),
+    "parquet": Reader(hub_files.find_parquet, read_tables.read_parquet),
     "tsv": Reader(read_tables.find_tsv, read_tables.read_tsv),
     "rows": Reader(read_tables.find_rows, read_tables.read_rows),
     "coco": Reader(read_coco.find, read_coco.read),

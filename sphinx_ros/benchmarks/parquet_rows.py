@@ -16,19 +16,25 @@ TOGETHER = 256
 """Rows that are read at a time."""
 
 
-def columns(path: Path) -> list[str]:
-    """The names of the columns. Raises BadRequest."""
-    return list(_open(path).schema_arrow.names)
+def columns(path: Path) -> dict[str, str]:
+    """The names of the columns, each with "text" where it holds texts, else "". Raises BadRequest.
+
+    A column of pictures that holds texts has the names of files.
+    """
+    schema = _open(path).schema_arrow
+    return {one.name: "text" if "string" in str(one.type) else "" for one in schema}
 
 
 def rows(path: Path, wanted: Sequence[str]) -> Iterator[tuple[int, dict[str, Any]]]:
     """(number, values by column) of each row, of those columns that there are.
 
+    wanted: "image.path" reads this part of what is in "image".
+
     Raises:
         BadRequest: pyarrow is not installed, or the file is damaged.
     """
     file = _open(path)
-    known = [name for name in wanted if name in file.schema_arrow.names]
+    known = [name for name in wanted if name.partition(".")[0] in file.schema_arrow.names]
     number = 0
     try:
         for batch in file.iter_batches(TOGETHER, columns=known):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sphinx_ros.benchmarks.catalogue import Benchmark
+from sphinx_ros.benchmarks.hub_files import of_same_kind
 from sphinx_ros.benchmarks.json_files import field, field_list, id_of, read_json
 from sphinx_ros.benchmarks.safe_pickle import read_plain
 from sphinx_ros.benchmarks.samples import Family, PictureFiles, Reading, Sample, box_of, trouble
@@ -20,10 +21,15 @@ PREFERRED = ("refs(umd).p", "refs(unc).p", "refs(google).p")
 
 
 def find(bench: Benchmark, folder: Path) -> list[Path]:
-    """The refs and instances.json; none where this is another layout."""
+    """The refs and instances.json; none where this is another layout.
+
+    Raises BadRequest: the folder is called as another of RefCOCO, + and g.
+    """
     for place in (folder / bench.name, folder):
         for name in PREFERRED:
             if (place / name).is_file():
+                if place == folder:
+                    of_same_kind(bench, folder)
                 return [place / name, place / "instances.json"]
     return []
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from sphinx_ros.benchmarks import parquet_rows, tsv_rows
 from sphinx_ros.benchmarks.catalogue import Benchmark
+from sphinx_ros.benchmarks.hub_files import holds_pictures, split_of
 from sphinx_ros.benchmarks.json_files import field_list, read_json
 from sphinx_ros.benchmarks.samples import (
     Family,
@@ -29,27 +31,20 @@ COLUMNS = (
     "id", "index", "question_id", "questionId", "question", "text", "caption", "sentence",
     "answer", "answers", "label", "multiple_choice_answer", "bbox", "image_id", "file_name",
     "width", "height", "choices", "options", "hint", "context", "category", "split", "dataset",
-    "ori_category_id", "questions", "image_source",
+    "ori_category_id", "questions", "image_source", "imageId", "ques_type",
     "A", "B", "C", "D", "E", "F", "G", "H",
 )  # fmt: skip
-PICTURES = ("image", "image_bytes", "picture")
+PICTURES = ("image", "image_bytes", "picture", "query_image")
 """Columns that hold pictures: the first that there is."""
 
 
-OF_NAMES = {"val", "test", "testdev", "balanced", "img"}
+OF_NAMES = {
+    "val", "test", "testdev", "balanced", "img", "zeroshot", "random", "dataset", "yn", "strict",
+}  # fmt: skip
 """What may follow the name of a data set in the name of a TSV."""
 
 TOLD_BY = ("file_name", "image_id", "image_source", "question_id")
 """Columns of parquet files that tell whether two rows have the same picture: the first."""
-
-
-def find_parquet(bench: Benchmark, folder: Path) -> list[Path]:
-    """Parquet files whose names tell one of the splits."""
-    found = []
-    for path in sorted({*folder.glob("*.parquet"), *folder.glob("*/*.parquet")}):
-        if _split_of(bench, path.stem) is not None:
-            found.append(path)
-    return found
 
 
 def find_tsv(bench: Benchmark, folder: Path) -> list[Path]:
@@ -74,17 +69,33 @@ def read_parquet(
     bench: Benchmark, files: list[Path], pictures: PictureFiles, into: Reading
 ) -> None:
     """All rows of the files."""
+    apart = {
+        row.get("id"): Picture(path, f"{path.parent}/{row.get('id')}", _column(path), number)
+        for path in files
+        if holds_pictures(path)
+        for number, row in parquet_rows.rows(path, ("id",))
+    }
+    before = 0
     for path in files:
-        column = next((c for c in PICTURES if c in parquet_rows.columns(path)), "")
-        rows = parquet_rows.rows(path, COLUMNS)
-        _read(bench, path, ((number, 0, row) for number, row in rows), column, pictures, into)
+        if not holds_pictures(path):
+            table = Table(bench, path, _column(path), pictures, before, apart)
+            named = (f"{table.column}.path",) if table.column else PICTURES
+            rows = parquet_rows.rows(path, (*COLUMNS, *named))
+            before += table.read(((number, 0, row) for number, row in rows), into)
+
+
+def _column(path: Path) -> str:
+    """The column that holds pictures; "" where it names them."""
+    known = parquet_rows.columns(path)
+    return next((c for c in PICTURES if c in known and known[c] != "text"), "")
 
 
 def read_tsv(bench: Benchmark, files: list[Path], pictures: PictureFiles, into: Reading) -> None:
     """All rows of the files."""
     for path in files:
         column = next((c for c in PICTURES if c in tsv_rows.header(path)), "")
-        _read(bench, path, _resolved(tsv_rows.rows(path), column), column, pictures, into)
+        table = Table(bench, path, column, pictures)
+        table.read(_resolved(tsv_rows.rows(path), column), into)
 
 
 REFERENCE = 64
@@ -112,40 +123,70 @@ def read_rows(bench: Benchmark, files: list[Path], pictures: PictureFiles, into:
     """All rows of the files."""
     for path in files:
         rows = enumerate(field_list(read_json(path), "rows"))
-        _read(bench, path, ((number, 0, row) for number, row in rows), "", pictures, into)
+        Table(bench, path, "", pictures).read(((number, 0, row) for number, row in rows), into)
 
 
-def _read(
-    bench: Benchmark,
-    path: Path,
-    rows: Iterator[tuple[int, int, Mapping[str, Any]]],
-    column: str,
-    pictures: PictureFiles,
-    into: Reading,
-) -> None:
-    for number, (at, size, row) in enumerate(rows):
-        try:
-            if not isinstance(row, Mapping):
-                raise BadRequest(f"{quoted(row)} is no row with named columns")
-            split = _split_of_row(bench, path, row)
-            if split is None:
-                continue
-            picture = _picture(bench, path, column, at, size, row, pictures)
-            for sample in table_samples(bench, split, number, row, picture):
-                into.add(sample)
-        except BadRequest as error:
-            into.refuse(trouble(error), f"{path.name}, row {number}: {error}")
+@dataclass(frozen=True)
+class Table:
+    """A file with named columns.
+
+    column: that holds pictures; "" where rows name files. before: rows of the files before this
+    one, so that no two rows without an id have the same number. apart: id -> picture in another
+    file.
+    """
+
+    bench: Benchmark
+    path: Path
+    column: str
+    pictures: PictureFiles
+    before: int = 0
+    apart: Mapping[Any, Picture] = field(default_factory=dict)
+
+    def read(self, rows: Iterator[tuple[int, int, Mapping[str, Any]]], into: Reading) -> int:
+        """Samples of (place, size, row) each; the number of rows."""
+        number = -1
+        for number, (at, size, row) in enumerate(rows):
+            try:
+                if not isinstance(row, Mapping):
+                    raise BadRequest(f"{quoted(row)} is no row with named columns")
+                split = _split_of_row(self.bench, self.path, row)
+                if split is None or _not_asked(self.bench, row, self.column):
+                    continue
+                picture = self._picture(at, size, row)
+                name = self.before + number
+                for sample in table_samples(self.bench, split, name, row, picture):
+                    into.add(sample)
+            except BadRequest as error:
+                into.refuse(trouble(error), f"{self.path.name}, row {number}: {error}")
+        return number + 1
+
+    def _picture(self, at: int, size: int, row: Mapping[str, Any]) -> Picture:
+        """The picture of a row: in the table, in another, or a file that the row names."""
+        if self.apart:
+            if row.get("imageId") not in self.apart:
+                raise BadRequest(f"the picture {quoted(row.get('imageId'))} is missing")
+            return self.apart[row["imageId"]]
+        if not self.column:
+            names = (row.get(one) for one in ("file_name", *PICTURES, "image_id"))
+            return self.pictures.find(next((one for one in names if one), None))
+        if row.get(self.column, "") is None:
+            raise BadRequest(f"the picture in column {self.column} is missing")
+        told = (row.get(one) for one in TOLD_BY[: 4 if self.bench.family is Family.PAIRS else 3])
+        name = next((one for one in told if one), f"row {at}")
+        if self.path.suffix == ".tsv":  # the same picture stands in many rows
+            name = row[self.column]
+            if not name:
+                raise BadRequest(f"the picture in column {self.column} is missing")
+        # RefCOCO's: COCO_train2014_000000581857_16
+        shared = re.sub(r"_\d+(?=\.\w+\Z)", "", str(name))
+        return Picture(self.path, f"{self.path.parent}/{shared}", self.column, at, size)
 
 
-def _split_of(bench: Benchmark, words: str) -> str | None:
-    """The split that a name of a file tells: "val-00000-of-00003", "ref-l4-test"."""
-    parts = [re.sub(r"20\d\d\Z", "", part.lower()) for part in re.split(r"[-_.]", words)]
-    for split in bench.splits:
-        if split.lower() in parts or (split == "val" and "validation" in parts):
-            return split
-    if bench.family is Family.YES_NO and "test" in parts:  # the rows tell
-        return bench.splits[0]
-    return None
+def _not_asked(bench: Benchmark, row: Mapping[str, Any], column: str) -> bool:
+    """Whether a row is of a kind that is not measured: no picture, choices that are pictures."""
+    if bench.name == "scienceqa":
+        return bool(column) and row.get(column, "") is None
+    return bench.name == "iconqa" and row.get("ques_type") not in (None, "choose_txt")
 
 
 def _split_of_row(bench: Benchmark, path: Path, row: Mapping[str, Any]) -> str | None:
@@ -161,27 +202,7 @@ def _split_of_row(bench: Benchmark, path: Path, row: Mapping[str, Any]) -> str |
         return str(row["category"])
     if said in bench.splits:
         return str(said)
-    of_file = _split_of(bench, path.stem)
+    if bench.name == "vsr" and path.suffix == ".tsv":  # VLMEvalKit's
+        return "test"
+    of_file = split_of(bench, path)
     return of_file or (bench.splits[0] if len(bench.splits) == 1 else None)
-
-
-def _picture(
-    bench: Benchmark,
-    path: Path,
-    column: str,
-    at: int,
-    size: int,
-    row: Mapping[str, Any],
-    pictures: PictureFiles,
-) -> Picture:
-    """The picture of a row: in the table, or a file that the row names."""
-    if not column:
-        return pictures.find(row.get("file_name") or row.get("image_id"))
-    told = (row.get(one) for one in TOLD_BY[: 4 if bench.family is Family.PAIRS else 3])
-    name = next((one for one in told if one), f"row {at}")
-    if path.suffix == ".tsv":  # the same picture stands in many rows
-        name = row[column]
-        if not name:
-            raise BadRequest(f"the picture in column {column} is missing")
-    shared = re.sub(r"_\d+(?=\.\w+\Z)", "", str(name))  # RefCOCO's: COCO_train2014_000000581857_16
-    return Picture(path, f"{path.parent}/{shared}", column, at, size)

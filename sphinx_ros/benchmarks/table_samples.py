@@ -6,6 +6,7 @@ import ast
 import json
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from sphinx_ros.benchmarks.catalogue import Benchmark
@@ -40,15 +41,20 @@ def table_samples(
         return
     text = row.get("question") or row.get("text") or row.get("caption")
     choices = row.get("choices") or row.get("options") or ()
+    if bench.name == "iconqa" and isinstance(choices, str):  # "turn,slide,flip"
+        choices = choices.split(",") if isinstance(listed(choices), str) else choices
     if not choices and bench.family is Family.CHOICE:
         choices = [row[letter] for letter in "ABCDEFGH" if row.get(letter)]
     answer = next((row[k] for k in ANSWERS if row.get(k) is not None), None)
+    more: dict[str, Any] = {}
     if bench.wording == TRUE_OR_FALSE and str(answer) in ("0", "1"):
         answer = "true" if str(answer) == "1" else "false"
+    elif bench.wording == TRUE_OR_FALSE and str(answer).lower() in ("yes", "no"):
+        more["prompt"] = text  # VLMEvalKit's has questions in place of statements
     pairs = bench.family is Family.PAIRS
     if pairs:  # both questions about a picture have its name
         id = f"{id}.{number}"
-    yield word_sample(
+    made = word_sample(
         bench,
         split,
         id,
@@ -60,6 +66,7 @@ def table_samples(
         key=f"{picture.key}_{text}_{id}",
         group=str(row.get("category") or "") if pairs else "",
     )
+    yield replace(made, more=more)
 
 
 def _boxes(
