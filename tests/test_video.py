@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -117,6 +118,37 @@ def test_what_is_no_video_or_can_not_be_saved(run, clip, tmp_path):
     ):
         code, said, err = run("caption", clip, *words)
         assert code == 2 and said == "" and named in err, err
+
+
+@pytest.mark.parametrize("suffix", [".avi", ".mkv", ".webm"])
+def test_a_video_that_ends_before_its_end_is_one_line(run, tmp_path, suffix):
+    """As after a download that stopped: what is there is answered, and what is missing is said."""
+    whole = film(tmp_path / f"whole{suffix}", 60)
+    cut = tmp_path / f"cut{suffix}"
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    assert run("caption", whole, "--every", "2s")[::2] == (0, "")
+    code, said, err = run("caption", cut, "--every", "2s")
+    assert code == 0 and said and err.count("\n") == 1 and err.startswith("sphinx-ros: "), err
+    counted, lasting = (
+        r"\d\d of the 60 frames that it counts",
+        r"end after [123]\.\d s.* has 6\.0 s",
+    )
+    assert re.search(counted if suffix == ".avi" else lasting, err) and cut.name in err
+
+
+def test_damaged_frames_are_not_a_flood_of_lines(tmp_path):
+    """FFmpeg would have one for each of them."""
+    video = film(tmp_path / "a.mkv", 60)
+    data = bytearray(video.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 500] = bytes(500)
+    video.write_bytes(data)
+    code = (
+        "from sphinx_ros.commands.pictures import Source\n"
+        f"print(len(list(Source.of([{str(video)!r}]))))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True)
+    assert int(done.stdout) > 30 and done.stderr.count(b"\n") <= 1, done.stderr
 
 
 def test_frames_that_grow_and_odd_sides_keep_the_size_of_the_first(tmp_path):

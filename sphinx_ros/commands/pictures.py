@@ -96,13 +96,19 @@ class Source:
                 yield Picture(file_name(name), name, error=error)
 
     def _frames(self, path: str, name: str) -> Iterator[Picture]:
-        """The frames of a video. Raises BadImage: it has none."""
+        """The frames of a video; a line on standard error where it ends before its end.
+
+        Raises BadImage: it has none.
+        """
         said, last = file_name(name), -1.0
         with opened(path, said, self.every) as clip:
             for last, rgb in clip:
                 yield Picture(said, name, rgb, time=last, rate=clip.rate)
+            lacking = clip.lacking
         if last < 0:
             raise BadImage(f"{said} is no readable video: it has no frame")
+        if lacking:
+            print(f"sphinx-ros: {said}: {lacking}", file=sys.stderr)
 
     @property
     def moving(self) -> bool:

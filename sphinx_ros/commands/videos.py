@@ -34,6 +34,12 @@ VIDEOS = (*WRITTEN, ".webm", ".m4v", ".mpg", ".mpeg", ".wmv")
 CHATTER = re.compile(r"^\[.*@ ?0x|^\[ *(ERROR|WARN)|^OpenCV")
 """Lines of FFmpeg and OpenCV about files that they can't read."""
 
+QUIET = "-8"
+"""FFmpeg's AV_LOG_QUIET."""
+
+SLACK = 0.05
+"""Share of a video's time that its sound, or its own word, may be longer than its frames."""
+
 USUAL_RATE = 25.0
 """Frames per second of a video that does not say it."""
 
@@ -45,39 +51,65 @@ def is_video(name: str) -> bool:
 
 def begins_video(head: bytes) -> bool:
     """Whether these are the first bytes of a video: MP4 and MOV, Matroska and WebM, AVI."""
-    return (
-        head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide")
-        or head.startswith(b"\x1a\x45\xdf\xa3")
-        or (head[:4] == b"RIFF" and head[8:12] == b"AVI ")
+    return counts_frames(head) or head.startswith(b"\x1a\x45\xdf\xa3")
+
+
+def counts_frames(head: bytes) -> bool:
+    """Whether these are the first bytes of a video that counts its frames: MP4 and MOV, AVI.
+
+    Of the others OpenCV estimates a number from how long they last.
+    """
+    return head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide") or (
+        head[:4] == b"RIFF" and head[8:12] == b"AVI "
     )
 
 
-@dataclass(frozen=True)
+@dataclass
 class Clip:
     """An open video.
 
     Attributes:
         rate: frames per second that are looked at. count: how many these will be, 0 where the
-            video does not say it.
+            video does not say it. frames: how many there are by the video's own count; lasts:
+            seconds, where it has no count; 0 where it does not say.
+        read: frames that could be read so far, those that are not looked at as well. time: of the
+            last one, seconds from the start.
     """
 
     capture: Any
     rate: float
     count: int
     stride: int
+    frames: int = 0
+    lasts: float = 0.0
+    read: int = 0
+    time: float = 0.0
 
     def __iter__(self) -> Iterator[tuple[float, np.ndarray]]:
         """(seconds from its start, RGB [H, W, 3] uint8) of each frame that is looked at."""
         import cv2
 
         number = 0
-        while self.capture.grab():
+        while there := self.capture.grab():
+            at = self.capture.get(cv2.CAP_PROP_POS_MSEC) / 1e3  # 0 of a last one that has none
+            self.time = max(self.time, at)
             if number % self.stride == 0:
-                time = self.capture.get(cv2.CAP_PROP_POS_MSEC) / 1e3
                 there, bgr = self.capture.retrieve()
                 if there:
-                    yield time, cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+                    yield self.time, cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
             number += 1
+            self.read += there
+
+    @property
+    def lacking(self) -> str:
+        """When all was read: what is said of a video that has less than it says; or ""."""
+        if self.read < self.frames:
+            said = f"{self.read} of the {self.frames} frames that it counts could be read"
+        elif self.time < self.lasts - max(1.0, SLACK * self.lasts):
+            said = f"its frames end after {self.time:.1f} s, and it says that it has {self.lasts:.1f} s"
+        else:
+            return ""
+        return f"{said}: is it cut off, or damaged?"
 
 
 @contextlib.contextmanager
@@ -90,6 +122,8 @@ def opened(path: str, what: str, every: float = 0.0) -> Iterator[Clip]:
     import cv2
 
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    # FFmpeg has a line, or thousands, for each damaged frame; read with the process's first video
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", QUIET)
     with overheard(CHATTER):
         capture = cv2.VideoCapture(path)
     try:
@@ -99,9 +133,15 @@ def opened(path: str, what: str, every: float = 0.0) -> Iterator[Clip]:
             raise BadImage(f"{what} is no readable video")
         rate = rate if 0 < rate < 1e4 else USUAL_RATE
         stride = max(1, math.ceil(every * rate - 1e-6))
-        yield Clip(capture, rate / stride, -(-frames // stride), stride)
+        told = (frames, 0.0) if counts_frames(_head(path)) else (0, frames / rate)
+        yield Clip(capture, rate / stride, -(-frames // stride), stride, *told)
     finally:
         capture.release()
+
+
+def _head(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read(16)
 
 
 def frame_count(path: str, every: float = 0.0) -> int:
