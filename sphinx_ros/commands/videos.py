@@ -106,7 +106,8 @@ class Clip:
         if self.read < self.frames:
             said = f"{self.read} of the {self.frames} frames that it counts could be read"
         elif self.time < self.lasts - max(1.0, SLACK * self.lasts):
-            said = f"its frames end after {self.time:.1f} s, and it says that it has {self.lasts:.1f} s"
+            said = f"its frames end after {self.time:.1f} s"
+            said += f", and it says that it has {self.lasts:.1f} s"
         else:
             return ""
         return f"{said}: is it cut off, or damaged?"
