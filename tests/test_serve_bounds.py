@@ -242,6 +242,7 @@ def test_who_leaves_while_others_look_costs_no_look(taught):
     async def asked():
         flight = Flight(Work(picture_id(DATA)), Kept(DATA))
         flight.join(Listener(60.0))
+        flight.model = taught
 
         @contextlib.contextmanager
         def turn():
@@ -249,7 +250,7 @@ def test_who_leaves_while_others_look_costs_no_look(taught):
             yield
 
         turns = Turns(turn(), contextlib.nullcontext())
-        return list(doing(taught, flight, 10**6, lambda **more: counted.append(more), turns))
+        return list(doing(flight, 10**6, lambda **more: counted.append(more), turns))
 
     with pytest.raises(Cancelled):
         asyncio.run(asked())
@@ -387,8 +388,9 @@ def test_what_was_written_about_a_picture_is_kept_within_a_number(taught):
     async def asked():
         flight = Flight(Work(picture_id(DATA), queries=(Query(Task.CAPTION),)), kept)
         flight.join(Listener(60.0))
+        flight.model = taught
         turns = Turns(contextlib.nullcontext(), contextlib.nullcontext())
-        return list(doing(taught, flight, 10**6, lambda **more: None, turns))
+        return list(doing(flight, 10**6, lambda **more: None, turns))
 
     asyncio.run(asked())
     assert len(kept.drafts) == DRAFTS and [*kept.drafts][-1] == (Task.CAPTION, "")

@@ -151,8 +151,9 @@ class SphinxNode(Managed, Node):
         self.warnings.flush()
 
     def _look_around(self) -> None:
-        """Watch the worker, take down what is shown of the past, say what has changed."""
+        """Watch who asks the model, take down what is shown of the past, say what is new."""
         self.worker.watch()
+        self.web.watch()
         now, inbox = self.now(), self.worker.inbox
         for camera in list(self.cameras.values()):
             slot = inbox.slots.get(camera.name)

@@ -36,14 +36,16 @@ class Lent:
         self._desk = self._opened()
 
     def _opened(self) -> Desk:
+        return Desk(self._model, self.health, self._limits())
+
+    def _limits(self) -> Limits:
         config = self._worker.inbox.config
-        limits = Limits(
+        return Limits(
             slots=AT_ONCE,
             timeout=config.default_timeout,
             pixels=config.max_image_pixels,
             pictures=PICTURES,
         )
-        return Desk(self._model, self.health, limits)
 
     def _model(self) -> Any:
         """The model. Raises NOT_ACTIVE where the node takes no requests."""
@@ -65,6 +67,7 @@ class Lent:
 
     def do(self, work: Work) -> AsyncIterator[Json]:
         """Answer."""
+        self._desk.limits = self._limits()  # as the node's parameters are now
         return self._desk.do(work)
 
     def figures(self) -> Mapping[str, float]:
@@ -74,6 +77,19 @@ class Lent:
     def cancel(self) -> None:
         """Cancel all works, and take no more."""
         self._desk.cancel()
+
+    def watch(self) -> None:
+        """Give up works that make no step for `hang_seconds`, and the model that they ask."""
+        limit = self._worker.inbox.config.hang_seconds
+        hung = self._desk.hung(limit) if limit > 0 else []
+        if not hung:
+            return
+        before, self._desk = self._desk, self._opened()
+        reason = f"no step for {limit:g} s in answering over HTTP"
+        if any(flight.model is self._worker.model for flight in hung):  # not the one after it
+            self._worker.give_up(reason)
+        why = f"the model was given up: {reason}"
+        before.give_up(SphinxError(why, status=Status.INTERNAL))
 
     def rest(self, seconds: float) -> bool:
         """Cancel all works; whether their threads let the model go within some seconds."""
@@ -136,6 +152,10 @@ class Web:
         )
         self._thread.start()
         self.address = address_of(listening)
+
+    def watch(self) -> None:
+        """Give up what hangs; to be called a few times a second."""
+        self._lent.watch()
 
     def rest(self, seconds: float = 2.0) -> None:
         """Cancel what is asked, as the node comes to rest; others may ask when it works again."""

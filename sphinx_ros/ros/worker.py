@@ -166,21 +166,20 @@ class Worker:
         """
         if self.state is State.STOPPED:
             return
-        self._watch_steps()
+        limit, now = self.inbox.config.hang_seconds, time.monotonic()
+        if limit > 0 and self.life.give_up_load(limit):
+            self._renew()
+        hung = [job for job in self._serving.under_way() if 0 < limit < now - job.stepped]
+        if hung:
+            self.give_up(f"no step for {limit:g} s in answering {hung[0].query.line()!r}")
         if self.life.lost(self._serving.asker):
             self.inbox.nudge()
         for name in self._threads.mend():
             log.error("the thread %s has ended; starting another", name)
 
-    def _watch_steps(self) -> None:
-        limit = self.inbox.config.hang_seconds
-        if limit > 0 and self.life.give_up_load(limit):
-            self._renew()
-        now = time.monotonic()
-        hung = [job for job in self._serving.under_way() if 0 < limit < now - job.stepped]
-        if hung and self.state is State.READY:
-            reason = f"no step for {limit:g} s in answering {hung[0].query.line()!r}"
-            self.life.lose(reason)
+    def give_up(self, reason: str) -> None:
+        """Let a model go that hangs, with the threads that ask it, and load it anew."""
+        if self.life.lose(reason):
             self._renew(f"the model was given up: {reason}")
 
     def _renew(self, why: str = "the work on it did not end") -> None:

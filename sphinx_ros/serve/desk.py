@@ -10,7 +10,7 @@ import math
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -64,7 +64,8 @@ class Desk:
         self._line: deque[Flight] = deque()
         self._lock = threading.Lock()
         self._called = threading.Condition(self._lock)
-        self._running = self._idle = 0
+        self._taken: set[Flight] = set()
+        self._idle = 0
         self._workers: list[threading.Thread] = []
         self._closed = False
         self._turns = Turns(threading.Semaphore(DECODED), threading.Lock())
@@ -78,7 +79,7 @@ class Desk:
     def figures(self) -> Mapping[str, float]:
         """What was done so far, and what is under way."""
         counts = dict.fromkeys(("looks", "hits", "joined", "questions", "tokens", "passes"), 0.0)
-        now = {"running": self._running, "waiting": len(self._line)}
+        now = {"running": len(self._taken), "waiting": len(self._line)}
         kept = {"pictures": len(self._shelf), "picture_bytes": self._shelf.nbytes}
         return {**counts, **self._counts, **now, **kept}
 
@@ -104,6 +105,20 @@ class Desk:
             self._called.notify_all()
         for flight in waiting:
             self._settle(flight, Cancelled("cancelled: the server is ending"))
+
+    def hung(self, seconds: float) -> list[Flight]:
+        """The works that make no step for so many seconds."""
+        with self._lock:
+            least = time.monotonic() - seconds
+            return [flight for flight in self._taken if flight.stepped < least]
+
+    def give_up(self, why: SphinxError) -> None:
+        """End all works with an error, also those whose threads hang, and take no more."""
+        with self._lock:
+            flights = {*self._flights.values(), *self._taken}
+        for flight in flights:
+            flight.end(why)
+        self.cancel()
 
     def close(self, seconds: float) -> bool:
         """Cancel all works; whether their threads ended within some seconds."""
@@ -142,13 +157,13 @@ class Desk:
             return flight
 
     def _idle_slots(self) -> int:
-        return self.limits.slots - self._running
+        return self.limits.slots - len(self._taken)
 
     def _busy(self) -> Busy:
-        slots, waiting = self.limits.slots, len(self._line)
+        slots, taken, waiting = self.limits.slots, len(self._taken), len(self._line)
         seconds = math.ceil(min(max(self._mean * (waiting + slots) / slots, 1.0), 60.0))
         return Busy(
-            f"{self._running} requests are being answered and {waiting} wait, which is the limit: "
+            f"{taken} requests are being answered and {waiting} wait, which is the limit: "
             f"try again in {seconds} s",
             seconds,
         )
@@ -178,25 +193,23 @@ class Desk:
             if self._closed:
                 return False
             flight = self._line.popleft()
-            self._running += 1
-        flight.taken = time.monotonic()
-        error = None
+            self._taken.add(flight)
+            flight.take()
+        begun, error = time.monotonic(), None
         try:
-            for told in self._do(flight):
+            flight.model = self._lend()
+            for told in doing(flight, self.limits.pixels, self._count, self._turns):
                 flight.tell(told)
         except Exception as failure:
             why = named(failure)  # its traceback holds the picture and all that was made of it
             error = error_of(why.status, str(why), why.partial_text)
             del why
-        took = time.monotonic() - flight.taken
+        took = time.monotonic() - begun
         with self._called:
-            self._running -= 1
+            self._taken.remove(flight)
             self._mean += LATELY * (took - self._mean)
         self._settle(flight, error)
         return True
-
-    def _do(self, flight: Flight) -> Iterator[Json]:
-        return doing(self._lend(), flight, self.limits.pixels, self._count, self._turns)
 
     def _count(self, **more: int) -> None:
         """So much more of some figures."""

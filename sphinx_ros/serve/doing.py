@@ -1,4 +1,4 @@
-"""A model and a work -> all that is told of it, as JSON. Knows no HTTP and no torch."""
+"""A work and its model -> all that is told of it, as JSON. Knows no HTTP and no torch."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ class Turns(NamedTuple):
     large: AbstractContextManager[Any]
 
 
-def doing(model: Any, flight: Flight, pixels: int, count: Count, turns: Turns) -> Iterator[Json]:
+def doing(flight: Flight, pixels: int, count: Count, turns: Turns) -> Iterator[Json]:
     """Look, ask, and tell what comes, see :class:`sphinx_ros.serve.work.Backend`.
 
     pixels: the largest picture. Raises what keeps all of the work from being answered.
     """
     if flight.over():
         raise flight.stopped()
-    seen = _look(model, flight, pixels, turns)
+    seen = _look(flight, pixels, turns)
     count(**{"hits" if seen.cached else "looks": 1})
     yield _looked(flight.work.picture, seen)
     if flight.over():
@@ -61,33 +61,32 @@ def doing(model: Any, flight: Flight, pixels: int, count: Count, turns: Turns) -
     flight.kept.drafts = handed_on(flight.kept.drafts, getattr(seen, "drafts", {}))
 
 
-def _look(model: Any, flight: Flight, pixels: int, turns: Turns) -> Any:
+def _look(flight: Flight, pixels: int, turns: Turns) -> Any:
     """The picture as the model sees it, without decoding where the model remembers it."""
-    kept = flight.kept
-    recall = getattr(model, "recall", None)
+    kept, recall = flight.kept, getattr(flight.model, "recall", None)
     seen = recall(*kept.looked) if recall is not None and kept.looked else None
     if seen is not None:
         return seen
     try:
         try:
-            seen = _look_anew(model, flight, min(pixels, LARGE), turns.few)
+            seen = _look_anew(flight, min(pixels, LARGE), turns.few)
         except TooManyPixels:
             if pixels <= LARGE:
                 raise
-            seen = _look_anew(model, flight, pixels, turns.large)
+            seen = _look_anew(flight, pixels, turns.large)
     except BadImage as error:
         raise BadImage(f"the picture can't be used: {error}") from error
     kept.looked = (getattr(seen, "key", b""), seen.width, seen.height)
     return seen
 
 
-def _look_anew(model: Any, flight: Flight, pixels: int, turn: AbstractContextManager[Any]) -> Any:
+def _look_anew(flight: Flight, pixels: int, turn: AbstractContextManager[Any]) -> Any:
     with turn:
         if flight.over():  # while it waited for the looks of others
             raise flight.stopped()
         rgb = decode_file(flight.kept.encoded, pixels)
         before = {"after": SimpleNamespace(drafts=flight.drafts)} if flight.drafts else {}
-        return model.look(rgb, **before)
+        return flight.model.look(rgb, **before)
 
 
 def _looked(picture: str, seen: Any) -> Json:

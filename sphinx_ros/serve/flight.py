@@ -43,6 +43,7 @@ class Flight:
         told: all events so far. error: what ended all of it, or None.
         ended: nothing more will be told. closed: nobody wants it any more.
         taken: when a worker began, seconds of the steady clock; None while it waits.
+        stepped: when its work last went on. model: what is asked; None before.
     """
 
     def __init__(self, work: Work, kept: Kept, drafts: Mapping[Any, Any] | None = None):
@@ -51,6 +52,7 @@ class Flight:
         self.error: SphinxError | None = None
         self.ended = self.closed = False
         self.taken: float | None = None
+        self.stepped, self.model = 0.0, None  # type: float, Any
         self._deadline = 0.0
         self._listeners: tuple[Listener, ...] = ()
         self._lock = threading.Lock()
@@ -74,8 +76,16 @@ class Flight:
         """Nobody is to have it: it ends before the next pass."""
         self.closed = True
 
+    def take(self) -> None:
+        """A worker begins."""
+        self.taken = self.stepped = time.monotonic()
+
     def over(self) -> bool:
-        """Whether to stop: asked before every pass of the network."""
+        """Whether to stop: asked before every pass of the network, which is a step."""
+        self.stepped = time.monotonic()
+        return self._over()
+
+    def _over(self) -> bool:
         return self.closed or time.monotonic() >= self._deadline
 
     def stopped(self, partial_text: str = "") -> SphinxError:
@@ -93,8 +103,9 @@ class Flight:
         self._call()
 
     def end(self, error: SphinxError | None = None) -> None:
-        """Nothing more will be told. error: what kept it from being answered."""
-        self.error, self.ended = error, True
+        """Nothing more will be told. error: what kept it from being answered, the first one."""
+        if not self.ended:
+            self.error, self.ended = error, True
         self._call()
 
     def _call(self) -> None:
@@ -119,7 +130,7 @@ class Flight:
                     break
                 now = time.monotonic()
                 waited = patience > listener.deadline or self.taken is None
-                if now >= patience and (waited or not self.over()):
+                if now >= patience and (waited or not self._over()):
                     for event in self._late(listener, read):
                         yield event
                     return
