@@ -59,6 +59,14 @@ def write_bag(folder: Path, topics: dict, storage: StoragePlugin = StoragePlugin
     return folder
 
 
+def shortened_bag(folder: Path, topics: dict, shorter: dict) -> Path:
+    """A bag whose file holds less than its metadata.yaml counts."""
+    whole = write_bag(folder, topics)
+    (made,) = write_bag(folder.with_suffix(".short"), shorter).glob("*.mcap")
+    made.replace(next(whole.glob("*.mcap")))
+    return whole
+
+
 def film(count: int, make=raw_image, rate: float = 10.0, first: int = 0) -> list:
     """Pictures of one camera, of 64x48, at a rate in 1/s."""
     stamps = [START + round(i * 1e9 / rate) for i in range(count)]

@@ -24,6 +24,7 @@ from bag_support import (
     raw_image,
     raw_messages,
     read_bag,
+    shortened_bag,
     write_bag,
 )
 from process_support import until
@@ -183,6 +184,15 @@ def test_bad_messages_are_counted_and_named_and_the_run_goes_on(tmp_path, checkp
     assert "number 2: " in lines[0] and "step" in lines[0]
     codes = [m.status.code for _, m in read_bag(out, "/sphinx/")["/sphinx/detections"]]
     assert codes == [Status.OK] * 2 + [Status.BAD_IMAGE] * 2 + [Status.OK]
+
+
+def test_fewer_pictures_than_the_bag_counts_are_told(tmp_path, checkpoint, capsys):
+    bag = shortened_bag(tmp_path / "drive", {"/image": film(5)}, {"/image": film(2)})
+    out, asked = tmp_path / "out.mcap", ("--query", "pose", "--checkpoint", checkpoint)
+    assert main(["bag", str(bag), str(out), *asked]) == 0
+    said, err = capsys.readouterr()
+    assert "looked at 2 of 2 pictures" in said
+    assert "out.mcap: 2 of the 5 pictures on /image that the bag counts could be read" in err
 
 
 def test_what_is_no_bag_or_damaged_is_refused_by_name(tmp_path, capsys, bag):

@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("rosbags", reason="rosbags is not installed: pip install sphinx_ros[bag]")
 
-from bag_support import START, compressed_image, film, raw_image, write_bag
+from bag_support import START, compressed_image, film, raw_image, shortened_bag, write_bag
 from small_network import MUG, taught_checkpoint
 
 from sphinx_ros.bags.bag_reader import Bag
@@ -116,6 +116,12 @@ def test_sightings_one_after_another_are_a_span_and_a_bad_picture_ends_none(tmp_
     assert best == [50, 90, 60, 30] and len(passed) == 10
     assert search.statuses == {Status.OK: 6, Status.NOT_FOUND: 3, Status.BAD_IMAGE: 1}
     assert "number 1" in search.troubles["/image"]
+
+
+def test_fewer_pictures_than_the_bag_counts_are_told(run, tmp_path):
+    bag = shortened_bag(tmp_path / "drive", {"/image": film(5)}, {"/image": film(2)})
+    code, out, err = run(bag, "the red mug")
+    assert code == 0 and out and "2 of the 5 pictures on /image that the bag counts" in err
 
 
 def test_a_sheet_has_a_place_for_each_picture():

@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -99,8 +99,9 @@ class Done:
     Attributes:
         target: the file. pictures: of the topics that were chosen. looked: how many of them were
             looked at. statuses: how many answers have which outcome, by its name.
-        bad: a sentence for each topic with pictures that could not be read. left_out: topics that
-            could not be taken over.
+        bad: a sentence for each topic with pictures that could not be read. lacking: one for each
+            whose pictures are fewer than the bag counts. left_out: topics that could not be taken
+            over.
         before: whether the file was there already, from an earlier run.
         error: what kept the job from being done, with `status`, its name; "" where it is done.
     """
@@ -110,6 +111,7 @@ class Done:
     looked: int = 0
     statuses: dict[str, int] = field(default_factory=dict)
     bad: tuple[str, ...] = ()
+    lacking: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
     before: bool = False
     error: str = ""
@@ -235,7 +237,7 @@ def _write(job: Job, bag: Bag, cameras: dict[str, str], journal: Journal) -> Don
             if (shot := numbered.shot(connection, log, raw)) is not None:
                 out.add(shot, journal)
     writer.put(target)
-    return out.done(writer)
+    return replace(out.done(writer), lacking=bag.lacking(numbered.counts))
 
 
 class _Out:
@@ -292,6 +294,6 @@ class _Out:
             self._pictures,
             self._looked,
             dict(self._statuses),
-            bad,
-            tuple(writer.left_out),
+            bad=bad,
+            left_out=tuple(writer.left_out),
         )

@@ -6,7 +6,7 @@ Pictures that can't be read come as well, with the reason: nothing is left out s
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -121,6 +121,18 @@ class Bag:
         while (one := self._safely(functools.partial(next, came, None))) is not None:
             yield one
 
+    def lacking(self, came: Mapping[str, int]) -> tuple[str, ...]:
+        """At its end: a sentence for each topic of which fewer pictures came than the bag counts.
+
+        A folder's metadata.yaml counts them, whatever has become of its files since.
+        """
+        return tuple(
+            f"{count} of the {self.pictures[topic]} pictures on {topic} that the bag counts could "
+            "be read: is one of its files cut off, or another one?"
+            for topic, count in came.items()
+            if count < self.pictures[topic]
+        )
+
     def shots(self, topics: Sequence[str]) -> Iterator[Shot]:
         """The pictures of some topics, in the order of time."""
         numbered = Numbered(topics)
@@ -130,18 +142,22 @@ class Bag:
 
 
 class Numbered:
-    """Messages of a bag, in order -> the pictures of some topics, each with its number."""
+    """Messages of a bag, in order -> the pictures of some topics, each with its number.
+
+    Attributes:
+        counts: topic -> how many of its pictures came so far.
+    """
 
     def __init__(self, topics: Sequence[str]):
-        self._counts = dict.fromkeys(topics, 0)
+        self.counts = dict.fromkeys(topics, 0)
 
     def shot(self, connection: Any, log: int, raw: bytes) -> Shot | None:
         """The picture; None where the message is no picture of these topics."""
         topic = connection.topic
-        if topic not in self._counts or connection.msgtype not in (RAW, COMPRESSED):
+        if topic not in self.counts or connection.msgtype not in (RAW, COMPRESSED):
             return None
-        self._counts[topic] += 1
-        return shot_of(connection, self._counts[topic] - 1, log, raw)
+        self.counts[topic] += 1
+        return shot_of(connection, self.counts[topic] - 1, log, raw)
 
 
 def shot_of(connection: Any, number: int, log: int, raw: bytes) -> Shot:

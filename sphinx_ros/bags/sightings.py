@@ -77,7 +77,8 @@ class Search:
 
     Attributes:
         statuses: how many pictures have which outcome. troubles: why a picture could not be read,
-            by topic, the first reason of each.
+            by topic, the first reason of each. lacking: of a search that has ended, what
+            :meth:`Bag.lacking` says.
     """
 
     def __init__(
@@ -93,17 +94,21 @@ class Search:
         self.topics, self.every, self.threshold = list(topics), every, threshold
         self.statuses: Counter[Status] = Counter()
         self.troubles: dict[str, str] = {}
+        self.lacking: tuple[str, ...] = ()
         self._options, self._on_best = options or {}, on_best
         self._open: dict[str, Span] = {}
 
     def spans(self, bag: Bag, sphinx: Any, passed: Callable[[], None]) -> Iterator[Span]:
         """Each span as soon as it has ended. passed: called after each picture of the topics."""
         answering = Answering(sphinx, [self.query], self._options)
+        came = dict.fromkeys(self.topics, 0)
         for shot, wanted in looked_at(bag.shots(self.topics), self.every):
             ended = self._look(shot, answering) if wanted else None
+            came[shot.topic] += 1
             passed()
             if ended is not None:
                 yield ended
+        self.lacking = bag.lacking(came)
         yield from sorted(self._open.values(), key=lambda span: span.first.log)
         self._open.clear()
 

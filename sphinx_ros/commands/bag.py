@@ -237,7 +237,7 @@ def tell(done: Done) -> None:
     counts = ", ".join(f"{count} {status}" for status, count in sorted(done.statuses.items()))
     said = f"looked at {done.looked} of {done.pictures} pictures; answers: {counts or 'none'}"
     print(f"{name}: {said}", flush=True)
-    for line in done.bad:
+    for line in (*done.bad, *done.lacking):
         print(f"sphinx-ros: {name}: {one_line(line)}", file=sys.stderr)
     if done.left_out:
         print(

@@ -128,6 +128,8 @@ def run(argv: Sequence[str]) -> int:
         print(
             f"sphinx-ros: pictures on {topic} can't be read: {one_line(reason)}", file=sys.stderr
         )
+    for line in search.lacking:
+        print(f"sphinx-ros: {line}", file=sys.stderr)
     return exit_code(search, spans)
 
 
