@@ -159,7 +159,9 @@ class SphinxModel(Decoder):
     ) -> Tensor:
         """:meth:`step` operation by operation; of all tokens where none are named."""
         x = self.packed(self.embed(tokens[None])[0], positions, spans)
-        return self.logits(self.norm(x if wanted is None else x[wanted]))
+        x = x if wanted is None else x.index_select(0, wanted)
+        steady = self._steady
+        return self.logits(steady.normed(x) if steady and steady.takes(x) else self.norm(x))
 
 
 def halve_grid(tokens: Tensor, grid: int) -> Tensor:
