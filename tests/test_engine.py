@@ -46,6 +46,11 @@ def test_a_batch_answers_as_each_query_alone(random_one):
     assert len(set(texts(alone))) > 2, "else this shows nothing"
 
 
+def rounded(pose):
+    """With rounded scores: their last bits depend on how many rows a product has."""
+    return tuple((k.name, k.x, k.y, k.visibility, round(k.score, 4)) for k in pose.keypoints)
+
+
 def test_a_batch_of_all_tasks_gives_the_results_of_the_single_calls(taught):
     seen = taught.look(picture(64, 48))
     lines = [*LINES[:3], "detect: mug", "pose", "detect: can"]
@@ -53,7 +58,8 @@ def test_a_batch_of_all_tasks_gives_the_results_of_the_single_calls(taught):
     alone = seen.ground("the red mug")
     assert [d.box for d in many[1]] == [d.box for d in alone] and len(alone) == 1
     assert many[2].text == seen.caption().text == ANSWERS[question(Task.CAPTION)]
-    assert many[4].poses == many[6].poses == seen.pose().poses and many[4].poses
+    poses = [answer.poses for answer in (many[4], many[6], seen.pose())]
+    assert poses[0] and len({tuple(map(rounded, found)) for found in poses}) == 1
     assert many[5].status is Status.NOT_FOUND
     assert all(one.cost.passes <= one.cost.tokens + 2 for one in many[:4])
 
