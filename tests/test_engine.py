@@ -2,6 +2,7 @@
 
 import random
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -46,11 +47,6 @@ def test_a_batch_answers_as_each_query_alone(random_one):
     assert len(set(texts(alone))) > 2, "else this shows nothing"
 
 
-def rounded(pose):
-    """With rounded scores: their last bits depend on how many rows a product has."""
-    return tuple((k.name, k.x, k.y, k.visibility, round(k.score, 4)) for k in pose.keypoints)
-
-
 def test_a_batch_of_all_tasks_gives_the_results_of_the_single_calls(taught):
     seen = taught.look(picture(64, 48))
     lines = [*LINES[:3], "detect: mug", "pose", "detect: can"]
@@ -58,8 +54,14 @@ def test_a_batch_of_all_tasks_gives_the_results_of_the_single_calls(taught):
     alone = seen.ground("the red mug")
     assert [d.box for d in many[1]] == [d.box for d in alone] and len(alone) == 1
     assert many[2].text == seen.caption().text == ANSWERS[question(Task.CAPTION)]
-    poses = [answer.poses for answer in (many[4], many[6], seen.pose())]
-    assert poses[0] and len({tuple(map(rounded, found)) for found in poses}) == 1
+    # the last bits of scores depend on how many rows a product has
+    want = seen.pose()
+    for found in (many[4], many[6]):
+        assert [p.box for p in found] == [p.box for p in want] and len(want)
+        joints = [[k for p in poses for k in p.keypoints] for poses in (found, want)]
+        assert [replace(k, score=0) for k in joints[0]] == [replace(k, score=0) for k in joints[1]]
+        scores = [[k.score for k in some] for some in joints]
+        assert scores[0] == pytest.approx(scores[1], abs=1e-4, nan_ok=True)
     assert many[5].status is Status.NOT_FOUND
     assert all(one.cost.passes <= one.cost.tokens + 2 for one in many[:4])
 
