@@ -24,7 +24,7 @@ from sphinx_ros.benchmarks.written_layouts import export
 from sphinx_ros.commands.cli import main
 from sphinx_ros.errors import Status
 from sphinx_ros.evaluate.asker import BatchAsker
-from sphinx_ros.evaluate.metrics import match, table
+from sphinx_ros.evaluate.metrics import match, near_joints, table
 from sphinx_ros.evaluate.tabletop import PER_SCENE, ask_scenes
 from sphinx_ros.image.letterbox import Letterbox
 from sphinx_ros.prompt.conversation import END_SIGNAL, conversation
@@ -276,6 +276,20 @@ def test_expressions_score_in_every_layout_what_they_do_in_eval_world(
     assert number == world["refer.n"] > 3
 
 
+def _near_by_look(sphinx, seen):
+    """(joints that the pose of a robot's question is near to, labelled joints) of one person."""
+    people = [thing for thing in seen.objects if thing.keypoints is not None]
+    if not people:
+        return 0, 0
+    (person,) = people
+    known = person.keypoints[:, 2] > 0
+    near = [
+        (near_joints(pose, person.keypoints[:, :2], person.box) & known).sum()
+        for pose in sphinx.look(seen.rgb).pose()
+    ]
+    return max(near, default=0), known.sum()
+
+
 @pytest.mark.demo
 def test_questions_and_things_score_what_they_do_in_eval_world(demonstrated, tmp_path):
     answerer, asker, made, world = demonstrated
@@ -285,6 +299,11 @@ def test_questions_and_things_score_what_they_do_in_eval_world(demonstrated, tmp
     pytest.importorskip("faster_coco_eval", reason="faster-coco-eval is missing: [eval]")
     export("coco", tmp_path / "coco", lambda: made)
     as_written = Answerer(Settings(coordinates="greedy"), answerer.sphinx)
+    posed, _ = scored(answerer, "coco-pose", tmp_path / "coco")
+    # there the person's true box is given, here the model finds it
+    assert posed["pck"] == pytest.approx(world["pose.pck"], abs=0.15) and world["pose.n"] > 0
+    looked = [_near_by_look(answerer.sphinx, scene.seen) for scene in made]
+    assert posed["pck"] == pytest.approx(sum(n for n, _ in looked) / sum(k for _, k in looked))
     found, _ = scored(as_written, "coco-detect", tmp_path / "coco")
     asked = [(n, question(Task.DETECT, kind), Language.BOXES) for n in (0, 1) for kind in KINDS]
     hits, total = 0, 0

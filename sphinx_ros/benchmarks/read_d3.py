@@ -9,7 +9,7 @@ github.com/shikras/d-cube.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +53,13 @@ def read(bench: Benchmark, files: list[Path], pictures: PictureFiles, into: Read
             name, id = field(image, "file_name", str), field(image, "id", int)
             size = (field(image, "width", int), field(image, "height", int))
             picture = pictures.find(name)
-            for sentence in sorted(sentences if asked is None else asked.get(id, ())):
+            wanted = sorted(sentences if asked is None else asked.get(id, ()))
+            unasked = [
+                (row["category_id"], box_of(row.get("bbox"), size, xywh=True), _area(row),
+                 _halves(row["category_id"], halves))
+                for row in things[id] if row.get("category_id") not in wanted
+            ]  # fmt: skip
+            for sentence in wanted:
                 own = [row for row in things[id] if row.get("category_id") == sentence]
                 boxes = tuple(box_of(row.get("bbox"), size, xywh=True) for row in own)
                 more = {
@@ -61,13 +67,26 @@ def read(bench: Benchmark, files: list[Path], pictures: PictureFiles, into: Read
                     "category": sentence,
                     "size": size,
                     "crowd": [0] * len(own),
-                    "area": [(b[2] - b[0]) * (b[3] - b[1]) for b in boxes],
-                    "halves": [half for half, ids in halves.items() if sentence in ids],
+                    "area": [_area(row) for row in own],
+                    "halves": _halves(sentence, halves),
+                    "unasked": unasked,
                 }
                 given = ("full", f"{id}.{sentence}", picture, Family.DETECT, sentences[sentence])
                 into.add(Sample(bench.name, *given, boxes=boxes, more=more))
         except BadRequest as error:
             into.refuse(trouble(error), f"{FILES['full']}, image {number}: {error}")
+
+
+def _area(row: Mapping[str, Any]) -> float:
+    """Of the silhouette where it is given, else of the box, px."""
+    area = row.get("area")
+    if isinstance(area, (int, float)) and not isinstance(area, bool):
+        return float(area)
+    return float(row["bbox"][2] * row["bbox"][3])
+
+
+def _halves(sentence: int, halves: Mapping[str, set[Any]]) -> list[str]:
+    return [half for half, ids in halves.items() if sentence in ids]
 
 
 def _by_picture(rows: Iterable[Any]) -> dict[Any, list[Any]]:

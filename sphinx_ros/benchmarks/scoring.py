@@ -15,7 +15,12 @@ from typing import Any
 
 from sphinx_ros.benchmarks.box_scores import box_columns, box_row, official_columns
 from sphinx_ros.benchmarks.intervals import interval95
-from sphinx_ros.benchmarks.precision import average_precision, f1_of
+from sphinx_ros.benchmarks.precision import (
+    Precision,
+    average_precision,
+    f1_of,
+    pck_of,
+)
 from sphinx_ros.benchmarks.published import published
 from sphinx_ros.benchmarks.samples import Family, Sample
 from sphinx_ros.benchmarks.trusting import trust_scores
@@ -178,23 +183,44 @@ def _detect(name: str, own: Asked) -> list[Score]:
         if some := [pair for pair in own if half in pair[0].more.get("halves", ())]:
             parts[f"{dataset}.{half}"] = some
     for title, part in parts.items():
-        true = sum(len(sample.boxes) for sample, _ in part)
-        ours, constant = average_precision(part), average_precision(part, constant=True)
-        for metric, value in ours.items():
-            theirs = (constant[metric], true) if dataset == "d3" else (math.nan, 0)
-            made.append(Score(f"{title}.{metric}", value, true, math.nan, math.nan, *theirs))
-        made.append(Score(f"{title}.ap_constant", constant["ap"], true))
-        made.append(Score(f"{title}.f1", *f1_of(part)))
-        none = [float(not a["boxes"]) for s, a in part if not s.boxes]
-        made.append(Score(f"{title}.none_acc", _mean(none), len(none)))
+        official = None
+        if dataset == "d3":
+            half = title.removeprefix("d3.")
+            official = average_precision(_of_half(own, half), constant=True, unasked=True)
+        made += [*_precisions(title, part, official), Score(f"{title}.f1", *f1_of(part))]
+        none = {n: float(not a["boxes"]) for n, (s, a) in enumerate(part) if not s.boxes}
+        made += _columns(title, part, {"none_acc": (list(none.values()), list(none))}, {})
     return made
 
 
+def _of_half(own: Asked, half: str) -> Asked:
+    """All samples, with what is true of sentences of one half of D3; "full" leaves both."""
+    if half not in ("pres", "abs"):
+        return own
+    made = []
+    for sample, answer in own:
+        rows = [row for row in sample.more.get("unasked", ()) if half in row[3]]
+        if half not in sample.more["halves"]:
+            sample, answer = replace(sample, boxes=()), {**answer, "boxes": [], "scores": []}
+        made.append((replace(sample, more={**sample.more, "unasked": rows}), answer))
+    return made
+
+
+def _precisions(name: str, part: Asked, official: Precision | None = None) -> list[Score]:
+    """AP and its relatives by our scores, and AP by one constant."""
+    ours = average_precision(part, interval=True)
+    constant = average_precision(part, constant=True, interval=True)
+    made = []
+    for metric, value in ours.values.items():
+        low, high = ours.interval95 if metric == "ap" else (math.nan, math.nan)
+        theirs = (official.values[metric], official.true) if official else (math.nan, 0)
+        made.append(Score(f"{name}.{metric}", value, ours.true, low, high, *theirs))
+    same = (constant.values["ap"], constant.true, *constant.interval95)
+    return [*made, Score(f"{name}.ap_constant", *same)]
+
+
 def _pose(name: str, own: Asked) -> list[Score]:
-    true = sum(len(sample.boxes) for sample, _ in own)
-    ours, constant = average_precision(own), average_precision(own, constant=True)
-    made = [Score(f"{name}.{metric}", value, true) for metric, value in ours.items()]
-    return [*made, Score(f"{name}.ap_constant", constant["ap"], true)]
+    return [*_precisions(name, own), Score(f"{name}.pck", *pck_of(own))]
 
 
 _of_family = {

@@ -142,8 +142,12 @@ def near_joints(pose: Pose | None, places: np.ndarray, box: Sequence[float]) -> 
     """
     if pose is None:
         return np.zeros(len(COCO_KEYPOINTS), bool)
+    return near_places(np.array([(joint.x, joint.y) for joint in pose.keypoints]), places, box)
+
+
+def near_places(read: np.ndarray, places: np.ndarray, box: Sequence[float]) -> np.ndarray:
+    """The same of joints that were read, [17, 2] in pixels, NaN where one is not known."""
     limit = PCK_SHARE * max(box[2] - box[0], box[3] - box[1])
-    read = np.array([(joint.x, joint.y) for joint in pose.keypoints])
     return np.linalg.norm(read - places, axis=1) <= limit  # false for NaN
 
 
