@@ -20,8 +20,11 @@ AT_ONCE = 100
 """Draws that are summed at once."""
 
 
+Numbers = Sequence[float] | np.ndarray
+
+
 def interval95(
-    values: Sequence[float], pictures: Sequence[str], over: Sequence[float] | None = None
+    values: Numbers, pictures: Sequence[str], over: Numbers | None = None
 ) -> tuple[float, float]:
     """2.5 and 97.5 percentiles of the mean over redrawn pictures; NaN where there is no value.
 
@@ -41,9 +44,9 @@ def between(drawn: np.ndarray) -> tuple[float, float]:
 
 
 def drawn_means(
-    values: Sequence[float],
+    values: Numbers,
     pictures: Sequence[str],
-    over: Sequence[float] | None = None,
+    over: Numbers | None = None,
     seed: int = SEED,
 ) -> np.ndarray:
     """[DRAWS]: what :func:`interval95` takes the percentiles of. seed: of the draws."""
