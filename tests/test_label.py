@@ -115,8 +115,9 @@ def sheets() -> list[Sheet]:
 def folder(tmp_path):
     def make(format):
         (tmp_path / "images").mkdir()
-        for sheet in sheets():
-            cv2.imwrite(str(tmp_path / "images" / sheet.name), np.zeros((48, 64, 3), np.uint8))
+        for grey, sheet in enumerate(sheets()):  # equal pictures would count as one
+            rgb = np.full((48, 64, 3), grey, np.uint8)
+            cv2.imwrite(str(tmp_path / "images" / sheet.name), rgb)
         write_folder(tmp_path, sheets(), ["mug", "can"], format, Writing(2))
         told = {"format": format, "checkpoint": "demo"}
         (tmp_path / "labels.json").write_text(json.dumps(told))

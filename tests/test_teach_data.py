@@ -1,6 +1,7 @@
 """A user's data of any format -> what the model is asked and answers; bad rows are told."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -94,6 +95,16 @@ def test_joints_of_people_become_a_pose(place):
          "annotation 1", r"category_id is 6, expected one of \[5, 9\]"),
         ({"annotations": [{"image_id": 77, "category_id": 5, "bbox": [1, 2, 3, 4]}]},
          "annotation 1", "image_id is 77, which no image"),
+        ({"annotations": [{"image_id": [1], "category_id": 5, "bbox": [1, 2, 3, 4]}]},
+         "annotation 1", "with the image_id of an image"),
+        ({"annotations": [{"image_id": 1, "category_id": {}, "bbox": [1, 2, 3, 4]}]},
+         "annotation 1", "category_id is {}, expected"),
+        ({"annotations": [{"image_id": 1, "category_id": 5, "bbox": [1, 2, 3, 10**400]}]},
+         "annotation 1", "expected 4 finite numbers"),
+        ({"annotations": [{"image_id": 1, "category_id": 5, "bbox": [1, 2, 3, 4]}] * 2},
+         "annotation 2", "the same plate stands in this picture before: counted once"),
+        ({"categories": [*coco()["categories"], {"id": 5, "name": "mug"}]}, "category 3",
+         "its id 5 is an earlier one's"),
     ],
 )  # fmt: skip
 def test_a_bad_row_is_told_and_the_others_are_read(place, changes, where, why):
@@ -145,6 +156,11 @@ ROW = {
 }
 
 
+def said_of(answer):
+    """A row with one answer."""
+    return {**ROW, "conversations": [ROW["conversations"][0], {"from": "gpt", "value": answer}]}
+
+
 def test_conversations_are_taken_as_they_are(place):
     for path in (write(place / "rows.json", [ROW]), place / "rows.jsonl"):
         path.write_text(json.dumps([ROW] if path.suffix == ".json" else ROW) + "\n")
@@ -154,7 +170,10 @@ def test_conversations_are_taken_as_they_are(place):
 
 def test_the_official_meta_names_files_roots_and_shares(place):
     (place / "rows").mkdir()
-    write(place / "rows" / "many.json", [ROW] * 200)
+    rest = ROW["conversations"][1:]
+    asked = ({"from": "human", "value": f"What is {number}?"} for number in range(200))
+    rows = [{**ROW, "conversations": [one, *rest]} for one in asked]
+    write(place / "rows" / "many.json", rows)
     meta = "META:\n - {path: rows/many.json, type: image_text, root: images, ratio: 0.5}\n"
     (place / "data.yaml").write_text(meta)
     number = len(read_data([place], TWO).examples)
@@ -170,12 +189,18 @@ def test_the_official_meta_names_files_roots_and_shares(place):
         ({**ROW, "conversations": [{"from": "robot", "value": "x"}]}, "from: human or gpt"),
         ({**ROW, "conversations": [{"from": "human", "value": "x"},
                                    {"from": "gpt", "value": " "}]}, "is empty"),
+        ({**ROW, "conversations": []}, "from nobody"),
+        (said_of("[120,30,400,200]"), "box '120,30,400,200' is not in the picture"),
+        (said_of("<p>mug</p>[0.1,0.2,0.3,0.4;0.5,0.2,0.3,0.4]"), "'0.5,0.2,0.3,0.4' is not in"),
+        ({**ROW, "image": "broken.png"}, "broken.png: .*replace the picture or remove it"),
+        (ROW, "what .*rows.json, row 1 says"),
     ],
 )  # fmt: skip
 def test_bad_conversations_are_told(place, row, why):
+    (place / "images" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n and no more")
     data = read_data([write(place / "rows.json", [ROW, row])], TWO)
     assert len(data.examples) == 1
-    assert data.bad[0].where == f"{place}/rows.json, row 2" and why in data.bad[0].why
+    assert data.bad[0].where == f"{place}/rows.json, row 2" and re.search(why, data.bad[0].why)
 
 
 def test_a_line_that_is_no_json_is_told(place):
@@ -210,3 +235,71 @@ def test_what_is_no_data_is_refused(place, name, text, why):
         read_data([place / name], TWO)
     with pytest.raises(BadRequest, match="no file or folder"):
         read_data([place / "nowhere"], TWO)
+
+
+def test_a_picture_of_one_pixel_is_one(place):
+    Image.fromarray(np.zeros((1, 1, 3), np.uint8)).save(place / "images" / "a.png")
+    whole = {"id": 1, "image_id": 1, "category_id": 5, "bbox": [0, 0, 1, 1]}
+    one = coco(images=[{"id": 1, "file_name": "a.png"}], annotations=[whole])
+    data = read_data([write(place / "boxes.json", one)], TWO)
+    assert said(data)["a.png", "Detect all plates shown in the image."] == (
+        "<p>plate</p>[0.00,0.00,0.99,0.99]"
+    )
+    assert not data.bad
+
+
+def test_a_picture_under_two_names_is_one(place):
+    """Otherwise it could be learnt and held out."""
+    (place / "images" / "copy.png").write_bytes((place / "images" / "a.png").read_bytes())
+    other = {**ROW, "image": "copy.png", "conversations": ROW["conversations"][2:]}
+    data = read_data([write(place / "rows.json", [ROW, other])], TWO)
+    assert len(data.examples) == 2 and len(data.pictures) == 1
+
+
+ODD = (None, True, -1, 0, 1.5, 10**400, float("nan"), "", "x\x00", "\ud800", "a" * 5000, [], [[]],
+       {}, {"id": 1}, "../a.png", "a.png", 5, [1, 2, 3, 4], [None] * 4)  # fmt: skip
+
+
+def changed(value, draw):
+    """A value of JSON with an odd one somewhere in it."""
+    if not isinstance(value, (dict, list)) or not value or draw.random() < 0.15:
+        return ODD[draw.integers(len(ODD))]
+    keys = list(value) if isinstance(value, dict) else range(len(value))
+    key = keys[draw.integers(len(keys))]
+    copy = value.copy()
+    copy[key] = changed(value[key], draw)
+    return copy
+
+
+@pytest.mark.parametrize("format", ["COCO", "YOLO", "META", "conversations", "labels"])
+def test_no_odd_value_ends_the_reading_but_by_name(place, format):
+    """What can't be used is a bad row, or the file is refused; nothing else is raised."""
+    (place / "labels").mkdir()
+    joints = {
+        "id": 9,
+        "image_id": 2,
+        "category_id": 9,
+        "bbox": [0, 0, 9, 9],
+        "keypoints": [0] * 51,
+    }
+    right = {
+        "COCO": coco(annotations=[*coco()["annotations"], joints]),
+        "YOLO": {"path": ".", "train": ["images"], "val": "images", "names": ["plate", "mug"]},
+        "META": {"META": [{"path": "rows.jsonl", "root": "images", "ratio": 0.5}]},
+        "conversations": [ROW, said_of("yes")],
+        "labels": {"image": "images/a.png", "text": "the mug", "box": [1, 2, 3, 4]},
+    }[format]
+    (place / "labels" / "a.txt").write_bytes(b"0 0.5 0.5 0.1 0.1\n1 nan 1e999 0 0\n\xff")
+    (place / "rows.jsonl").write_text(json.dumps(ROW) + "\n")
+    name = {"YOLO": "data.yaml", "META": "data.yaml", "labels": "l.jsonl"}.get(format, "x.json")
+    draw, read = np.random.default_rng(5), 0
+    for _ in range(100):
+        value = changed(right, draw)
+        write(place / name, value)
+        try:
+            data = read_data([place / name], TWO)
+            read += 1
+        except BadRequest:
+            continue
+        data.write_bad(place / "bad.txt")
+    assert read, "all was refused: the test says nothing"

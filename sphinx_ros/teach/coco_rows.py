@@ -5,28 +5,31 @@ Every kind of the file counts as looked for in every picture of it, as in COCO i
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sphinx_ros.errors import BadImage, BadRequest, quoted
-from sphinx_ros.image.formats import decode_file
+from sphinx_ros.errors import BadRequest, quoted
 from sphinx_ros.runtime.printable import file_name
 from sphinx_ros.teach.conversation_rows import read_json, there
 from sphinx_ros.teach.example import Data
+from sphinx_ros.teach.pictures import is_file
 from sphinx_ros.teach.said import Thing, Writing, checked_inside, checked_kind, rounds_about
 from sphinx_ros.types import COCO_KEYPOINTS
 
 FOLDERS = (".", "images", "train2017", "val2017", "data")
 """Where pictures lie, relative to the file of boxes or to the folder above it."""
 
+LARGEST = 1e9
+"""Of a number of pixels."""
+
 
 def is_coco(value: Any) -> bool:
     """Whether a JSON value is of this format."""
-    return isinstance(value, dict) and {"images", "annotations", "categories"} <= set(value)
+    parts = ("images", "annotations", "categories")
+    return isinstance(value, dict) and all(isinstance(value.get(part), list) for part in parts)
 
 
 def read_coco(path: Path, data: Data, writing: Writing) -> None:
@@ -37,8 +40,8 @@ def read_coco(path: Path, data: Data, writing: Writing) -> None:
     """
     for where, image, things, kinds, size in coco_pictures(path, data):
         draw = np.random.default_rng([len(data.examples), *size])
-        for rounds in rounds_about(things, kinds, size, writing, draw):
-            data.add("COCO", image, rounds, where)
+        with data.row(where):
+            data.add("COCO", image, rounds_about(things, kinds, size, writing, draw), where)
 
 
 def coco_pictures(
@@ -55,47 +58,64 @@ def coco_pictures(
     found = read_json(path)
     if not is_coco(found):
         raise BadRequest(
-            f"{path} is no file of COCO: expected an object with images, annotations, categories"
+            f"{path} is no file of COCO: expected lists images, annotations and categories"
         )
     names: dict[Any, str] = {}
     for number, one in enumerate(found["categories"], 1):
         with data.row(f"{file_name(path)}, category {number}"):
-            names[_id(one)] = checked_kind(one.get("name"))
-    labels: dict[Any, list[tuple[int, Any]]] = {}
-    for number, one in enumerate(found["annotations"], 1):
-        image = one.get("image_id") if isinstance(one, dict) else None
-        labels.setdefault(image, []).append((number, one))
-    out = []
-    known = set()
+            number_of_kind = _new_id(one, names)
+            names[number_of_kind] = checked_kind(one.get("name"))
+    labels = _by_image(path, found, data)
+    kinds, out = sorted(set(names.values())), []
+    known: set[Any] = set()
     for number, one in enumerate(found["images"], 1):
         where = f"{file_name(path)}, image {number}"
         with data.row(where):
-            known.add(_id(one))
-            picture, size = opened(path.parent, one)
-            things = things_of(labels.get(one["id"], ()), names, size, path, data)
+            known.add(_new_id(one, known))
+            picture, size = opened(path.parent, one, data)
+            things = things_of(labels.pop(one["id"], ()), names, size, path, data)
             if things is not None:
-                out.append((where, picture, things, sorted(set(names.values())), size))
-    for image in set(labels) - known:
-        with data.row(f"{file_name(path)}, annotation {labels[image][0][0]}"):
-            raise BadRequest(f"image_id is {quoted(image)}, which no image of the file has")
+                out.append((where, picture, things, kinds, size))
+    for image, those in labels.items():
+        if image in known:
+            continue  # the picture itself is a bad row
+        for number, _ in those:
+            with data.row(f"{file_name(path)}, annotation {number}"):
+                raise BadRequest(f"image_id is {quoted(image)}, which no image of the file has")
     return out
 
 
-def _id(one: Any) -> Any:
+def _by_image(path: Path, found: Any, data: Data) -> dict[Any, list[tuple[int, Any]]]:
+    """The annotations of each image's id, with their numbers."""
+    labels: dict[Any, list[tuple[int, Any]]] = {}
+    for number, one in enumerate(found["annotations"], 1):
+        with data.row(f"{file_name(path)}, annotation {number}"):
+            image = one.get("image_id") if isinstance(one, dict) else None
+            if not isinstance(image, (int, str)):
+                raise BadRequest(
+                    f"it is {quoted(one, 60)}, expected an object with the image_id of an image"
+                )
+            labels.setdefault(image, []).append((number, one))
+    return labels
+
+
+def _new_id(one: Any, known: Container[Any]) -> Any:
     if not isinstance(one, dict) or not isinstance(one.get("id"), (int, str)):
         raise BadRequest(f"it is {quoted(one, 60)}, expected an object with an id")
+    if one["id"] in known:
+        raise BadRequest(f"its id {quoted(one['id'])} is an earlier one's: give it its own")
     return one["id"]
 
 
-def opened(folder: Path, one: Mapping[str, Any]) -> tuple[Path, tuple[int, int]]:
+def opened(folder: Path, one: Mapping[str, Any], data: Data) -> tuple[Path, tuple[int, int]]:
     """The file and the size (width, height) of an image of COCO. Raises BadRequest, BadImage."""
     name = one.get("file_name")
     if not isinstance(name, str):
         raise BadRequest(f"key file_name is {quoted(name)}, expected a picture's path")
     bases = [base / inner for base in (folder, folder.parent) for inner in FOLDERS]
-    image = next((base / name for base in bases if _is_file(base / name)), None)
+    image = next((base / name for base in bases if is_file(base / name)), None)
     image = there(folder, name) if image is None else image
-    size = size_of(image)
+    _, size = data.files.of(image)
     said = (one.get("width", size[0]), one.get("height", size[1]))
     if said != size:
         raise BadRequest(
@@ -103,24 +123,6 @@ def opened(folder: Path, one: Mapping[str, Any]) -> tuple[Path, tuple[int, int]]
             f"{size[0]}x{size[1]} as it is shown; label the picture as it is"
         )
     return image, size
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):
-        return False
-
-
-def size_of(image: Path) -> tuple[int, int]:
-    """Width and height of a picture as it is shown. Raises BadImage: it can't be read."""
-    try:
-        height, width = decode_file(image.read_bytes()).shape[:2]
-    except OSError as error:
-        raise BadImage(f"{image} can't be read: {error.strerror}") from None
-    except BadImage as error:
-        raise BadImage(f"{image}: {error}; replace the picture or remove it") from None
-    return width, height
 
 
 def things_of(
@@ -131,25 +133,44 @@ def things_of(
     data: Data,
 ) -> list[Thing] | None:
     """The things of one picture; None where one of them can't be used, or stands for a crowd."""
-    things, whole = [], True
+    if any(one.get("iscrowd") for _, one in labels):
+        return None  # "all people" would leave out those of the crowd
+    found: list[tuple[str, Thing | None]] = []
     for number, one in labels:
-        before = len(data.bad)
-        with data.row(f"{file_name(path)}, annotation {number}"):
-            if one.get("iscrowd"):
-                whole = False  # "all people" would leave out those of the crowd
-                continue
-            things.append(thing_of(one, names, size))
-        whole &= len(data.bad) == before
+        where, thing = f"{file_name(path)}, annotation {number}", None
+        with data.row(where):
+            thing = thing_of(one, names, size)
+        found.append((where, thing))
+    return each_once(found, data)
+
+
+def each_once(found: Iterable[tuple[str, Thing | None]], data: Data) -> list[Thing] | None:
+    """(place, thing) -> the things; None where one is None. What stands there twice is a bad row,
+    and the picture can be used all the same.
+    """
+    things: list[Thing] = []
+    known, whole = set(), True
+    for where, thing in found:
+        if thing is None:
+            whole = False
+        elif (thing.kind, thing.box) in known:
+            with data.row(where):
+                raise BadRequest(
+                    f"the same {thing.kind} stands in this picture before: counted once; remove it"
+                )
+        else:
+            known.add((thing.kind, thing.box))
+            things.append(thing)
     return things if whole else None
 
 
 def thing_of(one: Mapping[str, Any], names: Mapping[Any, str], size: tuple[int, int]) -> Thing:
     """An annotation of COCO -> a thing. Raises BadRequest."""
-    kind = names.get(one.get("category_id"))
+    number = one.get("category_id")
+    kind = names.get(number) if isinstance(number, (int, str)) else None
     if kind is None:
-        raise BadRequest(
-            f"category_id is {quoted(one.get('category_id'))}, expected one of {sorted(names)}"
-        )
+        expected = sorted(names, key=str)
+        raise BadRequest(f"category_id is {quoted(number)}, expected one of {expected}")
     box = numbers(one.get("bbox"), 4, "bbox")
     x, y, wide, high = box
     inside = checked_inside((x, y, x + wide, y + high), *size)
@@ -158,15 +179,15 @@ def thing_of(one: Mapping[str, Any], names: Mapping[Any, str], size: tuple[int, 
 
 def joints_of(found: Any) -> np.ndarray | None:
     """COCO's 51 numbers -> [17, 3]; None where there are none. Raises BadRequest."""
-    if not found or not any(found):
+    if found is None or found == []:
         return None
     values = numbers(found, 3 * len(COCO_KEYPOINTS), "keypoints")
-    return np.array(values, np.float32).reshape(-1, 3)
+    return np.array(values, np.float32).reshape(-1, 3) if any(values) else None
 
 
 def numbers(found: Any, count: int, key: str) -> list[float]:
     """So many finite numbers. Raises BadRequest."""
     good = isinstance(found, list) and len(found) == count
-    if not good or not all(isinstance(v, (int, float)) and math.isfinite(v) for v in found):
+    if not good or not all(isinstance(v, (int, float)) and abs(v) <= LARGEST for v in found):
         raise BadRequest(f"key {key} is {quoted(found, 60)}, expected {count} finite numbers")
     return [float(value) for value in found]

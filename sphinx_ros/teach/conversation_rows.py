@@ -13,6 +13,7 @@ taken as they are, coordinates included: who writes them knows the padded square
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,14 +23,16 @@ import yaml
 
 from sphinx_ros.errors import BadRequest, quoted
 from sphinx_ros.runtime.printable import file_name
-from sphinx_ros.teach.example import Data
-from sphinx_ros.teach.said import Rounds
+from sphinx_ros.teach.example import Data, Rounds
+from sphinx_ros.teach.pictures import is_file
 
 MOST_BYTES = 1 << 32
 """Of a file of rows."""
 
 IMAGE = "<image>"
 """Stands for the picture in LLaVA's rows. The official code removes it: pictures come first."""
+
+_BOXES = re.compile(r"\[[\d\s.,;]+\]")
 
 HUMAN, MODEL = ("human", "user"), ("gpt", "assistant", "model")
 """Who says a round's question and its answer, as different tools write it."""
@@ -52,6 +55,14 @@ def read_json(path: Path) -> Any:
         return json.loads(read_text(path))
     except (ValueError, RecursionError) as error:
         raise BadRequest(f"{path} is no JSON ({error}); expected an object or a list") from None
+
+
+def read_yaml(path: Path) -> Any:
+    """The value in a yaml file. Raises BadRequest."""
+    try:
+        return yaml.safe_load(read_text(path))
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
+        raise BadRequest(f"{path} is no yaml: {error}") from None
 
 
 def rows_of(path: Path, data: Data) -> Iterator[tuple[str, Any]]:
@@ -89,13 +100,13 @@ def read_meta(path: Path, data: Data) -> None:
     Raises:
         BadRequest: it is no such yaml, or a file that it names can't be read.
     """
-    try:
-        found = yaml.safe_load(read_text(path))
-    except yaml.YAMLError as error:
-        raise BadRequest(f"{path} is no yaml: {error}") from None
+    found = read_yaml(path)
     files = found.get("META") if isinstance(found, dict) else None
     if not isinstance(files, list) or not all(
-        isinstance(one, dict) and isinstance(one.get("path"), str) for one in files
+        isinstance(one, dict)
+        and isinstance(one.get("path"), str)
+        and isinstance(one.get("root") or "", str)
+        for one in files
     ):
         raise BadRequest(
             f"{path}: key META is {quoted(files, 60)}, expected a list with the path of a JSON "
@@ -139,17 +150,14 @@ def add_conversation(row: Any, where: str, data: Data, root: Path) -> None:
             f"key image is {quoted(row.get('image'))}, expected a picture's path; rows without "
             "a picture are not learnt here"
         )
-    data.add("conversations", there(root, row["image"]), rounds(row["conversations"]), where)
+    image, said = there(root, row["image"]), rounds(row["conversations"])
+    data.add("conversations", image, [said], where)
 
 
 def there(root: Path, name: str) -> Path:
     """A picture's path. Raises BadRequest: there is no such file."""
     image = root / name
-    try:
-        found = image.is_file()
-    except (OSError, ValueError):
-        found = False
-    if not found:
+    if not is_file(image):
         raise BadRequest(
             f"there is no picture {quoted(name)} in {root}; give paths relative to that folder, "
             "or whole ones"
@@ -177,4 +185,28 @@ def rounds(said: Any) -> Rounds:
     texts = [text for _, text in turns]
     if not all(text.strip() for text in texts):
         raise BadRequest("a question or an answer is empty; remove the row, or fill it in")
+    for text in texts:
+        check_boxes(text)
     return tuple(zip(texts[::2], texts[1::2], strict=True))
+
+
+def check_boxes(text: str) -> None:
+    """Refuse boxes that are not in the picture: numbers above 1, or the wrong way round.
+
+    Raises:
+        BadRequest: names the box.
+    """
+    for group in _BOXES.findall(text):
+        for part in group[1:-1].split(";"):
+            try:
+                values = [float(word) for word in part.split(",")]
+            except ValueError:
+                continue
+            if len(values) != 4:
+                continue
+            x0, y0, x1, y1 = values
+            if max(values) > 1 or x0 > x1 or y0 > y1:
+                raise BadRequest(
+                    f"the box {quoted(part.strip())} is not in the picture: expected x0,y0,x1,y1 "
+                    "as fractions (0 to 1) of the picture filled up to a square"
+                )

@@ -16,22 +16,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from sphinx_ros.errors import BadRequest
 from sphinx_ros.evaluate.label_file import KEYS, labelled_line
 from sphinx_ros.runtime.printable import file_name
-from sphinx_ros.teach.coco_rows import is_coco, read_coco, size_of
+from sphinx_ros.teach.coco_rows import is_coco, read_coco
 from sphinx_ros.teach.conversation_rows import (
     is_conversation,
     read_conversations,
     read_json,
     read_meta,
     read_text,
+    read_yaml,
     rows_of,
 )
 from sphinx_ros.teach.example import Data
 from sphinx_ros.teach.label_folder import JOURNAL, KEPT, TOLD
+from sphinx_ros.teach.pictures import is_file
 from sphinx_ros.teach.said import Writing, about_expression
 from sphinx_ros.teach.yolo_rows import is_yolo, read_yolo
 
@@ -89,8 +89,8 @@ def kind_of(path: Path) -> str:
     """The format of a file, "" for a file of something else. Raises BadRequest."""
     if path.suffix.lower() in (".yaml", ".yml"):
         try:
-            found = yaml.safe_load(read_text(path))
-        except yaml.YAMLError:
+            found = read_yaml(path)
+        except BadRequest:
             return ""
         return "YOLO" if is_yolo(found) else "META" if _has(found, "META") else ""
     if path.suffix.lower() == ".json":
@@ -138,7 +138,7 @@ def _finds(path: Path) -> bool:
     """Whether the first row's picture lies relative to the file itself."""
     rows = (row for _, row in rows_of(path, Data()) if is_conversation(row))
     row: dict[str, Any] = next(rows, {})
-    return (path.parent / str(row.get("image", ""))).is_file()
+    return is_file(path.parent / str(row.get("image", "")))
 
 
 def read_label_lines(path: Path, data: Data, writing: Writing) -> None:
@@ -149,6 +149,7 @@ def read_label_lines(path: Path, data: Data, writing: Writing) -> None:
         where = f"{file_name(path)}, line {number}"
         with data.row(where):
             one = labelled_line(number, line, path.parent)
-            size = size_of(one.image)
-            for rounds in about_expression(one.text, one.box, size, writing):
-                data.add("labels", one.image, rounds, where)
+            _, size = data.files.of(one.image)
+            data.add(
+                "labels", one.image, about_expression(one.text, one.box, size, writing), where
+            )

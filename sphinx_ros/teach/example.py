@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sphinx_ros.errors import SphinxError
+from sphinx_ros.errors import BadRequest, SphinxError
 from sphinx_ros.runtime.files import write_text
 from sphinx_ros.runtime.printable import one_line
+from sphinx_ros.teach.pictures import Pictures
+
+Rounds = tuple[tuple[str, str], ...]
+"""A conversation: (what is asked, what is answered) of each round."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,7 @@ class Example:
     """
 
     image: Path
-    rounds: tuple[tuple[str, str], ...]
+    rounds: Rounds
     where: str
 
 
@@ -47,12 +51,14 @@ class Data:
 
     Attributes:
         examples: in the order of the data. bad: rows that can't be used. formats: how many
-            examples are from which format.
+            examples are from which format. files: the pictures met so far.
     """
 
     examples: list[Example] = field(default_factory=list)
     bad: list[BadRow] = field(default_factory=list)
     formats: Counter[str] = field(default_factory=Counter)
+    files: Pictures = field(default_factory=Pictures)
+    _known: dict[tuple[Path, Rounds], str] = field(default_factory=dict)
 
     @contextmanager
     def row(self, where: str) -> Iterator[None]:
@@ -64,12 +70,23 @@ class Data:
         except SphinxError as error:
             self.bad.append(BadRow(where, one_line(error)))
 
-    def add(
-        self, format: str, image: Path, rounds: tuple[tuple[str, str], ...], where: str
-    ) -> None:
-        """One more example."""
-        self.examples.append(Example(image, rounds, where))
-        self.formats[format] += 1
+    def add(self, format: str, image: Path, several: Sequence[Rounds], where: str) -> None:
+        """Conversations of one row about a picture.
+
+        Raises:
+            BadImage: the picture can't be read. BadRequest: earlier rows say all of it.
+        """
+        image, _ = self.files.of(image)
+        new = [one for one in dict.fromkeys(several) if (image, one) not in self._known]
+        if several and not new:
+            raise BadRequest(
+                f"it says of its picture what {self._known[image, several[0]]} says: learnt once; "
+                "remove one of the two"
+            )
+        for one in new:
+            self._known[image, one] = where
+            self.examples.append(Example(image, one, where))
+            self.formats[format] += 1
 
     @property
     def pictures(self) -> dict[Path, list[Example]]:

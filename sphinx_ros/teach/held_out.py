@@ -10,13 +10,13 @@ import torch
 
 from sphinx_ros.evaluate.asker import BatchAsker
 from sphinx_ros.evaluate.metrics import match
-from sphinx_ros.image.formats import decode_file
 from sphinx_ros.image.pixels import preprocess
 from sphinx_ros.model.sphinx import SphinxModel
 from sphinx_ros.prompt.parse import Parsed, parse
 from sphinx_ros.prompt.tokenizer import Tokenizer
 from sphinx_ros.tasks import Language
 from sphinx_ros.teach.example import Example
+from sphinx_ros.teach.pictures import read_picture
 
 NEAR = 0.1
 """A joint is right within this share of the longer side of all joints of the answer."""
@@ -46,7 +46,7 @@ def answers(model: SphinxModel, tokenizer: Tokenizer, examples: Sequence[Example
     said = [""] * len(examples)
     asker = BatchAsker(model, tokenizer)
     for image, indices in pictures.items():
-        square = preprocess(decode_file(image.read_bytes()), model.config.image_size)
+        square = preprocess(read_picture(image), model.config.image_size)
         asker.look(torch.from_numpy(square)[None])
         asked = [(0, examples[i].rounds[0][0], Language.FREE) for i in indices]
         for index, text in zip(indices, asker.ask(asked, LONGEST), strict=True):

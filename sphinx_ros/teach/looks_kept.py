@@ -11,9 +11,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from sphinx_ros.image.formats import decode_file
 from sphinx_ros.image.pixels import preprocess
 from sphinx_ros.model.sphinx import SphinxModel
+from sphinx_ros.teach.pictures import read_picture
 
 Features = tuple[Tensor, Tensor | None]
 
@@ -44,7 +44,7 @@ class LooksKept:
 
     def _made(self, image: Path) -> Features:
         self.looks += 1
-        square = preprocess(decode_file(image.read_bytes()), self.model.config.image_size)
+        square = preprocess(read_picture(image), self.model.config.image_size)
         picture = torch.from_numpy(square)[None].to(self.model.norm.weight)
         return self.model.view_features(picture)
 

@@ -7,7 +7,7 @@ a referring expression where a kind is there once, and whether it is there at al
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -19,6 +19,7 @@ from sphinx_ros.prompt.checks import checked_text
 from sphinx_ros.prompt.english import singular
 from sphinx_ros.prompt.wording import format_box, format_number, presence_question, question
 from sphinx_ros.tasks import Task
+from sphinx_ros.teach.example import Rounds
 from sphinx_ros.types import COCO_KEYPOINTS, Box, iou
 
 NONE_ANSWER = "There is no {} in the image."
@@ -35,8 +36,6 @@ OWN_REGION = 0.6
 
 JOINT_DECIMALS = 2
 """Of joints: the demonstration model's habit, and that of the published samples."""
-
-Rounds = tuple[tuple[str, str], ...]
 
 
 class Writing(NamedTuple):
@@ -165,8 +164,3 @@ def about_expression(
         answer = box_text(place.box_to_square(checked_inside(box, *size)), writing)
     yes_no = "no" if box is None else "yes"
     return [((asked, answer),), ((question(Task.ASK, there), yes_no),)]
-
-
-def kinds_of(names: Mapping[int, object]) -> dict[int, str]:
-    """Numbers and names of kinds -> numbers and nouns. Raises BadRequest."""
-    return {number: checked_kind(name) for number, name in names.items()}

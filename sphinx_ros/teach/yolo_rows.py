@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from sphinx_ros.errors import BadRequest, quoted
 from sphinx_ros.runtime.printable import file_name
-from sphinx_ros.teach.coco_rows import size_of
-from sphinx_ros.teach.conversation_rows import read_text
+from sphinx_ros.teach.coco_rows import each_once
+from sphinx_ros.teach.conversation_rows import read_text, read_yaml
 from sphinx_ros.teach.example import Data
-from sphinx_ros.teach.said import Thing, Writing, checked_inside, kinds_of, rounds_about
+from sphinx_ros.teach.pictures import is_file, is_folder
+from sphinx_ros.teach.said import Thing, Writing, checked_inside, checked_kind, rounds_about
 from sphinx_ros.types import COCO_KEYPOINTS
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
@@ -31,7 +31,8 @@ JOINTS = len(COCO_KEYPOINTS)
 
 def is_yolo(found: Any) -> bool:
     """Whether the contents of a yaml file are of this format."""
-    return isinstance(found, dict) and "names" in found and any(part in found for part in PARTS)
+    named = isinstance(found, dict) and isinstance(found.get("names"), (list, dict))
+    return named and any(part in found for part in PARTS)
 
 
 def read_yolo(path: Path, data: Data, writing: Writing) -> None:
@@ -40,26 +41,25 @@ def read_yolo(path: Path, data: Data, writing: Writing) -> None:
     Raises:
         BadRequest: it is no such yaml, or a folder of pictures is missing.
     """
-    try:
-        found = yaml.safe_load(read_text(path))
-    except yaml.YAMLError as error:
-        raise BadRequest(f"{path} is no yaml: {error}") from None
+    found = read_yaml(path)
     if not is_yolo(found):
         raise BadRequest(f"{path} has not the keys names and train of YOLO's data.yaml")
+    kinds: dict[int, str] = {}
     names = found["names"]
-    kinds = kinds_of(dict(enumerate(names)) if isinstance(names, list) else names)
-    root = path.parent / (found.get("path") or ".")
-    for image in pictures_of(found, root if root.is_dir() else path.parent, path):
+    for number, name in enumerate(names) if isinstance(names, list) else names.items():
+        with data.row(f"{file_name(path)}, name {number}"):
+            kinds[number] = checked_kind(name)
+    root = path.parent / str(found.get("path") or ".")
+    for image in pictures_of(found, root if is_folder(root) else path.parent, path):
         where = file_name(image)
         with data.row(where):
-            size = size_of(image)
+            _, size = data.files.of(image)
             things = things_of(label_file(image), kinds, size, data)
             if things is None:
                 continue
             draw = np.random.default_rng([len(data.examples), *size])
             all_kinds = sorted(set(kinds.values()))
-            for rounds in rounds_about(things, all_kinds, size, writing, draw):
-                data.add("YOLO", image, rounds, where)
+            data.add("YOLO", image, rounds_about(things, all_kinds, size, writing, draw), where)
 
 
 def pictures_of(found: dict, root: Path, path: Path) -> list[Path]:
@@ -67,12 +67,12 @@ def pictures_of(found: dict, root: Path, path: Path) -> list[Path]:
     out: list[Path] = []
     for part in PARTS:
         named = found.get(part) or ()
-        for one in [named] if isinstance(named, str) else named:
+        for one in named if isinstance(named, list) else [named] if named else ():
             place = root / str(one)
-            if place.is_dir():
+            if is_folder(place):
                 inside = sorted(place.rglob("*"))
                 out += [file for file in inside if file.suffix.lower() in SUFFIXES]
-            elif place.is_file():
+            elif is_file(place):
                 lines = read_text(place).split("\n")
                 out += [root / line.strip() for line in lines if line.strip()]
             else:
@@ -94,16 +94,16 @@ def things_of(
     path: Path, kinds: dict[int, str], size: tuple[int, int], data: Data
 ) -> list[Thing] | None:
     """The things of one picture; none where there is no file, None where one can't be used."""
-    things, whole = [], True
-    lines = read_text(path).split("\n") if path.is_file() else []
+    found: list[tuple[str, Thing | None]] = []
+    lines = read_text(path).split("\n") if is_file(path) else []
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
-        before = len(data.bad)
-        with data.row(f"{file_name(path)}, line {number}"):
-            things.append(thing_of(line, kinds, size))
-        whole &= len(data.bad) == before
-    return things if whole else None
+        where, thing = f"{file_name(path)}, line {number}", None
+        with data.row(where):
+            thing = thing_of(line, kinds, size)
+        found.append((where, thing))
+    return each_once(found, data)
 
 
 def thing_of(line: str, kinds: dict[int, str], size: tuple[int, int]) -> Thing:
@@ -114,9 +114,10 @@ def thing_of(line: str, kinds: dict[int, str], size: tuple[int, int]) -> Thing:
         kind, values = -1, []
     finite = all(math.isfinite(value) for value in values)
     if len(values) not in (4, 4 + 3 * JOINTS) or kind not in kinds or not finite:
+        classes = sorted(kinds, key=str)
         raise BadRequest(
-            f"it is {quoted(line, 60)}, expected a class of {sorted(kinds)} and 4 fractions of "
-            f"the picture (middle x, y, width, height), or {4 + 3 * JOINTS} with joints"
+            f"it is {quoted(line, 60)}, expected a class of {classes} and 4 fractions of the "
+            f"picture (middle x, y, width, height), or {4 + 3 * JOINTS} with joints"
         )
     box = checked_inside(in_pixels(values[:4], size), *size)
     joints = np.array(values[4:], np.float32).reshape(-1, 3) if values[4:] else None
