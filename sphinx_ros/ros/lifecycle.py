@@ -18,6 +18,7 @@ from rclpy.lifecycle import LifecycleNodeMixin, LifecycleState, TransitionCallba
 from sphinx_ros.errors import Status
 from sphinx_ros.ros.outcomes import name_error
 from sphinx_ros.ros.parameter_row import When
+from sphinx_ros.ros.running import destroy_waitables
 
 log = logging.getLogger("sphinx_ros")
 
@@ -154,9 +155,11 @@ class Managed(LifecycleNodeMixin):
             self.changing_state.release()
 
     def destroy_node(self) -> None:
-        """Destroy the node with its state machine, which rclpy leaves to the garbage collector.
+        """Destroy the node with its action server and its state machine.
 
-        The machine holds the node's handle, and that the middleware's shared memory.
+        rclpy leaves both to the garbage collector. They hold the node's handle, and that the
+        middleware's shared memory; clients still find such a server, which takes no goal.
         """
+        destroy_waitables(self)
         self._state_machine.destroy_when_not_in_use()
         super().destroy_node()

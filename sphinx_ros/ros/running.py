@@ -140,10 +140,15 @@ def release(node: Any) -> None:
     `destroy_node` leaves those alone, and one handle that is still held keeps the participant of
     the middleware alive: its shared memory then outlives the process.
     """
+    destroy_waitables(node)
+    node.destroy_node()
+
+
+def destroy_waitables(node: Any) -> None:
+    """Destroy the action servers and clients of a node."""
     for part in list(node.waitables):
         if hasattr(part, "destroy"):
             part.destroy()
-    node.destroy_node()
 
 
 def _leave(status: int) -> None:
