@@ -68,6 +68,8 @@ def ask(words: Words) -> int:
     except Unanswered as error:
         print(error, file=sys.stderr)
         return NO_ANSWER
+    except KeyboardInterrupt:  # before the search has begun
+        return INTERRUPTED
     if result is None:
         return INTERRUPTED
     for line in lines(result):
