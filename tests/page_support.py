@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
+import patience
 import pytest
 
 PAGE = Path(__file__).parents[1] / "sphinx_ros" / "serve" / "page"
@@ -72,11 +73,9 @@ fetch = (...all) => {
 """
 
 
-def wait_until(true, what, seconds=20.0):
-    end = time.monotonic() + seconds
-    while not (found := true()):
-        assert time.monotonic() < end, f"not within {seconds} s: {what}"
-        time.sleep(0.02)
+def wait_until(true, what):
+    found = patience.until(true)
+    assert found, f"it never came: {what}"
     return found
 
 
@@ -176,8 +175,8 @@ class Page:
     def js(self, script, *arguments):
         return self.driver.execute_script(script, *arguments)
 
-    def until(self, script, *arguments, seconds=20.0):
-        return wait_until(lambda: self.js(script, *arguments), script, seconds)
+    def until(self, script, *arguments):
+        return wait_until(lambda: self.js(script, *arguments), script)
 
     wait = staticmethod(wait_until)
 

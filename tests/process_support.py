@@ -8,6 +8,8 @@ import sys
 import time
 from pathlib import Path
 
+import patience
+
 
 def rest(folder, say):
     """Leave a file with this process's number as its name, say "here", and wait."""
@@ -49,10 +51,8 @@ def followers_of(pid):
     return sorted(found)
 
 
-def until(condition, seconds=30):
-    """Wait for a condition, and return what it gives; fails after ``seconds``."""
-    end = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < end, "it never came"
-        time.sleep(0.01)
+def until(condition, seconds=patience.PATIENCE):
+    """Wait for a condition, and return what it gives; fails where it does not come."""
+    found = patience.until(condition, seconds)
+    assert found, "it never came"
     return found

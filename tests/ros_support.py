@@ -12,14 +12,17 @@ import threading
 import time
 from pathlib import Path
 
+from patience import PATIENCE, until
+from ros_domain import DOMAIN
+from shared_memory import kill
+
 from sphinx_ros.ros.environment import profile_variable
 
 ROOT = Path(__file__).resolve().parent.parent
 CHECKPOINT = os.environ.get("SPHINX_TEST_CHECKPOINT", "demo")
 """What the node under test loads; another one can be tried with the variable."""
-
-# One domain per run of pytest, so that runs side by side and a developer's robot stay apart.
-DOMAIN = 1 + os.getpid() % 100
+UNHURRIED = ("-p", "max_image_age:=0.0", "-p", "default_timeout:=3600.0")
+"""A node's words for machines on which pictures are old and answers late."""
 
 
 def environment() -> dict[str, str]:
@@ -60,23 +63,42 @@ def own_context():
             made.try_shutdown()
 
 
-def until(condition, seconds: float = 10.0):
-    """Wait for a condition, and return what it gives last."""
-    end = time.monotonic() + seconds
-    while not (found := condition()) and time.monotonic() < end:
-        time.sleep(0.005)
-    return found
+def find(client) -> None:
+    """Wait until the client of a service or of an action has found its server."""
+    ready = getattr(client, "server_is_ready", None) or client.service_is_ready
+    assert until(ready), f"nobody offers what {client} asks for"
+
+
+@contextlib.contextmanager
+def spinning(node, threads: int = 8):
+    """A SphinxNode whose callbacks run in threads; afterwards these have ended, and it is gone."""
+    from rclpy.executors import MultiThreadedExecutor
+    from rclpy.task import Future
+
+    from sphinx_ros.ros.running import release
+
+    executor, over = MultiThreadedExecutor(threads, context=node.context), Future()
+    executor.add_node(node)
+    spins = threading.Thread(target=executor.spin_until_future_complete, args=[over], daemon=True)
+    spins.start()
+    try:
+        yield node
+    finally:
+        node.finish()
+        over.set_result(None)
+        spins.join(PATIENCE)
+        executor.shutdown()
+        release(node)
 
 
 class Nodes:
     """SphinxNode objects of this process, each with an executor that spins in a thread."""
 
     def __init__(self, context):
-        self._context, self._made = context, []
+        self._context, self._made = context, contextlib.ExitStack()
 
     def make(self, factory, namespace: str = "", threads: int = 8, **values):
         """A node whose model the factory makes; values: of its parameters, "a__b" for "a.b"."""
-        from rclpy.executors import MultiThreadedExecutor
         from rclpy.parameter import Parameter
 
         from sphinx_ros.ros.node import SphinxNode
@@ -86,18 +108,11 @@ class Nodes:
         node = SphinxNode(
             factory, context=self._context, parameter_overrides=given, namespace=space
         )
-        executor = MultiThreadedExecutor(threads, context=self._context)
-        executor.add_node(node)
-        threading.Thread(target=executor.spin, daemon=True).start()
-        self._made.append((node, executor))
-        return node
+        return self._made.enter_context(spinning(node, threads))
 
     def close(self) -> None:
         """End all of them."""
-        for node, executor in self._made:
-            node.finish()
-            executor.shutdown(1.0)
-            node.destroy_node()
+        self._made.close()
 
 
 def deep_qos():
@@ -124,10 +139,9 @@ def process(module: str, *arguments: str, log: Path):
         if started.poll() is None:
             started.send_signal(signal.SIGINT)
             try:
-                started.wait(10)
+                started.wait(PATIENCE)
             except subprocess.TimeoutExpired:
-                started.kill()
-                started.wait()
+                kill(started)
 
 
 class Client:
@@ -140,7 +154,7 @@ class Client:
 
         from sphinx_ros.ros import messages
 
-        self.m, self.rclpy, self.target = messages, rclpy, target
+        self.m, self.target = messages, target
         self.context = rclpy.Context()
         self.context.init(domain_id=DOMAIN)
         self.node = rclpy.create_node(f"{name}_{os.getpid()}", context=self.context)
@@ -149,11 +163,13 @@ class Client:
         self.clients: dict[str, object] = {}
 
     def close(self) -> None:
+        from sphinx_ros.ros.running import release
+
         self.executor.shutdown()
-        self.node.destroy_node()
+        release(self.node)
         self.context.try_shutdown()
 
-    def until(self, done, seconds: float = 30.0) -> bool:
+    def until(self, done, seconds: float = PATIENCE) -> bool:
         """Handle messages until done() or the time is over; whether it was done."""
         end = time.monotonic() + seconds
         while not done() and time.monotonic() < end:
@@ -165,13 +181,29 @@ class Client:
         client = self.clients.get(name)
         if client is None:
             client = self.clients[name] = self.node.create_client(kind, f"/{self.target}/{name}")
-            self.until(lambda: False, 0.5)  # nodes that have just gone are forgotten
-            assert client.wait_for_service(60), f"/{self.target}/{name} did not appear"
-            self.until(lambda: False, 0.3)  # both directions of the service have found each other
-        assert client.wait_for_service(60), f"/{self.target}/{name} did not appear"
+            self.meet()
+        find(client)
         return client.call_async(kind.Request(**fields))
 
-    def finish(self, future, seconds: float = 60.0):
+    def meet(self) -> None:
+        """Wait until the target hears and answers all that this node has made so far.
+
+        That this side has found the other does not say so. What is announced first is met first:
+        an answer to a service that is asked for last means that all before it is met as well.
+        """
+        from rcl_interfaces.srv import GetParameters
+
+        asking = self.node.create_client(GetParameters, f"/{self.target}/get_parameters")
+        end = time.monotonic() + PATIENCE
+        sent = []
+        while not any(one.done() for one in sent):
+            assert time.monotonic() < end, f"/{self.target} does not answer"
+            find(asking)
+            sent.append(asking.call_async(GetParameters.Request()))  # an early answer may be lost
+            self.until(sent[-1].done, 2.0)
+        self.node.destroy_client(asking)
+
+    def finish(self, future, seconds: float = PATIENCE):
         assert self.until(future.done, seconds), "no answer came"
         return future.result()
 
@@ -185,6 +217,13 @@ class Client:
     def ask(self, **fields):
         return self.call("ask", self.m.Ask, **fields).result
 
+    def publisher(self, kind, topic: str):
+        """A publisher that the target hears."""
+        made = self.node.create_publisher(kind, topic, 1)
+        assert self.until(lambda: made.get_subscription_count() > 0), f"nobody hears {topic}"
+        self.meet()
+        return made
+
     def listen(self, kind, topic: str, **options) -> list:
         """A list that fills with the messages of a topic."""
         heard: list = []
@@ -194,8 +233,8 @@ class Client:
 
 @contextlib.contextmanager
 def ready_node(name: str, *options: str, log: Path):
-    """A node process of its own name that has loaded its model."""
-    words = ["-r", f"__node:={name}", "-p", f"checkpoint:={CHECKPOINT}", *options]
+    """A node process of its own name that has loaded its model; no answer is too late for it."""
+    words = ["-r", f"__node:={name}", "-p", f"checkpoint:={CHECKPOINT}", *UNHURRIED, *options]
     with process("sphinx_ros.ros.node", *words, log=log) as node:
         helper = Client("helper", name)
         states = helper.listen(helper.m.DiagnosticArray, "/diagnostics")
@@ -212,7 +251,7 @@ def ready_node(name: str, *options: str, log: Path):
                 values and values[-1]["state"] == "ready" and values[-1]["lifecycle"] == "active"
             )
 
-        assert helper.until(ready, 120), log.read_text()
+        assert helper.until(ready, PATIENCE), log.read_text()
         helper.close()
         yield node
 

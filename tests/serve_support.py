@@ -7,6 +7,7 @@ import threading
 import cv2
 import httpx
 import numpy as np
+from patience import PATIENCE
 
 from sphinx_ros.serve.app import Settings, application
 from sphinx_ros.serve.desk import Desk, Limits
@@ -42,13 +43,13 @@ def served(backend, settings=None, port=0):
         yield address_of(listening)
     finally:
         server.end()
-        thread.join(10)
+        thread.join(PATIENCE)
         assert not thread.is_alive(), "the server did not end"
 
 
 def client(address, **options):
     """A client of it."""
-    return httpx.Client(base_url=address, timeout=30, **options)
+    return httpx.Client(base_url=address, timeout=PATIENCE, **options)
 
 
 def figures(asked):

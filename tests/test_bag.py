@@ -27,6 +27,7 @@ from bag_support import (
     shortened_bag,
     write_bag,
 )
+from patience import PATIENCE
 from process_support import until
 from rosbags.rosbag2 import StoragePlugin
 from small_network import MUG, fresh, picture, taught_checkpoint
@@ -349,9 +350,9 @@ def test_kill_and_ctrl_c_of_a_real_process(tmp_path, checkpoint, load):
 
     def stopped(process, stop):
         most = answers() + 3
-        until(lambda: answers() >= most or process.poll() is not None, 60)
+        until(lambda: answers() >= most or process.poll() is not None)
         process.send_signal(stop)
-        return process.communicate(timeout=60)[1]
+        return process.communicate(timeout=PATIENCE)[1]
 
     for stop, more in ((signal.SIGKILL, ()), (signal.SIGINT, ("--resume",))):
         process = subprocess.Popen(
@@ -378,9 +379,8 @@ def test_a_full_disk_leaves_nothing_that_looks_complete(bag, tmp_path, checkpoin
     )
     out = tmp_path / "out.mcap"
     words = command(bag, out, checkpoint)[3:]
-    done = subprocess.run(
-        [sys.executable, "-c", code, *words], cwd=ROOT, capture_output=True, text=True, timeout=120
-    )
+    program = [sys.executable, "-c", code, *words]
+    done = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 2 and os.strerror(errno.EFBIG) in done.stderr, done.stderr
     assert "out.mcap: " in done.stderr and "go on with --resume" in done.stderr
     assert not out.exists() and Path(f"{out}.part").exists()

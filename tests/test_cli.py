@@ -15,6 +15,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from patience import PATIENCE, until
 from small_network import ANSWERS, MUG, PERSON, picture, taught_checkpoint
 
 from sphinx_ros.checkpoint.layout import ASSETS
@@ -469,7 +470,7 @@ def test_a_full_disk_leaves_the_old_picture(run, photo, tmp_path, checkpoint, mo
 def test_output_that_can_not_be_written():
     with open("/dev/full", "w") as full:
         process = start("--help", stdout=full)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 2 and err == "sphinx-ros: No space left on device\n"
 
 
@@ -576,9 +577,10 @@ def test_in_a_process_of_its_own(photo, checkpoint):
 def test_ctrl_c(photo):
     """Ctrl-C while the model loads or answers: one line and 130."""
     process = start("caption", photo, "--checkpoint", taught_checkpoint())
-    time.sleep(1.5)
+    maps = Path(f"/proc/{process.pid}/maps")
+    until(lambda: process.poll() is not None or "libtorch" in maps.read_text())
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130 and err.strip().endswith("sphinx-ros: interrupted"), err
     assert "Traceback" not in err
 

@@ -11,6 +11,7 @@ import zipfile
 import pytest
 import torch
 from goldens import TOKENIZER
+from patience import PATIENCE
 from small_network import SIZES, VARIANT
 
 from sphinx_ros.checkpoint import load_checkpoint, open_checkpoint, pages, save_checkpoint
@@ -261,7 +262,7 @@ def test_interrupted(two, tmp_path, end):
     )
     process.stdout.readline()
     process.send_signal(end)
-    assert process.wait(60) == (130 if end == signal.SIGINT else -9)
+    assert process.wait(PATIENCE) == (130 if end == signal.SIGINT else -9)
     left = [p for p in tmp_path.iterdir() if p.name != "two"]
     if end == signal.SIGINT:
         assert not left

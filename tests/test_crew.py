@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE
 from process_support import fail, lives, rest, torch_is_loaded, until
 
 from sphinx_ros.errors import CheckpointError, SphinxError, Status
@@ -71,7 +72,7 @@ def test_a_parent_that_is_killed_while_they_start(tmp_path, delay):
     one.stdout.readline()
     threading.Event().wait(delay)
     one.kill()
-    _, errors = one.communicate(timeout=30)  # until nobody has the pipes open any more
+    _, errors = one.communicate(timeout=PATIENCE)  # until nobody has the pipes open any more
     assert errors == ""
 
 
@@ -116,7 +117,7 @@ def test_one_that_is_lost_ends_all_and_is_named(tmp_path, crew_of):
     crew.wait_for("here")
     children = processes(tmp_path, 3)
     os.kill(children[1], signal.SIGKILL)
-    loss = crew.verdict(30)
+    loss = crew.verdict(PATIENCE)
     assert "was killed" in loss.text and "load the checkpoint again" in loss.text
     assert loss.status is Status.NOT_ACTIVE
     until(lambda: not any(map(lives, children)))

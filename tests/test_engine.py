@@ -10,6 +10,7 @@ import torch
 from engine_support import Heard, Passes
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from patience import PATIENCE
 from small_network import ANSWERS, fresh, picture
 
 from sphinx_ros.engine.frame import Frame, Frames
@@ -194,7 +195,7 @@ def test_a_question_joins_those_in_flight(random_one):
 
     thread = threading.Thread(target=long)
     thread.start()
-    assert begun.wait(20)
+    assert begun.wait(PATIENCE)
     assert seen.ask("how many?", max_new_tokens=2).tokens == 2
     order.append("short")
     joined.set()
@@ -234,7 +235,7 @@ def test_a_limit_counts_while_another_waits_for_its_turn(random_one):
 
         thread = threading.Thread(target=ask)
         thread.start()
-        thread.join(20)
+        thread.join(PATIENCE)
     assert isinstance(thread_error[0], TimedOut)
 
 

@@ -116,7 +116,10 @@ def test_what_is_quoted_is_one_short_line():
 
 def test_quoting_a_large_value_costs_as_little_as_a_small_one():
     for value in ([1.5] * 5_000_000, "1" * 50_000_000, b"1" * 50_000_000):
-        start = time.process_time()
-        said = quoted(value)
+        took = []
+        for _ in range(3):  # other things may be done at the same time
+            start = time.process_time()
+            said = quoted(value)
+            took.append(time.process_time() - start)
         assert len(said) == 80 and said.endswith("...")
-        assert time.process_time() - start < 0.05
+        assert min(took) < 0.05

@@ -11,6 +11,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE
 
 from sphinx_ros.runtime.files import replaced, write_bytes, write_text
 
@@ -114,7 +115,7 @@ def test_a_pipe_and_a_terminal_are_written_to(tmp_path):
     thread = threading.Thread(target=lambda: read.append(pipe.read_bytes()))
     thread.start()
     write_text(pipe, "through")
-    thread.join(30)
+    thread.join(PATIENCE)
     assert read == [b"through"] and pipe.is_fifo()
     ours, theirs = os.openpty()
     write_text(os.ttyname(theirs), "seen")

@@ -12,7 +12,9 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import patience
 import pytest
+from patience import PATIENCE
 from process_support import lives, until
 
 from sphinx_ros.commands.serve_fleet import replicas
@@ -152,8 +154,8 @@ def test_nothing_that_a_killed_process_started_is_left(how):
     child = int(process.stdout.readline())
     assert process.stdout.readline() == "watched\n" and child in descendants(process.pid)
     process.send_signal(how)
-    process.wait(10)
-    until(lambda: not lives(child), 5)
+    process.wait(PATIENCE)
+    until(lambda: not lives(child))
 
 
 # A fleet
@@ -175,15 +177,17 @@ class Served:
     """A server, and who asks it."""
 
     def __init__(self, log):
-        words = ["--replicas", "2", "--replica-cpus", "1", "--port", "0", "--drain", "20"]
+        words = ["--replicas", "2", "--replica-cpus", "1", "--port", "0"]
+        words += ["--drain", f"{PATIENCE:g}"]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         environment.pop("PYTHONPATH", None)  # Ray's processes must find the checkout without it
         command = [sys.executable, "-m", "sphinx_ros", "serve", *words]
         self.process = subprocess.Popen(command, stderr=log, stdout=log, env=environment, cwd=ROOT)
-        self.address = until(lambda: self.printed(log.name), 150)
+        self.address = patience.until(lambda: self.printed(log.name), 2 * PATIENCE)
+        assert self.address, Path(log.name).read_text()
         import httpx
 
-        self.client = httpx.Client(base_url=self.address, timeout=60)
+        self.client = httpx.Client(base_url=self.address, timeout=PATIENCE)
 
     def printed(self, log):
         assert self.process.poll() is None, Path(log).read_text()
@@ -221,12 +225,12 @@ class Served:
             figures = self.figures()
             return figures if all(figures[one] == value for one, value in wanted.items()) else None
 
-        return until(so, 15)
+        return until(so)
 
     def steady(self):
         """Wait until all replicas have told all that was done, and nothing is under way."""
         last, since = None, time.monotonic()
-        while (now := self.settled(running=0)) != last or time.monotonic() - since < 3:
+        while (now := self.settled(running=0)) != last or time.monotonic() - since < 6:
             if now != last:
                 last, since = now, time.monotonic()
             time.sleep(0.2)
@@ -257,7 +261,7 @@ def served(tmp_path_factory):
         yield served
         served.client.close()
         served.process.send_signal(signal.SIGINT)
-        served.process.wait(60)
+        served.process.wait(2 * PATIENCE)
 
 
 @pytest.fixture(scope="module")
@@ -352,7 +356,7 @@ def test_a_replica_that_is_killed_under_load(served, jpegs):
     time.sleep(1)
     stop.set()
     for thread in threads:
-        thread.join(60)
+        thread.join(PATIENCE)
     assert {http for http, _ in replies} == {200}
     ended = [
         [one["answer"]["status"] for one in each if one["type"] == "finished"] for each in streams
@@ -372,5 +376,5 @@ def test_at_the_end_what_was_begun_is_finished_and_nothing_is_left(served, jpegs
     finished = [one for one in events if one["type"] == "finished"]
     assert len(finished) == len(LONG)
     assert {one["answer"]["status"] for one in finished} <= {"OK", "NOT_FOUND"}
-    assert served.process.wait(60) == 0
+    assert served.process.wait(2 * PATIENCE) == 0
     assert not [pid for pid in started if lives(pid)]

@@ -8,7 +8,8 @@ import pytest
 pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 pytest.importorskip("sphinx_ros.msg", reason="the ROS interfaces are not built")
 
-from ros_support import Client, until
+from patience import until
+from ros_support import Client, find
 
 from sphinx_ros.errors import Status
 from sphinx_ros.ros import messages as m
@@ -53,7 +54,7 @@ def send(client, text):
     from rclpy.action import ActionClient
 
     action = ActionClient(client.node, m.QueryAction, "/goals/sphinx/query")
-    assert action.wait_for_server(10)
+    find(action)
     goal = m.QueryAction.Goal(query=m.QueryMessage(task=m.QueryMessage.ASK, text=text))
     header = m.Header(stamp=client.node.get_clock().now().to_msg())
     goal.image = m.Image(header=header, width=2, height=1, step=6, encoding="rgb8", data=bytes(6))

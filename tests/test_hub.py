@@ -3,13 +3,13 @@
 import signal
 import subprocess
 import sys
-import time
 
 import huggingface_hub.constants
 import pytest
 import torch
 from goldens import TOKENIZER
 from hub_stand_in import COMMIT, REPOSITORY, Hub
+from patience import until
 from small_network import SIZES, VARIANT
 
 from sphinx_ros.checkpoint import load_checkpoint, save_checkpoint
@@ -110,11 +110,8 @@ def test_a_killed_download_goes_on(hub, tmp_path):
     )
     command = [sys.executable, "-c", code, "fetch", NAME]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    partial = []
-    while time.monotonic() < deadline and not partial:
-        partial = [p for p in (tmp_path / "home").rglob("*.pth.part") if p.stat().st_size > 50_000]
-        time.sleep(0.02)
+    parts = (tmp_path / "home").rglob
+    partial = until(lambda: [p for p in parts("*.pth.part") if p.stat().st_size > 50_000])
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert partial, "nothing was on its way"

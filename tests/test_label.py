@@ -197,7 +197,7 @@ def test_a_killed_run_on_a_bag_goes_on_to_the_same_files(tmp_path, monkeypatch, 
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(command, cwd=tmp_path, env=env)
     journal = tmp_path / "killed" / "journal.jsonl"
-    until(lambda: journal.exists() and journal.read_bytes().count(b"\n") > 3, seconds=300)
+    until(lambda: journal.exists() and journal.read_bytes().count(b"\n") > 3)
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not (tmp_path / "killed" / "labels.json").exists()

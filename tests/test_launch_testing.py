@@ -23,6 +23,6 @@ def test_the_launched_demonstration_answers_and_ends(monkeypatch):
         cwd=ros_support.ROOT,
         capture_output=True,
         text=True,
-        timeout=400,
+        timeout=900,
     )
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]

@@ -6,6 +6,7 @@ import launch_support
 import pytest
 import yaml
 from launch_support import LAUNCH, arguments_of, launch
+from patience import PATIENCE
 
 from sphinx_ros.ros.launch_table import DEMO, SPHINX
 from sphinx_ros.ros.launch_twins import twins
@@ -102,6 +103,6 @@ def test_words_given_to_a_twin_are_checked_before_any_process(
 ):
     pytest.importorskip(f"launch_{kind}", reason=launch_support.WHY)
     log = tmp_path / "launch.log"
-    assert launch(f"{name}.launch.{kind}", given, log=log).wait(60) == 1
+    assert launch(f"{name}.launch.{kind}", given, log=log).wait(PATIENCE) == 1
     said = log.read_text()
     assert says.format(kind=kind) in said and "process started" not in said

@@ -14,7 +14,8 @@ pytest.importorskip("sphinx_ros.msg", reason="the ROS interfaces are not built")
 
 from lifecycle_msgs.msg import State, Transition
 from lifecycle_msgs.srv import ChangeState, GetState
-from ros_support import Client, until
+from patience import until
+from ros_support import Client
 
 from sphinx_ros.errors import CheckpointError
 from sphinx_ros.ros.state import State as Worked
@@ -120,4 +121,4 @@ def test_a_long_load_is_waited_for(managed):
     assert state.id == State.TRANSITION_STATE_CONFIGURING and not done
     other.close()
     go.set()
-    assert until(lambda: done, 60) and done == [True]
+    assert until(lambda: done) and done == [True]

@@ -15,7 +15,17 @@ pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 pytest.importorskip("sphinx_ros.msg", reason="the ROS interfaces are not built")
 
 import ros_support
-from ros_support import CHECKPOINT, Client, clip_pictures, process, ready_node, set_parameters
+from patience import PATIENCE, until
+from ros_support import (
+    CHECKPOINT,
+    UNHURRIED,
+    Client,
+    clip_pictures,
+    find,
+    process,
+    ready_node,
+    set_parameters,
+)
 from rviz_support import complaints
 
 from sphinx_ros.errors import Status
@@ -64,10 +74,9 @@ def stamped(client, rgb, frame_id="some_camera"):
     return m.image_message(rgb, header)
 
 
-def shine(client, rgb, seconds=10.0, topic="/camera/image_raw"):
+def shine(client, rgb, topic="/camera/image_raw"):
     """Publish a picture until the node has certainly got one; the last message."""
-    publisher = client.node.create_publisher(m.Image, topic, 1)
-    assert client.until(lambda: publisher.get_subscription_count() > 0, seconds)
+    publisher = client.publisher(m.Image, topic)
     for _ in range(5):
         message = stamped(client, rgb)
         publisher.publish(message)
@@ -183,7 +192,7 @@ def test_the_newest_picture_is_used_and_a_stopped_camera_is_stale(running, clien
     time.sleep(0.3)
     result = client.ask(question="How many objects are there?")
     assert result.status.code == Status.STALE_IMAGE
-    set_parameter(client, "max_image_age", 5.0)
+    set_parameter(client, "max_image_age", 0.0)
 
 
 def set_parameter(client, name, value):
@@ -215,9 +224,8 @@ def test_standing_queries_publish_with_the_picture_s_header(running, client, pic
     response = client.call("set_queries", m.SetQueries, queries=lines)
     assert response.status.code == Status.OK
     assert [q.id for q in response.active] == ["standing/0", "standing/1", "standing/2"]
-    info = client.node.create_publisher(m.CameraInfo, "/camera/camera_info", 1)
+    info = client.publisher(m.CameraInfo, "/camera/camera_info")
     calibration = m.CameraInfo(width=640, height=480, k=[500.0, 0, 320, 0, 500, 240, 0, 0, 1])
-    assert client.until(lambda: info.get_subscription_count() > 0, 10)
     picture, truth = pictures[2]
     publisher, _ = shine(client, picture)
     stamps = []
@@ -230,7 +238,7 @@ def test_standing_queries_publish_with_the_picture_s_header(running, client, pic
         client.until(lambda: False, 0.2)
         return all((boxes, people, answers, drawn, small, markers))
 
-    assert client.until(everything, 60), [len(x) for x in (boxes, people, answers, drawn, markers)]
+    assert client.until(everything), [len(x) for x in (boxes, people, answers, drawn, markers)]
     client.call("set_queries", m.SetQueries)
     found = boxes[-1]
     assert found.header.frame_id == "some_camera" and found.query.text == "objects"
@@ -244,9 +252,7 @@ def test_standing_queries_publish_with_the_picture_s_header(running, client, pic
     assert m.Marker.LINE_STRIP in kinds and m.Marker.TEXT_VIEW_FACING in kinds
     assert not any(map(complaints, markers))
     # Without standing queries the boxes go: the last array leaves nothing in either namespace.
-    assert client.until(
-        lambda: {m.Marker.DELETEALL} == {x.action for x in markers[-1].markers}, 10
-    )
+    assert client.until(lambda: {m.Marker.DELETEALL} == {x.action for x in markers[-1].markers})
     assert {one.ns for one in markers[-1].markers} == {*STANDING}
 
 
@@ -276,7 +282,7 @@ def test_many_clients_at_once_get_their_own_answers(running, pictures):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(120)
+        thread.join(PATIENCE)
     assert results == {n: [(Status.OK, f"camera{n}")] * 3 for n in range(4)}
 
 
@@ -286,7 +292,7 @@ def test_a_time_limit_is_kept(running, client, pictures):
     begun = time.monotonic()
     result = client.ask(question="How many objects are there?", image=message, timeout=0.01)
     assert result.status.code == Status.TIMEOUT, result.status
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < PATIENCE, "the default limit is longer"
 
 
 @needs_demo
@@ -309,7 +315,7 @@ def test_the_action_brings_each_box_when_its_bracket_closes(running, client, pic
     def told():
         return [known(box) for piece in pieces for box in piece.detections]
 
-    client.until(lambda: len(told()) >= len(boxes), 5)
+    client.until(lambda: len(told()) >= len(boxes))
     client.until(lambda: False, 0.2)  # nothing comes a second time
     assert told() == [known(box) for box in boxes]
     with_boxes = [piece for piece in pieces if piece.detections]
@@ -330,7 +336,8 @@ def goal(client, rgb, task, cancel_after=None, **fields):
     action = ActionClient(
         client.node, m.QueryAction, "/sphinx/query", feedback_sub_qos_profile=deep
     )
-    assert action.wait_for_server(10)
+    client.meet()
+    find(action)
     request = m.QueryAction.Goal(query=m.QueryMessage(task=task, **fields))
     request.image = stamped(client, rgb)
     sent = action.send_goal_async(request, lambda message: pieces.append(message.feedback))
@@ -345,7 +352,10 @@ def goal(client, rgb, task, cancel_after=None, **fields):
 
 @needs_demo
 def test_cancelling_the_action_stops_the_model_and_keeps_its_words(running, client, pictures):
-    done, _ = goal(client, pictures[0][0], m.QueryMessage.POSE, cancel_after=4)
+    for _ in range(20):  # this process may get no processor before the answer is whole
+        done, _ = goal(client, pictures[0][0], m.QueryMessage.POSE, cancel_after=4)
+        if done.status != 4:
+            break
     assert done.status == 5 and done.result.answer.status.code == Status.CANCELLED
     whole, _ = goal(client, pictures[0][0], m.QueryMessage.POSE)
     assert done.result.answer.timing.finished != whole.result.answer.timing.finished
@@ -366,10 +376,15 @@ def test_diagnostics_say_what_goes_on(running, client):
     def ours():
         return [s for x in heard for s in x.status if s.name == "/sphinx: model"]
 
-    assert client.until(ours, 10)
+    assert client.until(ours)
     values = {pair.key: pair.value for pair in ours()[-1].values}
     assert values["state"] == "ready" and ours()[-1].hardware_id == "cpu"
     assert int(values["outcomes OK"]) > 0 and "look_ms p50 / p95" in values
+
+
+def answers_or_end(node, futures):
+    """Whether all requests are answered, or nobody is there any more to do it."""
+    return lambda: node.poll() is not None or all(f.done() for f in futures)
 
 
 @needs_demo
@@ -379,12 +394,13 @@ def test_interrupt_in_the_middle_of_a_query_is_a_clean_end(pictures, tmp_path):
         client = Client(target="ending")
         message = stamped(client, pictures[0][0])
         futures = [client.start("estimate_pose", m.EstimatePose, image=message) for _ in range(6)]
-        client.until(lambda: any(f.done() for f in futures), 20)
+        client.until(lambda: any(f.done() for f in futures))
         node.send_signal(signal.SIGINT)
-        answered = client.until(lambda: all(f.done() for f in futures), 5)
-        code = node.wait(10)
+        client.until(answers_or_end(node, futures))
+        code = node.wait(PATIENCE)
+        client.until(lambda: all(f.done() for f in futures), 5)
         client.close()
-    assert answered, "a client was left waiting"
+    assert all(f.done() for f in futures), "a client was left waiting"
     assert code == 0 and "Traceback" not in log.read_text(), log.read_text()
     codes = [f.result().result.status.code for f in futures]
     assert Status.CANCELLED in codes and set(codes) <= {Status.OK, Status.CANCELLED}
@@ -398,13 +414,14 @@ def test_a_burst_before_an_interrupt_is_answered(tmp_path):
         ground = client.node.create_client(
             m.Ground, "/bursting/ground", qos_profile=ros_support.deep_qos()
         )
-        assert ground.wait_for_service(10)
-        client.until(lambda: False, 0.5)
+        client.meet()
+        find(ground)
         futures = [ground.call_async(m.Ground.Request(text="the mug")) for _ in range(60)]
         time.sleep(0.05)
         node.send_signal(signal.SIGINT)
+        client.until(answers_or_end(node, futures))
+        assert node.wait(PATIENCE) == 0
         client.until(lambda: all(f.done() for f in futures), 5)
-        assert node.wait(10) == 0
         client.close()
     codes = [f.result().result.status.code if f.done() else "none" for f in futures]
     assert set(codes) <= {Status.NO_IMAGE, Status.BUSY, Status.CANCELLED}
@@ -423,13 +440,14 @@ def test_every_goal_of_a_burst_is_answered(running, client, pictures):
         goal_service_qos_profile=deep,
         result_service_qos_profile=deep,
     )
-    assert action.wait_for_server(10)
+    client.meet()
+    find(action)
     request = m.QueryAction.Goal(query=m.QueryMessage(task=m.QueryMessage.ASK, text="How many?"))
     request.image = stamped(client, pictures[0][0][::8, ::8])
     sent = [action.send_goal_async(request) for _ in range(60)]
-    assert client.until(lambda: all(f.done() for f in sent), 60)
+    assert client.until(lambda: all(f.done() for f in sent))
     results = [f.result().get_result_async() for f in sent]
-    assert client.until(lambda: all(f.done() for f in results), 60)
+    assert client.until(lambda: all(f.done() for f in results))
     codes = {f.result().result.answer.status.code for f in results}
     assert codes <= {Status.OK, Status.PARSE_FAILED, Status.BUSY} and Status.BUSY in codes
 
@@ -440,7 +458,8 @@ def test_a_parameter_of_no_known_type_is_refused(running, client):
     from rcl_interfaces.srv import SetParameters
 
     service = client.node.create_client(SetParameters, "/sphinx/set_parameters")
-    assert service.wait_for_service(10)
+    client.meet()
+    find(service)
     odd = Parameter(name="max_rate", value=ParameterValue(type=77))
     result = client.finish(service.call_async(SetParameters.Request(parameters=[odd]))).results[0]
     assert not result.successful and "type 77" in result.reason
@@ -480,7 +499,9 @@ def test_compressed_pictures_and_the_recorded_camera(client, tmp_path):
             told = {t["stamp"]: t for t in map(ros_support.truth_of, truths)}
             return [(x, told[at]) for x in boxes if (at := nanoseconds(x.header)) in told]
 
-        assert client.until(lambda: len(known()) >= 2, 240), (tmp_path / "node.log").read_text()
+        assert client.until(lambda: len(known()) >= 2, 2 * PATIENCE), (
+            tmp_path / "node.log"
+        ).read_text()
         result, truth = known()[-1]
         assert result.status.code == Status.OK
         found = detections_of(result)
@@ -502,18 +523,15 @@ def test_an_unknown_checkpoint_is_named_and_the_node_stays(tmp_path):
 
         def failed():
             future = client.start("ground", m.Ground, text="the red mug")
-            if not client.until(future.done, 5):  # sent to the node of the test before
-                return False
-            result = future.result().result
+            result = client.finish(future).result
             assert result.status.code == Status.NOT_ACTIVE
             return "/no/such/folder" in result.status.text
 
-        assert client.until(failed, 90)
+        assert client.until(failed)
         assert client.until(
             lambda: any(
                 s.level == b"\x02" for x in heard for s in x.status if "/unloaded" in s.name
-            ),
-            10,
+            )
         )
         assert node.poll() is None
         client.close()
@@ -539,14 +557,21 @@ def test_a_network_shared_by_processes(pictures, sphinx, tmp_path):
     name = f"the {item['colour']} {item['kind']}"
     log = tmp_path / "log"
     arguments = ("-p", "devices:=['cpu', 'cpu']", "-p", "quantise:=int8", "-r", "__node:=shared")
+    arguments += UNHURRIED
     client = Client(target="shared")
+
+    def answered(message):
+        """What is said of a picture once there is a model."""
+        return until(
+            lambda: (
+                (said := client.ground(text=name, image=message)).status.code != Status.NOT_ACTIVE
+                and said
+            )
+        )
+
     with process("sphinx_ros.ros.node", *arguments, log=log) as node:
         message = stamped(client, rgb)
-        for _ in range(100):
-            result = client.ground(text=name, image=message)
-            if result.status.code != Status.NOT_ACTIVE:
-                break
-            time.sleep(0.5)
+        result = answered(message)
         assert result.status.code == Status.OK, log.read_text()
         alone = sphinx.look(rgb).ground(name)
         box = result.detections[0].box
@@ -564,12 +589,8 @@ def test_a_network_shared_by_processes(pictures, sphinx, tmp_path):
                 if x.name.startswith("/shared")
             )
 
-        assert client.until(said, 10), "nobody noticed that a process of the network was killed"
-        for _ in range(100):
-            again = client.ground(text=name, image=stamped(client, rgb))
-            if again.status.code != Status.NOT_ACTIVE:
-                break
-            time.sleep(0.5)
+        assert client.until(said), "nobody noticed that a process of the network was killed"
+        again = answered(stamped(client, rgb))
         assert again.status.code == Status.OK and again.raw_text == result.raw_text, (
             log.read_text()
         )
@@ -577,21 +598,19 @@ def test_a_network_shared_by_processes(pictures, sphinx, tmp_path):
         children = subprocess.run(["pgrep", "-P", str(node.pid)], capture_output=True, text=True)
     client.close()
     followers = [Path("/proc") / pid for pid in children.stdout.split()]
-    deadline = time.monotonic() + 15
-    while any(path.exists() for path in followers) and time.monotonic() < deadline:
-        time.sleep(0.2)
-    assert not any(path.exists() for path in followers), "they end with the node"
+    assert until(lambda: not any(path.exists() for path in followers)), "they end with the node"
     assert node.returncode == 0, log.read_text()
 
 
 @needs_demo
-def test_a_camera_at_rest_costs_one_look(client, pictures, tmp_path):
-    words = ["-p", "skip_still:=true", "-p", "queries:=['ask: how many objects are there?']"]
+def test_a_camera_at_rest_costs_one_look(pictures, tmp_path):
+    words = ["-p", "skip_still:=true", "-p", "still_seconds:=3600.0"]
+    words += ["-p", "queries:=['ask: how many objects are there?']"]
     with ready_node("resting", "-r", "image:=/resting/image", *words, log=tmp_path / "log"):
+        client = Client(target="resting")
         answers = client.listen(m.Answer, "/resting/answers")
         statuses = client.listen(m.DiagnosticArray, "/diagnostics")
-        publisher = client.node.create_publisher(m.Image, "/resting/image", 1)
-        assert client.until(lambda: publisher.get_subscription_count() > 0)
+        publisher = client.publisher(m.Image, "/resting/image")
         draw, stamps = np.random.default_rng(0), []
 
         def show(rgb):
@@ -618,5 +637,6 @@ def test_a_camera_at_rest_costs_one_look(client, pictures, tmp_path):
             values = {pair.key: pair.value for pair in reports[-1].values} if reports else {}
             return values.get("pictures looked"), values.get("pictures reused")
 
-        client.until(lambda: counted() == ("2", "11"), 10)
+        client.until(lambda: counted() == ("2", "11"))
+        client.close()
         assert counted() == ("2", "11")

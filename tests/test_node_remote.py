@@ -9,8 +9,9 @@ import pytest
 pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 pytest.importorskip("sphinx_ros.msg", reason="the ROS interfaces are not built")
 
+from patience import PATIENCE, until
 from remote_support import Hand, busy, free_port
-from ros_support import Client, process, until
+from ros_support import Client, process
 from serve_support import served
 
 from sphinx_ros.errors import Status
@@ -55,7 +56,7 @@ def frame(number=0):
     return Frame(lambda: rgb, time.time(), time.time(), own=True)
 
 
-def asked(node, number=0, seconds=5.0, **options):
+def asked(node, number=0, seconds=PATIENCE, **options):
     """What a request with a picture of its own is answered."""
     return node.worker.result(node.worker.submit(ASK, frame(number), seconds, **options))
 
@@ -140,10 +141,10 @@ def test_a_slow_server_and_a_cancel(make, hand):
         node = make(address)
         assert until(lambda: ready(node))
         hand.go.clear()
-        outcome = asked(node, seconds=0.2)
+        outcome = asked(node, seconds=1.0)
         assert outcome.status is Status.TIMEOUT and outcome.raw_text == "one"
         assert until(lambda: hand.gone == 1), "the work on the server has ended"
-        job = node.worker.submit(ASK, frame(), 20.0)
+        job = node.worker.submit(ASK, frame(), PATIENCE)
         assert until(lambda: len(hand.works) == 2)
         node.worker.cancel(job)
         assert node.worker.result(job).status is Status.CANCELLED
@@ -156,8 +157,8 @@ def test_a_server_that_refuses(make, hand):
     with served(hand) as address:
         node = make(address)
         assert until(lambda: ready(node))
-        hand.refuse = [busy(1)]
-        outcome = asked(node, seconds=0.5)
+        hand.refuse = [busy(2 * PATIENCE)]
+        outcome = asked(node)
         assert outcome.status is Status.BUSY and "too many requests" in outcome.text
         assert asked(node).status is Status.OK
 
@@ -202,7 +203,7 @@ def test_the_node_runs_where_no_torch_is_installed(hand, tmp_path, monkeypatch):
                 result = client.ask(question="how many?", image=image)
                 return None if result.status.code == Status.NOT_ACTIVE else result
 
-            result = until(answer, 60)
+            result = until(answer)
             maps = Path(f"/proc/{node.pid}/maps").read_text()
             client.close()
     assert result.status.code == Status.OK and result.text == "one two", log.read_text()

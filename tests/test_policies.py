@@ -1,11 +1,10 @@
 """The policy file for ROS 2 security: what the node may do is what a running node does."""
 
-import threading
-import time
 import xml.etree.ElementTree as ElementTree
 
 import pytest
 import ros_support
+from patience import until
 
 POLICY = ros_support.ROOT / "config" / "sphinx_policies.xml"
 KINDS = {"topics": "topic", "services": "service", "actions": "action"}
@@ -39,35 +38,16 @@ def allowed():
 
 
 @pytest.fixture
-def node(monkeypatch):
+def node(request):
     """An active node without a model, on a spinning executor."""
-    rclpy = pytest.importorskip("rclpy")
+    pytest.importorskip("rclpy")
     pytest.importorskip("sphinx_ros.msg", reason="the ROS interfaces are not built")
-    from rclpy.executors import MultiThreadedExecutor
-    from rclpy.parameter import Parameter
-
-    from sphinx_ros.ros.node import SphinxNode
-
-    for name, value in ros_support.environment().items():
-        monkeypatch.setenv(name, value)
-    context = rclpy.Context()
-    context.init(domain_id=ros_support.DOMAIN)
-    made = SphinxNode(
-        lambda config, progress: object(),
-        context=context,
-        parameter_overrides=[Parameter("autostart", value=False)],
-    )
-    executor = MultiThreadedExecutor(4, context=context)
-    executor.add_node(made)
-    threading.Thread(target=executor.spin, daemon=True).start()
+    nodes = request.getfixturevalue("nodes")
+    made = nodes.make(lambda config, progress: object(), "/", autostart=False)
     made.begin()
     made.trigger_configure()
     made.trigger_activate()
-    yield made
-    made.finish()
-    executor.shutdown(1.0)
-    made.destroy_node()
-    context.try_shutdown()
+    return made
 
 
 def names_of(node):
@@ -89,9 +69,7 @@ def names_of(node):
 
 @pytest.mark.ros
 def test_the_policy_names_what_a_running_node_has(node):
-    end = time.monotonic() + 20
-    while "/sphinx/query" not in names_of(node)["actions", "execute"] and time.monotonic() < end:
-        time.sleep(0.05)
+    assert until(lambda: "/sphinx/query" in names_of(node)["actions", "execute"])
     has, may = names_of(node), allowed()
     assert set(has) == set(may)
     for key, names in has.items():

@@ -2,7 +2,6 @@
 
 import math
 import re
-import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,7 +10,8 @@ import pytest
 pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 pytest.importorskip("sphinx_ros.msg", reason="the ROS interfaces are not built")
 
-from ros_support import CHECKPOINT, Client, clip_pictures, process
+from patience import until
+from ros_support import CHECKPOINT, UNHURRIED, Client, clip_pictures, process
 
 from sphinx_ros.errors import Status
 from sphinx_ros.prompt.queries import Query
@@ -190,19 +190,21 @@ class Robot:
         self.client.until(lambda: False, 0.1)
 
     def ground(self, text):
-        """The first answer that has positions, or the last one of some seconds."""
-        end, result = time.monotonic() + 60, None
-        while time.monotonic() < end:
+        """The first answer that has positions, or the last one if none has."""
+        found = []
+
+        def placed():
             self.shine()
-            result = self.client.ground(text=text)
-            if result.position_frame:
-                break
-        return result
+            found.append(self.client.ground(text=text))
+            return found[-1].position_frame
+
+        until(placed)
+        return found[-1]
 
 
 @pytest.mark.ros
 def test_a_node_says_where_things_are(apart, tmp_path):
-    words = ["-r", "__node:=deep", "-p", f"checkpoint:={CHECKPOINT}"]
+    words = ["-r", "__node:=deep", "-p", f"checkpoint:={CHECKPOINT}", *UNHURRIED]
     words += ["-r", "image:=/camera/image_raw", "-r", "depth:=/camera/depth/image_raw"]
     with process("sphinx_ros.ros.node", *words, log=tmp_path / "log"):
         robot = Robot()
@@ -224,7 +226,7 @@ def test_a_node_says_where_things_are(apart, tmp_path):
             robot.shine()
             return any(one.position_frame for one in boxes)
 
-        assert robot.client.until(standing, 30), "standing queries have positions as well"
+        assert robot.client.until(standing), "standing queries have positions as well"
         robot.client.close()
 
 
@@ -235,7 +237,8 @@ def test_positions_are_in_the_target_frame_where_there_is_tf(apart, tmp_path):
     from rclpy.qos import DurabilityPolicy, QoSProfile
     from tf2_msgs.msg import TFMessage
 
-    words = ["-r", "__node:=deep", "-p", f"checkpoint:={CHECKPOINT}", "-p", "target_frame:=base"]
+    words = ["-r", "__node:=deep", "-p", f"checkpoint:={CHECKPOINT}", *UNHURRIED]
+    words += ["-p", "target_frame:=base"]
     words += ["-r", "image:=/camera/image_raw", "-r", "depth:=/camera/depth/image_raw"]
     with process("sphinx_ros.ros.node", *words, log=tmp_path / "log"):
         robot = Robot()

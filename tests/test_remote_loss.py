@@ -8,6 +8,7 @@ import threading
 import time
 
 import pytest
+from patience import PATIENCE
 from process_support import until
 from remote_support import Hand, busy, free_port, fresh_picture, listening, process_in_hand
 from serve_support import lent, served
@@ -33,12 +34,10 @@ def test_cancelling_ends_the_work_on_the_server_and_keeps_the_text(hand):
     backend, sphinx = hand
     backend.go.clear()
     over = threading.Event()
-    threading.Timer(0.1, over.set).start()
-    begun = time.monotonic()
     with pytest.raises(Cancelled) as ended:
-        sphinx.look(fresh_picture()).caption(cancel=over.is_set)
-    assert time.monotonic() - begun < 1.0 and ended.value.partial_text == "one"
-    assert until(lambda: backend.gone == 1, 5)
+        sphinx.look(fresh_picture()).caption(cancel=over.is_set, on_text=lambda _: over.set())
+    assert ended.value.partial_text == "one"
+    until(lambda: backend.gone == 1)
 
 
 def test_a_time_limit_holds_whatever_the_server_does(hand):
@@ -46,8 +45,8 @@ def test_a_time_limit_holds_whatever_the_server_does(hand):
     backend.go.clear()
     begun = time.monotonic()
     with pytest.raises(TimedOut) as ended:
-        sphinx.look(fresh_picture()).caption(timeout=0.2)
-    assert 0.2 <= time.monotonic() - begun < 1.5 and ended.value.partial_text == "one"
+        sphinx.look(fresh_picture()).caption(timeout=1.0)
+    assert time.monotonic() - begun >= 1.0 and ended.value.partial_text == "one"
     with pytest.raises(TimedOut):
         sphinx.look(fresh_picture()).caption(timeout=1e-6)
 
@@ -58,15 +57,16 @@ def test_leaving_a_stream_ends_the_work(hand):
     for event in sphinx.look(fresh_picture()).stream("caption"):
         assert event == Piece("one", 0)
         break
-    assert until(lambda: backend.gone == 1, 5)
+    until(lambda: backend.gone == 1)
 
 
 def test_closing_ends_what_is_asked(hand):
     backend, sphinx = hand
     backend.go.clear()
-    threading.Timer(0.2, sphinx.close).start()
+    closing = threading.Thread(target=sphinx.close)
     with pytest.raises(Cancelled, match="closed"):
-        sphinx.look(fresh_picture()).caption()
+        sphinx.look(fresh_picture()).caption(on_text=lambda _: closing.start())
+    closing.join()
     with pytest.raises(Cancelled, match="connect again"):
         sphinx.look(fresh_picture()).caption()
 
@@ -74,12 +74,12 @@ def test_closing_ends_what_is_asked(hand):
 def test_a_busy_server_is_asked_again_within_the_time_limit(hand):
     backend, sphinx = hand
     backend.refuse = [busy(0.05), busy(0.05)]
-    assert sphinx.look(fresh_picture()).caption(timeout=5.0).text == "one two"
-    backend.refuse = [busy(3)]
+    assert sphinx.look(fresh_picture()).caption(timeout=PATIENCE).text == "one two"
+    backend.refuse = [busy(2 * PATIENCE)]
     begun = time.monotonic()
     with pytest.raises(SphinxError, match="is busy") as ended:
-        sphinx.look(fresh_picture()).caption(timeout=1.0)
-    assert ended.value.status is Status.BUSY and time.monotonic() - begun < 0.5
+        sphinx.look(fresh_picture()).caption(timeout=PATIENCE)
+    assert ended.value.status is Status.BUSY and time.monotonic() - begun < PATIENCE / 2
     backend.refuse = [busy(0.01)] * 20
     with pytest.raises(SphinxError) as ended:
         sphinx.look(fresh_picture()).caption()
@@ -90,7 +90,7 @@ def test_what_ends_one_of_several_stands_in_its_place(hand):
     backend, sphinx = hand
     backend.go.clear()
     results = sphinx.look(fresh_picture()).answer(
-        ["caption", "pose"], return_errors=True, timeout=0.1
+        ["caption", "pose"], return_errors=True, timeout=1.0
     )
     assert [type(one) for one in results] == [TimedOut] * 2
     assert [one.partial_text for one in results] == ["one", "one"]
@@ -141,7 +141,7 @@ def test_a_server_that_is_lost_and_comes_back(taught):
     assert "can't be reached" in sphinx.trouble
     port = int(address.rpartition(":")[2])
     with served(lent(taught), port=port):
-        assert until(lambda: not sphinx.trouble, 10), "it looks by itself"
+        until(lambda: not sphinx.trouble)  # it looks by itself
         assert sphinx.look(rgb).ground("the red mug"), "the picture is sent anew"
     sphinx.close()
 
@@ -170,11 +170,9 @@ def test_a_server_that_dies_in_the_middle_of_an_answer():
 
 
 def test_a_server_that_says_nothing():
-    with listening(lambda connection: time.sleep(5)) as address:
-        begun = time.monotonic()
+    with listening(lambda connection: None) as address:
         with pytest.raises(Unreachable, match=r"has sent nothing for 0\.2 s"):
             Sphinx.connect(address, silence=0.2)
-        assert time.monotonic() - begun < 3
 
 
 def test_a_picture_larger_than_the_server_takes():
@@ -255,7 +253,7 @@ def test_the_second_server_answers_while_the_first_is_away():
         assert "can't be reached" in sphinx.connection[f"server {preferred}"]
         with served(first, port=int(preferred.rpartition(":")[2])):
             gone_back = f"server {preferred}"
-            until(lambda: sphinx.connection[gone_back] == "reachable", 10)
+            until(lambda: sphinx.connection[gone_back] == "reachable")
             sphinx.look(fresh_picture()).caption()
             assert (len(first.works), len(second.works)) == (2, 1)
     sphinx.close()
@@ -270,7 +268,7 @@ def test_a_server_that_is_killed_under_load_loses_no_question():
         def ask():
             while not over.is_set():
                 begun = time.monotonic()
-                text = sphinx.look(fresh_picture()).caption(timeout=5.0).text
+                text = sphinx.look(fresh_picture()).caption(timeout=PATIENCE).text
                 answers.append((text, time.monotonic() - begun))
 
         threads = [threading.Thread(target=ask) for _ in range(8)]
@@ -284,7 +282,7 @@ def test_a_server_that_is_killed_under_load_loses_no_question():
             thread.join()
         sphinx.close()
     assert {text for text, _ in answers} == {"one two"}
-    assert max(took for _, took in answers) < 2.0, "traffic moved within two seconds"
+    assert max(took for _, took in answers) < PATIENCE / 4, "traffic did not move at once"
 
 
 def test_a_preferred_server_that_comes_later_is_asked():
@@ -293,7 +291,7 @@ def test_a_preferred_server_that_comes_later_is_asked():
     with served(second) as other:
         sphinx = Sphinx.connect([f"http://127.0.0.1:{port}", other])
         with served(first, port=port) as preferred:
-            until(lambda: sphinx.connection[f"server {preferred}"] == "reachable", 10)
+            until(lambda: sphinx.connection[f"server {preferred}"] == "reachable")
             sphinx.look(fresh_picture()).caption()
             assert (len(first.works), len(second.works)) == (1, 0)
         sphinx.close()
@@ -305,7 +303,7 @@ def test_a_preferred_server_whose_model_was_loading_is_asked():
     with served(first) as preferred, served(second) as other:
         sphinx = Sphinx.connect([preferred, other])
         first.state = "ready"
-        assert until(lambda: sphinx.connection[f"server {preferred}"] == "reachable", 10)
+        assert until(lambda: sphinx.connection[f"server {preferred}"] == "reachable")
         sphinx.look(fresh_picture()).caption()
         assert (len(first.works), len(second.works)) == (1, 0)
         sphinx.close()
@@ -328,14 +326,14 @@ def test_a_process_with_many_files():
 def test_nobody_looks_for_a_server_that_nobody_asks_any_more():
     with served(Hand()) as address:
         held = [Sphinx.connect(address, heartbeat=0.02)]
-    until(lambda: held[0].trouble, 5)
+    until(lambda: held[0].trouble)
 
     def looking():
         return [one for one in threading.enumerate() if one.name == "sphinx_ros servers"]
 
     before = len(looking())
     held.clear()
-    until(lambda: len(looking()) < before, 10)
+    until(lambda: len(looking()) < before)
 
 
 def test_a_server_of_another_version():
@@ -372,7 +370,7 @@ def test_a_model_here_answers_while_no_server_does(taught, monkeypatch):
         assert chat.ask("how many mugs are there?").text == "2"
     assert [type(e) for e in seen.stream("ask: how many mugs are there?")][-1] is Finished
     with served(lent(taught), port=int(address.rpartition(":")[2])):
-        until(lambda: sphinx.connection[f"server {address}"] == "reachable", 10)
+        until(lambda: sphinx.connection[f"server {address}"] == "reachable")
         uploads = f"server {address} uploads"
         before = sphinx.connection[uploads]
         assert seen.ground("the red mug") and sphinx.connection[uploads] != before
@@ -402,6 +400,6 @@ def test_a_fallback_where_no_server_was_ever_there(taught, monkeypatch):
 def test_a_heartbeat_notices_a_loss_while_nothing_is_asked():
     with served(Hand()) as address:
         sphinx = Sphinx.connect(address, heartbeat=0.05)
-        until(lambda: "round trip p50 / p95" in str(sphinx.connection), 5)
-    until(lambda: sphinx.trouble, 5)
+        until(lambda: "round trip p50 / p95" in str(sphinx.connection))
+    until(lambda: sphinx.trouble)
     sphinx.close()

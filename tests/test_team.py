@@ -262,12 +262,12 @@ def test_ctrl_c_ends_no_call_halfway_and_no_end_leaves_a_process(small):
 
 
 def test_a_camera_may_be_idle_for_longer_than_a_call_may_take(small, picture):
-    devices, wait = [torch.device("cpu")] * 2, datetime.timedelta(seconds=1)
+    devices, wait = [torch.device("cpu")] * 2, datetime.timedelta(seconds=4)
     network, tokenizer, _ = team.lead(small, devices, load_checkpoint, wait=wait)
     sphinx = Sphinx(network, tokenizer)
     try:
         before = sphinx.look(picture).caption(max_new_tokens=4).raw_text
-        time.sleep(2)
+        time.sleep(5)
         assert sphinx.look(picture).caption(max_new_tokens=4).raw_text == before
     finally:
         sphinx.close()

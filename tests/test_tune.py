@@ -5,12 +5,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from patience import until
 from PIL import Image
 
 from sphinx_ros import Sphinx
@@ -255,10 +255,8 @@ def test_a_killed_process_goes_on_to_the_same_weights(rows_folder, tmp_path):
     env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     process = subprocess.Popen([*words, str(tmp_path / "killed")], env=env, cwd=ROOT)
     log = tmp_path / "killed" / "log.jsonl"
-    until = time.monotonic() + 90
-    while time.monotonic() < until and (not log.exists() or log.read_text().count("\n") < 5):
-        assert process.poll() is None, "the run ended before it could be killed"
-        time.sleep(0.01)
+    until(lambda: (log.exists() and log.read_text().count("\n") > 4) or process.poll() is not None)
+    assert process.poll() is None, "the run ended before it could be killed"
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not (tmp_path / "killed" / "adapter").exists()

@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from patience import until
 from small_network import ANSWERS, fresh, picture
 
 from sphinx_ros.engine.choosing import ANY, Wish, choose_best
@@ -230,11 +231,7 @@ def test_who_stops_listening_frees_the_engine(random_one):
     events = stream_turns(seen, work(("what?", None), **DRAWS), never)
     next(events)
     events.close()
-    for _ in range(200):
-        if not seen._frame.asked:
-            break
-        threading.Event().wait(0.01)
-    assert seen._frame.asked == 0
+    assert until(lambda: seen._frame.asked == 0)
     assert not seen._frame.owner[seen._frame.start :].any()
 
 

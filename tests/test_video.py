@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
+from patience import PATIENCE
 from small_network import picture, taught_checkpoint
 
 from sphinx_ros.commands.cli import main
@@ -189,7 +190,7 @@ def test_ctrl_c_leaves_no_video(tmp_path, checkpoint):
     )  # fmt: skip
     assert "long.mp4 0.00 s: OK" in process.stdout.readline()
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130 and err == "sphinx-ros: interrupted\n"
     assert os.listdir(tmp_path) == ["long.mp4"]
 

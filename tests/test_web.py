@@ -14,8 +14,9 @@ pytest.importorskip("sphinx_ros.msg", reason="the ROS interfaces are not built")
 pytest.importorskip("fastapi", reason='pip install "sphinx_ros[serve]"')
 
 import httpx
+from patience import PATIENCE, until
 from rclpy.parameter import Parameter
-from ros_support import Nodes, until
+from ros_support import Nodes
 from serve_support import jpeg
 from small_network import picture
 
@@ -38,7 +39,7 @@ def serving(nodes, model, **values):
     """An active node that serves on a port of its own."""
     node = nodes.make(lambda *_: model, web_port=free_port(), **values)
     node.begin()
-    assert until(lambda: node.lifecycle_state == "active", 30)
+    assert until(lambda: node.lifecycle_state == "active")
     return node
 
 
@@ -51,7 +52,7 @@ def node(context, taught):
 
 @pytest.fixture
 def asked(node):
-    with httpx.Client(base_url=node.web.address, timeout=30) as client:
+    with httpx.Client(base_url=node.web.address, timeout=PATIENCE) as client:
         yield client
 
 
@@ -136,7 +137,7 @@ def test_a_node_at_rest_says_so_and_answers_again(nodes, taught):
     assert refused.status_code == 503 and "activate it" in refused.json()["error"]["message"]
     assert httpx.get(f"{node.web.address}/healthz").status_code == 503
     node.trigger_activate()
-    assert httpx.post(ask, content=data, headers=JPEG, timeout=30).status_code == 200
+    assert httpx.post(ask, content=data, headers=JPEG, timeout=PATIENCE).status_code == 200
 
 
 def test_what_hangs_is_given_up_and_the_node_goes_on(nodes, taught):
@@ -146,20 +147,20 @@ def test_what_hangs_is_given_up_and_the_node_goes_on(nodes, taught):
         device, trouble = "cpu", ""
 
         def look(self, rgb, after=None):
-            hold.wait(30)
+            hold.wait(PATIENCE)
 
         def close(self):
             pass
 
     models, data = [Stuck(), taught], jpeg(picture(64, 48, 1))
-    node = nodes.make(lambda *_: models.pop(0), web_port=free_port(), hang_seconds=0.5)
+    node = nodes.make(lambda *_: models.pop(0), web_port=free_port(), hang_seconds=3.0)
     node.begin()
-    assert until(lambda: node.lifecycle_state == "active", 30)
+    assert until(lambda: node.lifecycle_state == "active")
     try:
-        with httpx.Client(base_url=node.web.address, timeout=20) as asked:
+        with httpx.Client(base_url=node.web.address, timeout=PATIENCE) as asked:
             answer = asked.post("/v1/caption", content=data, headers=JPEG)
-            assert answer.status_code == 500 and "no step for 0.5 s" in answer.text
-            assert until(lambda: asked.get("/healthz").status_code == 200, 20)
+            assert answer.status_code == 500 and "no step for 3 s" in answer.text
+            assert until(lambda: asked.get("/healthz").status_code == 200)
             again = asked.post("/v1/caption", content=data, headers=JPEG)
             assert again.status_code == 200 and again.json()["answers"][0]["status"] == "OK"
         assert node.worker.life.restarts == 1 and not models
@@ -172,7 +173,7 @@ def test_limits_are_those_of_the_parameters_as_they_are_now(nodes, taught):
     ask, data = f"{node.web.address}/v1/caption", jpeg(picture(64, 48, 1))
     (done,) = node.set_parameters([Parameter("max_image_pixels", value=100)])
     assert done.successful
-    refused = httpx.post(ask, content=data, headers=JPEG, timeout=30)
+    refused = httpx.post(ask, content=data, headers=JPEG, timeout=PATIENCE)
     assert refused.status_code == 400 and "limit is 100" in refused.json()["error"]["message"]
 
 

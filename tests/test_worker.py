@@ -11,6 +11,7 @@ import weakref
 
 import numpy as np
 import pytest
+from patience import PATIENCE, until
 
 from sphinx_ros.errors import BadImage, BadRequest, Cancelled, SphinxError, Status, TimedOut
 from sphinx_ros.prompt.queries import Query
@@ -71,13 +72,6 @@ def frame(number: int, stamp: float | None = None, **options) -> Frame:
     return Frame(lambda: picture, time.time(), stamp, header=f"header {number}", **options)
 
 
-def until(condition, seconds=5.0) -> bool:
-    end = time.monotonic() + seconds
-    while not condition() and time.monotonic() < end:
-        time.sleep(0.002)
-    return condition()
-
-
 @pytest.fixture
 def make():
     made = []
@@ -105,8 +99,8 @@ def test_an_answer_carries_its_picture_and_its_times(make):
     assert outcome.header == "header 7" and (outcome.width, outcome.height) == (6, 4)
     times = outcome.times
     assert times.received <= times.started <= times.finished
-    assert 0 <= times.queue_ms < 1000 and times.decode_ms >= 0 and times.look_ms >= 0
-    assert 0 <= times.image_age_ms < 1000 and times.tokens == 2
+    assert 0 <= times.queue_ms < 60_000 and times.decode_ms >= 0 and times.look_ms >= 0
+    assert 0 <= times.image_age_ms < 60_000 and times.tokens == 2
 
 
 def test_a_request_s_own_picture_is_looked_at_instead_of_the_newest(make):
@@ -232,7 +226,7 @@ class OneByOne:
 
     def ask(self, text, **options):
         self.asked.append(text)
-        if text == "standing" or self.answered.acquire(timeout=10):
+        if text == "standing" or self.answered.acquire(timeout=PATIENCE):
             return Answer("yes")
         raise TimedOut("nobody let it go on")
 
@@ -251,7 +245,7 @@ def test_a_flood_of_requests_does_not_starve_standing_queries(make):
         count = len(model.asked)
         model.answered.release()
         assert until(lambda: len(model.asked) > count)  # noqa: B023
-        until(lambda: "standing" in model.asked, 0.05)  # its thread may get no processor at once
+        until(lambda: "standing" in model.asked, 0.2)  # its thread may get no processor at once
     assert "standing" in model.asked, "requests kept it from its turn"
     assert not waiting[-1].done
     for _ in (*held, *waiting):
@@ -268,10 +262,13 @@ def test_standing_queries_run_on_new_frames_only_and_not_above_their_rate(make):
     )
     worker.inbox.change(Config(max_rate=5.0, queries=["ask: a"]))
     begun = time.monotonic()
-    while time.monotonic() - begun < 1.0:
+
+    def several():
         worker.inbox.offer(frame(3))
-        time.sleep(0.01)
-    assert 3 <= len(passes) <= 6
+        return len(passes) >= 5
+
+    assert until(several)
+    assert passes[4] - begun >= 4 / 5.0
     count = len(passes)
     time.sleep(0.3)
     assert len(passes) <= count + 1, "ran again without a new frame"
@@ -359,9 +356,9 @@ def test_a_time_limit_stops_the_model_and_keeps_its_words(make):
     worker.inbox.offer(frame(1))
     model.go.clear()
     begun = time.monotonic()
-    outcome = worker.result(worker.submit(ASK, timeout=0.2))
+    outcome = worker.result(worker.submit(ASK, timeout=1.0))
     assert outcome.status is Status.TIMEOUT and outcome.raw_text == "one "
-    assert time.monotonic() - begun < 20, "the default limit is 30 s"
+    assert time.monotonic() - begun < 25, "the default limit is 30 s"
 
 
 def test_a_time_limit_holds_for_those_who_wait(make):
@@ -379,7 +376,7 @@ def test_a_look_that_hangs_does_not_hold_the_caller(make):
         looked = threading.Event()
 
         def look(self, rgb):
-            self.go.wait(30)
+            self.go.wait(PATIENCE)
             self.looked.set()
             return super().look(rgb)
 
@@ -438,7 +435,7 @@ def test_too_many_requests_are_busy_and_all_others_are_answered(make):
 
 def test_before_the_model_is_there_requests_are_not_active():
     ready = threading.Event()
-    worker = Worker(lambda: ready.wait(5) and HandModel())
+    worker = Worker(lambda: ready.wait(PATIENCE) and HandModel())
     worker.start()
     outcome = worker.result(worker.submit(ASK))
     assert outcome.status is Status.NOT_ACTIVE and "loading" in outcome.text
@@ -483,7 +480,7 @@ def test_many_threads_get_their_own_answers(make):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(10)
+        thread.join(PATIENCE)
     assert results == {n: str(n) for n in range(40)}
 
 
@@ -611,19 +608,19 @@ def test_a_model_ordered_before_it_was_dropped_is_not_taken_for_the_next():
         made.append(Fragile())
         if len(made) == 1:
             begun.set()
-            go.wait(10)
+            go.wait(PATIENCE)
         return made[-1]
 
     worker = Worker(factory)
     worker.start()
     try:
-        assert begun.wait(5)
+        assert begun.wait(PATIENCE)
         worker.unload()
         loaded = threading.Thread(target=worker.load)
         loaded.start()  # as with other parameters
         assert until(lambda: worker.state is State.LOADING)
         go.set()
-        loaded.join(5)
+        loaded.join(PATIENCE)
         assert worker.state is State.READY and len(made) == 2
         assert made[0].closed and not made[1].closed
     finally:
@@ -638,12 +635,12 @@ def test_a_model_is_ready_when_it_can_be_asked():
         @property
         def config(self):
             looked_into.set()
-            go.wait(10)
+            go.wait(PATIENCE)
 
     worker = Worker(Slow)
     worker.start()
     try:
-        assert looked_into.wait(5) and worker.state is State.LOADING
+        assert looked_into.wait(PATIENCE) and worker.state is State.LOADING
         worker.inbox.offer(frame(1))
         refused = worker.result(worker.submit(ASK))
         assert refused.status is Status.NOT_ACTIVE and "still loading" in refused.text
@@ -675,7 +672,7 @@ def test_who_was_told_that_it_is_cancelled_is_shown_no_answer(make):
     class Seen(HandSeen):
         def ask(self, text, **options):
             looking.set()
-            model.go.wait(5)
+            model.go.wait(PATIENCE)
             return Answer("late", raw_text="late")
 
     model.look = lambda rgb: Seen(model, rgb)
@@ -683,7 +680,7 @@ def test_who_was_told_that_it_is_cancelled_is_shown_no_answer(make):
     worker = make(model, on_pass=lambda *news: told.append(news))
     worker.inbox.offer(frame(1))
     job = worker.submit(ASK)
-    assert looking.wait(5)
+    assert looking.wait(PATIENCE)
     worker.rest()
     model.go.set()
     assert until(lambda: not worker.inbox.in_hand)

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE
 from process_support import lives, until
 
 from sphinx_ros.errors import SphinxError, Status
@@ -90,6 +91,6 @@ def test_an_interrupt_ends_all_of_them(tmp_path, number):
     children = until(lambda: children_of(process.pid))
     assert len(children) >= 2
     process.send_signal(number)
-    said, _ = process.communicate(timeout=30)
+    said, _ = process.communicate(timeout=PATIENCE)
     assert said == (b"interrupted\n" if number == signal.SIGINT else b"")
     until(lambda: not any(map(lives, children)))

@@ -14,7 +14,7 @@ import rclpy
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 
 DEMO = Path(__file__).resolve().parents[2] / "launch" / "demo.launch.py"
-SECONDS = 120.0  # until a model has loaded and a picture has come
+SECONDS = 300.0  # until a model has loaded and a picture has come
 
 
 def generate_test_description():
