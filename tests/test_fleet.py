@@ -18,8 +18,9 @@ from patience import PATIENCE
 from process_support import lives, until
 
 from sphinx_ros.commands.serve_fleet import replicas
-from sphinx_ros.errors import Status
+from sphinx_ros.errors import SphinxError, Status
 from sphinx_ros.prompt.checks import MAX_STANDING
+from sphinx_ros.serve.desk import Limits
 from sphinx_ros.serve.leftovers import descendants
 from sphinx_ros.serve.rendezvous import Homes, ranked
 from sphinx_ros.serve.reports import SILENT, Report, Reports
@@ -136,6 +137,7 @@ def test_what_is_no_number_of_replicas(said):
 
 ENDLESS = """
 import subprocess, sys
+from sphinx_ros.serve.desk import Limits
 from sphinx_ros.serve.leftovers import watched_descendants
 alone = "import os, time; os.setsid(); print(os.getpid(), flush=True); time.sleep(60)"
 subprocess.Popen([sys.executable, "-c", alone])
@@ -171,6 +173,19 @@ def test_a_refusal_keeps_its_fields_between_processes():
     back = refused(json.loads(json.dumps(refusal(Busy("full", 7)))))
     assert isinstance(back, Busy) and back.retry_after == 7 and str(back) == "full"
     assert refused(refusal(Busy("full"))).status is Status.BUSY
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "127.0.0.1:port", "nowhere.invalid:6379"])
+def test_a_cluster_that_is_not_there_is_told_at_once(address):
+    """Ray tries for ten minutes, and says nothing meanwhile."""
+    pytest.importorskip("ray", reason=MISSING)
+    from sphinx_ros.serve.fleet_start import Fleet, fleet_of
+
+    with pytest.raises(SphinxError, match=f"no Ray cluster answers at {address}: .") as ended:
+        with fleet_of(Fleet(1, 1, address=address), "demo", {}, Limits()):
+            pass
+    assert ended.value.status is Status.NOT_ACTIVE
 
 
 class Served:

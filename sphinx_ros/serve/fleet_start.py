@@ -11,10 +11,12 @@ import contextlib
 import logging
 import os
 import re
+import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import ray
 from ray import serve
@@ -33,6 +35,8 @@ STORE = 256 << 20
 """Bytes of Ray's object store on this machine: pictures on their way to a replica."""
 QUEUE = 1000
 """Requests that Ray lets a replica have: far above what its desk takes, which refuses by name."""
+REACH = 10.0
+"""Seconds for a connection to a cluster."""
 LOOP = 0.5
 """Seconds after which Ray looks again whether a replica that is to end has finished its works."""
 
@@ -120,13 +124,21 @@ def _connect(fleet: Fleet, ending: contextlib.ExitStack) -> None:
             "runtime_env": {"env_vars": {"PYTHONPATH": os.pathsep.join(filter(None, path))}},
         }
     try:
+        if ":" in fleet.address:
+            _reach(fleet.address)
         ray.init(logging_level=logging.WARNING, **given)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except Exception as error:  # Ray raises that itself, as where a machine is too busy to start
         where = (
             f"no Ray cluster answers at {fleet.address}" if fleet.address else "Ray can't start"
         )
         raise SphinxError(f"{where}: {error}", status=Status.NOT_ACTIVE) from None
     ending.callback(ray.shutdown)
+
+
+def _reach(address: str) -> None:
+    """Raises OSError or ValueError: nothing listens there. Ray itself would try for minutes."""
+    place = urlsplit(f"//{address.removeprefix('ray://')}")
+    socket.create_connection((place.hostname or "", place.port or 0), REACH).close()
 
 
 def _replica_options(fleet: Fleet, limits: Limits, gpus: float) -> dict[str, Any]:
