@@ -240,3 +240,63 @@ def test_refs_of_another_data_set_are_not_taken_for_these(tmp_path):
     assert len(read("refcocog", tmp_path / "x").samples) > 1
     with pytest.raises(BadRequest, match="eval refcocog"):
         read("refcoco", tmp_path / "x/refcocog", images=tmp_path / "x")
+
+
+# files that are not what their names say
+
+FILES = {
+    "refcoco": ("refcoco/instances.json", "RefCOCO.tsv", "refcoco_val.json"),
+    "vqav2": ("v2_val_annotations.json", "vqav2_val.json"),
+    "gqa": ("testdev_balanced_questions.json",),
+    "vizwiz": ("val.json",),
+    "scienceqa": ("pid_splits.json",),
+    "textvqa": ("TextVQA_0.5.1_val.json",),
+    "ocrvqa": ("dataset.json",),
+    "coco-detect": ("annotations/instances_val2017.json",),
+    "d3": ("d3_json/d3_full_annotations.json",),
+    "ref-l4": ("ref-l4-val.json",),
+}
+BESIDE = {
+    "refcoco/instances.json": ("refcoco/refs(unc).p", b"]."),
+    "v2_val_annotations.json": ("v2_val_questions.json", b"[]"),
+    "pid_splits.json": ("problems.json", b"{}"),
+}
+
+
+@pytest.mark.parametrize("content", [b"", b"null", b'{"a": 1}', b"\xff\xfe", b"[" * 10**5, None])
+@pytest.mark.parametrize(("name", "file"), [(n, f) for n, own in FILES.items() for f in own])
+def test_a_file_of_another_kind_is_named_with_its_path(name, file, content, tmp_path):
+    """Empty, of another form, no text, nested without end, a folder."""
+    for path, data in ((file, content), BESIDE.get(file, (file, content))):
+        target = tmp_path / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if data is None:
+            target.mkdir(exist_ok=True)
+        else:
+            target.write_bytes(data)
+    with pytest.raises(BadRequest) as caught:
+        read(name, tmp_path)
+    said = str(caught.value)
+    assert (
+        str(tmp_path / file) in said
+        or f"no row of {tmp_path / file}" in said
+        or ("no row of" in said and (tmp_path / file).name in said)
+    )
+    assert "can't be read" not in said or "is no JSON" not in said, "one trouble, told once"
+
+
+@needs_parquet
+def test_a_table_of_other_columns_says_which_were_expected(tmp_path):
+    hub(tmp_path / "p/val-0.parquet", {"words": "a", "number": 1})
+    put(tmp_path / "t/RefCOCO.tsv", "words\tnumber\na\t1\n")
+    for folder in ("p", "t"):
+        with pytest.raises(BadRequest, match="words, number.*expected one of pictures"):
+            read("refcoco", tmp_path / folder)
+
+
+def test_where_no_picture_is_found_the_option_is_told(tmp_path):
+    written("refer", tmp_path)
+    for path in (tmp_path / "images/train2014").glob("*.png"):
+        path.unlink()
+    with pytest.raises(BadRequest, match=r"missing picture.*--images DIR"):
+        read("refcoco", tmp_path)

@@ -19,8 +19,9 @@ def read_json(path: str | Path) -> Any:
     Raises:
         BadRequest: it can't be read, or is no JSON.
     """
+    text = _text(Path(path))
     try:
-        return json.loads(_text(Path(path)))
+        return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise BadRequest(f"{path} is no JSON: {error}") from None
 
@@ -67,16 +68,25 @@ def field(row: Any, name: str, kind: type | tuple[type, ...], empty: bool = Fals
     return value
 
 
-def field_list(values: Any, name: str) -> list:
-    """A list of rows below a name; or the whole, where it is the list.
+def field_list(values: Any, name: str, path: Path) -> list:
+    """A list of rows below a name; or the whole, where it is the list. path: of the file.
 
     Raises:
         BadRequest: there is no list.
     """
     found = values.get(name) if isinstance(values, dict) else values
     if not isinstance(found, list):
-        raise BadRequest(f"no list of {name}, but {quoted(values)}")
+        raise BadRequest(f"{path} has no list of {name}, but {quoted(values)}")
     return found
+
+
+def read_list(path: Path, name: str = "rows") -> list:
+    """The list of a JSON file: the whole, or what is below a name.
+
+    Raises:
+        BadRequest: the file can't be read, or has no such list.
+    """
+    return field_list(read_json(path), name, path)
 
 
 def id_of(row: Any, name: str = "id") -> int | str | None:

@@ -104,7 +104,9 @@ def read_benchmark(
         into.samples = [sample for sample in into.samples if sample.split in splits]
     if not into.samples:
         told = f": {into.told[0]}" if into.told else ""
-        which = ", ".join(path.name for path in into.files)
+        which = ", ".join(path.name for path in into.files[:3])
+        if "missing picture" in into.refused:
+            told += "; --images DIR says where the pictures are"
         raise BadRequest(f"no row of {which} can be used. {into.summary or 'None is there'}{told}")
     return "+".join(used), into
 

@@ -44,7 +44,7 @@ def read_scienceqa(
             key=f"{picture.path.parent.name}_{text}_{id}",
         )  # fmt: skip
 
-    ids = field_list(splits, split)
+    ids = field_list(splits, split, files[1])
     each(files[0], ((id, (str(id), problems.get(str(id)))) for id in ids), make, into)
 
 

@@ -53,11 +53,8 @@ def read(bench: Benchmark, files: list[Path], pictures: PictureFiles, into: Read
     """All pictures of the files."""
     for path in files:
         values = read_json(path)
-        try:
-            rows = {name: field_list(values, name) for name in ("images", "annotations")}
-            names = _categories(values)
-        except BadRequest as error:
-            raise BadRequest(f"{path}: {error}") from None
+        rows = {name: field_list(values, name, path) for name in ("images", "annotations")}
+        names = _categories(values, path)
         split = next((s for s in bench.splits if f"_{s}" in path.stem), bench.splits[0])
         truth = _annotations(path, rows, names, into)
         for number, image in enumerate(rows["images"]):
@@ -79,9 +76,12 @@ def _size(image: Mapping[str, Any]) -> tuple[int, int]:
     return field(image, "width", int), field(image, "height", int)
 
 
-def _categories(values: Mapping[str, Any]) -> dict[int, str]:
-    rows = field_list(values, "categories")
-    return {field(row, "id", int): field(row, "name", str) for row in rows}
+def _categories(values: Mapping[str, Any], path: Path) -> dict[int, str]:
+    rows = field_list(values, "categories", path)
+    try:
+        return {field(row, "id", int): field(row, "name", str) for row in rows}
+    except BadRequest as error:
+        raise BadRequest(f"{path}, categories: {error}") from None
 
 
 def _annotations(

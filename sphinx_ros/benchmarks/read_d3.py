@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sphinx_ros.benchmarks.catalogue import Benchmark
-from sphinx_ros.benchmarks.json_files import field, field_list, id_of, read_json
+from sphinx_ros.benchmarks.json_files import field, field_list, id_of, read_json, read_list
 from sphinx_ros.benchmarks.safe_pickle import read_plain
 from sphinx_ros.benchmarks.samples import Family, PictureFiles, Reading, Sample, box_of, trouble
 from sphinx_ros.errors import BadRequest
@@ -40,15 +40,18 @@ def find(bench: Benchmark, folder: Path) -> list[Path]:
 def read(bench: Benchmark, files: list[Path], pictures: PictureFiles, into: Reading) -> None:
     """All pictures, each with the sentences that it is asked for."""
     named = {path.name: path for path in files}
-    whole = read_json(named[FILES["full"]])
+    full = named[FILES["full"]]
+    whole = read_json(full)
     try:
-        sentences = {row["id"]: field(row, "name", str) for row in field_list(whole, "categories")}
-        things = _by_picture(field_list(whole, "annotations"))
-    except (BadRequest, KeyError, TypeError) as error:
-        raise BadRequest(f"{named[FILES['full']]}: {error}") from None
+        sentences = {
+            row["id"]: field(row, "name", str) for row in field_list(whole, "categories", full)
+        }
+        things = _by_picture(field_list(whole, "annotations", full))
+    except (KeyError, TypeError) as error:
+        raise BadRequest(f"{full} has a row without {error}") from None
     halves = {n: _ids(named[FILES[n]]) for n in ("pres", "abs") if FILES[n] in named}
     asked = _intra(*(named[name] for name in GROUPS)) if GROUPS[0] in named else None
-    for number, image in enumerate(field_list(whole, "images")):
+    for number, image in enumerate(field_list(whole, "images", full)):
         try:
             name, id = field(image, "file_name", str), field(image, "id", int)
             size = (field(image, "width", int), field(image, "height", int))
@@ -97,7 +100,7 @@ def _by_picture(rows: Iterable[Any]) -> dict[Any, list[Any]]:
 
 
 def _ids(path: Path) -> set[Any]:
-    return {id_of(row) for row in field_list(read_json(path), "categories")}
+    return {id_of(row) for row in read_list(path, "categories")}
 
 
 def _intra(groups_file: Path, images_file: Path) -> dict[Any, set[Any]]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from sphinx_ros.benchmarks.catalogue import Benchmark
-from sphinx_ros.benchmarks.json_files import field, field_list, read_json
+from sphinx_ros.benchmarks.json_files import field, read_list
 from sphinx_ros.benchmarks.read_words import answers_of_people, first_of, people_files
 from sphinx_ros.benchmarks.samples import Family, PictureFiles, Reading, Sample, box_of, trouble
 from sphinx_ros.benchmarks.word_samples import word_sample
@@ -63,11 +63,7 @@ def read(bench: Benchmark, files: list[Path], pictures: PictureFiles, into: Read
         people = answers_of_people(answered)
     for path in files:
         (split,) = [s for s in bench.splits if f"_{s}" in path.stem] or bench.splits[:1]
-        try:
-            rows = field_list(read_json(path), "rows")
-        except BadRequest as error:
-            raise BadRequest(f"{path}: {error}") from None
-        for number, row in enumerate(rows):
+        for number, row in enumerate(read_list(path)):
             try:
                 into.add(_sample(bench, split, number, row, pictures, people))
             except BadRequest as error:

@@ -52,10 +52,7 @@ def read(bench: Benchmark, files: list[Path], pictures: PictureFiles, into: Read
 
 
 def _by_id(known: Any, name: str, path: Path) -> dict[Any, Any]:
-    try:
-        rows = field_list(known, name)
-    except BadRequest as error:
-        raise BadRequest(f"{path}: {error}") from None
+    rows = field_list(known, name, path)
     return {id_of(row): row for row in rows if isinstance(row, dict)}
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 from sphinx_ros.benchmarks import parquet_rows, tsv_rows
 from sphinx_ros.benchmarks.catalogue import Benchmark
 from sphinx_ros.benchmarks.hub_files import holds_pictures, split_of
-from sphinx_ros.benchmarks.json_files import field_list, read_json
+from sphinx_ros.benchmarks.json_files import read_list
 from sphinx_ros.benchmarks.samples import (
     Family,
     Picture,
@@ -87,13 +87,25 @@ def read_parquet(
 def _column(path: Path) -> str:
     """The column that holds pictures; "" where it names them."""
     known = parquet_rows.columns(path)
-    return next((c for c in PICTURES if c in known and known[c] != "text"), "")
+    column = _expected(path, known)
+    return "" if known.get(column) == "text" else column
+
+
+def _expected(path: Path, columns: Iterable[str]) -> str:
+    """The column of pictures, or "" where one names their files. Raises BadRequest: neither."""
+    found = next((one for one in PICTURES if one in columns), "")
+    if not found and not {"file_name", "image_id", "imageId"} & set(columns):
+        raise BadRequest(
+            f"{path} has the columns {quoted(', '.join(columns))}; expected one of pictures "
+            f"({', '.join(PICTURES)}), or file_name"
+        )
+    return found
 
 
 def read_tsv(bench: Benchmark, files: list[Path], pictures: PictureFiles, into: Reading) -> None:
     """All rows of the files."""
     for path in files:
-        column = next((c for c in PICTURES if c in tsv_rows.header(path)), "")
+        column = _expected(path, tsv_rows.header(path))
         table = Table(bench, path, column, pictures)
         table.read(_resolved(tsv_rows.rows(path), column), into)
 
@@ -122,7 +134,7 @@ def _resolved(
 def read_rows(bench: Benchmark, files: list[Path], pictures: PictureFiles, into: Reading) -> None:
     """All rows of the files."""
     for path in files:
-        rows = enumerate(field_list(read_json(path), "rows"))
+        rows = enumerate(read_list(path))
         Table(bench, path, "", pictures).read(((number, 0, row) for number, row in rows), into)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sphinx_ros.benchmarks.catalogue import Benchmark
-from sphinx_ros.benchmarks.json_files import field, field_list, id_of, read_json, read_lines
+from sphinx_ros.benchmarks.json_files import field, id_of, read_json, read_lines, read_list
 from sphinx_ros.benchmarks.samples import PictureFiles, Reading, Sample, trouble
 from sphinx_ros.benchmarks.word_samples import word_sample
 from sphinx_ros.errors import BadRequest, quoted
@@ -65,7 +65,7 @@ def people_files(bench: Benchmark, folder: Path) -> list[Path]:
 
 def answers_of_people(path: Path) -> dict[Any, Any]:
     """Question -> what people answered. Raises BadRequest."""
-    rows = field_list(read_json(path), "annotations")
+    rows = read_list(path, "annotations")
     return {id_of(row, "question_id"): row.get("answers") for row in rows if isinstance(row, dict)}
 
 
@@ -91,7 +91,7 @@ def read_vqa(bench: Benchmark, files: list[Path], pictures: PictureFiles, into: 
         key = f"{picture.path.name}_{text}_{id}"
         return word_sample(bench, "val", id, picture, text, truth, key=key)
 
-    each(asked, enumerate(field_list(read_json(asked), "questions")), make, into)
+    each(asked, enumerate(read_list(asked, "questions")), make, into)
 
 
 def _coco_name(image: int | str, pictures: PictureFiles) -> str:
@@ -167,7 +167,7 @@ def read_vizwiz(
         key = f"{picture.path.name}_{text}_{number}"
         return word_sample(bench, "val", number, picture, text, row.get("answers"), key=key)
 
-    rows = enumerate(field_list(read_json(path), "rows"))
+    rows = enumerate(read_list(path))
     each(path, ((number, (number, row)) for number, row in rows), make, into)
 
 
@@ -192,7 +192,7 @@ def read_textvqa(
         key = f"{picture.path.name}_{text}_{id}"
         return word_sample(bench, "val", id, picture, text, row.get("answers"), key=key)
 
-    each(path, enumerate(field_list(read_json(path), "data")), make, into)
+    each(path, enumerate(read_list(path, "data")), make, into)
 
 
 # OCR-VQA: {id: {imageURL, questions: [...], answers: [...], split: 1 train, 2 val, 3 test}}

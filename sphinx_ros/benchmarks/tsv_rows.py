@@ -19,9 +19,12 @@ MOST_BYTES = 256 << 20
 
 
 def header(path: str | Path) -> list[str]:
-    """The names of the columns."""
-    with open(path, "rb") as file:
-        return cells(file.readline(MOST_BYTES))
+    """The names of the columns. Raises BadRequest: the file can't be read."""
+    try:
+        with open(path, "rb") as file:
+            return cells(file.readline(MOST_BYTES))
+    except OSError as error:
+        raise BadRequest(f"{path} can't be read: {error.strerror}") from None
 
 
 def cells(record: bytes) -> list[str]:
