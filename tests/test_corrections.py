@@ -27,12 +27,12 @@ def folder(tmp_path):
         Sheet("sure.png", SIZE, [Found("mug", box, 0.9), Found("can", (1, 2, 9, 9), 0.8)]),
         Sheet("empty.png", SIZE),
         Sheet("doubt.png", SIZE, [Found("mug", box, 0.9)], [Found("mug", (2, 2, 20, 20), nan)]),
-        Sheet("my desk.png", SIZE, [], [Found("can", (2, 2, 20, 20), 0.4)]),
+        Sheet("my desk.png", SIZE, trouble="detect: mug: 'eight'"),
     ]
     made = tmp_path / "lab"
     (made / "images").mkdir(parents=True)
-    for sheet in sheets:
-        cv2.imwrite(str(made / "images" / sheet.name), np.zeros((48, 64, 3), np.uint8))
+    for grey, sheet in enumerate(sheets):
+        cv2.imwrite(str(made / "images" / sheet.name), np.full((48, 64, 3), grey, np.uint8))
     write_folder(made, sheets, ["mug", "can"], "coco", Writing(2))
     (made / "labels.json").write_text(json.dumps({"format": "coco", "checkpoint": "demo"}))
     return made
@@ -160,7 +160,7 @@ def test_a_row_that_cannot_be_used_leaves_its_picture_as_it_was(folder, tmp_path
         (cvat(["x.png"], []), "there is no picture 'x.png' in the folder"),
         (cvat([], []), "it has no images"),
         ([1, 2], "is no file of COCO: export COCO 1.0 from CVAT"),
-        ({"images": {}, "annotations": [], "categories": []}, "no lists of objects"),
+        ({"images": [1], "annotations": [], "categories": []}, "that are no objects"),
     ],
 )
 def test_files_that_correct_nothing_are_refused(folder, tmp_path, value, said):

@@ -177,7 +177,7 @@ def test_a_folder_of_pictures_is_labelled(tmp_path, capsys):
     assert (told["keep"], told["review"], told["failed"]) == (0.2, 0.1, 1)
     assert (out / "images" / "3.png").read_bytes() == (source / "3.png").read_bytes()
     said = capsys.readouterr()
-    assert "broken.jpg" in said.err and "1 pictures failed" in said.out
+    assert "broken.jpg" in said.err and "1 pictures not answered" in said.out
     assert main([*words, "--out", str(out)]) == 2
     assert main([*words, "--out", str(out), "--resume"]) in (0, 1)
     assert capsys.readouterr().out.splitlines()[-1] == said.out.splitlines()[-1]

@@ -303,3 +303,40 @@ def test_no_odd_value_ends_the_reading_but_by_name(place, format):
             continue
         data.write_bad(place / "bad.txt")
     assert read, "all was refused: the test says nothing"
+
+
+def test_mirror_images_are_learnt_where_labels_are_boxes_and_joints(place):
+    joints = [0.0] * 51
+    for name, (x, y) in {"left wrist": (20, 30), "right wrist": (60, 30), "nose": (40, 4),
+                         "left eye": (36, 4)}.items():  # fmt: skip
+        at = 3 * COCO_KEYPOINTS.index(name)
+        joints[at : at + 3] = [x, y, 2]
+    marks = coco()["annotations"]
+    marks.append({"id": 3, "image_id": 1, "category_id": 9, "bbox": [8, 0, 62, 40],
+                  "keypoints": joints})  # fmt: skip
+    boxes = write(place / "boxes.json", coco(annotations=marks))
+    data = read_data([boxes], TWO, mirror=True)
+    plain, turned = ([e for e in data.examples if e.mirrored is side] for side in (False, True))
+    assert (
+        said(read_data([boxes], TWO)).items()
+        >= {
+            (e.image.name, e.rounds[0][0].split("\n")[0]): e.rounds[0][1] for e in plain[:5]
+        }.items()
+    )
+    assert len(plain) == len(turned) and len(data.images) == 2 and len(data.pictures) == 4
+    of_a = [e for e in turned if e.image.name == "a.png"]
+    answers = {e.rounds[0][0].split("\n")[0]: e.rounds[0][1] for e in of_a}
+    assert answers["Detect all plates shown in the image."] == (
+        "<p>plate</p>[0.25,0.38,0.50,0.50;0.90,0.25,0.99,0.35]"
+    )
+    (pose,) = (text for asked, text in answers.items() if "key points" in asked)
+    places = {item.label: item.points[0] for item in parse(pose).items}
+    assert places["left wrist"] == (0.25, 0.62) and places["right wrist"] == (0.75, 0.62)
+    assert places["right eye"] == (0.55, 0.3) and "left eye" not in places
+
+
+def test_conversations_have_no_mirror_image(place):
+    row = {"image": "a.png", "conversations": [{"from": "human", "value": "Which side?"},
+                                               {"from": "gpt", "value": "left"}]}  # fmt: skip
+    data = read_data([write(place / "images" / "said.json", [row])], TWO, mirror=True)
+    assert [one.mirrored for one in data.examples] == [False]

@@ -19,7 +19,7 @@ from sphinx_ros.checkpoint.adapter import read_adapter
 from sphinx_ros.errors import BadRequest
 from sphinx_ros.image.pixels import preprocess
 from sphinx_ros.prompt.conversation import END_SIGNAL, conversation
-from sphinx_ros.teach.example import Example
+from sphinx_ros.teach.example import Example, Shown
 from sphinx_ros.teach.learning import answers_loss, image_tokens
 from sphinx_ros.teach.looks_kept import LooksKept
 from sphinx_ros.teach.low_rank import add_factors, factors
@@ -112,7 +112,7 @@ def test_the_loss_of_a_batch_is_the_official_one(rows_folder, checkpointing):
     words = [packing.words(one) for one in examples]
     batch = packing.batch([words[:2], words[2:]], CPU)
     looks = LooksKept(model, 10**9)
-    image = image_tokens(model, [looks.of(examples[i].image) for i in (0, 2)])
+    image = image_tokens(model, [looks.of(Shown(examples[i].image)) for i in (0, 2)])
     total, number, _ = answers_loss(model, batch, image, checkpointing)
     official = official_loss(model, tokenizer, examples)
     assert abs(total.item() / number - official.item()) < 1e-5
@@ -133,7 +133,7 @@ def test_the_gradient_is_that_of_the_official_loss(rows_folder):
             packing = Packing(tokenizer, 300)
             words = [packing.words(one) for one in examples]
             looks = LooksKept(model, 0)
-            image = image_tokens(model, [looks.of(examples[i].image) for i in (0, 2)])
+            image = image_tokens(model, [looks.of(Shown(examples[i].image)) for i in (0, 2)])
             total, number, _ = answers_loss(
                 model, packing.batch([words[:2], words[2:]], CPU), image
             )
@@ -155,7 +155,7 @@ def test_gradients_pass_through_a_base_in_fewer_bits(rows_folder, kind):
         add_factors(model, 2, 4.0, towers=False, seed=0)
         packing = Packing(tokenizer, 300)
         words = [packing.words(one) for one in examples_of(rows_folder)[:2]]
-        image = image_tokens(model, [LooksKept(model, 0).of(rows_folder / "0.png")])
+        image = image_tokens(model, [LooksKept(model, 0).of(Shown(rows_folder / "0.png"))])
         total, number, _ = answers_loss(model, packing.batch([words], CPU), image)
         (total / number).backward()
         grads.append([b.grad.flatten() for _, b in factors(model).values()])
@@ -180,7 +180,7 @@ def test_a_conversation_that_does_not_fit_is_refused(rows_folder):
 def test_a_picture_is_looked_at_once_where_there_is_room(rows_folder):
     model, _, _ = load_checkpoint(random_checkpoint())
     kept, anew = LooksKept(model, 10**9), LooksKept(model, 0)
-    made = [[looks.of(rows_folder / "0.png") for _ in range(3)] for looks in (kept, anew)]
+    made = [[looks.of(Shown(rows_folder / "0.png")) for _ in range(3)] for looks in (kept, anew)]
     assert (kept.looks, anew.looks) == (1, 3)
     for mixed, queries in made[0] + made[1]:
         assert torch.equal(mixed, made[0][0][0]) and torch.equal(queries, made[0][0][1])

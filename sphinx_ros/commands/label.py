@@ -47,9 +47,9 @@ ABOUT = """Label a recording or a folder of pictures with the model's own answer
   sphinx-ros tune lab --checkpoint demo --out runs/tune
 
 Boxes that score at least --keep are kept, those below --review are dropped and counted. A picture
-with a box in between is put aside: DIR/review.json has it with all its boxes. It is a COCO file,
-which CVAT ("COCO 1.0") and Label Studio's converter import; what they export of it as COCO goes
-back in with --corrections. Scores are probabilities where the checkpoint is calibrated
+with a box in between, or without a usable answer, is put aside: DIR/review.json has it. It is a
+COCO file, which CVAT ("COCO 1.0") and Label Studio's converter import; what they export of it as
+COCO goes back in with --corrections. Scores are probabilities where the checkpoint is calibrated
 (sphinx-ros calibrate).
 
 DIR/images/ holds the pictures, DIR/annotations.json the labels as COCO; --format yolo writes
@@ -151,18 +151,16 @@ def finish(out: Path, sheets: list[Sheet], queries: Sequence[Query], options: An
     Raises:
         SphinxError: no picture was answered.
     """
-    from sphinx_ros.teach.label_folder import IMAGES, JOURNAL, TOLD, write_folder
+    from sphinx_ros.teach.label_folder import JOURNAL, TOLD, write_folder
 
-    answered = [sheet for sheet in sheets if not sheet.trouble]
-    for sheet in [one for one in sheets if one.trouble][:MOST_TOLD]:
+    failed = [sheet for sheet in sheets if sheet.trouble]
+    for sheet in failed[:MOST_TOLD]:
         print(f"sphinx-ros: {file_name(sheet.name)}: {sheet.trouble}", file=sys.stderr)
-    if not answered:
+    if len(failed) == len(sheets):
         raise SphinxError("no picture was answered", status=Status.PARSE_FAILED)
-    for sheet in sheets:
-        if sheet.trouble:
-            (out / IMAGES / sheet.name).unlink(missing_ok=True)
+    there = [sheet for sheet in sheets if sheet.readable]
     kinds = list(dict.fromkeys(map(kind_of, queries)))
-    write_folder(out, answered, kinds, options.format, writing(options))
+    write_folder(out, there, kinds, options.format, writing(options))
     told = {
         "source": file_name(options.source),
         "checkpoint": options.server or options.checkpoint,
@@ -170,10 +168,10 @@ def finish(out: Path, sheets: list[Sheet], queries: Sequence[Query], options: An
         "format": options.format,
         "keep": options.keep,
         "review": options.review,
-        "pictures": len(answered),
-        "to_review": sum(not sheet.sure for sheet in answered),
-        "failed": len(sheets) - len(answered),
-        "boxes": counts(answered),
+        "pictures": len(there),
+        "to_review": sum(not sheet.sure for sheet in there),
+        "failed": len(failed),
+        "boxes": counts(sheets),
     }
     write_text(out / TOLD, json.dumps(told, indent=1) + "\n")
     (out / JOURNAL).unlink()
@@ -186,7 +184,7 @@ def tell(out: Path, told: dict[str, Any]) -> int:
     print(
         f"{out}: {told['pictures']} pictures, {told['to_review']} of them to be reviewed "
         f"(review.json); boxes: {boxes['kept']} kept, {boxes['in_doubt']} in doubt, "
-        f"{boxes['dropped']} dropped; {told['failed']} pictures failed"
+        f"{boxes['dropped']} dropped; {told['failed']} pictures not answered"
     )
     return OK if boxes["kept"] + boxes["in_doubt"] else Status.NOT_FOUND.exit_code
 

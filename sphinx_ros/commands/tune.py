@@ -107,6 +107,10 @@ def _add_how(parser: argparse.ArgumentParser) -> None:
         help="hold the decoder in 8 or 4 bits; the adapter is that of the whole checkpoint",
     )  # fmt: skip
     parser.add_argument(
+        "--mirror", action="store_true",
+        help="learn the mirror images as well, of pictures whose labels are boxes and joints",
+    )  # fmt: skip
+    parser.add_argument(
         "--checkpointing", action="store_true",
         help="compute each layer anew for the gradient: a third more time, much less memory",
     )  # fmt: skip

@@ -16,7 +16,14 @@ from sphinx_ros.runtime.printable import file_name
 from sphinx_ros.teach.conversation_rows import read_json, there
 from sphinx_ros.teach.example import Data
 from sphinx_ros.teach.pictures import is_file
-from sphinx_ros.teach.said import Thing, Writing, checked_inside, checked_kind, rounds_about
+from sphinx_ros.teach.said import (
+    Thing,
+    Writing,
+    checked_inside,
+    checked_kind,
+    mirrored,
+    rounds_about,
+)
 from sphinx_ros.types import COCO_KEYPOINTS
 
 FOLDERS = (".", "images", "train2017", "val2017", "data")
@@ -39,9 +46,32 @@ def read_coco(path: Path, data: Data, writing: Writing) -> None:
         BadRequest: the file is none of COCO's.
     """
     for where, image, things, kinds, size in coco_pictures(path, data):
-        draw = np.random.default_rng([len(data.examples), *size])
         with data.row(where):
-            data.add("COCO", image, rounds_about(things, kinds, size, writing, draw), where)
+            add_things(data, "COCO", image, things, kinds, size, writing, where)
+
+
+def add_things(
+    data: Data,
+    format: str,
+    image: Path,
+    things: Sequence[Thing],
+    kinds: Sequence[str],
+    size: tuple[int, int],
+    writing: Writing,
+    where: str,
+) -> None:
+    """What is asked about a picture's things, into ``data``; and about those of its mirror image
+    where these are wanted. All as :func:`sphinx_ros.teach.said.rounds_about` takes it.
+
+    Raises:
+        BadImage: the picture can't be read. BadRequest: earlier rows say all of it.
+    """
+    draw = np.random.default_rng([len(data.examples), *size])
+    data.add(format, image, rounds_about(things, kinds, size, writing, draw), where)
+    if data.mirror:
+        turned = [mirrored(thing, size[0]) for thing in things]
+        said = rounds_about(turned, kinds, size, writing, draw)
+        data.add(format, image, said, where, mirrored=True)
 
 
 def coco_pictures(

@@ -44,13 +44,16 @@ EXPECTED = (
 )
 
 
-def read_data(paths: Sequence[str | Path], writing: Writing) -> Data:
-    """All examples of several files and folders. writing: how the checkpoint writes boxes.
+def read_data(paths: Sequence[str | Path], writing: Writing, mirror: bool = False) -> Data:
+    """All examples of several files and folders.
+
+    writing: how the checkpoint writes boxes. mirror: pictures whose labels are boxes and joints
+    are to be learnt as their mirror images as well.
 
     Raises:
         BadRequest: a path that holds no data, or nothing that can be learnt.
     """
-    data = Data()
+    data = Data(mirror=mirror)
     for path in map(Path, paths):
         before = len(data.examples) + len(data.bad)
         for file in files_of(path):

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from sphinx_ros.errors import BadRequest, SphinxError
 from sphinx_ros.runtime.files import write_text
@@ -22,6 +23,13 @@ Rounds = tuple[tuple[str, str], ...]
 """A conversation: (what is asked, what is answered) of each round."""
 
 
+class Shown(NamedTuple):
+    """A picture as it is shown. image: file. mirrored: left and right are exchanged."""
+
+    image: Path
+    mirrored: bool = False
+
+
 @dataclass(frozen=True)
 class Example:
     """A conversation about a picture.
@@ -29,12 +37,13 @@ class Example:
     Attributes:
         image: file. rounds: (what is asked, what is answered) in the words and numbers that the
             checkpoint reads and writes; a later round knows the earlier ones. where: file and row,
-            for people.
+            for people. mirrored: they are about the picture's mirror image.
     """
 
     image: Path
     rounds: Rounds
     where: str
+    mirrored: bool = False
 
 
 @dataclass(frozen=True)
@@ -51,14 +60,16 @@ class Data:
 
     Attributes:
         examples: in the order of the data. bad: rows that can't be used. formats: how many
-            examples are from which format. files: the pictures met so far.
+            examples are from which format. files: the pictures met so far. mirror: pictures whose
+            labels are boxes and joints are to be learnt as their mirror images as well.
     """
 
     examples: list[Example] = field(default_factory=list)
     bad: list[BadRow] = field(default_factory=list)
     formats: Counter[str] = field(default_factory=Counter)
     files: Pictures = field(default_factory=Pictures)
-    _known: dict[tuple[Path, Rounds], str] = field(default_factory=dict)
+    mirror: bool = False
+    _known: dict[tuple[Path, Rounds, bool], str] = field(default_factory=dict)
 
     @contextmanager
     def row(self, where: str) -> Iterator[None]:
@@ -70,31 +81,44 @@ class Data:
         except SphinxError as error:
             self.bad.append(BadRow(where, one_line(error)))
 
-    def add(self, format: str, image: Path, several: Sequence[Rounds], where: str) -> None:
-        """Conversations of one row about a picture.
+    def add(
+        self,
+        format: str,
+        image: Path,
+        several: Sequence[Rounds],
+        where: str,
+        mirrored: bool = False,
+    ) -> None:
+        """Conversations of one row about a picture, or about its mirror image.
 
         Raises:
             BadImage: the picture can't be read. BadRequest: earlier rows say all of it.
         """
         image, _ = self.files.of(image)
-        new = [one for one in dict.fromkeys(several) if (image, one) not in self._known]
+        keys = {one: (image, one, mirrored) for one in several}
+        new = [one for one, key in keys.items() if key not in self._known]
         if several and not new:
             raise BadRequest(
-                f"it says of its picture what {self._known[image, several[0]]} says: learnt once; "
+                f"it says of its picture what {self._known[keys[several[0]]]} says: learnt once; "
                 "remove one of the two"
             )
         for one in new:
-            self._known[image, one] = where
-            self.examples.append(Example(image, one, where))
+            self._known[keys[one]] = where
+            self.examples.append(Example(image, one, where, mirrored))
             self.formats[format] += 1
 
     @property
-    def pictures(self) -> dict[Path, list[Example]]:
+    def pictures(self) -> dict[Shown, list[Example]]:
         """The examples of each picture, in the order of the data."""
-        found: dict[Path, list[Example]] = {}
+        found: dict[Shown, list[Example]] = {}
         for one in self.examples:
-            found.setdefault(one.image, []).append(one)
+            found.setdefault(Shown(one.image, one.mirrored), []).append(one)
         return found
+
+    @property
+    def images(self) -> list[Path]:
+        """The files of pictures, in the order of the data."""
+        return list(dict.fromkeys(one.image for one in self.examples))
 
     def write_bad(self, path: Path) -> None:
         """The rows that can't be used, a JSON object a line."""

@@ -63,7 +63,7 @@ def corrected(folder: Path, corrections: Path) -> Corrected:
     sheets, kinds = read_sheets(folder / KEPT)
     doubted, _ = read_sheets(folder / REVIEW)
     for sheet in doubted:
-        sheet.kept, sheet.doubted = [], sheet.kept
+        sheet.kept, sheet.doubted, sheet.trouble = [], sheet.kept, "it waits for a person"
     made = Corrected([*sheets, *doubted], kinds)
     by_name = {sheet.name: sheet for sheet in made.sheets}
     found = read_export(corrections)
@@ -79,7 +79,7 @@ def corrected(folder: Path, corrections: Path) -> Corrected:
         with made.bad.row(f"{file_name(corrections)}, image {number}"):
             sheet = sheet_named(str(one.get("file_name")), by_name)
             sheet.kept = [found_of(m, names, sheet.size) for m in marks.get(one.get("id"), ())]
-            sheet.doubted = []
+            sheet.doubted, sheet.trouble = [], ""
             done.add(sheet.name)
     if not done:
         why = made.bad.bad[0].why if made.bad.bad else "it has no images"
@@ -105,13 +105,9 @@ def read_export(path: Path) -> dict[str, Any]:
         found = read_json(path)
     if not is_coco(found):
         raise BadRequest(f"{path} is no file of COCO: {EXPORTS}")
-    lists = [found[key] for key in ("images", "annotations", "categories")]
-    if not all(
-        isinstance(rows, list) and all(isinstance(r, dict) for r in rows) for rows in lists
-    ):
-        raise BadRequest(
-            f"{path}: images, annotations, categories are no lists of objects: {EXPORTS}"
-        )
+    rows = [row for key in ("images", "annotations", "categories") for row in found[key]]
+    if not all(isinstance(row, dict) for row in rows):
+        raise BadRequest(f"{path} has images, annotations or categories that are no objects")
     return found
 
 

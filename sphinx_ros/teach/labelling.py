@@ -40,8 +40,9 @@ class Sheet:
     """One picture and its labels.
 
     Attributes:
-        name: of its file. size: width and height, pixels. kept, doubted: boxes by their score.
-        dropped: how many scored too little. trouble: why it could not be answered; else "".
+        name: of its file. size: width and height, pixels; 0 where it can't be read. kept,
+        doubted: boxes by their score. dropped: how many scored too little. trouble: why nothing
+        can be said of it; else "".
     """
 
     name: str
@@ -54,7 +55,12 @@ class Sheet:
     @property
     def sure(self) -> bool:
         """Whether nothing about it is in doubt."""
-        return not self.doubted
+        return not self.doubted and not self.trouble
+
+    @property
+    def readable(self) -> bool:
+        """Whether there is a picture, that a person could label."""
+        return min(self.size) > 0
 
 
 def checked_queries(lines: Sequence[str]) -> list[Query]:

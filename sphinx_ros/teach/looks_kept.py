@@ -6,13 +6,13 @@ Each is encoded by itself: what is made anew is the same, bit for bit, as what w
 
 from __future__ import annotations
 
-from pathlib import Path
-
+import numpy as np
 import torch
 from torch import Tensor
 
 from sphinx_ros.image.pixels import preprocess
 from sphinx_ros.model.sphinx import SphinxModel
+from sphinx_ros.teach.example import Shown
 from sphinx_ros.teach.pictures import read_picture
 
 Features = tuple[Tensor, Tensor | None]
@@ -28,28 +28,31 @@ class LooksKept:
 
     def __init__(self, model: SphinxModel, room: int, learning: bool = False):
         self.model, self.room, self.learning, self.looks = model, room, learning, 0
-        self._kept: dict[Path, Features] = {}
+        self._kept: dict[Shown, Features] = {}
 
-    def of(self, image: Path) -> Features:
-        """The features of a picture file, on the network's device. Raises BadImage."""
-        kept = self._kept.get(image)
+    def of(self, shown: Shown) -> Features:
+        """The features of a picture, on the network's device. Raises BadImage."""
+        kept = self._kept.get(shown)
         if kept is None:
             with torch.set_grad_enabled(self.learning and torch.is_grad_enabled()):
-                made = self._made(image)
+                made = self._made(shown)
             if not self.learning:
-                self._keep(image, made)
+                self._keep(shown, made)
             return made
         device = self.model.device
         return kept[0].to(device), None if kept[1] is None else kept[1].to(device)
 
-    def _made(self, image: Path) -> Features:
+    def _made(self, shown: Shown) -> Features:
         self.looks += 1
-        square = preprocess(read_picture(image), self.model.config.image_size)
+        rgb = read_picture(shown.image)
+        if shown.mirrored:
+            rgb = np.ascontiguousarray(rgb[:, ::-1])
+        square = preprocess(rgb, self.model.config.image_size)
         picture = torch.from_numpy(square)[None].to(self.model.norm.weight)
         return self.model.view_features(picture)
 
-    def _keep(self, image: Path, made: Features) -> None:
+    def _keep(self, shown: Shown, made: Features) -> None:
         needed = sum(part.nbytes for part in made if part is not None)
         if needed <= self.room:
             self.room -= needed
-            self._kept[image] = tuple(None if one is None else one.cpu() for one in made)  # type: ignore[assignment]
+            self._kept[shown] = tuple(None if one is None else one.cpu() for one in made)  # type: ignore[assignment]

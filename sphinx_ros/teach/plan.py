@@ -26,7 +26,8 @@ class Plan:
         ask: held-out questions that are answered in full before, during and after, at most.
         checkpointing: see :func:`sphinx_ros.teach.learning.answers_loss`. seed: of everything
             drawn. keep_gb: of looks at pictures that are kept in memory. quantise: the decoder is
-            held in 8 or 4 bits ("int8", "int4") while the factors beside it learn.
+            held in 8 or 4 bits ("int8", "int4") while the factors beside it learn. mirror:
+            pictures whose labels are boxes and joints are learnt as their mirror images as well.
     """
 
     checkpoint: str = "demo"
@@ -49,6 +50,7 @@ class Plan:
     seed: int = 0
     keep_gb: float = 4.0
     quantise: str | None = None
+    mirror: bool = False
 
     def steps(self, rows: int) -> int:
         """Steps of the whole run."""

@@ -80,6 +80,24 @@ def checked_inside(box: Sequence[float], width: int, height: int) -> Box:
     return max(x0, 0.0), max(y0, 0.0), min(x1, float(width)), min(y1, float(height))
 
 
+_SIDES = {"left": "right", "right": "left"}
+_OTHER_SIDE = [
+    COCO_KEYPOINTS.index(" ".join(_SIDES.get(word, word) for word in name.split()))
+    for name in COCO_KEYPOINTS
+]
+"""Of each joint that of the other side, which a mirror image shows in its place."""
+
+
+def mirrored(thing: Thing, width: int) -> Thing:
+    """The thing in the mirror image of a picture of so many pixels."""
+    x0, y0, x1, y1 = thing.box
+    joints = thing.joints
+    if joints is not None:
+        joints = joints[_OTHER_SIDE].copy()
+        joints[:, 0] = width - joints[:, 0]
+    return Thing(thing.kind, (width - x1, y0, width - x0, y1), joints)
+
+
 def left_to_right(things: Sequence[Thing]) -> list[Thing]:
     """The order in which the models list things."""
     return sorted(things, key=lambda thing: (thing.box[0], thing.box[1]))

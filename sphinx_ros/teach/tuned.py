@@ -22,7 +22,7 @@ from sphinx_ros.checkpoint.stored import open_checkpoint
 from sphinx_ros.errors import BadRequest, CheckpointError
 from sphinx_ros.runtime.files import replaced
 from sphinx_ros.teach.dataset import read_data
-from sphinx_ros.teach.example import Data, Example
+from sphinx_ros.teach.example import Data, Example, Shown
 from sphinx_ros.teach.habit import writing_of
 from sphinx_ros.teach.held_out import answers, parted, scores
 from sphinx_ros.teach.learning import answers_loss, image_tokens
@@ -34,7 +34,7 @@ from sphinx_ros.teach.plan import Plan
 STATE, BEST = "state.pt", "best.pt"
 """Files of a run's folder: to go on from, and what had the lowest held-out loss."""
 
-PackedRow = tuple[Path, list[Words]]
+PackedRow = tuple[Shown, list[Words]]
 """A picture, and conversations about it that share a row."""
 
 
@@ -62,11 +62,13 @@ class Tuned:
         loaded = load_checkpoint(plan.checkpoint, **given)
         self.model, self.tokenizer, config = loaded
         self.writing = writing_of(self.model, self.tokenizer)
-        self.data = read_data(plan.data, self.writing)
+        self.data = read_data(plan.data, self.writing, plan.mirror)
         room = min(plan.tokens, config.max_seq_len - config.image_words)
         self.packing = Packing(self.tokenizer, room)
         words = self._words(self.data)
-        learnt, held = parted([*self.data.pictures], plan.held_out, plan.seed)
+        images, held_images = parted(self.data.images, plan.held_out, plan.seed)
+        learnt = [shown for shown in self.data.pictures if shown.image in set(images)]
+        held = [shown for shown in map(Shown, held_images) if shown in self.data.pictures]
         self.rows, self.held_rows = self._rows(learnt, words), self._rows(held, words)
         if not self.rows:
             raise BadRequest("no row is left to learn: give more pictures, or a lower --held-out")
@@ -93,18 +95,18 @@ class Tuned:
                 words[id(one)] = self.packing.words(one)
         return words
 
-    def _rows(self, pictures: Sequence[Path], words: dict[int, Words]) -> list[PackedRow]:
+    def _rows(self, pictures: Sequence[Shown], words: dict[int, Words]) -> list[PackedRow]:
         found = self.data.pictures
         rows = []
-        for image in pictures:
-            usable = [words[id(one)] for one in found[image] if id(one) in words]
-            rows += [(image, row) for row in self.packing.rows(usable)]
+        for shown in pictures:
+            usable = [words[id(one)] for one in found[shown] if id(one) in words]
+            rows += [(shown, row) for row in self.packing.rows(usable)]
         return rows
 
-    def _to_ask(self, pictures: Sequence[Path]) -> list[Example]:
+    def _to_ask(self, pictures: Sequence[Shown]) -> list[Example]:
         """Held-out examples of one round, drawn, at most as many as the plan says."""
         found = self.data.pictures
-        single = [one for image in pictures for one in found[image] if len(one.rounds) == 1]
+        single = [one for shown in pictures for one in found[shown] if len(one.rounds) == 1]
         order = np.random.default_rng([self.plan.seed, 2]).permutation(len(single))
         return [single[i] for i in sorted(order[: self.plan.ask])]
 

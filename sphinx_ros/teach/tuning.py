@@ -136,7 +136,7 @@ def finish(tuned: Tuned) -> dict[str, Any]:
     results = {
         "result": str(result),
         "checkpoint": str(result) if plan.full else f"{plan.checkpoint}+{result}",
-        "pictures": len(tuned.data.pictures),
+        "pictures": len(tuned.data.images),
         "examples": len(tuned.data.examples),
         "formats": dict(tuned.data.formats),
         "bad_rows": len(tuned.data.bad),

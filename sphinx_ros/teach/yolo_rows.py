@@ -15,11 +15,11 @@ import numpy as np
 
 from sphinx_ros.errors import BadRequest, quoted
 from sphinx_ros.runtime.printable import file_name
-from sphinx_ros.teach.coco_rows import each_once
+from sphinx_ros.teach.coco_rows import add_things, each_once
 from sphinx_ros.teach.conversation_rows import read_text, read_yaml
 from sphinx_ros.teach.example import Data
 from sphinx_ros.teach.pictures import is_file, is_folder
-from sphinx_ros.teach.said import Thing, Writing, checked_inside, checked_kind, rounds_about
+from sphinx_ros.teach.said import Thing, Writing, checked_inside, checked_kind
 from sphinx_ros.types import COCO_KEYPOINTS
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
@@ -57,9 +57,8 @@ def read_yolo(path: Path, data: Data, writing: Writing) -> None:
             things = things_of(label_file(image), kinds, size, data)
             if things is None:
                 continue
-            draw = np.random.default_rng([len(data.examples), *size])
             all_kinds = sorted(set(kinds.values()))
-            data.add("YOLO", image, rounds_about(things, all_kinds, size, writing, draw), where)
+            add_things(data, "YOLO", image, things, all_kinds, size, writing, where)
 
 
 def pictures_of(found: dict, root: Path, path: Path) -> list[Path]:

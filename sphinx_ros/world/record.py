@@ -9,6 +9,7 @@ import argparse
 import json
 import shutil
 import tempfile
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -73,24 +74,19 @@ def _camera_info(kinds: Any, header: Any, camera: Camera) -> Any:
     )
 
 
-def record(
-    path: str | Path = CLIP,
-    seed: int = 1,
-    seconds: float = 8.0,
-    rate: float = 10.0,
-    width: int = 640,
-    height: int = 480,
-    quality: int = 85,
+def write_clip(
+    path: Path, frames: Iterable[tuple[int, Observation]], about: Mapping[str, Any], quality: int
 ) -> Path:
-    """Write `path` (MCAP) and the JSON beside it; -> the path. Overwrites both."""
+    """Write `path` (MCAP) and the JSON beside it; -> the path. Overwrites both.
+
+    frames: stamp in ns and what the camera sees then, in order. about: what the JSON says beside
+    its frames. quality: of the JPEGs.
+    """
     from rosbags.rosbag2 import StoragePlugin, Writer
     from rosbags.typesys import Stores, get_typestore
 
-    path = Path(path)
     types = get_typestore(Stores.LATEST)
-    world = LiveWorld(seed, width, height)
-    camera = world.stage(0.0).view.camera
-    frames = []
+    truth = []
     with tempfile.TemporaryDirectory() as folder:
         bag = Path(folder) / "bag"
         with Writer(bag, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
@@ -100,27 +96,48 @@ def record(
             info_line = writer.add_connection(
                 INFO_TOPIC, "sensor_msgs/msg/CameraInfo", typestore=types
             )
-            for i in range(round(seconds * rate)):
-                stamp = START_NS + round(i * 1e9 / rate)
-                seen = world.observe(i / rate)
+            for stamp, seen in frames:
                 image, info = _messages(types, seen, stamp, quality)
                 for line, message in ((image_line, image), (info_line, info)):
                     writer.write(line, stamp, types.serialize_cdr(message, line.msgtype))
-                frames.append(frame_truth(seen, stamp))
+                truth.append(frame_truth(seen, stamp))
         recorded = next(bag.glob("*.mcap"))
         with recorded.open("rb") as source, replaced(path) as target:
             shutil.copyfileobj(source, target)
-    world.close()
-    truth = {
+    said = json.dumps({**about, "frames": truth}, separators=(",", ":"))
+    write_text(path.with_suffix(".json"), said + "\n")
+    return path
+
+
+def stamp_of(number: int, rate: float) -> int:
+    """When a frame is taken, ns, at so many frames per second."""
+    return START_NS + round(number * 1e9 / rate)
+
+
+def record(
+    path: str | Path = CLIP,
+    seed: int = 1,
+    seconds: float = 8.0,
+    rate: float = 10.0,
+    width: int = 640,
+    height: int = 480,
+    quality: int = 85,
+) -> Path:
+    """The live tabletop as `write_clip` writes it; -> the path."""
+    world = LiveWorld(seed, width, height)
+    camera = world.stage(0.0).view.camera
+    about = {
         "width": width,
         "height": height,
         "seed": seed,
         "rate": rate,
         "camera": {"fx": camera.fx, "fy": camera.fy, "cx": camera.cx, "cy": camera.cy},
-        "frames": frames,
     }
-    write_text(path.with_suffix(".json"), json.dumps(truth, separators=(",", ":")) + "\n")
-    return path
+    numbers = range(round(seconds * rate))
+    frames = ((stamp_of(i, rate), world.observe(i / rate)) for i in numbers)
+    made = write_clip(Path(path), frames, about, quality)
+    world.close()
+    return made
 
 
 def main() -> None:
