@@ -159,7 +159,8 @@ def test_depth_that_nobody_waits_for_is_let_go():
     assert Message.alive == KEPT
 
 
-def test_a_recording_that_begins_anew_and_stamps_of_zero_pair_with_nothing_old():
+def test_a_recording_that_begins_anew_and_stamps_of_zero_pair_with_nothing_old(monkeypatch):
+    monkeypatch.setattr("sphinx_ros.ros.depth_pairs.ALIVE", 3600.0)
     pairs = DepthPairs()
     for number in range(5):
         pairs.offer(f"first {number}", 100 + 0.1 * number)

@@ -69,7 +69,8 @@ class Told(list):
         return outcome.positions
 
 
-def test_a_box_with_depth_and_calibration_has_a_position():
+def test_a_box_with_depth_and_calibration_has_a_position(monkeypatch):
+    monkeypatch.setattr("sphinx_ros.ros.depth_pairs.ALIVE", 3600.0)
     told = Told(calibrated(), depth_message(FLAT, header()))
     found = told.locate()
     assert found.frame == "camera"
