@@ -77,7 +77,8 @@ def make():
     def build(model, **settings):
         passes = Passes()
         factory = model if callable(model) else lambda: model
-        worker = Worker(factory, on_pass=passes, config=Config(**settings))
+        unhurried = {"max_image_age": 0.0, "default_timeout": 3600.0}
+        worker = Worker(factory, on_pass=passes, config=Config(**unhurried | settings))
         made.append(worker)
         worker.start()
         until(lambda: worker.state is not State.LOADING)

@@ -77,6 +77,7 @@ def make():
     made = []
 
     def build(model=None, **options):
+        options.setdefault("config", Config(max_image_age=0.0, default_timeout=3600.0))
         worker = Worker(lambda: model or HandModel(), **options)
         made.append(worker)
         worker.start()
@@ -358,7 +359,7 @@ def test_a_time_limit_stops_the_model_and_keeps_its_words(make):
     begun = time.monotonic()
     outcome = worker.result(worker.submit(ASK, timeout=1.0))
     assert outcome.status is Status.TIMEOUT and outcome.raw_text == "one "
-    assert time.monotonic() - begun < 25, "the default limit is 30 s"
+    assert time.monotonic() - begun < PATIENCE, "the default limit is longer"
 
 
 def test_a_time_limit_holds_for_those_who_wait(make):
