@@ -26,6 +26,7 @@ from sphinx_ros.prompt.queries import Query
 from sphinx_ros.seen import DRAFTS
 from sphinx_ros.serve import server
 from sphinx_ros.serve.app import Settings
+from sphinx_ros.serve.cameras import CameraPicture
 from sphinx_ros.serve.desk import DECODED, Limits
 from sphinx_ros.serve.doing import LARGE, Turns, doing
 from sphinx_ros.serve.flight import Flight, Listener
@@ -543,3 +544,29 @@ def test_a_head_that_does_not_come_ends_the_connection(long_one, monkeypatch):
             while received:
                 received = connection.recv(1 << 16)
             assert time.monotonic() - start < 25, "it usually has 30 s"
+
+
+class Large:
+    """A camera whose pictures are larger than what lies between a server and its client."""
+
+    def names(self):
+        return ["front"]
+
+    def picture(self, name):
+        return CameraPicture(bytes(32 << 20), 1.0)
+
+
+def test_who_does_not_read_an_answer_loses_the_connection(monkeypatch):
+    """Such connections would be held for ever, until the system has no more of them."""
+    monkeypatch.setattr(server, "STALL_SECONDS", 0.5)
+    wanted = b"GET /v1/cameras/front/picture HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    with served(lent(None), Settings(cameras=Large())) as address, client(address) as asked:
+        with raw(asked) as connection:
+            connection.sendall(wanted)
+            until(lambda: figures(asked)["sphinx_in_flight"] == 2)  # it, and who asks for this
+            until(lambda: figures(asked)["sphinx_in_flight"] == 1, 10)
+            with contextlib.suppress(ConnectionError):
+                while connection.recv(1 << 20):
+                    pass
+        whole = asked.get("/v1/cameras/front/picture").content
+        assert len(whole) == 32 << 20, "who reads it has it"

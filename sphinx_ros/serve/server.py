@@ -24,6 +24,9 @@ BACKLOG = 512
 HEAD_SECONDS, HEAD_BYTES = 30.0, 64 << 10
 """In which the head of a request must have come, and its size."""
 
+STALL_SECONDS = 60.0
+"""In which a client must read some of what waits for it, 64 KiB or more."""
+
 LAST_WORDS = 1
 """Seconds in which answers under way may leave after the end was asked for."""
 
@@ -67,12 +70,13 @@ def address_of(listening: socket.socket) -> str:
 
 
 class _Connection(H11Protocol):
-    """A connection on which the head of a request must come in time.
+    """A connection on which the head of a request must come in time, and answers must be read.
 
     Of h11, which bounds its size; httptools, which uvicorn takes where it is installed, does not.
     """
 
     _late: asyncio.TimerHandle | None = None
+    _stalled: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
         """A client has come: the time for its head begins."""
@@ -88,6 +92,22 @@ class _Connection(H11Protocol):
         """Nobody is there: nothing is waited for."""
         super().connection_lost(exc)
         self._watch(over=True)
+        self._read_on()
+
+    def pause_writing(self) -> None:
+        """Much waits to be read by the client."""
+        super().pause_writing()
+        self._stalled = self.loop.call_later(STALL_SECONDS, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """It was read."""
+        super().resume_writing()
+        self._read_on()
+
+    def _read_on(self) -> None:
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
 
     def _watch(self, over: bool = False) -> None:
         """Begin to wait for the rest of a head, or end it: it is whole, or nobody is there."""
