@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from goldens import TOKENIZER
 
 from sphinx_ros.checkpoint.expected import empty_model
-from sphinx_ros.checkpoint.loading import Keeping
+from sphinx_ros.checkpoint.keeping import Keeping
 from sphinx_ros.checkpoint.pth import Entry
 from sphinx_ros.engine.choosing import Wish
 from sphinx_ros.engine.style import Guide, Habits, Mode, Pieces, State, style_of

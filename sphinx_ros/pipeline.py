@@ -143,6 +143,23 @@ class Sphinx:
         remote = RemoteSphinx(servers, token, quality, load, silence, heartbeat)
         return cls.__new__(cls)._hand_to(remote)
 
+    def adapt(self, adapter: str | Path | None) -> Sphinx:
+        """The same checkpoint with another adapter in place of the one it has, or with none.
+
+        A new object: this one keeps its weights, and the pictures that were looked at with them
+        can still be asked. Both share all weights that no adapter changes, and the answers of the
+        new one are those of ``from_pretrained("X+ADAPTER")``, bit for bit.
+
+        Args:
+            adapter: folder of one that ``sphinx-ros tune`` made for this checkpoint; None: none.
+
+        Raises:
+            CheckpointError: no adapter is there, or it was made for another checkpoint.
+            BadRequest: several processes share the network, or it is on a server.
+            SphinxError: out of memory: what the adapter changes is there twice for a while.
+        """
+        return type(self).__new__(type(self))._hand_to(self._answering.adapt(adapter))
+
     def close(self) -> None:
         """End the other processes of a network that several share, or the connections."""
         self._answering.close()

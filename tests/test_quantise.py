@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from goldens import TOKENIZER
 from small_network import SIZES
 
-import sphinx_ros.checkpoint.loading as loading
+import sphinx_ros.checkpoint.keeping as keeping
 from sphinx_ros import Sphinx
 from sphinx_ros.checkpoint import load_checkpoint, save_checkpoint
 from sphinx_ros.checkpoint.inspection import inspect
@@ -154,7 +154,7 @@ def test_bfloat16_is_stored_and_float32_computed(tmp_path, picture, monkeypatch)
     # two queries of a Q-Former would be so few rows that they are multiplied in bfloat16
     towers = {**WIDE["towers"], "qformer": {**WIDE["towers"]["qformer"], "queries": 8}}
     folder = checkpoint(tmp_path / "x", params={**WIDE, "towers": towers})
-    monkeypatch.setattr(loading, "slow_bfloat16", lambda device: True)
+    monkeypatch.setattr(keeping, "slow_bfloat16", lambda device: True)
     wide = Sphinx.from_pretrained(folder, device="cpu", dtype="bfloat16")
     full = Sphinx.from_pretrained(folder, device="cpu", dtype="float32")
     kinds = {type(module) for module in wide.model.modules()}
@@ -169,7 +169,7 @@ def test_bfloat16_is_stored_and_float32_computed(tmp_path, picture, monkeypatch)
     wide, full = (load_checkpoint(experts, dtype=d)[0] for d in (torch.bfloat16, torch.float32))
     ids = torch.tensor([IDS])
     assert error(wide(ids), full(ids)) < 1e-3, "a row alone is multiplied in bfloat16"
-    monkeypatch.setattr(loading, "slow_bfloat16", lambda device: False)
+    monkeypatch.setattr(keeping, "slow_bfloat16", lambda device: False)
     plain, *_ = load_checkpoint(folder, dtype=torch.bfloat16)
     assert {p.dtype for p in plain.parameters()} == {torch.bfloat16}
 

@@ -101,6 +101,8 @@ def test_the_same_as_one(tmp_path, picture, variant, params, shards, size):
         theirs = asked(together, picture)
         assert len(followers) == size - 1 and all(map(lives, followers))
         part = sum(p.numel() for p in together.model.parameters())
+        with pytest.raises(BadRequest, match="several processes share this network.*Load it anew"):
+            together.adapt(tmp_path)
     finally:
         together.close()
     assert torch.get_num_threads() == threads, "each has its share, and only while it computes"

@@ -25,6 +25,7 @@ from sphinx_ros.answer.score_calibration import Calibration
 from sphinx_ros.answer.subject import Drafts, Subject
 from sphinx_ros.checkpoint.hub import beside
 from sphinx_ros.checkpoint.loading import load_checkpoint
+from sphinx_ros.checkpoint.names import check_adapter, parted
 from sphinx_ros.engine.engine import Engine
 from sphinx_ros.engine.frame import Frame
 from sphinx_ros.engine.official import generate_official
@@ -46,7 +47,9 @@ from sphinx_ros.prompt.conversation import END_SIGNAL, LONGEST_ANSWER, conversat
 from sphinx_ros.prompt.queries import Query
 from sphinx_ros.prompt.tokenizer import Tokenizer
 from sphinx_ros.prompt.wording import question
+from sphinx_ros.runtime.allocator import give_back
 from sphinx_ros.runtime.device import choose_device, choose_dtype, request_large_pages
+from sphinx_ros.runtime.forks import OwnLock
 from sphinx_ros.runtime.memory import memory_named
 from sphinx_ros.runtime.spread import load_network
 
@@ -60,8 +63,9 @@ class Loaded:
         tokenizer: Tokenizer,
         name: str = "",
         calibration: Calibration | None = None,
+        lock: OwnLock | None = None,
     ):
-        self.engine = Engine(network, tokenizer)
+        self.engine = Engine(network, tokenizer, lock=lock)
         self.judge = Judge(YesNo.of(self.engine.habits.pieces), calibration)
         self.model, self.tokenizer, self.name = network, tokenizer, name
 
@@ -94,6 +98,28 @@ class Loaded:
             network, read, _ = load_network(checkpoint, chosen, load, progress)
         calibration = Calibration.first(beside(checkpoint))
         return cls(network, read, str(checkpoint), calibration)
+
+    def adapt(self, adapter: str | Path | None) -> Loaded:
+        """As :meth:`Sphinx.adapt`."""
+        origin = self.model.origin
+        if origin is None:
+            raise BadRequest(
+                "several processes share this network, or no files are known for it: an adapter "
+                "can't be changed while it is loaded. Load it anew, with X+ADAPTER for a "
+                "checkpoint and its adapter"
+            )
+        home = origin.base.layout.folder
+        name = parted(self.name or home)[0]
+        folder = None if adapter is None else Path(adapter).expanduser()
+        if folder is not None:
+            check_adapter(folder)
+            name = f"{name}+{folder}"
+        give_back()  # weights of before, which nobody asks any more
+        with memory_named(f"changing the adapter of {name}"):
+            network = origin.adapted(self.model, folder)
+            calibration = Calibration.first([*filter(None, (folder, home))])
+            with self.engine.lock:  # passes read what getting ready moves
+                return Loaded(network, self.tokenizer, name, calibration, self.engine.lock)
 
     def close(self) -> None:
         """End the other processes of the network."""

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sphinx_ros.checkpoint.loading import check_finite
+from sphinx_ros.checkpoint.placing import check_finite
 from sphinx_ros.checkpoint.reference import INSTALL, REFERENCES
 from sphinx_ros.checkpoint.stored import Stored, open_checkpoint
 from sphinx_ros.errors import BadRequest

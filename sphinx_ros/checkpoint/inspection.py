@@ -17,10 +17,10 @@ import torch
 from sphinx_ros.checkpoint.expected import empty_model
 from sphinx_ros.checkpoint.hub import cached
 from sphinx_ros.checkpoint.layout import ASSETS, PREFIX
-from sphinx_ros.checkpoint.loading import is_finite
 from sphinx_ros.checkpoint.look_memory import look_numbers
 from sphinx_ros.checkpoint.names import source_of
 from sphinx_ros.checkpoint.pages import forget_pages
+from sphinx_ros.checkpoint.placing import is_finite
 from sphinx_ros.checkpoint.released import RELEASED, Released, recognise
 from sphinx_ros.checkpoint.shards import unequal_copy
 from sphinx_ros.checkpoint.stored import checked_model, open_checkpoint

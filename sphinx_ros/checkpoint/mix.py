@@ -16,7 +16,7 @@ from torch import Tensor
 
 from sphinx_ros.checkpoint.convert import entries_of, write
 from sphinx_ros.checkpoint.layout import PREFIX
-from sphinx_ros.checkpoint.loading import is_finite
+from sphinx_ros.checkpoint.placing import is_finite
 from sphinx_ros.checkpoint.pth import Entry
 from sphinx_ros.checkpoint.shards import same_bits
 from sphinx_ros.checkpoint.stored import Stored, open_checkpoint

@@ -60,11 +60,8 @@ def find(name: str | Path) -> Path | Source:
         CheckpointError: it stands for nothing, or there is no such adapter.
     """
     text, adapter = parted(name)
-    if adapter is not None and not (adapter / ADAPTER).is_file():
-        raise CheckpointError(
-            f"checkpoint {quoted(str(name), 300)}: {quoted(str(adapter), 300)}, behind the +, "
-            f"holds no {ADAPTER}; expected the folder of an adapter, as sphinx-ros tune makes it"
-        )
+    if adapter is not None:
+        check_adapter(adapter, f"checkpoint {quoted(str(name), 300)}: ", ", behind the +,")
     bundled = sorted(p.parent.name for p in ASSETS.glob("*/config.json"))
     if text in bundled:
         return ASSETS / text
@@ -95,6 +92,15 @@ def parted(name: str | Path) -> tuple[str, Path | None]:
     except ValueError:  # no path at all
         whole = True
     return (text, None) if whole else (base, Path(os.path.expanduser(adapter)))
+
+
+def check_adapter(folder: Path, before: str = "", behind: str = "") -> None:
+    """Raises CheckpointError: there is no adapter in a folder. before, behind: words around it."""
+    if not (folder / ADAPTER).is_file():
+        raise CheckpointError(
+            f"{before}{quoted(str(folder), 300)}{behind} holds no {ADAPTER}; expected the folder "
+            "of an adapter, as sphinx-ros tune makes it"
+        )
 
 
 def _kind_of(path: Path) -> str:

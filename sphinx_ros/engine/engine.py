@@ -18,6 +18,7 @@ from sphinx_ros.engine.ending import Ending
 from sphinx_ros.engine.frame import ROOM, Frame, Frames
 from sphinx_ros.engine.inflight import InFlight
 from sphinx_ros.engine.prefix import common_length, question_prefix
+from sphinx_ros.engine.rooms import Rooms
 from sphinx_ros.engine.row import Row
 from sphinx_ros.engine.sampling import STOP
 from sphinx_ros.engine.style import Habits, Pieces
@@ -75,17 +76,25 @@ class Engine:
     """Looks and answers. ``lock`` is held during each pass of the network; who uses the network
     otherwise takes it as well.
 
-    budget: bytes for the prefixes of frames; None chooses by the device.
+    budget: bytes for the prefixes of frames; None chooses by the device. lock: that of another
+    engine, whose passes take turns with those of this one; None: its own.
     """
 
-    def __init__(self, network: Network, tokenizer: Tokenizer, budget: int | None = None):
+    def __init__(
+        self,
+        network: Network,
+        tokenizer: Tokenizer,
+        budget: int | None = None,
+        lock: OwnLock | None = None,
+    ):
         self.network, self.tokenizer = network, tokenizer
-        self.lock = OwnLock()
+        self.lock = lock or OwnLock()
         self.ending = Ending(tokenizer.decode, tokenizer.eos_id)
         self.prefix_ids = question_prefix(tokenizer)
         self.frames = Frames(_budget(network.device) if budget is None else budget)
         self.habits = Habits(Pieces(tokenizer))
-        self._in_flight = InFlight(network, self.lock, self._make_room, self._give_memory)
+        self._rooms = rooms = Rooms(network, self.frames)
+        self._in_flight = InFlight(network, self.lock, rooms.make, rooms.give_up)
         network.prepare()
 
     def question_ids(
@@ -154,7 +163,7 @@ class Engine:
             frames = []
             for image, key in zip(images.split(1), keys or [b""] * len(pixels), strict=True):
                 frame, since = Frame(key, ids, image), time.perf_counter()
-                self._prefill(frame, ROOM)
+                self._rooms.prefill(frame, ROOM)
                 frame.encode_ms = 1e3 * (encoded - begun) / len(pixels)
                 frame.prefill_ms = 1e3 * (time.perf_counter() - since)
                 frames.append(frame)
@@ -166,7 +175,7 @@ class Engine:
         try:
             return self.network.encode_image(pixels)
         except Exception as error:
-            if out_of_memory(error) and self._give_memory():
+            if out_of_memory(error) and self._rooms.give_up():
                 return self.network.encode_image(pixels)
             raise
 
@@ -212,38 +221,6 @@ class Engine:
     def let_go(self, talk: Talk) -> None:
         """A conversation is over. Waits for nothing, so that any thread can clean up."""
         self._in_flight.let_go(talk)
-
-    # Memory; with the lock
-
-    def _make_room(self, frame: Frame, number: int) -> None:
-        """Give a frame its cache, and slots enough for more tokens."""
-        if frame.cache is None:
-            self._prefill(frame, max(ROOM, number))
-        elif frame.lacks(number):
-            had = frame.cache.length - frame.start
-            more = max(had, number)
-            frame.fill(self.network.new_cache(1, frame.start + had + more, frame.cache))
-        else:
-            return
-        if frame.key:
-            self.frames.keep(frame)
-
-    @torch.inference_mode()
-    def _prefill(self, frame: Frame, room: int) -> None:
-        """Compute the prefix of a frame from its image tokens."""
-        length = frame.start + room
-        cache, self.frames.spare = self.frames.spare, None
-        if cache is None or cache.length != length:
-            cache = self.network.new_cache(1, length)
-        tokens = torch.tensor([frame.ids], device=self.network.device)
-        self.network.hidden(self.network.embed(tokens, frame.image), cache=cache)
-        frame.fill(cache)
-
-    def _give_memory(self) -> bool:
-        """Let go of all that can be computed again; whether there was anything."""
-        given = self.frames.shrink(lambda: True) or self.frames.spare is not None
-        self.frames.spare = None
-        return given
 
 
 def _budget(device: torch.device) -> int:

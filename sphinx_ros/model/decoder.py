@@ -76,6 +76,10 @@ class Decoder(nn.Module):
         if has_graphs(weight):
             self.capture_passes(CudaGraphs(weight.device))
 
+    def forget_prepared(self) -> None:
+        """Undo :meth:`prepare`: what it made knows the weights as they were."""
+        self._flat = self._captured = None
+
     def capture_passes(self, capture: Capture) -> None:
         """Make small passes of flat layers by captures from now on; a second call does nothing."""
         if self._flat is None or self._captured is not None:

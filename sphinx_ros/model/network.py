@@ -47,6 +47,12 @@ class Network(Protocol):
         """Where tensors are taken and given."""
 
     @property
+    def origin(self) -> Any:
+        """Where the weights are from, for who puts others of the same files in their place; None
+        where that can't be done.
+        """
+
+    @property
     def cheap_tokens(self) -> int:
         """Tokens up to which a pass costs little more than one of two; 0: each costs its share."""
 

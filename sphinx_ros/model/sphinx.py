@@ -10,6 +10,7 @@ learned ``start_img`` and ``end_img``. Source: accessory/model/LLM/llama_ens*.py
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -28,7 +29,12 @@ from sphinx_ros.model.views import dino_renormalise, tower_views
 
 
 class SphinxModel(Decoder):
-    """The whole network. Parameter names are the official ones without the prefix ``llma.``."""
+    """The whole network. Parameter names are the official ones without the prefix ``llma.``.
+
+    origin: where its weights are from, set by who read them.
+    """
+
+    origin: Any = None
 
     def __init__(self, config: ModelConfig, ranks: Ranks = ALONE):
         super().__init__(config, ranks)

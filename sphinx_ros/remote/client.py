@@ -124,6 +124,10 @@ class RemoteSphinx:
         """Refused. Raises BadRequest."""
         raise self._needs_network("generate")
 
+    def adapt(self, adapter: Any) -> Any:
+        """Refused. Raises BadRequest."""
+        raise self._needs_network("adapt")
+
     def __getattr__(self, name: str) -> Any:
         if name in ("logits", "pixels", "engine", "judge", "model", "tokenizer"):
             raise self._needs_network(name)

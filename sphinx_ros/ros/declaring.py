@@ -76,7 +76,7 @@ def described(row: Parameter) -> m.ParameterDescriptor:
     about = m.ParameterDescriptor(description=row.description, read_only=row.read_only)
     about.dynamic_typing = row.loose
     words = [f"one of: {', '.join(row.choices)}" if row.choices else row.limits() * row.or_zero]
-    words += [f"unit: {row.unit}" if row.unit else "", f"changed {row.when.value}"]
+    words += [f"unit: {row.unit}" if row.unit else "", f"changed {row.changed}"]
     about.additional_constraints = "; ".join(filter(None, words))
     low = 0 if row.or_zero else row.low
     if row.kind is float:

@@ -31,11 +31,14 @@ class ModelRows:
         '"sphinx-tiny-1k" (downloaded when it is not there), "hf://owner/repo/folder", or a '
         "folder; X+ADAPTER is one of these with what `sphinx-ros tune` taught it.",
         when=When.UNCONFIGURED,
+        also="+ADAPTER at any time",
         heading="The model",
         more="The demonstration model knows a simulated tabletop and nothing else. The published "
         "names are listed in docs/checkpoints.md; `sphinx-ros fetch` downloads them beforehand. "
         "A folder has config.json, meta.json, tokenizer.model and "
-        "consolidated.NN-of-MM.model.pth or model.safetensors.",
+        "consolidated.NN-of-MM.model.pth or model.safetensors. While the model is loaded its "
+        "adapter can be changed, from X to X+ADAPTER, to X+OTHER and back: requests under way end "
+        "with the weights they began with, and the call returns when the new ones answer.",
     )
     server: str = row_field(
         "",

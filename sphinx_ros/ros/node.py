@@ -31,6 +31,7 @@ from sphinx_ros.ros import params
 from sphinx_ros.ros.camera import Camera
 from sphinx_ros.ros.camera_names import read_cameras
 from sphinx_ros.ros.declaring import declare, declare_again, declare_cameras, read_node
+from sphinx_ros.ros.exchanging import adapt, adapted
 from sphinx_ros.ros.health import reports
 from sphinx_ros.ros.lifecycle import Managed
 from sphinx_ros.ros.loader import load_sphinx, prepare
@@ -191,7 +192,12 @@ class SphinxNode(Managed, Node):
         new = not all(self.has_parameter(change.name) for change in changes)
         state = params.When.START if new else self.changeable
         cameras = read_cameras(self.get_parameter("cameras").value or ())
-        reason = params.check(changes, state, cameras) or self._refused_queries(changes)
+        other = adapted(changes, self.config, self.worker)
+        free = ("checkpoint",) if other else ()
+        reason = params.check(changes, state, cameras, free) or self._refused_queries(changes)
+        if other and not reason:  # last: what is done here is not undone by another refusal
+            reason = adapt(other, self.config, self.worker)
+            self.web.separate()
         if not reason and not hasattr(self, "add_post_set_parameters_callback"):
             # Humble has no callback after the fact; the values are good, so apply them now.
             self._apply({change.name: change.value for change in changes})
@@ -246,9 +252,9 @@ def main(args: Sequence[str] | None = None) -> int:
         "sphinx_node",
         SphinxNode,
         args,
-        # Each waiting request holds one thread, a load another; the others are for pictures,
-        # timers, cancelling.
-        threads=lambda node: node.config.max_pending + 7,
+        # Each waiting request holds one thread, a load another, a change of parameters a third;
+        # the others are for pictures, timers, cancelling.
+        threads=lambda node: node.config.max_pending + 8,
         begin=lambda node: node.begin(),
         end=lambda node: node.finish(),
     )

@@ -91,7 +91,7 @@ def parameter_file(table: tuple[Parameter, ...] = TABLE) -> str:
 
 
 def _comment(row: Parameter) -> Iterator[str]:
-    facts = [_allowed(row, ".."), row.unit, row.when.value, "per camera" * row.per_camera]
+    facts = [_allowed(row, ".."), row.unit, row.changed, "per camera" * row.per_camera]
     paragraphs = [
         *_paragraphs(f"{row.description} {row.more}"),
         f"[{', '.join(filter(None, facts))}]",
@@ -137,7 +137,7 @@ def _rows(rows: list[Parameter]) -> str:
 def _row(row: Parameter) -> str:
     kind = _allowed(row, " to ").replace(" | ", ", ")
     own = "yes" if row.per_camera else ""
-    cells = (f"`{row.name}`", f"`{spelled(row.default)}`", kind, row.unit, row.when.value, own)
+    cells = (f"`{row.name}`", f"`{spelled(row.default)}`", kind, row.unit, row.changed, own)
     return f"| {' | '.join(cells)} | {row.description} |".replace("|  |", "| |")
 
 

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.parameter_service import ParameterService
 
 from sphinx_ros.ros import messages as m
@@ -55,7 +56,18 @@ def with_names(parameters: Any, results: Any) -> None:
 
 
 class ParameterPort(ParameterService):
-    """rclpy's parameter services, which refuse by name what they don't know."""
+    """rclpy's parameter services, which refuse by name what they don't know.
+
+    They are called one after another, and beside all else: a change of the adapter may take
+    seconds, in which the node's clock is to go on.
+    """
+
+    def __init__(self, node: Any):
+        before, group = set(node.services), MutuallyExclusiveCallbackGroup()
+        super().__init__(node)
+        for service in set(node.services) - before:
+            service.callback_group = group
+            group.add_entity(service)
 
     def _set_parameters_callback(self, request: Any, response: Any) -> Any:
         usual = super()._set_parameters_callback

@@ -43,7 +43,7 @@ class Parameter:
         low, high: of a number, both included.
         or_zero: whether 0 is a value besides; it stands for "none" or "as usual".
         choices: of a text, in lower case.
-        when: it may be changed.
+        when: it may be changed. also: what of it may be changed at other times too, and when.
         per_camera: whether a camera may have a value of its own, as `front.max_rate`.
         unit: of a number, as "s"; "" for a count or none.
         heading: of the group that begins with this row, in documents; "" where none begins.
@@ -60,6 +60,7 @@ class Parameter:
     or_zero: bool = False
     choices: tuple[str, ...] = ()
     when: When = When.RUNNING
+    also: str = ""
     per_camera: bool = False
     unit: str = ""
     heading: str = ""
@@ -75,6 +76,11 @@ class Parameter:
     def read_only(self) -> bool:
         """Whether it is set at the start and never again."""
         return self.when is When.START
+
+    @property
+    def changed(self) -> str:
+        """When it may be changed, in words."""
+        return "; ".join(filter(None, (self.when.value, self.also)))
 
     @property
     def loose(self) -> bool:

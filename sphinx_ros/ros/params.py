@@ -6,7 +6,7 @@ The rows are in :mod:`sphinx_ros.ros.parameter_table`; a node gets them by
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any
@@ -85,12 +85,18 @@ def _row_of(camera: str, name: str) -> Parameter:
     return replace(CAMERA_ROWS[name], name=f"{camera}.{name}")
 
 
-def check(changes: Iterable[Any], state: When = When.START, cameras: Iterable[str] = ()) -> str:
+def check(
+    changes: Iterable[Any],
+    state: When = When.START,
+    cameras: Iterable[str] = (),
+    at_any_time: Collection[str] = (),
+) -> str:
     """The first reason against a set of holders of ``name`` and ``value``; "" for none.
 
     None is refused for every row of the node: rclpy would undeclare what is set to it. Of one
     camera alone, as "front.max_rate", it is "as for all". state: what may be changed now: the
-    latest of :class:`When` that the node's state allows.
+    latest of :class:`When` that the node's state allows. at_any_time: names that may be changed
+    all the same.
     """
     stages, cameras = list(When), tuple(cameras)
     for change in changes:
@@ -99,7 +105,7 @@ def check(changes: Iterable[Any], state: When = When.START, cameras: Iterable[st
         row = row_of(change.name, cameras)
         if row is None:
             continue
-        if stages.index(row.when) > stages.index(state):
+        if stages.index(row.when) > stages.index(state) and row.name not in at_any_time:
             return f"{row.name} can be changed {row.when.value}: {REMEDIES[row.when]}"
         if change.value is None and row.name not in ROWS:
             continue

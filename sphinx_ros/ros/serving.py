@@ -6,6 +6,7 @@ A request is put to the model in a thread of its own and the standing queries in
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -22,7 +23,7 @@ class Serving:
     """Takes from the inbox and settles. clock: the node's time in seconds.
 
     Attributes:
-        asker: who asks the model; None while there is none. Set by the thread that loads it.
+        asker: who asks the model; None while there is none.
         standing: the standing queries that are being answered.
         retired: whether another one has taken its place: its threads end as soon as they can.
     """
@@ -32,6 +33,7 @@ class Serving:
         self.standing: tuple[Job, ...] = ()
         self.retired = False
         self._inbox, self._ending, self._life, self._clock = inbox, ending, life, clock
+        self._guard = threading.Lock()  # of who asks
 
     @property
     def model(self) -> Any:
@@ -44,6 +46,40 @@ class Serving:
         if problem is None and asker is not None:
             return asker
         raise problem or SphinxError("the model is being loaded anew", status=Status.NOT_ACTIVE)
+
+    def install(self, model: Any) -> None:
+        """Ask a model from now on."""
+        self.asker = self._asker(model)
+
+    def exchange(self, make: Callable[[Any], Any]) -> None:
+        """Ask another model from now on, which is made of the one that is asked.
+
+        What has begun ends with the model that it began with; what waits is asked of the new one.
+
+        Raises:
+            SphinxError: there is no model, or it was let go meanwhile; and what ``make`` raises.
+        """
+        before = self.asker
+        if before is None or self._life.state is not State.READY:
+            raise SphinxError("no model is loaded", status=Status.NOT_ACTIVE)
+        asker = self._asker(make(before.model))
+        with self._guard:
+            if self.asker is not before or self.retired:
+                why = "the model was let go, or loaded anew, meanwhile: set it once more"
+                raise SphinxError(why, status=Status.NOT_ACTIVE)
+            self.asker = asker
+
+    def let_go(self) -> None:
+        """Ask nobody any more, and close the model."""
+        with self._guard:
+            asker, self.asker = self.asker, None
+        if asker is not None:
+            self._life.close(asker.model)
+
+    def _asker(self, model: Any) -> Asker:
+        made = Asker(model, self._clock, self._inbox.counts, self._inbox.count_look)
+        made.mind(self._inbox.queries)
+        return made
 
     def under_way(self) -> list[Job]:
         """The queries that threads work on, those nobody waits for any more included."""

@@ -74,6 +74,10 @@ class Lent:
         """What was done since the node came to rest last, and what is under way."""
         return self._desk.figures()
 
+    def separate(self) -> None:
+        """Let nobody share an answer with those who asked the model before."""
+        self._desk.separate()
+
     def cancel(self) -> None:
         """Cancel all works, and take no more."""
         self._desk.cancel()
@@ -156,6 +160,10 @@ class Web:
     def watch(self) -> None:
         """Give up what hangs; to be called a few times a second."""
         self._lent.watch()
+
+    def separate(self) -> None:
+        """The model answers otherwise from now on."""
+        self._lent.separate()
 
     def rest(self, seconds: float = 2.0) -> None:
         """Cancel what is asked, as the node comes to rest; others may ask when it works again."""

@@ -16,7 +16,6 @@ from typing import Any
 from sphinx_ros.errors import Cancelled, SphinxError, Status, TimedOut
 from sphinx_ros.prompt.checks import checked_seconds
 from sphinx_ros.prompt.queries import Query
-from sphinx_ros.ros.asking import Asker
 from sphinx_ros.ros.counts import Counts
 from sphinx_ros.ros.job import Job
 from sphinx_ros.ros.outcomes import Frame, Outcome
@@ -68,7 +67,7 @@ class Worker:
         self._clock = clock
         self._ending = Settling(self.counts, self.life, clock, on_pass, locate)
         self._prepare = prepare
-        self._renewing = threading.Lock()
+        self._renewing, self._exchanging = threading.Lock(), threading.Lock()
         self._begin_anew()
 
     def _begin_anew(self) -> None:
@@ -154,7 +153,7 @@ class Worker:
         free = not self._serving.under_way()
         if not free:
             self._renew()
-        self._close(self._serving)
+        self._serving.let_go()
         give_back()
         return free
 
@@ -194,7 +193,13 @@ class Worker:
             self._threads.start()
         self.inbox.nudge()  # those of before that wait end now
         if old.asker is not None:  # ending its processes may hang as well
-            threading.Thread(target=self._close, args=(old,), daemon=True).start()
+            threading.Thread(target=old.let_go, daemon=True).start()
+
+    def exchange(self, make: Callable[[Any], Any]) -> None:
+        """Have another model answer from now on: see `Serving.exchange`. One after another."""
+        with self._exchanging:
+            self._serving.exchange(make)
+            give_back()
 
     def unaskable(self, queries: Iterable[Query]) -> str:
         """Why the model can't be asked some standing queries; "" where it can, or is not there."""
@@ -259,7 +264,7 @@ class Worker:
         ended = self._threads.join(seconds)
         for job in self.inbox.in_hand:  # a picture's encoding takes longer than we may wait
             self._ending.fail(job, why)
-        self._close(self._serving)
+        self._serving.let_go()
         return ended
 
     # In the worker's thread
@@ -282,18 +287,7 @@ class Worker:
                 time.sleep(0.01)  # a defect that repeats must not take the whole processor
 
     def _load(self, serving: Serving) -> None:
-        self._close(serving)
-
-        def install(model: object) -> None:
-            asker = Asker(model, self._clock, self.counts, self.inbox.count_look)
-            asker.mind(self.inbox.queries)
-            serving.asker = asker
-
-        if not self.life.load(install) or serving.retired:
-            self._close(serving)  # nobody else will
+        serving.let_go()
+        if not self.life.load(serving.install) or serving.retired:
+            serving.let_go()  # nobody else will
             give_back()  # what was read of it
-
-    def _close(self, serving: Serving) -> None:
-        asker, serving.asker = serving.asker, None
-        if asker is not None:
-            self.life.close(asker.model)

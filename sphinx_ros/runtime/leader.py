@@ -71,6 +71,9 @@ class Leader:
         """Where this process has its part, and tensors are taken and given."""
         return self._part.device
 
+    origin = None
+    """Each process knows its own part's; no other weights can be put in their place."""
+
     @property
     def cheap_tokens(self) -> int:
         """None: each rank's pass is bound by reading its weights, or by waiting for the others."""

@@ -60,7 +60,8 @@ class Desk:
     ):
         self._lend, self._health, self.limits = lend, health, limits or Limits()
         self._shelf = Shelf(self.limits.pictures)
-        self._flights: dict[Work, Flight] = {}
+        self._flights: dict[tuple[int, Work], Flight] = {}
+        self._era = 0  # which works are alike
         self._line: deque[Flight] = deque()
         self._lock = threading.Lock()
         self._called = threading.Condition(self._lock)
@@ -93,6 +94,11 @@ class Desk:
                 yield event
         finally:
             self._leave(flight, listener)
+
+    def separate(self) -> None:
+        """Join no work that is under way with an equal one from now on: the model has changed."""
+        with self._lock:
+            self._era += 1
 
     def cancel(self) -> None:
         """Cancel all works, and take no more."""
@@ -136,7 +142,8 @@ class Desk:
         with self._called:
             if self._closed:
                 raise SphinxError("the server is ending", status=Status.NOT_ACTIVE)
-            flight = self._flights.get(work)
+            key = self._era, work
+            flight = self._flights.get(key)
             if flight is not None and flight.join(listener):
                 self._counts["joined"] += 1
                 return flight
@@ -144,9 +151,9 @@ class Desk:
                 raise self._busy()
             kept = self._shelf.take(work.picture, work.encoded)
             drafts = self._shelf.drafts(work.after)
-            flight = Flight(replace(work, encoded=None), kept, drafts)
+            flight = Flight(replace(work, encoded=None), kept, drafts, self._era)
             flight.join(listener)
-            self._flights[flight.work] = flight
+            self._flights[key] = flight
             self._line.append(flight)
             if len(self._line) > self._idle and len(self._workers) < self.limits.slots:
                 name = f"sphinx_ros serve {len(self._workers)}"
@@ -219,8 +226,9 @@ class Desk:
     def _settle(self, flight: Flight, error: SphinxError | None) -> None:
         """The end of a flight, whatever it was."""
         with self._called:
-            if self._flights.get(flight.work) is flight:
-                del self._flights[flight.work]
+            key = flight.era, flight.work
+            if self._flights.get(key) is flight:
+                del self._flights[key]
         bad = error is not None and error.status is Status.BAD_IMAGE
         self._shelf.give_back(flight.work.picture, bad)
         flight.end(error)

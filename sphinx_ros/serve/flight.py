@@ -39,15 +39,18 @@ class Flight:
     """A work that waits or is done.
 
     Attributes:
-        kept: its picture. drafts: what may be written again.
+        kept: its picture. drafts: what may be written again. era: an equal work of another one is
+        not the same.
         told: all events so far. error: what ended all of it, or None.
         ended: nothing more will be told. closed: nobody wants it any more.
         taken: when a worker began, seconds of the steady clock; None while it waits.
         stepped: when its work last went on. model: what is asked; None before.
     """
 
-    def __init__(self, work: Work, kept: Kept, drafts: Mapping[Any, Any] | None = None):
-        self.work, self.kept, self.drafts = work, kept, drafts or {}
+    def __init__(
+        self, work: Work, kept: Kept, drafts: Mapping[Any, Any] | None = None, era: int = 0
+    ):
+        self.work, self.kept, self.drafts, self.era = work, kept, drafts or {}, era
         self.told: list[Json] = []
         self.error: SphinxError | None = None
         self.ended = self.closed = False
