@@ -178,13 +178,13 @@ def test_a_stream_of_requests_while_the_adapter_is_changed_ten_times(plain, tmp_
             assert result.successful, result.reason
             steps.append((begun, time.monotonic(), name))
             seen = len(told)
-            client.until(lambda seen=seen: len(told) >= seen + 6 or failed, 60)
+            client.until(lambda seen=seen: len(told) >= seen + 4 or failed, 60)
         refusals = [
             set_parameters(client, [("checkpoint", value)])[0]
             for value in (f"demo+{tmp_path}", "sphinx-tiny-1k")
         ]
         last = len(told)
-        assert client.until(lambda: len(told) >= last + 6 or failed, 60)
+        assert client.until(lambda: len(told) >= last + 4 or failed, 60)
         over.set()
         for thread in threads:
             thread.join()

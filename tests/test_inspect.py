@@ -5,15 +5,18 @@ from pathlib import Path
 
 import pytest
 import torch
+from adapter_support import random_adapter
 from goldens import TOKENIZER
 from small_network import SIZES, VARIANT
 
 from sphinx_ros.checkpoint import load_checkpoint, save_checkpoint
+from sphinx_ros.checkpoint.adapter import read_adapter
 from sphinx_ros.checkpoint.inspection import differences, inspect
 from sphinx_ros.checkpoint.look_memory import Held, look_numbers
+from sphinx_ros.checkpoint.names import find
 from sphinx_ros.checkpoint.released import LLAMA_LICENCE, RELEASED, recognise
 from sphinx_ros.commands.cli import main
-from sphinx_ros.commands.inspect import fit, sized
+from sphinx_ros.commands.inspect import as_lines, fit, sized
 from sphinx_ros.errors import CheckpointError
 from sphinx_ros.model.config import ModelConfig
 from sphinx_ros.model.keys import PARTS
@@ -194,3 +197,31 @@ def test_words():
         "39.8 GB",
     ]
     assert [fit(n, 100) for n in (50, 95, 101)] == ["fits", "just fits", "does not fit"]
+
+
+def test_an_adapter_is_shown_beside_its_base(tmp_path, capsys):
+    folder = random_adapter(tmp_path / "plates", find("demo"))
+    plain, found = inspect("demo"), inspect(f"demo+{folder}")
+    assert plain.adapter is None
+    taught = found.adapter
+    assert taught.checked and taught.folder == folder and (taught.rank, taught.alpha) == (2, 2.0)
+    assert taught.total == read_adapter(folder).size
+    assert {*taught.parameters} == {"language model", "projections"}
+    assert found.parameters == plain.parameters, "all else is of the base"
+    assert main(["inspect", f"demo+{folder}"]) == 0
+    said = capsys.readouterr().out
+    assert f"adapter     {folder}" in said and "fits this checkpoint" in said
+    assert f"LoRA of rank 2, alpha 2, of {taught.matrices} matrices" in said
+    assert f"{taught.total / found.total:.2%} of the parameters" in said
+    assert main(["inspect", f"demo+{folder}", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)["adapter"]
+    assert told["rank"] == 2 and told["parameters"] == taught.parameters
+
+
+def test_the_adapter_of_a_checkpoint_that_is_not_here(tmp_path, monkeypatch):
+    """Nothing is downloaded to tell what is known."""
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "empty"))
+    folder = random_adapter(tmp_path / "plates", find("demo"))
+    found = inspect(f"sphinx-tiny-1k+{folder}")
+    assert found.folder is None and not found.adapter.checked
+    assert "not compared with X" in "\n".join(as_lines(found, {"cpu": 1}, None))

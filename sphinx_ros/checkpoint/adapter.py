@@ -22,6 +22,7 @@ from torch import Tensor
 from sphinx_ros import __version__
 from sphinx_ros.checkpoint.layout import ADAPTER, ADAPTER_CONFIG
 from sphinx_ros.errors import CheckpointError, quoted
+from sphinx_ros.model import keys
 from sphinx_ros.runtime.files import replaced, write_text
 
 _KEY = re.compile(r"base_model\.model\.(.+)\.lora_([AB])\.weight")
@@ -84,6 +85,47 @@ class Adapter:
         }
         write_text(folder / ADAPTER_CONFIG, json.dumps(config, indent=1) + "\n")
         return folder
+
+
+@dataclass(frozen=True)
+class Taught:
+    """What an adapter is.
+
+    folder: where it is; file_bytes: of its tensors' file. base: name of the checkpoint that it was
+    made for. matrices: how many it changes. parameters: part of the network -> its own numbers.
+    checked: whether it was made for the checkpoint that is here; False: that is not here.
+    """
+
+    folder: Path
+    file_bytes: int
+    base: str
+    rank: int
+    alpha: float
+    matrices: int
+    parameters: dict[str, int]
+    checked: bool
+
+    @classmethod
+    def of(cls, adapter: Adapter, folder: Path) -> Taught:
+        """What one that was read is."""
+        counts = dict.fromkeys(keys.PARTS, 0)
+        for key, pair in adapter.factors.items():
+            counts[keys.part(key)] += sum(one.numel() for one in pair)
+        return cls(
+            folder,
+            (folder / ADAPTER).stat().st_size,
+            adapter.base_name,
+            adapter.rank,
+            adapter.alpha,
+            len(adapter.factors),
+            {name: count for name, count in counts.items() if count},
+            checked=False,
+        )
+
+    @property
+    def total(self) -> int:
+        """Numbers in it."""
+        return sum(self.parameters.values())
 
 
 def read_adapter(folder: Path) -> Adapter:

@@ -14,11 +14,12 @@ from pathlib import Path
 
 import torch
 
+from sphinx_ros.checkpoint.adapter import Taught, read_adapter
 from sphinx_ros.checkpoint.expected import empty_model
 from sphinx_ros.checkpoint.hub import cached
 from sphinx_ros.checkpoint.layout import ASSETS, PREFIX
 from sphinx_ros.checkpoint.look_memory import look_numbers
-from sphinx_ros.checkpoint.names import source_of
+from sphinx_ros.checkpoint.names import parted, source_of
 from sphinx_ros.checkpoint.pages import forget_pages
 from sphinx_ros.checkpoint.placing import is_finite
 from sphinx_ros.checkpoint.released import RELEASED, Released, recognise
@@ -47,7 +48,8 @@ class Inspection:
 
     Of a folder that lacks files, ``variants`` are those it may be (one where that is known; the
     first is that of ``config``), ``inferred`` says what was read from the tensors, ``assumed``
-    what nothing tells, and ``missing`` what has to be given before it can be loaded.
+    what nothing tells, and ``missing`` what has to be given before it can be loaded. adapter: what
+    is added to it, of X+ADAPTER; all else is of X.
     """
 
     folder: Path | None
@@ -65,6 +67,7 @@ class Inspection:
     inferred: tuple[str, ...] = ()
     assumed: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
+    adapter: Taught | None = None
 
     @property
     def total(self) -> int:
@@ -111,14 +114,17 @@ def inspect(
         CheckpointError: files, keys or shapes are missing or do not belong together; the message
             names file, key, what was expected and what to do.
     """
-    published = RELEASED.get(str(checkpoint).lower())
-    if published and not Path(checkpoint).is_dir() and cached(source_of(published)) is None:
-        return foreseen(published)
+    base, folder = parted(checkpoint)
+    taught = None if folder is None else Taught.of(read_adapter(folder), folder)
+    published = RELEASED.get(base.lower())
+    if published and not Path(base).is_dir() and cached(source_of(published)) is None:
+        return dataclasses.replace(foreseen(published), adapter=taught)
     found = survey(checkpoint, variant, tokenizer)
     if found.needs:
         model = checked_model(found, found.vocabulary or 0)
     else:
         model = open_checkpoint(checkpoint, variant=variant, tokenizer=tokenizer).model
+        taught = taught and dataclasses.replace(taught, checked=True)
     kinds: dict[str, int] = {}
     for shard in found.shards:
         for tensor in shard.values():
@@ -145,6 +151,7 @@ def inspect(
         inferred=found.inferred,
         assumed=found.assumed,
         missing=found.needs,
+        adapter=taught,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from sphinx_ros.checkpoint.names import find
@@ -13,7 +14,7 @@ from sphinx_ros.errors import BAD_INPUT
 from sphinx_ros.runtime.interrupts import load_torch
 
 if TYPE_CHECKING:
-    from sphinx_ros.checkpoint.inspection import Inspection
+    from sphinx_ros.checkpoint.inspection import Inspection, Taught
 
 ABOUT = f"""Say what a checkpoint is and what memory it needs, without loading it.
 
@@ -21,6 +22,7 @@ ABOUT = f"""Say what a checkpoint is and what memory it needs, without loading i
   sphinx-ros inspect sphinx-1k                          a published one, also before a download
   sphinx-ros inspect /models/SPHINX-1k                  variant, parts, files, memory
   sphinx-ros inspect /models/SPHINX-1k --deep           read every number: damage, unequal copies
+  sphinx-ros inspect demo+runs/tune/adapter             the adapter as well, and whether it fits
   sphinx-ros inspect --list                             the published checkpoints
   sphinx-ros inspect X --variant llama_ens5 --tokenizer T    a folder of tensor files alone
 
@@ -112,12 +114,26 @@ def as_lines(found: Inspection, free: dict[str, int], problems: list[str] | None
     lines += [f"MISSING     {line}" for line in found.missing]
     for part, count in (*found.parameters.items(), ("in all", found.total)):
         lines.append(f"parameters  {count / 1e6:10.1f} M  {part}")
+    if found.adapter is not None:
+        lines += adapter_lines(found.adapter, found.total)
     lines += memory_lines(found, free)
     if problems is not None:
         lines += [f"WRONG       {problem}" for problem in problems] or [
             "numbers     all finite; tensors that the files repeat are equal"
         ]
     return lines
+
+
+def adapter_lines(taught: Taught, total: int) -> list[str]:
+    """What is added to the checkpoint. total: parameters of that."""
+    fits = "fits this checkpoint" if taught.checked else "not compared with X, which is not here"
+    parts = ", ".join(f"{count:,} {part}" for part, count in taught.parameters.items())
+    return [
+        f"adapter     {taught.folder}, {sized(taught.file_bytes)}; {fits}",
+        f"            made for {taught.base or 'a checkpoint without a name'}; LoRA of rank "
+        f"{taught.rank}, alpha {taught.alpha:g}, of {taught.matrices} matrices",
+        f"            {parts}: {taught.total / total:.2%} of the parameters",
+    ]
 
 
 def picture_line(found: Inspection) -> str:
@@ -199,9 +215,15 @@ def as_json(found: Inspection, free: dict[str, int], problems: list[str] | None)
             }
             for form in forms()
         },
+        "adapter": adapter_json(found.adapter),
         "free": free,
         "problems": problems,
     }
+
+
+def adapter_json(taught: Taught | None) -> dict | None:
+    """The adapter for programs."""
+    return None if taught is None else asdict(taught) | {"folder": str(taught.folder)}
 
 
 def parser() -> Parser:

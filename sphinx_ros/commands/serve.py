@@ -5,17 +5,23 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import re
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from sphinx_ros.checkpoint.hub import find
+from sphinx_ros.checkpoint.names import check_adapter
 from sphinx_ros.commands.arguments import OK, Parser, add_model_options, model_options, number
 from sphinx_ros.commands.serve_fleet import add_fleet_options, serve_fleet
-from sphinx_ros.errors import BadRequest
+from sphinx_ros.errors import BadRequest, quoted
 from sphinx_ros.remote.address import TOKEN
 
 MEBI = 1 << 20
+
+NAME = r"[\w./-]{1,100}"
+"""The form of an adapter's name."""
 
 ABOUT = """Serve a checkpoint over HTTP: a page at /, a door for each task under /v1, and
 /v1/chat/completions for clients of OpenAI. See docs/serve.md.
@@ -24,6 +30,7 @@ examples:
   sphinx-ros serve
   sphinx-ros serve --port 0
   sphinx-ros serve --checkpoint sphinx-v2-1k --device cuda
+  sphinx-ros serve --adapter plates=runs/plates/adapter --adapter mugs=runs/mugs/adapter
   sphinx-ros serve --replicas 4
   SPHINX_ROS_TOKEN=secret sphinx-ros serve --host 0.0.0.0 --allow-host gpu-box.example.org
 
@@ -86,15 +93,52 @@ def parser() -> Parser:
         metavar="MIB",
         help="largest body of a request, in MiB (default: 32)",
     )
+    made.add_argument(
+        "--adapter",
+        action="append",
+        type=adapter,
+        default=[],
+        metavar="NAME=FOLDER",
+        help="an adapter of the checkpoint (sphinx-ros tune) that requests may ask for by its "
+        "name, as model; may be given several times",
+    )
     add_fleet_options(made)
     add_model_options(made)
     return made
+
+
+def adapter(text: str) -> tuple[str, str]:
+    """A type for argparse: "plates=runs/plates/adapter" -> name and folder."""
+    name, equals, folder = text.partition("=")
+    if not (equals and folder and re.fullmatch(NAME, name)):
+        raise argparse.ArgumentTypeError(
+            f"{quoted(text)} is not NAME=FOLDER, with a name of letters, digits, - _ . and /, as "
+            "plates=runs/plates/adapter"
+        )
+    return name, folder
+
+
+def adapters(options: argparse.Namespace) -> dict[str, str]:
+    """Name -> folder of all adapters. Raises BadRequest, CheckpointError: one can't be used."""
+    named = dict(options.adapter)
+    if named and len(options.devices or ()) > 1:
+        raise BadRequest(
+            "--adapter needs the network on one device: leave out --devices, or serve one adapter "
+            f"as --checkpoint {options.checkpoint}+FOLDER"
+        )
+    names = [options.checkpoint, *(name for name, _ in options.adapter)]
+    for name in named:
+        if names.count(name) > 1:
+            raise BadRequest(f"the name {name} is there twice: give each model one of its own")
+        check_adapter(Path(named[name]).expanduser(), f"--adapter {name}: ")
+    return named
 
 
 def run(argv: Sequence[str]) -> int:
     """Serve until SIGINT or SIGTERM."""
     options = parser().parse_args(argv)
     find(options.checkpoint)  # a wrong name need not wait for torch
+    named = adapters(options)
     try:
         from sphinx_ros.serve.app import Settings, application
         from sphinx_ros.serve.guard import host_names
@@ -108,7 +152,7 @@ def run(argv: Sequence[str]) -> int:
     from sphinx_ros.serve.lending import Lender
 
     hosts = host_names(options.host, options.allow_host)
-    given = model_options(options)
+    given = {**model_options(options), **({"adapters": named} if named else {})}
     limits = Limits(slots=options.slots, line=options.line)
     token = os.environ.get(TOKEN, "") if options.token is None else options.token
     settings = Settings(

@@ -19,6 +19,7 @@ from starlette.responses import JSONResponse, Response
 from sphinx_ros import __version__
 from sphinx_ros.errors import Cancelled, SphinxError
 from sphinx_ros.serve.asked import read_picture, read_question, read_questions
+from sphinx_ros.serve.asked_model import answering, asking
 from sphinx_ros.serve.cameras import add_cameras
 from sphinx_ros.serve.counting import Counting
 from sphinx_ros.serve.description import answered, describe, pictured
@@ -215,11 +216,12 @@ async def _answer(
     single: bool = False,
 ) -> Response:
     """Do a work and tell it. single: what ended its one question is an error of HTTP."""
+    work = asking(work, backend.health())
     if stream:
         first, rest = await begun(request, backend.do(work), counting.saw)
         return Stream(first, rest)
     told = await unless_gone(request, gathered(backend.do(work), counting.saw))
-    said = whole(told, backend.health().model)
+    said = whole(told, answering(work, backend.health()))
     if single:
         raise_failed(said["answers"][0])
     return JSONResponse(said)

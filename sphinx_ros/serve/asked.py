@@ -59,7 +59,7 @@ async def read_picture(request: Request) -> Work:
     """The work of ``/v1/pictures``: a look."""
     fields, encoded = await _read(request)
     asked = checked(Pictured, fields, request.url.path)
-    return Work(*named_picture(asked, encoded))
+    return Work(*named_picture(asked, encoded), model=asked.model or "")
 
 
 def _work(asked: Asked, encoded: bytes | None, queries: tuple[Query, ...]) -> Work:
@@ -73,8 +73,15 @@ def _work(asked: Asked, encoded: bytes | None, queries: tuple[Query, ...]) -> Wo
         short=asked.short,
     )
     name, data = named_picture(asked, encoded)
-    after = asked.after or ""
-    return Work(name, data, queries, options=options, tokens=asked.stream, after=after)
+    return Work(
+        name,
+        data,
+        queries,
+        options=options,
+        tokens=asked.stream,
+        model=asked.model or "",
+        after=asked.after or "",
+    )
 
 
 def named_picture(asked: Pictured, encoded: bytes | None) -> tuple[str, bytes | None]:

@@ -51,12 +51,13 @@ class Desk:
     """The model of this process as a :class:`sphinx_ros.serve.work.Backend`.
 
     lend: the model; raises SphinxError (NOT_ACTIVE) while there is none. A model is what
-        :meth:`Sphinx.from_pretrained` returns, or has its ``look`` and ``Seen.stream``.
+        :meth:`Sphinx.from_pretrained` returns, or has its ``look`` and ``Seen.stream``. Called
+        with the name of an adapter where a work has one.
     health: whether there is one.
     """
 
     def __init__(
-        self, lend: Callable[[], Any], health: Callable[[], Health], limits: Limits | None = None
+        self, lend: Callable[..., Any], health: Callable[[], Health], limits: Limits | None = None
     ):
         self._lend, self._health, self.limits = lend, health, limits or Limits()
         self._shelf = Shelf(self.limits.pictures)
@@ -204,7 +205,8 @@ class Desk:
             flight.take()
         begun, error = time.monotonic(), None
         try:
-            flight.model = self._lend()
+            adapter = flight.work.model
+            flight.model = self._lend(adapter) if adapter else self._lend()
             for told in doing(flight, self.limits.pixels, self._count, self._turns):
                 flight.tell(told)
         except Exception as failure:

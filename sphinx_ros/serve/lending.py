@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Mapping
 from typing import Any
 
 from sphinx_ros.errors import SphinxError, Status
@@ -15,12 +16,17 @@ log = logging.getLogger("sphinx_ros")
 class Lender:
     """A checkpoint that is loaded from the moment this is made. Calling it lends the model.
 
-    checkpoint, options: as for :meth:`sphinx_ros.pipeline.Sphinx.from_pretrained`.
+    checkpoint, options: as for :meth:`sphinx_ros.pipeline.Sphinx.from_pretrained`. adapters: name
+    -> folder of an adapter of the checkpoint, whose model can be lent as well.
     """
 
-    def __init__(self, checkpoint: str, **options: Any):
+    def __init__(
+        self, checkpoint: str, *, adapters: Mapping[str, str] | None = None, **options: Any
+    ):
         self.checkpoint, self._options = checkpoint, options
+        self._adapters = dict(adapters or {})
         self._model: Any = None
+        self._adapted: dict[str, Any] = {}
         self._trouble, self._progress = "", (0, 0)
         self.settled = threading.Event()
         threading.Thread(target=self._load, name="sphinx_ros load", daemon=True).start()
@@ -29,9 +35,10 @@ class Lender:
         try:
             from sphinx_ros.pipeline import Sphinx
 
-            self._model = Sphinx.from_pretrained(
-                self.checkpoint, progress=self._note, **self._options
-            )
+            model = Sphinx.from_pretrained(self.checkpoint, progress=self._note, **self._options)
+            for name, folder in self._adapters.items():
+                self._adapted[name] = model.adapt(folder)
+            self._model = model
         except Exception as error:  # the server lives, and says it
             if not isinstance(error, SphinxError):
                 log.error("the model could not be loaded", exc_info=error)
@@ -41,27 +48,32 @@ class Lender:
     def _note(self, done: int, whole: int) -> None:
         self._progress = done, whole
 
-    def __call__(self) -> Any:
-        """The model. Raises SphinxError, NOT_ACTIVE: it is loading, failed or lost."""
+    def __call__(self, adapter: str = "") -> Any:
+        """The model, or that of an adapter by its name. Raises SphinxError, NOT_ACTIVE: it is
+        loading, failed or lost.
+        """
         health = self.health()
         if health.state != "ready":
             what = "the model is still loading" if health.state == "loading" else "no model"
             said = f"{what} ({health.message})" if health.message else what
             remedy = ": try again in a moment" if health.state == "loading" else ""
             raise SphinxError(said + remedy, status=Status.NOT_ACTIVE)
-        return self._model
+        return self._adapted[adapter] if adapter else self._model
 
     def health(self) -> Health:
         """Whether there is a model now."""
         if self._trouble:
-            return Health("failed", self._trouble, self.checkpoint)
+            return self._health("failed", self._trouble)
         if self._model is None:
             done, whole = self._progress
             far = f"{done / 1e6:.0f} of {whole / 1e6:.0f} MB" if whole else ""
-            return Health("loading", far, self.checkpoint)
+            return self._health("loading", far)
         if self._model.trouble:
-            return Health("failed", f"lost: {self._model.trouble}", self.checkpoint)
-        return Health("ready", "", self.checkpoint, str(self._model.device))
+            return self._health("failed", f"lost: {self._model.trouble}")
+        return self._health("ready", "", str(self._model.device))
+
+    def _health(self, state: str, message: str, device: str = "") -> Health:
+        return Health(state, message, self.checkpoint, device, tuple(self._adapters))
 
     def close(self) -> None:
         """Let the model go: end the processes that share it."""

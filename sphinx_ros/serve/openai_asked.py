@@ -25,13 +25,11 @@ from sphinx_ros.prompt.checks import (
 from sphinx_ros.prompt.conversation import SYSTEM
 from sphinx_ros.prompt.queries import read_query
 from sphinx_ros.serve.asked import Fields, checked, named_picture
+from sphinx_ros.serve.asked_model import TASKS
 from sphinx_ros.serve.data_url import read_data_url
 from sphinx_ros.serve.openai_schema import ChatRequest, Message
 from sphinx_ros.serve.refusals import Refused
 from sphinx_ros.serve.work import Options, Work
-
-TASKS = ":tasks"
-"""How the name of a model ends that takes query lines in place of a conversation."""
 
 PATH = "/v1/chat/completions"
 
@@ -81,13 +79,14 @@ def read_chat(fields: Fields) -> Chat:
     usage = asked.stream_options is not None and bool(asked.stream_options.include_usage)
     limit = asked.max_completion_tokens or asked.max_tokens or 0
     options: dict[str, Any] = {"max_new_tokens": min(limit, MAX_TOKENS)}  # more is never written
-    turns = _turns(read)
-    if (asked.model or "").endswith(TASKS):
+    turns, model = _turns(read), asked.model or ""
+    how: dict[str, Any] = {"tokens": stream, "model": model.removesuffix(TASKS)}
+    if model.endswith(TASKS):
         query = read_query(read.turns[-1][1])
-        work = Work(name, data, (query,), options=Options(**options), tokens=stream)
+        work = Work(name, data, (query,), options=Options(**options), **how)
     else:
         options |= _drawn(asked)
-        work = Work(name, data, turns=turns, options=Options(**options), tokens=stream)
+        work = Work(name, data, turns=turns, options=Options(**options), **how)
     return Chat(work, stream, usage)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from dataclasses import replace
 from typing import Any
 
 from fastapi import FastAPI
@@ -18,9 +19,10 @@ from sphinx_ros import __version__
 from sphinx_ros.errors import Status
 from sphinx_ros.remote.wire import error_of
 from sphinx_ros.serve.asked import read_json
+from sphinx_ros.serve.asked_model import answering, asking, names
 from sphinx_ros.serve.counting import Counting
 from sphinx_ros.serve.description import FAILURES, REF
-from sphinx_ros.serve.openai_asked import PATH, TASKS, Chat, read_chat
+from sphinx_ros.serve.openai_asked import PATH, Chat, read_chat
 from sphinx_ros.serve.openai_schema import ChatCompletion, ChatRequest, Model, Models
 from sphinx_ros.serve.refusals import HTTP, Refused, error_json, raise_failed
 from sphinx_ros.serve.schema import Failed
@@ -46,7 +48,9 @@ def add_openai(app: FastAPI, backend: Backend, counting: Counting) -> None:
     )
     async def completions(request: Request) -> Response:
         chat = read_chat(read_json(await request.body()))
-        telling = _Telling(chat, backend.health().model)
+        health = backend.health()
+        chat = replace(chat, work=asking(chat.work, health, lenient=True))
+        telling = _Telling(chat, answering(chat.work, health))
         if not chat.stream:
             look, *events = await unless_gone(
                 request, gathered(backend.do(chat.work), counting.saw)
@@ -66,23 +70,19 @@ def add_openai(app: FastAPI, backend: Backend, counting: Counting) -> None:
 
     @app.get("/v1/models", summary="Names that can be asked", response_model=Models)
     async def models() -> Response:
-        listed = [_model(name, started) for name in _names(backend)]
+        listed = [_model(name, started) for name in names(backend.health())]
         return JSONResponse({"object": "list", "data": listed})
 
     @app.get("/v1/models/{name:path}", summary="One of the names", response_model=Model)
     async def model(name: str) -> Response:
-        if name not in _names(backend):
+        known = names(backend.health())
+        if name not in known:
             raise Refused(
-                f"there is no model {name!r}: this server has {', '.join(_names(backend))}",
+                f"there is no model {name!r}: this server has {', '.join(known)}",
                 404,
                 param="model",
             )
         return JSONResponse(_model(name, started))
-
-
-def _names(backend: Backend) -> tuple[str, str]:
-    name = backend.health().model
-    return name, name + TASKS
 
 
 def _model(name: str, created: int) -> Json:

@@ -45,7 +45,9 @@ class ChatRequest(Pictured):
 
     messages: list[Message] = Field(min_length=1, max_length=MAX_MESSAGES)
     model: str | None = Field(
-        None, description="any name; one that ends in :tasks takes query lines"
+        None,
+        description="a name of /v1/models, any name where there are no adapters; one that ends "
+        "in :tasks takes query lines",
     )
     stream: bool | None = None
     stream_options: StreamOptions | None = None

@@ -70,6 +70,9 @@ class Pictured(BaseModel):
         pattern=NAME,
         description="the name of one that was sent before: BLAKE2b-128 of its file, hexadecimal",
     )
+    model: str | None = Field(
+        None, description="the checkpoint (usual), or the name of one of its adapters"
+    )
 
 
 class Asked(Pictured):
@@ -223,6 +226,7 @@ class Healthy(BaseModel):
     message: str
     model: str
     device: str
+    adapters: list[str] = Field(description="of the model; each can be asked by its name")
 
 
 class TaskInfo(BaseModel):

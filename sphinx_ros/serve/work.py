@@ -62,6 +62,7 @@ class Work:
             None; a question is the whole Human text. It counts as one query of the task ASK.
         options: see there.
         tokens: whether pieces of text and found items are wanted while they are written.
+        model: the adapter that is asked, of those of :class:`Health`; "": the checkpoint itself.
         after: name of an earlier picture of the same camera, whose answers are guesses: fewer
             passes, the same answers. "": none; nor is one that is not known any more.
 
@@ -74,6 +75,7 @@ class Work:
     turns: tuple[tuple[str, str | None], ...] = ()
     options: Options = Options()
     tokens: bool = False
+    model: str = ""
     after: str = field(default="", compare=False)
 
     @property
@@ -99,12 +101,14 @@ class Health:
     Attributes:
         state: "loading", "ready" or "failed". message: why, or how far; "" where ready.
         model: the checkpoint's name. device: where its weights are, "" where unknown.
+        adapters: names of adapters of the checkpoint, each of which can be asked as well.
     """
 
     state: str
     message: str = ""
     model: str = ""
     device: str = ""
+    adapters: tuple[str, ...] = ()
 
 
 class Backend(Protocol):
