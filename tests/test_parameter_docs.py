@@ -47,7 +47,7 @@ def test_every_place_says_the_same_of_a_parameter(row):
     page = parameter_docs.page()
     line = next(line for line in page.splitlines() if line.startswith(f"| `{row.name}` |"))
     cells = [cell.strip() for cell in line.strip("| ").split("|")]
-    assert row.when.value in cells and (not row.unit or row.unit in cells)
+    assert row.changed in cells and (not row.unit or row.unit in cells)
     assert line.endswith(f"| {row.description} |") and ("yes" in cells) == row.per_camera
     assert not row.more or f"`{row.name}`: {row.more.split(chr(10))[0]}" in page
 
@@ -60,7 +60,7 @@ def test_the_descriptor_says_the_same(row):
 
     about = described(row)
     assert about.description == row.description
-    assert f"changed {row.when.value}" in about.additional_constraints
+    assert f"changed {row.changed}" in about.additional_constraints
     assert not row.unit or f"unit: {row.unit}" in about.additional_constraints
     assert all(choice in about.additional_constraints for choice in row.choices)
     ranges = [*about.integer_range, *about.floating_point_range]
