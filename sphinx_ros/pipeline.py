@@ -152,10 +152,11 @@ class Sphinx:
 
         Args:
             adapter: folder of one that ``sphinx-ros tune`` made for this checkpoint; None: none.
+                Of a checkpoint on a server, the name of an adapter that is served there.
 
         Raises:
             CheckpointError: no adapter is there, or it was made for another checkpoint.
-            BadRequest: several processes share the network, or it is on a server.
+            BadRequest: several processes share the network; the server has no such adapter.
             SphinxError: out of memory: what the adapter changes is there twice for a while.
         """
         return type(self).__new__(type(self))._hand_to(self._answering.adapt(adapter))

@@ -1,6 +1,7 @@
 """One server with several adapters: each request is answered by the model that it names."""
 
 import base64
+import contextlib
 import threading
 
 import openai
@@ -11,6 +12,7 @@ from small_network import picture, random_checkpoint
 
 from sphinx_ros import Sphinx
 from sphinx_ros.commands.cli import main
+from sphinx_ros.errors import BadRequest
 from sphinx_ros.image.formats import decode_file
 from sphinx_ros.serve.desk import Desk
 from sphinx_ros.serve.lending import Lender
@@ -102,6 +104,22 @@ def test_the_openai_door_asks_the_model_that_is_named(address, plain):
             assert answer.model == name
         with pytest.raises(openai.NotFoundError, match=f"no model 'any'.*{names[0]}, {names[1]}"):
             theirs.chat.completions.create(model="any", **given)
+
+
+def test_a_client_in_python_chooses_by_name(address, plain):
+    rgb = decode_file(DATA[0])
+    with contextlib.closing(Sphinx.connect(address, quality=None)) as remote:
+        want = {}
+        for name in list(plain)[1:]:
+            chosen = remote.adapt(name)
+            assert chosen.name == name
+            want[name] = chosen.look(rgb).caption(max_new_tokens=TOKENS).raw_text
+        base = chosen.adapt(None)
+        assert base.name == remote.name == next(iter(plain))
+        want[base.name] = base.look(rgb).caption(max_new_tokens=TOKENS).raw_text
+        with pytest.raises(BadRequest, match=r"no adapter 'cups'; it has mugs, plates: start it"):
+            remote.adapt("cups")
+    assert want == {name: texts[0] for name, texts in plain.items()}
 
 
 def test_a_model_that_is_not_there_is_refused_by_name(address):

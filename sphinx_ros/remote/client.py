@@ -5,6 +5,7 @@ What the methods promise is told by :class:`sphinx_ros.pipeline.Sphinx`.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -64,6 +65,7 @@ class RemoteSphinx:
         except Exception:
             self.close()
             raise
+        self._model = ""
         self.name, self.device = info.get("model", ""), info.get("device", "")
 
     def _info(self) -> Mapping[str, Any]:
@@ -118,15 +120,27 @@ class RemoteSphinx:
         upload, again = self._uploads.of(rgb)
         if isinstance(after, Elsewhere) and not again:
             upload.after = after.route.upload.name
-        return Elsewhere(Route(self._servers, upload, again))
+        return Elsewhere(Route(self._servers, upload, again, self._model))
 
     def generate(self, *_: Any, **__: Any) -> Any:
         """Refused. Raises BadRequest."""
         raise self._needs_network("generate")
 
-    def adapt(self, adapter: Any) -> Any:
-        """Refused. Raises BadRequest."""
-        raise self._needs_network("adapt")
+    def adapt(self, adapter: Any) -> RemoteSphinx:
+        """As :meth:`Sphinx.adapt`, with the name of an adapter that the server has.
+
+        Both use the same connections; closing one closes the other.
+        """
+        info, name = self._info(), "" if adapter is None else str(adapter)
+        known = info.get("adapters", ())
+        if name and name not in known:
+            raise BadRequest(
+                f"the server has no adapter {quoted(name)}; it has {', '.join(known) or 'none'}: "
+                "start it with sphinx-ros serve --adapter NAME=FOLDER"
+            )
+        made = copy.copy(self)
+        made._model, made.name = name, name or info.get("model", "")
+        return made
 
     def __getattr__(self, name: str) -> Any:
         if name in ("logits", "pixels", "engine", "judge", "model", "tokenizer"):

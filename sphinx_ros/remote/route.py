@@ -44,14 +44,14 @@ Here = Callable[[Seen, dict[str, Any]], Iterator[Event]]
 
 
 class Route:
-    """The way to whoever answers about one picture.
+    """The way to whoever answers about one picture. model: which of a server's, "" for the usual.
 
     Attributes:
         cached, timing: as of :class:`Seen`, as soon as a question was asked.
     """
 
-    def __init__(self, servers: Servers, upload: Upload, cached: bool):
-        self.servers, self.upload = servers, upload
+    def __init__(self, servers: Servers, upload: Upload, cached: bool, model: str = ""):
+        self.servers, self.upload, self._model = servers, upload, model
         self.cached, self.timing = cached, Timing(np.nan, np.nan)
         self._here: Seen | None = None
 
@@ -142,6 +142,8 @@ class Route:
 
         Pieces are wanted by who listens, and by who may stop it: what was written is not lost.
         """
+        if self._model:
+            request = replace(request, fields={**request.fields, "model": self._model})
         texts, left, told = [""] * request.count, set(range(request.count)), False
         error: Exception = Unreachable(self.servers.trouble)
         for link in self.servers.reachable():
