@@ -38,9 +38,9 @@ class Named(HandModel):
 
 @pytest.fixture
 def worker():
-    made = Worker(Named)
+    made = Worker(Named, config=Config(max_image_age=0.0))  # on a slow machine, too
     made.start()
-    assert until(lambda: made.state is State.READY)
+    assert until(lambda: made.state is State.READY, 60)
     yield made
     made.stop()
 
@@ -50,14 +50,14 @@ def changes(value):
 
 
 def asked(worker):
-    return worker.submit(ASK, frame(1, own=True), 20.0)
+    return worker.submit(ASK, frame(1, own=True), 60.0)
 
 
 def test_what_has_begun_ends_with_the_old_weights_and_what_waits_gets_the_new(worker):
     old = worker.model
     old.go.clear()
     begun = [asked(worker) for _ in range(4)]
-    assert until(lambda: len(old.asked) == 4), "all threads are busy"
+    assert until(lambda: len(old.asked) == 4, 60), "all threads are busy"
     waiting = [asked(worker) for _ in range(3)]
     assert adapt("demo+/x/new", Config(), worker) == ""
     assert worker.model.name == "new"
