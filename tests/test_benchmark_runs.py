@@ -17,12 +17,21 @@ from sphinx_ros.benchmarks.answering import Answerer, Settings
 from sphinx_ros.benchmarks.catalogue import benchmark
 from sphinx_ros.benchmarks.exported_scenes import scenes
 from sphinx_ros.benchmarks.layouts import read_benchmark
-from sphinx_ros.benchmarks.run_folder import ABOUT, ANSWERS, RESULTS, TABLE, TIMES, WORST, plan
+from sphinx_ros.benchmarks.run_folder import (
+    ABOUT,
+    ANSWERS,
+    RESULTS,
+    TABLE,
+    TIMES,
+    WORST,
+    RunFolder,
+    plan,
+)
 from sphinx_ros.benchmarks.samples import Family, Picture, Sample
 from sphinx_ros.benchmarks.scoring import scores
 from sphinx_ros.benchmarks.written_layouts import export
 from sphinx_ros.commands.cli import main
-from sphinx_ros.errors import Status
+from sphinx_ros.errors import BadRequest, Status
 from sphinx_ros.evaluate.asker import BatchAsker
 from sphinx_ros.evaluate.metrics import match, near_joints, table
 from sphinx_ros.evaluate.tabletop import PER_SCENE, ask_scenes
@@ -116,6 +125,34 @@ def test_a_run_of_two_processes_that_was_killed_ends_with_the_same_files(data, w
     run(data, out, "--resume")
     assert files(out)[ANSWERS] == files(whole)[ANSWERS]
     assert files(out)[RESULTS] == files(whole)[RESULTS]
+
+
+def test_a_full_disk_and_ctrl_c_say_how_to_go_on(data, tmp_path, capsys):
+    """A limit on the size of files stands for the disk: both let the first bytes through."""
+    resource = pytest.importorskip("resource", reason="no limits on this system")
+    jobs = plan(read_benchmark(benchmark("mine"), data)[1].samples, 1)
+    folder = RunFolder(tmp_path / "run", "a")
+    assert folder.begin({}, jobs, False) == 0
+
+    def answered(job):
+        lines = [{"dataset": s.dataset, "split": s.split, "id": s.id, "text": ""} for s in job]
+        return [(line, {}) for line in lines]
+
+    folder.append(answered(jobs[0]))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    size = (folder.path / ANSWERS).stat().st_size
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 50, limits[1]))
+    try:
+        with pytest.raises(BadRequest, match=r"run: .*--resume"), folder.kept():
+            folder.append(answered(jobs[1]))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert folder.begin({}, jobs, True) == 1
+    folder.append(answered(jobs[1]))
+    assert len(folder.answers()) == len(jobs[0]) + len(jobs[1])
+    with pytest.raises(KeyboardInterrupt), folder.kept():
+        raise KeyboardInterrupt
+    assert "go on with --resume" in capsys.readouterr().err
 
 
 def test_actors_of_ray_write_what_one_process_writes(data, whole, tmp_path):

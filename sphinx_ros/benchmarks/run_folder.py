@@ -12,10 +12,12 @@ A run that was killed at any moment goes on at the end of its last whole job.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -106,12 +108,32 @@ class RunFolder:
         write_text(self.path / ABOUT, told)
         return finished
 
+    @contextlib.contextmanager
+    def kept(self) -> Iterator[None]:
+        """A block that asks and writes; who ends it is told how to go on.
+
+        Raises:
+            BadRequest: a file can't be written, as on a full disk.
+        """
+        said = "what was answered is kept: go on with --resume"
+        try:
+            yield
+        except KeyboardInterrupt:
+            print(f"sphinx-ros: {said}", file=sys.stderr)
+            raise
+        except OSError as error:  # of a full disk the system names no file
+            where = self.path if error.filename is None else error.filename
+            raise BadRequest(f"{where}: {error.strerror or error}; {said}") from None
+
     def append(self, lines: Sequence[tuple[Line, Line]]) -> None:
         """Put the answers of a job and their times behind the others, each file at once."""
         for name, at in ((TIMES, 1), (ANSWERS, 0)):
             text = "".join(self._text(pair, at) for pair in lines)
-            with open(self.path / name, "ab", buffering=0) as file:
+            with open(
+                self.path / name, "ab"
+            ) as file:  # buffered: all is written, or it is an error
                 file.write(text.encode())
+                file.flush()
                 os.fsync(file.fileno())
 
     def _text(self, pair: tuple[Line, Line], at: int) -> str:

@@ -97,12 +97,13 @@ def run_benchmark(options: argparse.Namespace) -> int:
     done = folder.begin(about, jobs, options.resume)
     _say(bench, layout, reading, samples)
     settings = Settings(**answers)
-    rate = measure(jobs, done, settings, folder, workers=options.workers, ray=options.ray)
-    ordered = [sample for job in jobs for sample in job]
-    asked: Asked = list(zip(ordered, folder.answers(), strict=True))
-    if done < len(jobs):
-        print(f"{rate:.1f} questions/s")
-    return finish(options, folder, asked, reading)
+    with folder.kept():
+        rate = measure(jobs, done, settings, folder, workers=options.workers, ray=options.ray)
+        ordered = [sample for job in jobs for sample in job]
+        asked: Asked = list(zip(ordered, folder.answers(), strict=True))
+        if done < len(jobs):
+            print(f"{rate:.1f} questions/s")
+        return finish(options, folder, asked, reading)
 
 
 def finish(options: argparse.Namespace, folder: RunFolder, asked: Asked, reading: Reading) -> int:
