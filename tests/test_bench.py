@@ -253,3 +253,20 @@ def test_evaluation_asks_the_same_twice(tmp_path):
     assert found["questions"] == len(reading.samples) and found["pictures"] == 3
     assert found["texts_that_differ"] == found["boxes_that_differ"] == 0
     assert found["ratio"] > 0
+
+
+def test_the_demonstration_of_tune_has_the_plates_of_its_bag_and_rehearses_all_else(tmp_path):
+    pytest.importorskip("rosbags")
+    demo = bench("tune_demo")
+    scenes = list(demo.observations(demo.LEARNT, 3))
+    bag = demo.record_bag(tmp_path / "plates.mcap", scenes)
+    export = demo.corrections(bag)
+    plates = [one.box for scene in scenes for one in scene.objects if one.kind == demo.KIND]
+    drawn = np.array([one["bbox"] for one in export["annotations"]])
+    drawn[:, 2:] += drawn[:, :2]
+    assert len(plates) > 0 and np.allclose(drawn, plates, atol=0.1)
+    assert len(export["images"]) == 3 and len({one["file_name"] for one in export["images"]}) == 3
+    rows = json.loads(demo.rehearsal(tmp_path / "old.json", bag, scenes, 4).read_text())
+    assert len(rows) == 12 and not any(demo.KIND in str(row["conversations"]) for row in rows)
+    assert {row["image"] for row in rows} == {f"lab/images/{one['file_name']}"
+                                              for one in export["images"]}  # fmt: skip
