@@ -159,7 +159,7 @@ def learn(options: argparse.Namespace, data: list[Path]) -> dict[str, Any]:
         "0",
         "--mirror",
     ]
-    for name in ("rank", "alpha", "rate", "epochs", "batch", "tokens", "held-out"):
+    for name in ("rank", "rate", "epochs", "batch", "tokens", "held-out"):
         words += [f"--{name}", str(getattr(options, name.replace("-", "_")))]
     began = time.monotonic()
     if sphinx_ros(words + (["--towers"] if options.towers else [])):
@@ -175,7 +175,6 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--scenes", type=int, default=200, help="unseen, new and old")
     parser.add_argument("--rank", type=int, default=2)
-    parser.add_argument("--alpha", type=float, default=4.0)
     parser.add_argument("--rate", type=float, default=6e-3)
     parser.add_argument("--tokens", type=int, default=480)
     parser.add_argument("--rehearse", type=int, default=8, help="old questions a picture")

@@ -61,8 +61,8 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
         help=f"of the factors: more can learn more (default: {usual.rank})",
     )  # fmt: skip
     parser.add_argument(
-        "--alpha", type=number(0.001, 4096), default=usual.alpha, metavar="A",
-        help=f"their weight is alpha / rank (default: {usual.alpha:g})",
+        "--alpha", type=number(0.001, 4096), metavar="A",
+        help="their weight is alpha / rank (default: twice the rank)",
     )  # fmt: skip
     parser.add_argument(
         "--full", action="store_true",
@@ -124,7 +124,8 @@ def run(argv: Sequence[str]) -> int:
     from sphinx_ros.runtime.device import choose_device, choose_dtype
     from sphinx_ros.teach.tuning import tune
 
-    given = vars(options) | {"data": tuple(options.data)}
+    alpha = 2.0 * options.rank if options.alpha is None else options.alpha
+    given = vars(options) | {"data": tuple(options.data), "alpha": alpha}
     plan = Plan(**{name: given[name] for name in Plan.__dataclass_fields__})
     device = choose_device(options.device)
     kind = choose_dtype(options.dtype, device)
