@@ -7,33 +7,18 @@ import weakref
 
 import pytest
 import torch
-from adapter_support import random_adapter
-from goldens import TOKENIZER
-from small_network import SIZES, picture, random_checkpoint, taught_checkpoint
+from adapter_support import experts_checkpoint, random_adapter
+from small_network import picture, random_checkpoint, taught_checkpoint
 
 from sphinx_ros import Sphinx
 from sphinx_ros.answer import loaded
-from sphinx_ros.checkpoint import load_checkpoint, save_checkpoint
+from sphinx_ros.checkpoint import load_checkpoint
 from sphinx_ros.errors import BadRequest, CheckpointError
-from sphinx_ros.model.config import ModelConfig
-from sphinx_ros.model.sphinx import SphinxModel
-
-EXPERTS = {key: value for key, value in SIZES.items() if key != "multiple_of"} | {
-    "hidden_dim": 64,
-    "n_kv_heads": 2,
-    "moe": {"num_experts": 4, "num_experts_per_tok": 2},
-}
 
 
 @pytest.fixture(scope="module")
 def experts(tmp_path_factory):
-    model = SphinxModel(ModelConfig.from_json(EXPERTS, "mixtral_sparse_ens", 512))
-    torch.manual_seed(3)
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.15)
-    folder = tmp_path_factory.mktemp("experts")
-    kind = torch.float32
-    return save_checkpoint(model, EXPERTS, "mixtral_sparse_ens", TOKENIZER, folder, dtype=kind)
+    return experts_checkpoint(tmp_path_factory.mktemp("experts"))
 
 
 @pytest.fixture(scope="module")
@@ -89,10 +74,13 @@ def test_what_no_adapter_touches_is_there_once(two):
 
 def test_experts_and_routers_are_not_what_is_taught(experts, tmp_path):
     from sphinx_ros.checkpoint.adapter import read_adapter
+    from sphinx_ros.teach.low_rank import linear_layers
 
     keys = read_adapter(random_adapter(tmp_path, experts)).factors
     assert {key.split(".")[2] for key in keys if key.startswith("layers.")} == {"attention"}
     assert {"output.weight", "visual_proj.0.weight"} <= keys.keys()
+    stored = load_checkpoint(experts, quantise="int8")[0]  # whose experts are layers of their own
+    assert {f"{name}.weight" for name in linear_layers(stored, towers=False)} == keys.keys()
 
 
 def test_answers_are_those_of_a_checkpoint_that_is_loaded_with_it(tmp_path):

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from adapter_support import experts_checkpoint
 from patience import until
 from PIL import Image
 
@@ -302,6 +303,18 @@ def test_towers_learn_where_they_are_asked_to(rows_folder, tmp_path):
     assert any(key.startswith("dinov2_vitg14.") for key in keys)
     moved = [key for key, (_, b) in keys.items() if key.startswith("clip.") and b.any()]
     assert results["steps"] and moved
+
+
+def test_a_mixture_of_experts_learns_in_its_attention(rows_folder, tmp_path):
+    base = experts_checkpoint(tmp_path / "base")
+    plan = Plan(**{**plan_for(rows_folder, epochs=1, ask=0).__dict__, "checkpoint": str(base)})
+    results = tune(plan, tmp_path / "run")
+    made = weights(tmp_path / "run")
+    assert any(b.any() for key, (_, b) in made.items() if ".attention." in key)
+    assert not [key for key in made if ".feed_forward." in key]
+    before, after = (load_checkpoint(one)[0].state_dict() for one in (base, results["checkpoint"]))
+    changed = {key for key in before if not torch.equal(before[key], after[key])}
+    assert changed and changed <= made.keys()
 
 
 def test_an_adapter_cannot_be_taught_once_more(whole_run, rows_folder, tmp_path):
