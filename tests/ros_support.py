@@ -122,12 +122,21 @@ def deep_qos():
     return QoSProfile(depth=1000)
 
 
+def program(module: str, *arguments: str) -> list[str]:
+    """A module's command line; its process may take long to end, where launch would not wait."""
+    code = (
+        f"import runpy; from sphinx_ros.ros import running; running.GRACE = {PATIENCE}; "
+        f"runpy.run_module({module!r}, run_name='__main__', alter_sys=True)"
+    )
+    return [sys.executable, "-c", code, "--ros-args", *arguments]
+
+
 @contextlib.contextmanager
 def process(module: str, *arguments: str, log: Path):
     """A module of this checkout in its own process; interrupted and awaited at the end."""
     with log.open("w") as out:
         started = subprocess.Popen(
-            [sys.executable, "-m", module, "--ros-args", *arguments],
+            program(module, *arguments),
             stdout=out,
             stderr=subprocess.STDOUT,
             env=environment(),

@@ -174,9 +174,9 @@ finally:
     rclpy.try_shutdown()
 """
 COMMANDS_RUN = {
-    "node": ["-m", "sphinx_ros.ros.node", "--ros-args", "-p", "checkpoint:=/no/such"],
-    "camera": ["-m", "sphinx_ros.ros.world_camera", "--ros-args", "-p", "source:=clip"],
-    "client": ["-c", CLIENT],
+    "node": ros_support.program("sphinx_ros.ros.node", "-p", "checkpoint:=/no/such"),
+    "camera": ros_support.program("sphinx_ros.ros.world_camera", "-p", "source:=clip"),
+    "client": [sys.executable, "-c", CLIENT],
 }
 
 
@@ -189,7 +189,7 @@ def test_no_shared_memory_is_left_behind(name, number):
     pytest.importorskip("rclpy", reason="ROS 2 is not installed")
     pytest.importorskip("sphinx_ros.msg", reason="the ROS interfaces are not built")
     started = subprocess.Popen(
-        [sys.executable, *COMMANDS_RUN[name]],
+        COMMANDS_RUN[name],
         env=ros_support.environment(),
         cwd=ROOT,
         stdout=subprocess.PIPE if name == "client" else subprocess.DEVNULL,
