@@ -2,9 +2,11 @@
 
 import contextlib
 import socket
+import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,6 +27,8 @@ from sphinx_ros.ros import messages as m
 from sphinx_ros.ros.health import reports
 
 pytestmark = pytest.mark.ros
+
+ROOT = Path(__file__).resolve().parents[1]
 
 JPEG = {"Content-Type": "image/jpeg"}
 
@@ -241,3 +245,11 @@ def test_without_a_port_nothing_is_served(nodes, taught):
     assert until(lambda: node.lifecycle_state == "active")
     time.sleep(0.05)
     assert not node.web.address and [one.name for one in reports("n", node)][-1] == "n: camera"
+
+
+def test_without_a_port_nothing_of_a_server_is_loaded():
+    """Not even asyncio: a node starts without what it does not use."""
+    code = "import sys, sphinx_ros.ros.node as n; n.Web; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    names = done.stdout.split()
+    assert not [one for one in names if one.startswith("sphinx_ros.serve")] and names, done.stderr

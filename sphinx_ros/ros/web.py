@@ -1,104 +1,22 @@
 """The node's model and cameras over HTTP: the page and the doors of docs/serve.md, in a thread.
 
-The model is the worker's: questions from here join the batch of the others.
+What serves is imported where a port is set, and not before.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
-from sphinx_ros.errors import BadRequest, SphinxError, Status
+from sphinx_ros.errors import BadRequest
 from sphinx_ros.ros.params import Config
-from sphinx_ros.ros.state import State
-from sphinx_ros.ros.worker import AT_ONCE, Worker
-from sphinx_ros.serve.desk import Desk, Limits
-from sphinx_ros.serve.work import Health, Json, Work
+from sphinx_ros.ros.worker import Worker
 
 log = logging.getLogger("sphinx_ros")
 
-PICTURES = 64 << 20
-"""Bytes of clients' pictures that are kept by name."""
-
 LOOPBACK = ("127.", "::1", "localhost")
-
-
-class Lent:
-    """What answers over HTTP, a :class:`sphinx_ros.serve.work.Backend`: the worker's model.
-
-    A node that comes to rest cancels what is asked here, too; the next desk begins anew.
-    """
-
-    def __init__(self, worker: Worker):
-        self._worker = worker
-        self._desk = self._opened()
-
-    def _opened(self) -> Desk:
-        return Desk(self._model, self.health, self._limits())
-
-    def _limits(self) -> Limits:
-        config = self._worker.inbox.config
-        return Limits(
-            slots=AT_ONCE,
-            timeout=config.default_timeout,
-            pixels=config.max_image_pixels,
-            pictures=PICTURES,
-        )
-
-    def _model(self) -> Any:
-        """The model. Raises NOT_ACTIVE where the node takes no requests."""
-        self._worker.life.check(self._worker.inbox.config.active)
-        model = self._worker.model
-        if model is None:
-            raise SphinxError("the model is being loaded anew", status=Status.NOT_ACTIVE)
-        return model
-
-    def health(self) -> Health:
-        """Whether it can answer now."""
-        config, life = self._worker.inbox.config, self._worker.life
-        try:
-            life.check(config.active)
-        except SphinxError as error:
-            state = "loading" if life.state is State.LOADING else "failed"
-            return Health(state, str(error), config.checkpoint)
-        return Health("ready", "", config.checkpoint, self._worker.device)
-
-    def do(self, work: Work) -> AsyncIterator[Json]:
-        """Answer."""
-        self._desk.limits = self._limits()  # as the node's parameters are now
-        return self._desk.do(work)
-
-    def figures(self) -> Mapping[str, float]:
-        """What was done since the node came to rest last, and what is under way."""
-        return self._desk.figures()
-
-    def separate(self) -> None:
-        """Let nobody share an answer with those who asked the model before."""
-        self._desk.separate()
-
-    def cancel(self) -> None:
-        """Cancel all works, and take no more."""
-        self._desk.cancel()
-
-    def watch(self) -> None:
-        """Give up works that make no step for `hang_seconds`, and the model that they ask."""
-        limit = self._worker.inbox.config.hang_seconds
-        hung = self._desk.hung(limit) if limit > 0 else []
-        if not hung:
-            return
-        before, self._desk = self._desk, self._opened()
-        reason = f"no step for {limit:g} s in answering over HTTP"
-        if any(flight.model is self._worker.model for flight in hung):  # not the one after it
-            self._worker.give_up(reason)
-        why = f"the model was given up: {reason}"
-        before.give_up(SphinxError(why, status=Status.INTERNAL))
-
-    def rest(self, seconds: float) -> bool:
-        """Cancel all works; whether their threads let the model go within some seconds."""
-        before, self._desk = self._desk, self._opened()
-        return before.close(seconds)
 
 
 class Web:
@@ -113,7 +31,8 @@ class Web:
     def __init__(self, worker: Worker, tell: Callable[[str], None]):
         self.address = self.trouble = ""
         self._tell = tell
-        self._worker, self._lent = worker, Lent(worker)
+        self._worker = worker
+        self._lent: Any = None
         self._server: Any = None
         self._thread: threading.Thread | None = None
 
@@ -134,6 +53,7 @@ class Web:
     def _begin(self, config: Config) -> None:
         try:
             from sphinx_ros.ros.web_cameras import WebCameras
+            from sphinx_ros.ros.web_model import Lent
             from sphinx_ros.serve.app import Settings, application
             from sphinx_ros.serve.guard import host_names
             from sphinx_ros.serve.server import Server, address_of, bound
@@ -143,12 +63,13 @@ class Web:
                 'pip install "sphinx_ros[serve]", or set web_port to 0'
             ) from error
         cameras, hosts = WebCameras(self._worker.inbox), tuple(host_names(config.web_host))
-        app = application(self._lent, Settings(config.web_token, hosts, cameras=cameras))
         listening = bound(config.web_host, config.web_port)
+        lent = self._lent = Lent(self._worker)
+        app = application(lent, Settings(config.web_token, hosts, cameras=cameras))
 
         def end() -> None:
             cameras.close()
-            self._lent.cancel()
+            lent.cancel()
 
         self._server = Server(app, on_end=end)
         self._thread = threading.Thread(
@@ -159,15 +80,18 @@ class Web:
 
     def watch(self) -> None:
         """Give up what hangs; to be called a few times a second."""
-        self._lent.watch()
+        if self._lent is not None:
+            self._lent.watch()
 
     def separate(self) -> None:
         """The model answers otherwise from now on."""
-        self._lent.separate()
+        if self._lent is not None:
+            self._lent.separate()
 
     def rest(self, seconds: float = 2.0) -> None:
         """Cancel what is asked, as the node comes to rest; others may ask when it works again."""
-        self._lent.rest(seconds)
+        if self._lent is not None:
+            self._lent.rest(seconds)
 
     def close(self, seconds: float = 2.0) -> None:
         """End."""
