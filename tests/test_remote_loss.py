@@ -60,6 +60,15 @@ def test_leaving_a_stream_ends_the_work(hand):
     until(lambda: backend.gone == 1)
 
 
+def test_a_listener_s_error_ends_the_work_that_nobody_else_wants(hand):
+    backend, sphinx = hand
+    backend.go.clear()
+    begun = time.monotonic()
+    with pytest.raises(ZeroDivisionError):
+        sphinx.look(fresh_picture()).caption(on_text=lambda _: 1 / 0, timeout=30)
+    assert time.monotonic() - begun < 15 and until(lambda: backend.gone == 1, 5)
+
+
 def test_closing_ends_what_is_asked(hand):
     backend, sphinx = hand
     backend.go.clear()
@@ -353,6 +362,21 @@ def test_a_server_of_another_version():
             with pytest.raises(SphinxError, match=error) as ended:
                 sphinx.look(fresh_picture()).caption()
             assert ended.value.status is Status.INTERNAL and address in str(ended.value)
+        sphinx.close()
+
+
+@pytest.mark.parametrize("told", [b'{"answers": null}', b'{"answers": [3]}'])
+def test_an_answer_that_lacks_what_ours_has(told):
+    def other(connection):
+        while asked := connection.recv(1 << 20):
+            body = b'{"model": "other"}' if b"/v1/info" in asked else told
+            head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n"
+            connection.sendall(head.encode() + body)
+
+    with listening(other) as address:
+        sphinx = Sphinx.connect(address)
+        with pytest.raises(SphinxError, match="same version of sphinx_ros"):
+            sphinx.look(fresh_picture()).caption()
         sphinx.close()
 
 

@@ -105,21 +105,24 @@ def gathered(events: Events, count: int, on_text: Any = None, on_found: Any = No
             raise BadRequest(f"{name} is {quoted(function)}: give a function")
     results: list[Any] = [None] * count
     texts = [""] * count
-    for event in events:
-        number = event.number
-        if results[number] is not None:
-            continue
-        try:
-            if isinstance(event, Finished):
-                results[number] = event.result
-            elif isinstance(event, Piece):
-                texts[number] += event.text
-                if on_text is not None:
-                    on_text(number, texts[number])
-            elif on_found is not None:
-                on_found(number, event.item)
-        except Exception as error:
-            results[number] = error
+    with contextlib.closing(events):
+        for event in events:
+            number = event.number
+            if results[number] is not None:
+                continue
+            try:
+                if isinstance(event, Finished):
+                    results[number] = event.result
+                elif isinstance(event, Piece):
+                    texts[number] += event.text
+                    if on_text is not None:
+                        on_text(number, texts[number])
+                elif on_found is not None:
+                    on_found(number, event.item)
+            except Exception as error:
+                results[number] = error
+                if all(one is not None for one in results):
+                    break  # nobody wants the rest: the server need not go on
     return results
 
 

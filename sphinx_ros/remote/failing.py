@@ -13,10 +13,13 @@ from sphinx_ros.errors import BadRequest, SphinxError, Status, Unreachable, shor
 from sphinx_ros.remote.address import TOKEN, Address
 from sphinx_ros.remote.wire import error_of
 
-__all__ = ["Crowded", "Forgotten", "Unreachable", "failure", "reason"]
+__all__ = ["Crowded", "Forgotten", "Unreachable", "failure", "reason", "unreadable"]
 
 GATEWAY = (502, 503, 504)
 """What a proxy says whose server is away."""
+
+UNREADABLE = (LookupError, TypeError, ValueError, AttributeError, StopIteration)
+"""What the reading of an answer raises that is none of ours."""
 
 SHOWN = 200
 """Characters of an answer that is none of ours, in a message."""
@@ -73,6 +76,14 @@ def _foreign(address: Address, code: int, said: bytes) -> SphinxError:
     return BadRequest(
         f'{address} answers HTTP {code}, "{words}", as no `sphinx-ros serve` does: is the address '
         "right?"
+    )
+
+
+def unreadable(address: Address, error: Exception) -> SphinxError:
+    """The error of an answer of ours that lacks something, as that of another version may."""
+    return SphinxError(
+        f"the server {address} tells what can't be read here ({type(error).__name__}: {error}): "
+        "have the same version of sphinx_ros there"
     )
 
 

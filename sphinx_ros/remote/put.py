@@ -7,12 +7,12 @@ server that has forgotten it is sent it once more.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import urlencode
 
 from sphinx_ros.prompt.checks import LEAST_SECONDS
-from sphinx_ros.remote.failing import Crowded, Forgotten
+from sphinx_ros.remote.failing import UNREADABLE, Crowded, Forgotten, unreadable
 from sphinx_ros.remote.link import Link
 from sphinx_ros.remote.patience import PERIOD, Patience
 from sphinx_ros.remote.requests import Request, look_of
@@ -95,10 +95,18 @@ def _told(
         body = json.dumps({**asked, "picture": upload.name}).encode()
     with link.traffic.answer():
         if not stream:
-            yield from request.whole(link.fetch(path, patience, body, kind))
+            yield from _events(link, request.whole, link.fetch(path, patience, body, kind))
             return
         for said in link.stream(path, patience, body, kind):
-            yield from request.part(said)
+            yield from _events(link, request.part, said)
+
+
+def _events(link: Link, read: Callable[[Json], Iterator[Json]], said: Json) -> list[Json]:
+    """What an object holds. Raises SphinxError: it is of another version."""
+    try:
+        return list(read(said))
+    except UNREADABLE as error:
+        raise unreadable(link.address, error) from error
 
 
 def _pairs(name: str, value: Any) -> list[tuple[str, Any]]:

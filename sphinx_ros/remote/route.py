@@ -27,6 +27,7 @@ from sphinx_ros.prompt.checks import (
     checked_top_p,
 )
 from sphinx_ros.prompt.queries import Query
+from sphinx_ros.remote.failing import UNREADABLE, unreadable
 from sphinx_ros.remote.link import Link
 from sphinx_ros.remote.patience import Patience
 from sphinx_ros.remote.put import put
@@ -190,11 +191,8 @@ class Route:
                     self.timing = Timing(np.nan if spent is None else float(spent), 0.0)
                 else:
                     event = event_from_json(said)
-            except (KeyError, TypeError, ValueError, StopIteration) as error:
-                raise SphinxError(
-                    f"the server {link.address} tells what can't be read here "
-                    f"({type(error).__name__}: {error}): have the same version of sphinx_ros there"
-                ) from error
+            except UNREADABLE as error:
+                raise unreadable(link.address, error) from error
             if event is not None:
                 yield event
 
