@@ -106,6 +106,16 @@ def test_a_change_of_parameters_keeps_the_pictures():
     assert inbox.begin_pass().frame.camera == "front"
 
 
+def test_who_publishes_is_looked_up_for_a_reason_alone():
+    """It takes longer than all else of a request that is about to be answered."""
+    asked = []
+    inbox = Inbox(Config(), Counts(), lambda name: asked.append(name) or " on /somewhere")
+    with pytest.raises(SphinxError, match="yet on /somewhere"):
+        inbox.fresh_frame(NOW)
+    inbox.offer(frame(NOW))
+    assert inbox.fresh_frame(NOW) is inbox.slots[""].newest and asked == [""]
+
+
 def test_all_cameras_are_there_while_parameters_change(monkeypatch):
     """Whoever goes through them meanwhile, in another thread, finds each."""
     config = read({"cameras": ["front", "wrist"]})

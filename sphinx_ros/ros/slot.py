@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
+from collections.abc import Callable
 
 from sphinx_ros.errors import SphinxError, Status
 from sphinx_ros.prompt.checks import MAX_SECONDS
@@ -119,24 +120,25 @@ class Slot:
             return math.inf
         return min(now - self.newest.received, time.monotonic() - self.arrived)
 
-    def fresh_frame(self, now: float, source: str = "") -> Frame:
+    def fresh_frame(self, now: float, about_source: Callable[[str], str]) -> Frame:
         """The newest frame. Raises NO_IMAGE or STALE_IMAGE.
 
-        now: seconds of the node's clock. source: where pictures should come from, for the reason.
+        now: seconds of the node's clock. about_source: takes the camera's name and says where its
+        pictures should come from; called for a reason alone, since it looks through the graph.
         """
-        frame, limit = self.newest, self.config.max_image_age
-        of, topic = (f" of {self.name}", f"{self.name}/image") if self.name else ("", "image")
+        frame, limit, name = self.newest, self.config.max_image_age, self.name
+        of, topic = (f" of {name}", f"{name}/image") if name else ("", "image")
         if frame is None:
             raise SphinxError(
-                f"no camera picture{of} has arrived yet{source}: check the remapping of the topic "
-                f"`{topic}`, or put a picture into the request",
+                f"no camera picture{of} has arrived yet{about_source(name)}: check the remapping "
+                f"of the topic `{topic}`, or put a picture into the request",
                 status=Status.NO_IMAGE,
             )
         arrived = self.age(now)
         if 0 < limit < arrived:
             raise SphinxError(
-                f"the newest picture{of} arrived {arrived:.1f} s ago{source}; the limit is "
-                f"{limit:g} s: is the camera still running? (parameter max_image_age)",
+                f"the newest picture{of} arrived {arrived:.1f} s ago{about_source(name)}; the "
+                f"limit is {limit:g} s: is the camera still running? (parameter max_image_age)",
                 status=Status.STALE_IMAGE,
             )
         if 0 < limit < now - frame.stamp:

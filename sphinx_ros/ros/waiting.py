@@ -119,8 +119,7 @@ class Inbox:
 
         Raises BAD_REQUEST, NO_IMAGE or STALE_IMAGE.
         """
-        slot = self.slot_of(camera)
-        return slot.fresh_frame(now, self.about_source(slot.name))
+        return self.slot_of(camera).fresh_frame(now, self.about_source)
 
     @property
     def queries(self) -> tuple[Query, ...]:
