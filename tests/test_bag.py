@@ -452,6 +452,14 @@ def test_ray_makes_the_same_files(bags, tmp_path, checkpoint):
         assert Path(one.target).read_bytes() == Path(other.target).read_bytes()
 
 
+def test_a_ray_that_is_not_there_is_told(bags, tmp_path, checkpoint, capsys, monkeypatch):
+    pytest.importorskip("ray.data", reason="Ray Data is not installed: pip install ray[data]")
+    monkeypatch.setenv("RAY_ADDRESS", "nowhere")
+    words = ["--query", "pose", "--workers", "ray", "--checkpoint", checkpoint]
+    assert main(["bag", str(bags), str(tmp_path), *words]) == Status.NOT_ACTIVE.exit_code
+    assert "sphinx-ros: no Ray cluster answers at nowhere: " in capsys.readouterr().err
+
+
 # messages
 
 HEADER = {"stamp": {"sec": 12, "nanosec": 345}, "frame_id": "camera"}

@@ -6,6 +6,7 @@ All ways end in :func:`sphinx_ros.bags.bag_job.do`, so the files are the same.
 from __future__ import annotations
 
 import logging
+import os
 import pickle
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -14,6 +15,7 @@ from typing import Any
 from sphinx_ros.bags.bag_job import Done, Job, do
 from sphinx_ros.errors import BadRequest, SphinxError, Status
 from sphinx_ros.runtime.interrupts import load_torch
+from sphinx_ros.runtime.ray_start import start_ray
 from sphinx_ros.runtime.workers import Workers
 
 RAY = "ray"
@@ -118,6 +120,9 @@ def _by_ray(jobs: Sequence[Job]) -> Iterator[Done]:
 
     The bags have to be where all machines of the cluster see them. A job that is lost with its
     process is given to another one by Ray, and goes on by its journal.
+
+    Raises:
+        BadRequest: Ray Data is not installed. SphinxError: Ray does not start, or answer.
     """
     try:
         import ray
@@ -128,7 +133,8 @@ def _by_ray(jobs: Sequence[Job]) -> Iterator[Done]:
         ) from error
     ours = not ray.is_initialized()
     if ours:
-        ray.init(log_to_driver=False, logging_level=logging.ERROR)
+        address = os.environ.get("RAY_ADDRESS", "")
+        start_ray(ray, address, log_to_driver=False, logging_level=logging.ERROR)
     try:
         yield from _rows(ray, jobs)
     finally:

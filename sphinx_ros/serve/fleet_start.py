@@ -11,12 +11,10 @@ import contextlib
 import logging
 import os
 import re
-import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import ray
 from ray import serve
@@ -24,6 +22,7 @@ from ray.serve.config import AutoscalingConfig
 from ray.serve.exceptions import RayServeException
 
 from sphinx_ros.errors import SphinxError, Status
+from sphinx_ros.runtime.ray_start import start_ray
 from sphinx_ros.serve.desk import Limits
 from sphinx_ros.serve.fleet import FleetBackend
 from sphinx_ros.serve.leftovers import watched_descendants
@@ -35,8 +34,6 @@ STORE = 256 << 20
 """Bytes of Ray's object store on this machine: pictures on their way to a replica."""
 QUEUE = 1000
 """Requests that Ray lets a replica have: far above what its desk takes, which refuses by name."""
-REACH = 10.0
-"""Seconds for a connection to a cluster."""
 LOOP = 0.5
 """Seconds after which Ray looks again whether a replica that is to end has finished its works."""
 
@@ -111,7 +108,6 @@ def _connect(fleet: Fleet, ending: contextlib.ExitStack) -> None:
     """Start Ray here, or connect to it."""
     for name, level in LOGS.items():
         logging.getLogger(name).setLevel(level)
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     given: dict[str, Any] = {"address": fleet.address}
     if not fleet.address:
         path = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
@@ -123,22 +119,8 @@ def _connect(fleet: Fleet, ending: contextlib.ExitStack) -> None:
             "include_dashboard": False,
             "runtime_env": {"env_vars": {"PYTHONPATH": os.pathsep.join(filter(None, path))}},
         }
-    try:
-        if ":" in fleet.address:
-            _reach(fleet.address)
-        ray.init(logging_level=logging.WARNING, **given)
-    except Exception as error:  # Ray raises that itself, as where a machine is too busy to start
-        where = (
-            f"no Ray cluster answers at {fleet.address}" if fleet.address else "Ray can't start"
-        )
-        raise SphinxError(f"{where}: {error}", status=Status.NOT_ACTIVE) from None
+    start_ray(ray, fleet.address, logging_level=logging.WARNING, **given)
     ending.callback(ray.shutdown)
-
-
-def _reach(address: str) -> None:
-    """Raises OSError or ValueError: nothing listens there. Ray itself would try for minutes."""
-    place = urlsplit(f"//{address.removeprefix('ray://')}")
-    socket.create_connection((place.hostname or "", place.port or 0), REACH).close()
 
 
 def _replica_options(fleet: Fleet, limits: Limits, gpus: float) -> dict[str, Any]:
