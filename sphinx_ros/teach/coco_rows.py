@@ -15,7 +15,7 @@ from sphinx_ros.errors import BadRequest, quoted
 from sphinx_ros.runtime.printable import file_name
 from sphinx_ros.teach.conversation_rows import read_json, there
 from sphinx_ros.teach.example import Data
-from sphinx_ros.teach.pictures import is_file
+from sphinx_ros.teach.picture_files import is_file
 from sphinx_ros.teach.said import (
     Thing,
     Writing,

@@ -24,7 +24,7 @@ import yaml
 from sphinx_ros.errors import BadRequest, quoted
 from sphinx_ros.runtime.printable import file_name
 from sphinx_ros.teach.example import Data, Rounds
-from sphinx_ros.teach.pictures import is_file
+from sphinx_ros.teach.picture_files import is_file
 
 MOST_BYTES = 1 << 32
 """Of a file of rows."""

@@ -31,7 +31,7 @@ from sphinx_ros.teach.conversation_rows import (
 )
 from sphinx_ros.teach.example import Data
 from sphinx_ros.teach.label_folder import JOURNAL, KEPT, TOLD
-from sphinx_ros.teach.pictures import is_file
+from sphinx_ros.teach.picture_files import is_file
 from sphinx_ros.teach.said import Writing, about_expression
 from sphinx_ros.teach.yolo_rows import is_yolo, read_yolo
 

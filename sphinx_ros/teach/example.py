@@ -17,7 +17,7 @@ from typing import NamedTuple
 from sphinx_ros.errors import BadRequest, SphinxError
 from sphinx_ros.runtime.files import write_text
 from sphinx_ros.runtime.printable import one_line
-from sphinx_ros.teach.pictures import Pictures
+from sphinx_ros.teach.picture_files import Pictures
 
 Rounds = tuple[tuple[str, str], ...]
 """A conversation: (what is asked, what is answered) of each round."""

@@ -16,7 +16,7 @@ from sphinx_ros.prompt.parse import Parsed, parse
 from sphinx_ros.prompt.tokenizer import Tokenizer
 from sphinx_ros.tasks import Language
 from sphinx_ros.teach.example import Example
-from sphinx_ros.teach.pictures import read_picture
+from sphinx_ros.teach.picture_files import read_picture
 
 NEAR = 0.1
 """A joint is right within this share of the longer side of all joints of the answer."""

@@ -13,7 +13,7 @@ from torch import Tensor
 from sphinx_ros.image.pixels import preprocess
 from sphinx_ros.model.sphinx import SphinxModel
 from sphinx_ros.teach.example import Shown
-from sphinx_ros.teach.pictures import read_picture
+from sphinx_ros.teach.picture_files import read_picture
 
 Features = tuple[Tensor, Tensor | None]
 

@@ -18,7 +18,7 @@ from sphinx_ros.runtime.printable import file_name
 from sphinx_ros.teach.coco_rows import add_things, each_once
 from sphinx_ros.teach.conversation_rows import read_text, read_yaml
 from sphinx_ros.teach.example import Data
-from sphinx_ros.teach.pictures import is_file, is_folder
+from sphinx_ros.teach.picture_files import is_file, is_folder
 from sphinx_ros.teach.said import Thing, Writing, checked_inside, checked_kind
 from sphinx_ros.types import COCO_KEYPOINTS
 
