@@ -300,3 +300,12 @@ def test_where_no_picture_is_found_the_option_is_told(tmp_path):
         path.unlink()
     with pytest.raises(BadRequest, match=r"missing picture.*--images DIR"):
         read("refcoco", tmp_path)
+
+
+def test_a_folder_without_rights_is_not_called_empty(tmp_path, monkeypatch):
+    def denied(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("os.scandir", denied)
+    with pytest.raises(BadRequest, match=r"can't be read: Permission denied"):
+        read("refcoco", tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -85,6 +86,10 @@ def read_benchmark(
     for place in (folder, *([] if images is None else [Path(images)])):
         if not place.is_dir():
             raise BadRequest(f"{place} is no folder: give the one with {bench.name}'s files")
+        try:  # what may not be listed looks empty to a search
+            os.scandir(place).close()
+        except OSError as error:
+            raise BadRequest(f"{place} can't be read: {error.strerror}") from None
     into, used = Reading(), []
     for name in [layout] if layout else bench.files:
         files = READERS[name].find(bench, folder)
