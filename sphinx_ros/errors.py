@@ -126,6 +126,11 @@ def shortened(words: str, most: int = LONGEST) -> str:
     return words if len(words) <= most else words[: most - 3] + "..."
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says; its class where it says nothing."""
+    return shortened((str(error).strip().splitlines() or [type(error).__name__])[0], 300)
+
+
 def _beginning(value: object, most: int) -> object:
     """So much of a value that its representation has more than ``most`` characters, if it can.
 

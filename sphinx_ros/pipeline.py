@@ -124,7 +124,8 @@ class Sphinx:
         refused.
 
         Args:
-            servers: "http://gpu-box:8000", or several; the first that can be reached is asked.
+            servers: "http://gpu-box:8000", or several, in a list or with commas between; the first
+                that can be reached is asked.
             fallback: a checkpoint, "demo" or a folder, that is loaded here when no server can be
                 reached, and answers until one is back; "" for none. This needs torch.
             token: of the bearer; None: the environment's ``SPHINX_ROS_TOKEN``.

@@ -30,6 +30,18 @@ class Takes(Enum):
         """Whether it is a region."""
         return self in (Takes.BOX, Takes.MAYBE_BOX, Takes.QUESTION)
 
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """What it is as fields of a query: text, box."""
+        return tuple(n for n, taken in (("text", self.words), ("box", self.region)) if taken)
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """The fields that nothing can stand in for."""
+        if self in (Takes.TEXT, Takes.QUESTION):
+            return ("text",)
+        return ("box",) if self is Takes.BOX else ()
+
 
 class Answers(Enum):
     """What a task answers with; each kind has a message and a topic of its own."""

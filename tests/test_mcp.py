@@ -1,6 +1,5 @@
 """`sphinx-ros mcp`, asked by the official package's own client."""
 
-import argparse
 import base64
 import os
 import re
@@ -16,7 +15,7 @@ from anyio.from_thread import start_blocking_portal
 from patience import PATIENCE
 from small_network import ANSWERS, picture, taught_checkpoint
 
-from sphinx_ros.commands.mcp import Tools
+from sphinx_ros.commands.mcp import server_of
 from sphinx_ros.prompt.wording import question
 from sphinx_ros.tasks import Task
 
@@ -160,16 +159,14 @@ def test_an_agent_that_stops_waiting_ends_the_work(random_one, pictures, monkeyp
     passes = []
 
     def step(*more, real=random_one.model.step):
-        passes.append(time.sleep(0.02))
+        passes.append(time.sleep(0.1))
         return real(*more)
 
     monkeypatch.setattr(random_one.model, "step", step)
-    options = argparse.Namespace(root=str(pictures), max_new_tokens=400, timeout=None)
-    tools = Tools(options)
-    tools._sphinx = random_one
+    server = server_of(str(pictures), lambda: random_one)
 
     async def asked():
-        async with Client(tools.server()) as client:
+        async with Client(server) as client:
             given = {"image": "inner/scene.png", "text": "what is 0?"}
             async with anyio.create_task_group() as group:
                 group.start_soon(client.call_tool, "ask", given)
@@ -181,7 +178,7 @@ def test_an_agent_that_stops_waiting_ends_the_work(random_one, pictures, monkeyp
             while len(passes) != before:  # until nothing goes on any more
                 before = len(passes)
                 await anyio.sleep(0.5)
-            assert before < 300, "the whole answer takes 400 passes"
+            assert before < Task.ASK.row.max_new_tokens - 10, "the whole answer takes as many"
 
     anyio.run(asked)
 

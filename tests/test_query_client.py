@@ -160,17 +160,17 @@ def test_the_answer_as_values(picture):
 @pytest.mark.ros
 def test_an_agent_asks_the_node(picture):
     """Its tool needs no model of its own."""
-    import argparse
+    from functools import partial
 
-    from sphinx_ros.commands.mcp import Tools
+    from sphinx_ros.commands.mcp import answer
 
-    tools = Tools(argparse.Namespace(root="."))
+    call = partial(answer, root=".", model=None, cancel=lambda: False)
     (mug,) = [one for one in picture["objects"] if one["kind"] == "mug"]
     given = {"text": f"the {mug['colour']} mug", "node": "/asked"}
-    said = tools.call("ground", given, lambda: False)
+    said = call("ground", given)
     assert not said["isError"] and said["content"][0]["text"].startswith("/asked: OK the ")
     assert iou(said["structuredContent"]["results"][0]["box"], mug["box"]) > 0.6
-    lost = tools.call("caption", {"node": "/asked", "camera": "nowhere"}, lambda: False)
+    lost = call("caption", {"node": "/asked", "camera": "nowhere"})
     assert lost["isError"] and "nowhere" in lost["content"][0]["text"]
 
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 import logging
 import os
 import pickle
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 from sphinx_ros.bags.bag_job import Done, Job, do
-from sphinx_ros.errors import BadRequest, SphinxError, Status
+from sphinx_ros.errors import SphinxError, Status
+from sphinx_ros.runtime.extras import extra
 from sphinx_ros.runtime.interrupts import load_torch
 from sphinx_ros.runtime.ray_start import start_ray
 from sphinx_ros.runtime.workers import Workers
@@ -47,25 +48,18 @@ class Doer:
 
     def _load(self, job: Job) -> Any:
         if self._sphinx is None:
+            from sphinx_ros.pipeline import Sphinx
+
             if self._threads and not job.server:
                 load_torch()
                 import torch
 
                 torch.set_num_threads(self._threads)
-            self._sphinx = load_sphinx(job.checkpoint, job.model, job.server, job.token)
+            if job.server:
+                self._sphinx = Sphinx.connect(job.server, token=job.token)
+            else:
+                self._sphinx = Sphinx.from_pretrained(job.checkpoint, **job.model)
         return self._sphinx
-
-
-def load_sphinx(
-    checkpoint: str, model: Mapping[str, Any], server: str = "", token: str | None = None
-) -> Any:
-    """The model that is asked. All as in :class:`sphinx_ros.bags.bag_job.Job`."""
-    from sphinx_ros.pipeline import Sphinx
-
-    if server:
-        return Sphinx.connect(server.split(","), token=token)
-    load_torch()
-    return Sphinx.from_pretrained(checkpoint, **model)
 
 
 def do_all(jobs: Sequence[Job], workers: int | str = 1) -> Iterator[Done]:
@@ -124,13 +118,9 @@ def _by_ray(jobs: Sequence[Job]) -> Iterator[Done]:
     Raises:
         BadRequest: Ray Data is not installed. SphinxError: Ray does not start, or answer.
     """
-    try:
+    with extra("bag,fleet", "--workers ray"):
         import ray
         import ray.data
-    except ImportError as error:
-        raise BadRequest(
-            f'--workers ray needs Ray Data ({error}): pip install "sphinx_ros[bag,fleet]"'
-        ) from error
     ours = not ray.is_initialized()
     if ours:
         address = os.environ.get("RAY_ADDRESS", "")

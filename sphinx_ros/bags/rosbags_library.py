@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-from sphinx_ros.errors import BadRequest
+from sphinx_ros.runtime.extras import extra
 
 
 def rosbags() -> SimpleNamespace:
     """Its names that are used here. Raises BadRequest where it is not installed."""
-    try:
+    with extra("bag", "a bag"):
         from rosbags.rosbag2 import (
             CompressionFormat,
             CompressionMode,
@@ -18,10 +18,6 @@ def rosbags() -> SimpleNamespace:
             Writer,
         )
         from rosbags.typesys import Stores, get_types_from_msg, get_typestore
-    except ImportError as error:
-        raise BadRequest(
-            f'bags are read by the library rosbags ({error}): pip install "sphinx_ros[bag]"'
-        ) from error
     return SimpleNamespace(
         CompressionFormat=CompressionFormat,
         CompressionMode=CompressionMode,

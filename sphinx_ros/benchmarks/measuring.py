@@ -12,8 +12,8 @@ from typing import Any
 from sphinx_ros.benchmarks.answering import Answerer, Line, Settings
 from sphinx_ros.benchmarks.run_folder import RunFolder
 from sphinx_ros.benchmarks.samples import Sample
-from sphinx_ros.errors import BadRequest
 from sphinx_ros.runtime.device import choose_device, choose_dtype
+from sphinx_ros.runtime.extras import extra
 from sphinx_ros.runtime.progress import Progress
 from sphinx_ros.runtime.workers import Workers
 
@@ -84,11 +84,9 @@ def _by_ray(
     jobs: Sequence[Sequence[Sample]], settings: Settings, workers: int
 ) -> Iterator[list[tuple[Line, Line]]]:
     """The same by actors, each with a GPU where Ray knows of any."""
-    try:
+    with extra("fleet", "--ray"):
         import ray
         from ray.util import ActorPool
-    except ImportError:
-        raise BadRequest('Ray is not installed: pip install "sphinx_ros[fleet]"') from None
     ours = not ray.is_initialized()
     if ours:
         ray.init(log_to_driver=False, include_dashboard=False, configure_logging=False)

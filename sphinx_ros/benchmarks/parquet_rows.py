@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sphinx_ros.errors import BadRequest
+from sphinx_ros.runtime.extras import extra
 
 TOGETHER = 256
 """Rows that are read at a time."""
@@ -75,12 +76,8 @@ def _column(path: Path, column: str, group: int) -> Any:
 
 @functools.lru_cache(maxsize=16)
 def _open(path: Path) -> Any:
-    try:
+    with extra("eval", str(path)):
         from pyarrow.parquet import ParquetFile
-    except ImportError:
-        raise BadRequest(
-            f'{path} is read by pyarrow, which is not installed: pip install "sphinx_ros[eval]"'
-        ) from None
     try:
         return ParquetFile(path)
     except (OSError, ValueError) as error:

@@ -19,7 +19,7 @@ import numpy as np
 from sphinx_ros.benchmarks.intervals import interval95
 from sphinx_ros.benchmarks.precision_interval import ap_interval
 from sphinx_ros.benchmarks.samples import Family, Sample
-from sphinx_ros.errors import BadRequest
+from sphinx_ros.runtime.extras import extra
 from sphinx_ros.types import COCO_KEYPOINTS
 
 BOX_NAMES = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")
@@ -53,13 +53,9 @@ def average_precision(
     Raises:
         BadRequest: faster-coco-eval is not installed.
     """
-    try:
+    with extra("eval", "average precision"):
         from faster_coco_eval import COCO, COCOeval_faster
-    except ImportError:
-        raise BadRequest(
-            "average precision is computed by faster-coco-eval, which is not installed: pip "
-            'install "sphinx_ros[eval]"'
-        ) from None
+
     pose = asked[0][0].family is Family.POSE
     truth, found = _truth(asked, pose, unasked), _found(asked, pose, constant)
     names, true = POSE_NAMES if pose else BOX_NAMES, len(truth["annotations"])

@@ -16,6 +16,7 @@ from typing import Any
 
 from sphinx_ros.benchmarks.exported_scenes import Scene
 from sphinx_ros.errors import BadRequest
+from sphinx_ros.runtime.extras import extra
 from sphinx_ros.runtime.files import write_bytes, write_text
 from sphinx_ros.types import COCO_KEYPOINTS
 from sphinx_ros.world.truth import KINDS
@@ -138,13 +139,9 @@ def eval_mm(folder: Path, chosen: Sequence[Scene]) -> list[Path]:
 
 def parquet(folder: Path, chosen: Sequence[Scene]) -> list[Path]:
     """RefCOCO as the hub keeps it: a row for each thing, its expressions in ``answer``."""
-    try:
+    with extra("eval", "the layout parquet"):
         import pyarrow
         from pyarrow import parquet as files
-    except ImportError:
-        raise BadRequest(
-            'parquet is written by pyarrow, which is not installed: pip install "sphinx_ros[eval]"'
-        ) from None
     rows: list[dict[str, Any]] = []
     for scene in chosen:
         things: dict[int, list[str]] = {}

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from sphinx_ros.checkpoint.intact import readable
 from sphinx_ros.checkpoint.layout import INDEX, PREFIX, files_of, weight_map
-from sphinx_ros.errors import CheckpointError
+from sphinx_ros.errors import CheckpointError, first_line
 
 _TRANSFORMERS = (".self_attn.q_proj.", ".self_attn.k_proj.", "embed_tokens.", "lm_head.")
 """Parts of the names that the transformers library gives a language model's parameters."""
@@ -92,7 +92,7 @@ def _read_pth(path: Path) -> Mapping[str, Tensor]:
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{path} holds more than tensors and was not opened, because loading it could run "
-            f"code: {_first_line(error)} Get the file from its original source"
+            f"code: {first_line(error)} Get the file from its original source"
         ) from error
     except Exception as error:  # damaged pickles end in errors of every kind
         _damaged(path, size, "a PyTorch file", error)
@@ -172,13 +172,8 @@ def _check_storage(path: Path, content: Mapping, records: collections.Counter[in
 def _damaged(path: Path, size: int, kind: str, error: Exception) -> NoReturn:
     raise CheckpointError(
         f"{path} ({size} bytes) can't be read as {kind}, it is truncated or damaged: "
-        f"{_first_line(error)}. Copy or download it again and compare the sizes"
+        f"{first_line(error).rstrip('.')}. Copy or download it again and compare the sizes"
     ) from error
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0][:300].rstrip(".") if text else type(error).__name__
 
 
 def some(keys: list[str]) -> str:

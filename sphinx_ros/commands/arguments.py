@@ -9,11 +9,8 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
-from sphinx_ros.checkpoint.released import RELEASED
 from sphinx_ros.errors import BAD_INPUT, DEFECT, NO_ANSWER, BadRequest, Status
-from sphinx_ros.model.quantities import DTYPES, KINDS
-from sphinx_ros.model.recipes import RECIPES
-from sphinx_ros.remote.address import TOKEN
+from sphinx_ros.prompt.checks import MAX_SECONDS, MAX_TOKENS
 from sphinx_ros.runtime.printable import file_name
 from sphinx_ros.world.camera_facts import SIDES
 
@@ -26,8 +23,9 @@ _NEGATIVE_LIST = re.compile(r"-[\d.]+[,;]")
 
 UNITS = {"ms": 1e-3, "s": 1.0, "min": 60.0}
 _DURATION = re.compile(rf"(\d+\.?\d*|\.\d+)\s*({'|'.join(UNITS)})?")
-LONGEST = 86_400.0
-"""Seconds that a user may write."""
+
+Options = argparse.ArgumentParser | argparse._ArgumentGroup
+"""What takes options: a verb's command line, or a group of it."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -70,99 +68,53 @@ def number(low: float, high: float, kind: type = float) -> Callable[[str], Any]:
     return read
 
 
-def add_model_options(parser: argparse.ArgumentParser) -> None:
-    """--checkpoint, --variant, --tokenizer, --device, --devices, --dtype, --quantise."""
-    add_checkpoint(parser)
-    add_missing_files(parser)
-    add_device(parser)
+def add_number(
+    parser: Options,
+    name: str,
+    within: tuple[float, float],
+    usual: float | None,
+    said: str,
+    metavar: str = "N",
+    kind: type = int,
+) -> None:
+    """An option that takes a number in a range. usual: its default, which the help names."""
+    about = said if usual is None else f"{said} (default: {usual:g})"
+    taken = number(*within, kind)
+    parser.add_argument(name, type=taken, default=usual, metavar=metavar, help=about)
+
+
+def add_port(parser: Options, usual: int, of: str = "") -> None:
+    """--port."""
+    said = f"{of}0 lets the system choose, and it is printed"
+    add_number(parser, "--port", (0, 65535), usual, said)
+
+
+def add_threshold(parser: Options) -> None:
+    """--threshold."""
+    said = "leave out what scores less"
+    add_number(parser, "--threshold", (0, 1), 0.0, said, "P", float)
+
+
+def add_answer_limit(parser: Options) -> None:
+    """--max-new-tokens."""
+    said = "longest answer (default: that of the task)"
+    add_number(parser, "--max-new-tokens", (1, MAX_TOKENS), None, said)
+
+
+def add_processes(parser: Options) -> None:
+    """--processes."""
+    said = "processes that share the work (default: one per core)"
+    add_number(parser, "--processes", (1, 256), None, said)
+
+
+def add_topic(parser: Options, metavar: str, said: str) -> None:
+    """--topic, of a bag. said: what one is."""
     parser.add_argument(
-        "--devices",
-        type=lambda words: words.split(","),
-        default=(),
-        metavar="A,B",
-        help="several that share one network: cuda:0,cuda:1",
-    )
-    add_dtype(parser)
-    parser.add_argument(
-        "--quantise",
-        choices=KINDS,
-        help="store the decoder in 8 or 4 bits: int8 hardly changes answers, int4 does; nf4 needs "
-        "bitsandbytes (default: no)",
-    )
-
-
-def add_checkpoint(parser: argparse.ArgumentParser) -> None:
-    """--checkpoint."""
-    parser.add_argument(
-        "--checkpoint",
-        default="demo",
-        metavar="X",
-        help='"demo" (the bundled demonstration model, for the simulated tabletop), a published '
-        f"name ({', '.join(RELEASED)}), hf://owner/repo/folder or a folder; "
-        "X+ADAPTER for one with what sphinx-ros tune taught it (default: demo)",
-    )
-
-
-def add_device(parser: argparse.ArgumentParser) -> None:
-    """--device."""
-    parser.add_argument(
-        "--device", help="cpu, cuda, cuda:1 ... (default: the first CUDA device, else cpu)"
-    )
-
-
-def add_dtype(parser: argparse.ArgumentParser) -> None:
-    """--dtype."""
-    parser.add_argument(
-        "--dtype",
-        choices=("auto", *DTYPES),
-        help="number type of the weights (default: auto, which is bfloat16 on CUDA and float32 on "
-        "the CPU)",
-    )
-
-
-def add_server(parser: argparse.ArgumentParser) -> None:
-    """--server and --token, of verbs that a model elsewhere can answer."""
-    parser.add_argument(
-        "--server",
-        default="",
-        metavar="URL",
-        help="ask the model that `sphinx-ros serve` has there, as http://gpu-box:8000, and load "
-        "none; several with commas between: the first that can be reached",
-    )
-    parser.add_argument(
-        "--token",
-        help=f"the server's bearer token (default: the environment's {TOKEN}, which no list of "
-        "processes shows)",
-    )
-
-
-def check_server(options: argparse.Namespace) -> None:
-    """Raises BadRequest: a model is to be loaded, and one on a server to be asked."""
-    given = {**model_options(options), "checkpoint": options.checkpoint}
-    given = {name: value for name, value in given.items() if value not in ("demo", "auto")}
-    if options.server and given:
-        names = ", ".join(f"--{name}" for name in given)
-        raise BadRequest(f"with --server the model is the server's: leave out {names}")
-    if options.token is not None and not options.server:
-        raise BadRequest("--token is that of a server: give --server as well")
-
-
-def model_options(options: argparse.Namespace) -> dict:
-    """What :meth:`Sphinx.from_pretrained` takes of :func:`add_model_options`, as far as given."""
-    names = ("device", "devices", "dtype", "quantise", "variant", "tokenizer")
-    given = {name: getattr(options, name) for name in names}
-    return {name: value for name, value in given.items() if value}
-
-
-def add_missing_files(parser: argparse.ArgumentParser) -> None:
-    """--variant and --tokenizer, for a folder that holds tensors alone."""
-    parser.add_argument(
-        "--variant",
-        metavar="V",
-        help=f"in place of meta.json: {', '.join(RECIPES)}",
-    )
-    parser.add_argument(
-        "--tokenizer", metavar="FILE", help="in place of the folder's tokenizer.model"
+        "--topic",
+        action="append",
+        default=[],
+        metavar=metavar,
+        help=f"{said}; repeat it (default: all)",
     )
 
 
@@ -197,8 +149,8 @@ def duration(text: str) -> float:
     """A type for argparse: "0.5s", "500ms", "2min" or "0.5" -> seconds, more than 0."""
     found = _DURATION.fullmatch(text.strip().lower())
     seconds = float(found[1]) * UNITS[found[2] or "s"] if found else 0.0
-    if not 0 < seconds <= LONGEST:
+    if not 0 < seconds <= MAX_SECONDS:
         raise argparse.ArgumentTypeError(
-            f"{text!r} is not a time up to {LONGEST:g} seconds: write 0.5s, 200ms or 2min"
+            f"{text!r} is not a time up to {MAX_SECONDS:g} seconds: write 0.5s, 200ms or 2min"
         )
     return seconds

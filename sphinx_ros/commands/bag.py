@@ -9,19 +9,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sphinx_ros.checkpoint.hub import find
 from sphinx_ros.commands.arguments import (
     Parser,
+    add_answer_limit,
     add_every,
-    add_model_options,
-    add_server,
-    check_server,
-    model_options,
+    add_threshold,
+    add_topic,
     number,
 )
+from sphinx_ros.commands.model_options import add_asked_model, check_model, model_options
 from sphinx_ros.commands.report import Tally
 from sphinx_ros.errors import BadRequest, Status
-from sphinx_ros.prompt.checks import MAX_TOKENS
 from sphinx_ros.runtime.printable import file_name, one_line
 from sphinx_ros.runtime.progress import Progress
 
@@ -70,21 +68,9 @@ def parser() -> Parser:
     parser.add_argument(
         "--query", action="append", default=[], metavar="LINE", help="what to ask; repeat it"
     )
-    parser.add_argument(
-        "--topic",
-        action="append",
-        default=[],
-        metavar="[NAME=]TOPIC",
-        help="a topic with pictures, and maybe its camera's name; repeat it (default: all)",
-    )
+    add_topic(parser, "[NAME=]TOPIC", "a topic with pictures, and maybe its camera's name")
     add_every(parser)
-    parser.add_argument(
-        "--threshold",
-        type=number(0, 1),
-        default=0.0,
-        metavar="P",
-        help="leave out what scores less (default: 0)",
-    )
+    add_threshold(parser)
     parser.add_argument(
         "--annotated", action="store_true", help="write pictures with the answers drawn in as well"
     )
@@ -106,14 +92,8 @@ def parser() -> Parser:
         help="of several bags so many at a time, by processes, or by Ray Data on the cluster that "
         "RAY_ADDRESS names (default: 1)",
     )
-    parser.add_argument(
-        "--max-new-tokens",
-        type=number(1, MAX_TOKENS, int),
-        metavar="N",
-        help="longest answer (default: that of the task)",
-    )
-    add_server(parser)
-    add_model_options(parser)
+    add_answer_limit(parser)
+    add_asked_model(parser)
     return parser
 
 
@@ -125,15 +105,13 @@ def workers(text: str) -> int | str:
 def run(argv: Sequence[str]) -> int:
     """Parse, check, ask, write; returns the exit code."""
     options = parser().parse_args(argv)
-    check_server(options)
+    check_model(options)
     from sphinx_ros.bags.bag_fleet import do_all
     from sphinx_ros.bags.bag_job import check
 
     jobs = jobs_of(options)
     for job in jobs:
         check(job)
-    if not options.server:
-        find(options.checkpoint)
     tally = Tally()
     try:
         with Progress(len(jobs), "bags", "bag", shown=options.workers != 1) as progress:

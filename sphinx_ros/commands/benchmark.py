@@ -26,7 +26,8 @@ from sphinx_ros.benchmarks.run_folder import (
     config_name,
     plan,
 )
-from sphinx_ros.commands.arguments import OK, Parser, model_options, number
+from sphinx_ros.commands.arguments import OK, Parser, add_number
+from sphinx_ros.commands.model_options import model_options
 from sphinx_ros.commands.pictures import write_picture
 from sphinx_ros.errors import BadRequest, SphinxError, Status
 from sphinx_ros.runtime.files import write_text
@@ -207,7 +208,7 @@ def add_options(parser: Parser) -> None:
     add("--out", metavar="RUN", help="folder of the run (default: runs/NAME)")
     add("--resume", action="store_true", help="go on where the run in --out was interrupted")
     add("--split", default="all", metavar="A,B", help="splits to measure (default: all)")
-    add("--limit", type=number(1, 10**9, int), metavar="N", help="the first N questions alone")
+    add_number(parser, "--limit", (1, 10**9), None, "the first N questions alone")
     add("--layout", default="", metavar="L", help="read DIR as this layout (default: found)")
     add("--images", metavar="DIR", help="folder of the pictures, if not in DIR")
     add("--verify", action="store_true", help="ask as well whether an expression's thing is there")
@@ -221,25 +222,10 @@ def add_options(parser: Parser) -> None:
     )
     add("--calibrate", action="store_true", help="make RUN/calibration.json (asks as --verify)")
     add("--published", choices=NAMES, metavar="X", help=f"compare with one of {', '.join(NAMES)}")
-    add(
-        "--questions",
-        type=number(1, 4096, int),
-        default=256,
-        metavar="N",
-        help="that are asked at once at most (default: 256); fewer take less memory",
-    )
+    at_once = "that are asked at once at most; fewer take less memory"
+    add_number(parser, "--questions", (1, 4096), 256, at_once)
     add("--ray", action="store_true", help="--workers are actors of Ray, on its machines")
-    add(
-        "--workers",
-        type=number(1, 256, int),
-        default=1,
-        metavar="N",
-        help="processes, each with a device of its own where there are several",
-    )
-    add(
-        "--pictures",
-        type=number(0, 200, int),
-        default=20,
-        metavar="N",
-        help="of the worst answers on the contact sheet (default: 20)",
-    )
+    each = "processes, each with a device of its own where there are several"
+    add_number(parser, "--workers", (1, 256), 1, each)
+    worst = "of the worst answers on the contact sheet"
+    add_number(parser, "--pictures", (0, 200), 20, worst)

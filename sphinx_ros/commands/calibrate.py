@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from sphinx_ros.commands.arguments import OK, Parser, number
+from sphinx_ros.commands.arguments import OK, Parser, add_number, add_processes
 from sphinx_ros.errors import BadRequest, SphinxError, Status
 from sphinx_ros.runtime.interrupts import load_torch
 
@@ -96,21 +96,7 @@ def parser() -> Parser:
     parser.add_argument(
         "--labels", metavar="FILE", help="ask about your own pictures: JSON Lines, see above"
     )
-    parser.add_argument(
-        "--scenes",
-        type=number(1, 100_000, int),
-        default=600,
-        metavar="N",
-        help="scenes to ask about (default: 600)",
-    )
-    parser.add_argument(
-        "--processes", type=number(1, 256, int), metavar="N", help="default: one per core"
-    )
-    parser.add_argument(
-        "--seed",
-        type=number(0, 10**6, int),
-        default=SEED,
-        metavar="S",
-        help=f"of scenes and questions (default: {SEED})",
-    )
+    add_number(parser, "--scenes", (1, 100_000), 600, "scenes to ask about")
+    add_processes(parser)
+    add_number(parser, "--seed", (0, 10**6), SEED, "of scenes and questions", "S")
     return parser

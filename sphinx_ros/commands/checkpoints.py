@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from sphinx_ros.checkpoint.hub import resolve
 from sphinx_ros.checkpoint.names import find, parted
 from sphinx_ros.checkpoint.released import RELEASED
-from sphinx_ros.commands.arguments import OK, Parser, add_missing_files, number
+from sphinx_ros.commands.arguments import OK, Parser, add_number, number
+from sphinx_ros.commands.model_options import add_missing_files
 from sphinx_ros.errors import BadRequest
 from sphinx_ros.runtime.interrupts import load_torch
 from sphinx_ros.runtime.progress import Progress
@@ -77,21 +79,7 @@ def convert(argv: Sequence[str]) -> int:
     _add_layout(parser)
     options = parser.parse_intermixed_args(argv)
     find(options.checkpoint)  # before torch is loaded
-    load_torch()
-    from sphinx_ros.checkpoint.convert import convert
-
-    with Bar("converting") as bar:
-        done = convert(
-            options.checkpoint,
-            options.target,
-            options.shards,
-            largest=_largest(options),
-            progress=bar,
-            variant=options.variant,
-            tokenizer=options.tokenizer,
-        )
-    print(done)
-    return OK
+    return _write(options, "converting", variant=options.variant, tokenizer=options.tokenizer)
 
 
 def merge(argv: Sequence[str]) -> int:
@@ -107,19 +95,7 @@ def merge(argv: Sequence[str]) -> int:
             f"{options.checkpoint} names no adapter: give a checkpoint and the adapter's folder "
             "with a plus between them, as demo+runs/tune/adapter; convert copies a plain one"
         )
-    load_torch()
-    from sphinx_ros.checkpoint.convert import convert
-
-    with Bar("merging") as bar:
-        done = convert(
-            options.checkpoint,
-            options.target,
-            options.shards,
-            largest=_largest(options),
-            progress=bar,
-        )
-    print(done)
-    return OK
+    return _write(options, "merging")
 
 
 def mix(argv: Sequence[str]) -> int:
@@ -180,19 +156,28 @@ VERBS: dict[str, Callable[[Sequence[str]], int]] = {
 
 
 def _add_layout(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--shards",
-        type=number(1, 99, int),
-        metavar="N",
-        help="write the released layout in N files (default: safetensors)",
-    )
-    parser.add_argument(
-        "--max-gb",
-        type=number(0.000001, 10_000),
-        default=5.0,
-        metavar="GB",
-        help="largest safetensors file (default: 5)",
-    )
+    released = "write the released layout in N files (default: safetensors)"
+    add_number(parser, "--shards", (1, 99), None, released)
+    largest = "largest safetensors file"
+    add_number(parser, "--max-gb", (0.000001, 10_000), 5.0, largest, "GB", float)
+
+
+def _write(options: argparse.Namespace, doing: str, **given: Any) -> int:
+    """Write one checkpoint as another folder. doing: for people. given: how it is read."""
+    load_torch()
+    from sphinx_ros.checkpoint.convert import convert
+
+    with Bar(doing) as bar:
+        done = convert(
+            options.checkpoint,
+            options.target,
+            options.shards,
+            largest=_largest(options),
+            progress=bar,
+            **given,
+        )
+    print(done)
+    return OK
 
 
 def _largest(options: argparse.Namespace) -> int:

@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from sphinx_ros.checkpoint.names import find
-from sphinx_ros.commands.arguments import (
-    OK,
-    Parser,
+from sphinx_ros.commands.arguments import OK, Parser
+from sphinx_ros.commands.model_options import (
     add_checkpoint,
     add_device,
     add_dtype,

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from sphinx_ros.benchmarks.catalogue import BENCHMARKS
 from sphinx_ros.commands import benchmark
-from sphinx_ros.commands.arguments import OK, Parser, add_model_options, number
+from sphinx_ros.commands.arguments import OK, Parser, add_number, add_processes
+from sphinx_ros.commands.model_options import add_model_options
 from sphinx_ros.errors import BadRequest
 from sphinx_ros.runtime.interrupts import load_torch
 
@@ -97,31 +98,13 @@ def parser() -> Parser:
     )
     benchmark.add_options(parser)
     add_model_options(parser)
-    parser.add_argument(
-        "--batch",
-        type=number(1, 4096, int),
-        metavar="N",
-        help=f"pictures that are asked together (default: {WORLD_BATCH} of {WORLD}, else "
-        f"{benchmark.BATCH})",
-    )
+    usual = f"{WORLD_BATCH} of {WORLD}, else {benchmark.BATCH}"
+    together = f"pictures that are asked together (default: {usual})"
+    add_number(parser, "--batch", (1, 4096), None, together)
     world = parser.add_argument_group(WORLD)
-    world.add_argument(
-        "--scenes",
-        type=number(1, 1_000_000, int),
-        metavar="N",
-        help=f"number of scenes (default: {SCENES})",
-    )
-    world.add_argument(
-        "--seed",
-        type=number(0, 1_000_000, int),
-        metavar="S",
-        help=f"which scenes (default: {SEED})",
-    )
+    # that they were given tells of what; so they have no default
+    add_number(world, "--scenes", (1, 10**6), None, f"number of scenes (default: {SCENES})")
+    add_number(world, "--seed", (0, 10**6), None, f"which scenes (default: {SEED})", "S")
     world.add_argument("--json", metavar="FILE", help="write the scores as JSON too")
-    world.add_argument(
-        "--processes",
-        type=number(1, 256, int),
-        metavar="N",
-        help="processes that share the work (default: one per core)",
-    )
+    add_processes(world)
     return parser

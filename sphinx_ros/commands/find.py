@@ -10,16 +10,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sphinx_ros.checkpoint.hub import find
-from sphinx_ros.commands.arguments import (
-    Parser,
-    add_every,
-    add_model_options,
-    add_server,
-    check_server,
-    model_options,
-    number,
-)
+from sphinx_ros.commands.arguments import Parser, add_every, add_threshold, add_topic
+from sphinx_ros.commands.model_options import AskedModel, add_asked_model, check_model
 from sphinx_ros.commands.pictures import SUFFIXES, write_picture
 from sphinx_ros.commands.report import Tally, known
 from sphinx_ros.errors import BadRequest, Status
@@ -75,33 +67,19 @@ def parser() -> Parser:
     parser.add_argument(
         "--save", metavar="SHEET", help="write the best picture of each span, on one sheet"
     )
-    parser.add_argument(
-        "--topic",
-        action="append",
-        default=[],
-        metavar="TOPIC",
-        help="a topic with pictures; repeat it (default: all)",
-    )
+    add_topic(parser, "TOPIC", "a topic with pictures")
     add_every(parser)
-    parser.add_argument(
-        "--threshold",
-        type=number(0, 1),
-        default=0.0,
-        metavar="P",
-        help="leave out what scores less (default: 0)",
-    )
-    add_server(parser)
-    add_model_options(parser)
+    add_threshold(parser)
+    add_asked_model(parser)
     return parser
 
 
 def run(argv: Sequence[str]) -> int:
     """Parse, look, print; returns the exit code."""
     options = parser().parse_intermixed_args(argv)
-    check_server(options)
+    check_model(options)
     text = checked_text(" ".join(options.text))
     target = checked_target(options.save)
-    from sphinx_ros.bags.bag_fleet import load_sphinx
     from sphinx_ros.bags.bag_reader import Bag
     from sphinx_ros.bags.bag_topics import chosen_topics
     from sphinx_ros.bags.contact_sheet import Best
@@ -115,13 +93,8 @@ def run(argv: Sequence[str]) -> int:
 
     with Bag(options.bag) as bag:
         topics = [*chosen_topics(bag.pictures, options.topic).values()]
-        if not options.server:
-            find(options.checkpoint)
         search = Search(text, topics, options.every, options.threshold, on_best=keep)
-        sphinx = load_sphinx(
-            options.checkpoint, model_options(options), options.server, options.token
-        )
-        spans = list(printed(bag, search, sphinx, options.json))
+        spans = list(printed(bag, search, AskedModel(options)(), options.json))
         if target is not None and spans:
             write_picture(target, sheet_of(bag, spans, shown.tiles))
     for topic, reason in search.troubles.items():

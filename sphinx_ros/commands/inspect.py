@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from sphinx_ros.checkpoint.names import find
 from sphinx_ros.checkpoint.released import COORDINATES, RELEASED, REPOSITORY
-from sphinx_ros.commands.arguments import OK, Parser, add_missing_files
+from sphinx_ros.commands.arguments import OK, Parser
+from sphinx_ros.commands.model_options import add_missing_files
 from sphinx_ros.errors import BAD_INPUT
 from sphinx_ros.runtime.interrupts import load_torch
 

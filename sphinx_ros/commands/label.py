@@ -8,16 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sphinx_ros.checkpoint.names import find
-from sphinx_ros.commands.arguments import (
-    OK,
-    Parser,
-    add_model_options,
-    add_server,
-    check_server,
-    number,
-)
-from sphinx_ros.commands.bag import add_every
+from sphinx_ros.commands.arguments import OK, Parser, add_every, add_number, add_topic
+from sphinx_ros.commands.model_options import add_asked_model, check_model
 from sphinx_ros.errors import BadRequest, SphinxError, Status
 from sphinx_ros.runtime.files import write_text
 from sphinx_ros.runtime.printable import file_name
@@ -80,20 +72,15 @@ def parser() -> Parser:
         ("keep", KEEP, "boxes that score as much are kept"),
         ("review", REVIEW, "boxes that score less are dropped"),
     ):
-        parser.add_argument(
-            f"--{name}", type=number(0, 1), default=usual, metavar="P", help=f"{said} ({usual:g})"
-        )
+        add_number(parser, f"--{name}", (0, 1), usual, said, "P", float)
     parser.add_argument(
         "--corrections", metavar="FILE",
         help="what a tool for labelling exports as COCO, .json or .zip, into the folder",
     )  # fmt: skip
-    parser.add_argument(
-        "--topic", action="append", default=[], metavar="TOPIC", help="of a bag (default: all)"
-    )
+    add_topic(parser, "TOPIC", "of a bag, one with pictures")
     add_every(parser)
     parser.add_argument("--resume", action="store_true", help="go on where a run was ended")
-    add_model_options(parser)
-    add_server(parser)
+    add_asked_model(parser)
     return parser
 
 
@@ -104,14 +91,12 @@ def run(argv: Sequence[str]) -> int:
         return correct(options)
     queries = checked_queries(options.query)
     check_limits(options.keep, options.review)
-    check_server(options)
     out = checked_out(options.out, options.resume)
     from sphinx_ros.teach.label_folder import JOURNAL, TOLD
 
     if (out / TOLD).exists() and not (out / JOURNAL).exists():
         return tell(out, json.loads((out / TOLD).read_text(encoding="utf-8")))
-    if not options.server:
-        find(options.checkpoint)
+    check_model(options)
     from sphinx_ros.commands.label_answers import sheets_of
 
     try:

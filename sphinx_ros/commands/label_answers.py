@@ -13,12 +13,11 @@ from typing import Any
 from sphinx_ros.bags.bag_answers import Answering
 from sphinx_ros.bags.bag_journal import Journal
 from sphinx_ros.bags.bag_reader import Shot
-from sphinx_ros.commands.arguments import model_options
 from sphinx_ros.commands.label_shots import shots_of
+from sphinx_ros.commands.model_options import AskedModel, model_options
 from sphinx_ros.commands.pictures import write_picture
 from sphinx_ros.prompt.queries import Query
 from sphinx_ros.runtime.files import replaced
-from sphinx_ros.runtime.interrupts import load_torch
 from sphinx_ros.runtime.printable import file_name
 from sphinx_ros.runtime.progress import Progress
 from sphinx_ros.teach.label_folder import IMAGES, JOURNAL
@@ -47,7 +46,8 @@ def sheets_of(out: Path, queries: Sequence[Query], options: Any) -> list[Sheet]:
             entry = journal.get((shot.topic, shot.number))
             if entry is None:
                 if asking is None:
-                    asking = Answering(loaded(options), queries, {})
+                    sphinx = AskedModel(options, quality=None)()  # pictures go there without loss
+                    asking = Answering(sphinx, queries, {})
                     for before in latest.values():
                         asking.remember(before)
                 entry = asking.entry(shot)
@@ -81,13 +81,3 @@ def keep_picture(place: Path, shot: Shot, file: Path | None) -> None:
         return
     with file.open("rb") as source, replaced(place) as target:
         shutil.copyfileobj(source, target)
-
-
-def loaded(options: Any) -> Any:
-    """The model that is asked."""
-    from sphinx_ros.pipeline import Sphinx
-
-    if options.server:
-        return Sphinx.connect(options.server.split(","), token=options.token, quality=None)
-    load_torch()
-    return Sphinx.from_pretrained(options.checkpoint, **model_options(options))

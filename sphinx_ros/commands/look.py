@@ -10,27 +10,19 @@ import argparse
 import contextlib
 import math
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sphinx_ros.checkpoint.hub import find
-from sphinx_ros.commands.arguments import (
-    Parser,
-    add_every,
-    add_model_options,
-    add_server,
-    check_server,
-    model_options,
-    number,
-)
+from sphinx_ros.commands.arguments import Parser, add_answer_limit, add_every, add_number
+from sphinx_ros.commands.model_options import AskedModel, Model, add_asked_model, check_server
 from sphinx_ros.commands.pictures import Picture, Source, is_picture_word
 from sphinx_ros.commands.report import SCHEMA, Report, Tally
 from sphinx_ros.commands.saver import Saver
 from sphinx_ros.errors import BadRequest, SphinxError, Status
-from sphinx_ros.prompt.checks import LEAST_SECONDS, MAX_SECONDS, MAX_TOKENS, read_box
+from sphinx_ros.prompt.checks import LEAST_SECONDS, MAX_SECONDS, read_box
 from sphinx_ros.prompt.queries import Query
-from sphinx_ros.prompt.wording import EVERYTHING
+from sphinx_ros.prompt.wording import EVERYTHING, usual_text
 from sphinx_ros.tasks import Takes, Task
 from sphinx_ros.types import Answer, Points
 
@@ -102,8 +94,7 @@ class Verb:
                 help="the region that the question is about, in pixels of the picture",
             )
         _add_options(parser)
-        add_model_options(parser)
-        add_server(parser)
+        add_asked_model(parser)
         return parser
 
     def run(self, argv: Sequence[str]) -> int:
@@ -115,7 +106,8 @@ class Verb:
         query = self.query(text, bool(words), getattr(options, "box", None))
         source = Source.of(images, options.watch, options.every)
         saver = Saver(options.save, source) if options.save is not None else None
-        asking = Asking(query, text, options)
+        limits = {"max_new_tokens": options.max_new_tokens, "timeout": options.timeout}
+        asking = Asking(query, text, AskedModel(options), **limits)
         tally = Tally()
         with saver or contextlib.nullcontext():
             for picture in progress(source):
@@ -150,8 +142,7 @@ class Verb:
             box = None if about is None else read_box(about)
         else:
             box = read_box(text) if takes.region and given else None
-        everything = takes is Takes.KIND and not given
-        return Query(self.task, EVERYTHING if everything else text, box).checked()
+        return Query(self.task, text if given else usual_text(self.task), box).checked()
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
@@ -166,18 +157,9 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--watch", action="store_true", help="with a webcam: frame after frame until Ctrl-C"
     )
-    parser.add_argument(
-        "--timeout",
-        type=number(LEAST_SECONDS, MAX_SECONDS),
-        metavar="S",
-        help="seconds an answer may take",
-    )
-    parser.add_argument(
-        "--max-new-tokens",
-        type=number(1, MAX_TOKENS, int),
-        metavar="N",
-        help="longest answer (default: that of the task)",
-    )
+    limits = (LEAST_SECONDS, MAX_SECONDS)
+    add_number(parser, "--timeout", limits, None, "seconds an answer may take", "S", float)
+    add_answer_limit(parser)
 
 
 VERBS = {task.value: Verb(task) for task in Task}
@@ -187,46 +169,26 @@ VERBS = {task.value: Verb(task) for task in Task}
 class Asking:
     """One query for any number of pictures; the model loads with the first readable one.
 
-    text: what was typed, for the reports. cancel: asked before every pass of the network.
+    text: what was typed, for the reports. model: gives the model. limits: of an answer, keywords
+    of the methods of :class:`sphinx_ros.seen.Seen`.
     """
 
-    def __init__(
-        self,
-        query: Query,
-        text: str,
-        options: argparse.Namespace,
-        cancel: Callable[[], bool] | None = None,
-    ):
-        self.query, self.text, self.options, self.cancel = query, text, options, cancel
-        self.sphinx: Any = None
+    def __init__(self, query: Query, text: str, model: Model, **limits: Any):
+        self.query, self.text, self._model, self._limits = query, text, model, limits
         self._before: Any = None  # the frame of the same video that was looked at last
-
-    def load(self) -> None:
-        """The model. Raises SphinxError: checkpoint, device or server can't be used."""
-        from sphinx_ros.pipeline import Sphinx
-
-        if self.options.server:
-            self.sphinx = Sphinx.connect(self.options.server.split(","), token=self.options.token)
-            return
-        find(self.options.checkpoint)  # a wrong name need not wait for torch
-        given = model_options(self.options)
-        self.sphinx = Sphinx.from_pretrained(self.options.checkpoint, **given)
 
     def report(self, picture: Picture) -> Report:
         """Look at one picture. Raises only what concerns all of them: checkpoint, device."""
         about = (picture.name, self.query.task.value, self.text)
         if picture.error or picture.rgb is None:
             return Report(*about, error=picture.error, time=picture.time)
-        if self.sphinx is None:
-            self.load()
+        sphinx = self._model()
         height, width = picture.rgb.shape[:2]
-        limits = {"max_new_tokens": self.options.max_new_tokens, "timeout": self.options.timeout}
-        limits["cancel"] = self.cancel
         before = None if picture.time is None else self._before
         try:
-            seen = self.sphinx.look(picture.rgb, after=before)
+            seen = sphinx.look(picture.rgb, after=before)
             self._before = None if picture.time is None else seen
-            found = self.query.put_to(seen, **limits)
+            found = self.query.put_to(seen, **self._limits)
         except SphinxError as error:
             return Report(*about, (width, height), error=error, time=picture.time)
         spent = sum(t for t in (seen.timing.encode, seen.timing.prefill) if math.isfinite(t))

@@ -136,8 +136,12 @@ def picture_below(root: str, word: object) -> Picture:
     """
     top = Path(root).resolve()
     named = isinstance(word, str) and "\0" not in word
-    path = (top / str(word)).resolve() if named else top
-    if path.is_file():
+    try:
+        path = (top / str(word)).resolve() if named else top
+        there = path.is_file()
+    except OSError as error:  # its name is too long, or a folder must not be read
+        raise BadRequest(f"the picture {quoted(word)} can't be read: {error.strerror}") from None
+    if there:
         if not path.is_relative_to(top):
             raise BadRequest(f"{quoted(word)} does not lie below {top}, as pictures must")
         picture = next(iter(Source((str(path),))))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
 from sphinx_ros.commands.arguments import WORST_FIRST
 from sphinx_ros.errors import SphinxError, Status, shortened
@@ -95,6 +96,10 @@ class Report:
 
     def as_json(self, ascii_only: bool = False) -> str:
         """One line, see :data:`SCHEMA`. ascii_only: for an output that is not UTF-8."""
+        return json.dumps(self.as_dict(), ensure_ascii=ascii_only, allow_nan=False)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The object of :data:`SCHEMA`."""
         width, height = self.size or (None, None)
         answer = self.found if isinstance(self.found, Answer) else None
         content = {
@@ -117,7 +122,7 @@ class Report:
         }
         if self.message():
             content["message"] = self.message()
-        return json.dumps(content, ensure_ascii=ascii_only, allow_nan=False)
+        return content
 
     def _results(self) -> list[dict]:
         if isinstance(self.found, Points):

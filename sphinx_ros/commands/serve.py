@@ -13,10 +13,12 @@ from typing import Any, NoReturn
 
 from sphinx_ros.checkpoint.hub import find
 from sphinx_ros.checkpoint.names import check_adapter
-from sphinx_ros.commands.arguments import OK, Parser, add_model_options, model_options, number
+from sphinx_ros.commands.arguments import OK, Parser, add_number, add_port
+from sphinx_ros.commands.model_options import add_model_options, model_options
 from sphinx_ros.commands.serve_fleet import add_fleet_options, serve_fleet
 from sphinx_ros.errors import BadRequest, quoted
 from sphinx_ros.remote.address import TOKEN
+from sphinx_ros.runtime.extras import extra
 
 MEBI = 1 << 20
 
@@ -52,12 +54,7 @@ def parser() -> Parser:
         default="127.0.0.1",
         help="address to listen on; 0.0.0.0 for all (default: 127.0.0.1, this machine alone)",
     )
-    made.add_argument(
-        "--port",
-        type=number(0, 65535, int),
-        default=8000,
-        help="0 lets the system choose, and it is printed (default: 8000)",
-    )
+    add_port(made, 8000)
     made.add_argument(
         "--token",
         default=None,
@@ -72,27 +69,11 @@ def parser() -> Parser:
         help="a name by which clients call this server, beside addresses, localhost and --host; "
         "may be given several times; * for any",
     )
-    made.add_argument(
-        "--slots",
-        type=number(1, 256, int),
-        default=16,
-        metavar="N",
-        help="requests that are answered at a time (default: 16)",
-    )
-    made.add_argument(
-        "--line",
-        type=number(0, 100_000, int),
-        default=64,
-        metavar="N",
-        help="requests that may wait; others are refused at once (default: 64)",
-    )
-    made.add_argument(
-        "--max-body",
-        type=number(0.001, 4096),
-        default=32,
-        metavar="MIB",
-        help="largest body of a request, in MiB (default: 32)",
-    )
+    add_number(made, "--slots", (1, 256), 16, "requests that are answered at a time")
+    waiting = "requests that may wait; others are refused at once"
+    add_number(made, "--line", (0, 100_000), 64, waiting)
+    body = "largest body of a request, in MiB"
+    add_number(made, "--max-body", (0.001, 4096), 32, body, "MIB", float)
     made.add_argument(
         "--adapter",
         action="append",
@@ -139,15 +120,10 @@ def run(argv: Sequence[str]) -> int:
     options = parser().parse_args(argv)
     find(options.checkpoint)  # a wrong name need not wait for torch
     named = adapters(options)
-    try:
+    with extra("serve", "sphinx-ros serve"):
         from sphinx_ros.serve.app import Settings, application
         from sphinx_ros.serve.guard import host_names
-        from sphinx_ros.serve.server import Server, address_of, bound
-    except ImportError as error:
-        raise BadRequest(
-            f"{error.name} is missing, which sphinx-ros serve needs: "
-            'pip install "sphinx_ros[serve]"'
-        ) from error
+        from sphinx_ros.serve.server import Server, bound
     from sphinx_ros.serve.desk import Desk, Limits
     from sphinx_ros.serve.lending import Lender
 
@@ -170,7 +146,7 @@ def run(argv: Sequence[str]) -> int:
 
         def answer(backend: Any, **how: Any) -> None:
             server = Server(application(backend, settings), **how)
-            server.run_until_signal(listening, _said(options, address_of(listening), bool(token)))
+            server.run_until_signal(listening, _said(options, bool(token)))
 
         if options.replicas is not None:
             return serve_fleet(options, given, limits, answer)
@@ -180,14 +156,14 @@ def run(argv: Sequence[str]) -> int:
     _end(desk, lender)
 
 
-def _said(options: argparse.Namespace, address: str, token: bool) -> str:
+def _said(options: argparse.Namespace, token: bool) -> str:
     who = "with its token" if token else "without a token"
     several = ""
     if options.replicas is not None:
         low, high = options.replicas
         several = f" by {low if low == high else f'{low}..{high}'} replicas"
     return (
-        f"sphinx-ros: serving {options.checkpoint}{several} on {address} ({who}); Ctrl-C ends it"
+        f"sphinx-ros: serving {options.checkpoint}{several} on {{address}} ({who}); Ctrl-C ends it"
     )
 
 

@@ -10,8 +10,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from sphinx_ros.commands.arguments import OK, Parser, number
+from sphinx_ros.commands.arguments import OK, Parser, add_number
 from sphinx_ros.errors import BadRequest, quoted
+from sphinx_ros.prompt.checks import MAX_SECONDS
+from sphinx_ros.runtime.extras import extra
 
 MOST = 100_000
 """Replicas that may be asked for: a typing error is told at once."""
@@ -37,28 +39,14 @@ def add_fleet_options(parser: Parser) -> None:
         action="store_true",
         help="the replicas run there already: be one more door to them",
     )
-    group.add_argument(
-        "--replica-cpus",
-        type=number(0.01, 1024),
-        default=None,
-        metavar="N",
-        help="processors of each, and its threads (default: its share of this machine; "
-        "1 in a cluster)",
+    share = (
+        "processors of each, and its threads (default: its share of this machine; 1 in a cluster)"
     )
-    group.add_argument(
-        "--replica-gpus",
-        type=number(0, 64),
-        default=None,
-        metavar="N",
-        help="GPUs of each; 0.5 puts two on one (default: 1 where there are any)",
-    )
-    group.add_argument(
-        "--drain",
-        type=number(0, 86400),
-        default=30.0,
-        metavar="SECONDS",
-        help="in which requests may be finished when a model or all of it ends (default: 30)",
-    )
+    add_number(group, "--replica-cpus", (0.01, 1024), None, share, kind=float)
+    share = "GPUs of each; 0.5 puts two on one (default: 1 where there are any)"
+    add_number(group, "--replica-gpus", (0, 64), None, share, kind=float)
+    rest = "in which requests may be finished when a model or all of it ends"
+    add_number(group, "--drain", (0, MAX_SECONDS), 30.0, rest, "SECONDS", float)
 
 
 def replicas(said: str) -> tuple[int, int]:
@@ -83,15 +71,8 @@ def serve_fleet(
     """
     if options.address and _has_token():
         os.environ.setdefault("RAY_AUTH_MODE", "token")  # read when ray is imported
-    try:
+    with extra("serve,fleet", "--replicas"):
         from sphinx_ros.serve.fleet_start import Fleet, fleet_of
-    except ImportError as error:
-        if (error.name or "").startswith("sphinx_ros"):
-            raise
-        raise BadRequest(
-            f"{error.name} is missing, which --replicas needs: "
-            'pip install "sphinx_ros[serve,fleet]"'
-        ) from error
 
     if options.join and not options.address:
         raise BadRequest("--join needs the --address of the Ray cluster where the replicas run")

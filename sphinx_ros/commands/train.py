@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from sphinx_ros.commands.arguments import OK, Parser, number
+from sphinx_ros.commands.arguments import OK, Parser, add_number
 from sphinx_ros.errors import BadRequest
 from sphinx_ros.runtime.interrupts import load_torch
 from sphinx_ros.runtime.lifeline import end_with_parent
@@ -125,37 +125,15 @@ def parser() -> Parser:
     parser.add_argument(
         "--folder", default="runs/demo", help="where everything is kept (default: runs/demo)"
     )
-    parser.add_argument(
-        "--minutes",
-        type=number(0.01, 100_000),
-        metavar="M",
-        default=Schedule.minutes,
-        help=f"training time in all (default: {Schedule.minutes:g})",
-    )
-    parser.add_argument(
-        "--scenes",
-        type=number(1, 10_000_000, int),
-        default=23_040,
-        metavar="N",
-        help="scenes to render, in shards of 256 (default: 23040)",
-    )
-    parser.add_argument(
-        "--processes",
-        type=number(1, 256, int),
-        default=2,
-        metavar="N",
-        help="training processes of one thread each (default: 2)",
-    )
+    time = (0.01, 100_000)
+    add_number(parser, "--minutes", time, Schedule.minutes, "training time in all", "M", float)
+    scenes = "scenes to render, in shards of 256"
+    add_number(parser, "--scenes", (1, 10_000_000), 23_040, scenes)
+    add_number(parser, "--processes", (1, 256), 2, "training processes of one thread each")
     parser.add_argument(
         "--start",
         metavar="X",
         help='begin with the weights of "demo" or a checkpoint folder (default: from scratch)',
     )
-    parser.add_argument(
-        "--seed",
-        type=number(0, 10**9, int),
-        default=0,
-        metavar="S",
-        help="of start weights and order of scenes (default: 0)",
-    )
+    add_number(parser, "--seed", (0, 10**9), 0, "of start weights and order of scenes", "S")
     return parser

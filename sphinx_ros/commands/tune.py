@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from sphinx_ros.checkpoint.names import find
-from sphinx_ros.commands.arguments import OK, Parser, add_checkpoint, add_device, add_dtype, number
+from sphinx_ros.commands.arguments import OK, Parser, number
+from sphinx_ros.commands.model_options import add_checkpoint, add_device, add_dtype
 from sphinx_ros.runtime.interrupts import load_torch
 from sphinx_ros.teach.plan import Plan
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sphinx_ros.commands.arguments import OK, Parser, number, size
+from sphinx_ros.commands.arguments import OK, Parser, add_number, number, size
 from sphinx_ros.commands.pictures import SUFFIXES, write_picture
 from sphinx_ros.errors import BadRequest
 
@@ -81,16 +81,8 @@ def export_parser() -> Parser:
     parser = Parser(f"world {EXPORT}", description=ABOUT_EXPORT)
     parser.add_argument("layout", metavar="LAYOUT", help=", ".join(WRITTEN))
     parser.add_argument("folder", metavar="DIR", help="a new or empty folder")
-    parser.add_argument(
-        "--scenes",
-        type=number(1, 100_000, int),
-        default=20,
-        metavar="N",
-        help="how many scenes (default: 20)",
-    )
-    parser.add_argument(
-        "--seed", type=number(0, 10**6, int), default=0, metavar="S", help="which (default: 0)"
-    )
+    add_number(parser, "--scenes", (1, 100_000), 20, "how many scenes")
+    add_number(parser, "--seed", (0, 10**6), 0, "which", "S")
     return parser
 
 

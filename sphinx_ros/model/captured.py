@@ -26,6 +26,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from sphinx_ros.errors import first_line
 from sphinx_ros.model.cache import Span
 from sphinx_ros.model.flat import Flat, Heads, into_attention, out_of_attention, split
 from sphinx_ros.model.layers import attend_spans, bias
@@ -149,8 +150,7 @@ class Captured:
             want = plain(tokens, positions, spans)  # writes the same slots once more
             reason = _difference(found, want, TOLERANCE[self._parts.norm.weight.dtype])
         except Exception as error:  # whatever it is, the plain pass can do without
-            first = (str(error).strip().splitlines() or [""])[0][:200]
-            reason = f"{type(error).__name__}: {first}"
+            reason = f"{type(error).__name__}: {first_line(error)}"
         if reason:
             log.warning("passes of few tokens are not captured on this device: %s", reason)
             self.on, self._buffers = False, None

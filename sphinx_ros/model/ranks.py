@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sphinx_ros.errors import first_line
+
 
 class Apart(RuntimeError):
     """The processes can't meet any more: one has ended, or did not come in time."""
@@ -31,8 +33,7 @@ def meet(start: Callable[[], Any]) -> None:
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise Apart(first[:200]) from error
+        raise Apart(first_line(error)) from error
 
 
 @dataclass(frozen=True)

@@ -75,14 +75,16 @@ class Query:
             return method(self.box, **options)
         return method(**options)
 
+    @property
+    def words(self) -> str:
+        """What is asked beside the task: text, region, or text @ region."""
+        region = [] if self.box is None else [written_box(self.box)]
+        return " @ ".join([str(self.text), *region] if self.task.row.takes.words else region)
+
     def line(self) -> str:
         """The query as text, in the form that :func:`read_query` reads."""
-        if self.task.row.takes.words:
-            about = "" if self.box is None else f" @ {written_box(self.box)}"
-            return f"{self.task.value}: {self.text}{about}"
-        if self.box is not None:
-            return f"{self.task.value}: {written_box(self.box)}"
-        return self.task.value
+        takes, words = self.task.row.takes, self.words
+        return f"{self.task.value}: {words}" if words or takes.words else self.task.value
 
 
 def read_query(line: str, id: str = "") -> Query:

@@ -20,6 +20,11 @@ EVERYTHING = "objects"
 """What DETECT looks for where nothing is said."""
 
 
+def usual_text(task: Task) -> str:
+    """What a task is asked with where no words are given: "" where it takes none or needs some."""
+    return EVERYTHING if task.row.takes is Takes.KIND else ""
+
+
 def question(
     task: Task, text: str = "", box: Sequence[float] | None = None, *, decimals: int = 3
 ) -> str:
@@ -47,7 +52,7 @@ def question(
     if "{text}." in row.wording:  # the wording brings its own stop
         text = text.rstrip(". ") or text
     if row.takes is Takes.KIND:
-        text = asked_kind(text or EVERYTHING)
+        text = asked_kind(text or usual_text(task))
         wording = row.other_wording if is_one(text) else row.wording
         return wording.format(text=text, kinds=plural(text))
     if row.takes is Takes.MAYBE_BOX and box is None:

@@ -67,9 +67,12 @@ def without_secrets(address: str) -> str:
 
 
 def read_addresses(servers: object) -> tuple[Address, ...]:
-    """One address or several, the preferred one first. Raises BadRequest."""
+    """One address or several, in a list or with commas between, the preferred one first.
+
+    Raises BadRequest.
+    """
     if isinstance(servers, str):
-        servers = [servers]
+        servers = servers.split(",")
     if not isinstance(servers, Iterable):
         raise BadRequest(f"the server is {quoted(servers)}: {FORM}")
     found = tuple(dict.fromkeys(read_address(one) for one in servers))

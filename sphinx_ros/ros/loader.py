@@ -32,7 +32,7 @@ def load_sphinx(config: Config, progress: Callable[[int, int], None] | None = No
 
     if config.server:
         return Sphinx.connect(
-            config.server.split(","),
+            config.server,
             fallback=config.server_fallback,
             token=config.server_token or None,
             quality=config.server_quality,

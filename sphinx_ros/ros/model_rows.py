@@ -46,7 +46,7 @@ class ModelRows:
         "there); several with commas between: the first that can be reached. Empty: the model is "
         "loaded here.",
         when=When.UNCONFIGURED,
-        reads=lambda text: read_addresses(text.split(",")),
+        reads=read_addresses,
         more="The node then needs neither torch nor a GPU (docs/serve.md); checkpoint, device and "
         "their like are those of the server.",
     )

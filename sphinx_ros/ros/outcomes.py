@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -10,16 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from sphinx_ros.errors import BadImage, SphinxError, Status
+from sphinx_ros.errors import BadImage, Status
 from sphinx_ros.image.buffers import as_bytes
 from sphinx_ros.prompt.queries import Query
 from sphinx_ros.ros.positions import Positions
-from sphinx_ros.runtime.memory import memory_error, out_of_memory
+from sphinx_ros.runtime import failures
 from sphinx_ros.types import Answer, Detection, Keypoint, Pose, Results
 
-log = logging.getLogger("sphinx_ros")
-
 NAN = math.nan
+
+NODE = "the node's"
+"""Whose log it is."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,19 +131,14 @@ class Outcome:
 
 def name_error(error: BaseException) -> tuple[Status, str]:
     """The named outcome and one sentence for any error. INTERNAL for what is not foreseen."""
-    if isinstance(error, SphinxError):
-        return error.status, str(error)
-    if out_of_memory(error):
-        return Status.OUT_OF_MEMORY, str(memory_error("answering", error))
-    return Status.INTERNAL, f"{type(error).__name__}: {_first_line(error)}; see the node's log"
+    found = failures.named(error, NODE)
+    return found.status, str(found)
 
 
 def named(error: Exception) -> tuple[Status, str]:
     """The named outcome of an error; one that was not foreseen leaves its trace in the log."""
-    status, text = name_error(error)
-    if status is Status.INTERNAL:
-        log.error("a query failed: %s", text, exc_info=error)
-    return status, text
+    found = failures.logged(error, NODE, "a query")
+    return found.status, str(found)
 
 
 def forget_traces(error: BaseException | None) -> None:
@@ -155,7 +150,3 @@ def forget_traces(error: BaseException | None) -> None:
     while error is not None and error.__traceback__ is not None:
         error.__traceback__ = None
         error = error.__cause__ or error.__context__
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [""])[0][:300]

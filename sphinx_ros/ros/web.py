@@ -13,6 +13,7 @@ from typing import Any
 from sphinx_ros.errors import BadRequest
 from sphinx_ros.ros.params import Config
 from sphinx_ros.ros.worker import Worker
+from sphinx_ros.runtime.extras import extra
 
 log = logging.getLogger("sphinx_ros")
 
@@ -51,17 +52,12 @@ class Web:
             log.warning("whoever reaches %s can ask: set web_token", self.address)
 
     def _begin(self, config: Config) -> None:
-        try:
+        with extra("serve", "the page", "set web_port to 0"):
             from sphinx_ros.ros.web_cameras import WebCameras
             from sphinx_ros.ros.web_model import Lent
             from sphinx_ros.serve.app import Settings, application
             from sphinx_ros.serve.guard import host_names
             from sphinx_ros.serve.server import Server, address_of, bound
-        except ImportError as error:
-            raise BadRequest(
-                f"{error.name} is missing, which the page needs: "
-                'pip install "sphinx_ros[serve]", or set web_port to 0'
-            ) from error
         cameras, hosts = WebCameras(self._worker.inbox), tuple(host_names(config.web_host))
         listening = bound(config.web_host, config.web_port)
         lent = self._lent = Lent(self._worker)

@@ -11,7 +11,7 @@ import signal
 import traceback
 from multiprocessing.connection import Connection
 
-from sphinx_ros.errors import SphinxError
+from sphinx_ros.errors import SphinxError, first_line
 from sphinx_ros.runtime.crew import REMEDY, Loss
 from sphinx_ros.runtime.lifeline import end_with_connection, end_with_parent
 from sphinx_ros.runtime.memory import memory_error, out_of_memory
@@ -48,5 +48,4 @@ def _last_words(error: BaseException) -> Loss:
     if isinstance(error, SphinxError):
         return Loss(str(error), error.status, type(error))
     traceback.print_exception(error)
-    first = (str(error).splitlines() or [""])[0][:300]
-    return Loss(f"{type(error).__name__}: {first}; {REMEDY}")
+    return Loss(f"{type(error).__name__}: {first_line(error)}; {REMEDY}")

@@ -12,7 +12,7 @@ import sys
 import traceback
 from types import TracebackType
 
-from sphinx_ros.errors import SphinxError, Status
+from sphinx_ros.errors import SphinxError, Status, first_line
 
 _WORDS = (
     "out of memory",
@@ -64,9 +64,9 @@ def memory_in_use() -> dict[str, int]:
 
 def memory_error(doing: str, error: BaseException) -> SphinxError:
     """The named error for one of which :func:`out_of_memory` is true."""
-    first = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
     return SphinxError(
-        f"out of memory while {doing}: {first}; {LESS_MEMORY}", status=Status.OUT_OF_MEMORY
+        f"out of memory while {doing}: {first_line(error)}; {LESS_MEMORY}",
+        status=Status.OUT_OF_MEMORY,
     )
 
 

@@ -5,7 +5,6 @@ Knows no model: what answers is a :class:`sphinx_ros.serve.work.Backend`.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -18,6 +17,7 @@ from starlette.responses import JSONResponse, Response
 
 from sphinx_ros import __version__
 from sphinx_ros.errors import Cancelled, SphinxError
+from sphinx_ros.runtime.failures import logged
 from sphinx_ros.serve.asked import read_picture, read_question, read_questions
 from sphinx_ros.serve.asked_model import answering, asking
 from sphinx_ros.serve.cameras import add_cameras
@@ -26,13 +26,11 @@ from sphinx_ros.serve.description import answered, describe, pictured
 from sphinx_ros.serve.guard import Guard
 from sphinx_ros.serve.openai_door import add_openai
 from sphinx_ros.serve.page_files import add_page
-from sphinx_ros.serve.refusals import Refused, defect, error_response, raise_failed
+from sphinx_ros.serve.refusals import Refused, error_response, raise_failed
 from sphinx_ros.serve.schema import Healthy, Info
 from sphinx_ros.serve.told import Stream, begun, gathered, unless_gone
 from sphinx_ros.serve.work import Backend, Json, Work
 from sphinx_ros.tasks import Task
-
-log = logging.getLogger("sphinx_ros")
 
 
 @dataclass(frozen=True)
@@ -113,9 +111,9 @@ class _Counted:
             except Exception as error:
                 if http:  # it has begun to be answered
                     raise
-                log.error("a request failed", exc_info=error)
-                self._counting.refused(defect(error))
-                await error_response(defect(error))(scope, receive, told)
+                found = logged(error, "the server's", "a request")
+                self._counting.refused(found)
+                await error_response(found)(scope, receive, told)
             finally:
                 route = getattr(scope.get("route"), "path", "other")
                 self._counting.answered(route, http)

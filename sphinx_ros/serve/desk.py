@@ -17,7 +17,8 @@ from typing import Any
 from sphinx_ros.errors import Cancelled, SphinxError, Status
 from sphinx_ros.image.picture_size import MAX_PIXELS
 from sphinx_ros.remote.wire import error_of
-from sphinx_ros.serve.doing import Turns, doing, named
+from sphinx_ros.runtime.failures import logged
+from sphinx_ros.serve.doing import Turns, doing
 from sphinx_ros.serve.flight import Flight, Listener
 from sphinx_ros.serve.shelf import Shelf
 from sphinx_ros.serve.work import Busy, Health, Json, Work
@@ -210,7 +211,8 @@ class Desk:
             for told in doing(flight, self.limits.pixels, self._count, self._turns):
                 flight.tell(told)
         except Exception as failure:
-            why = named(failure)  # its traceback holds the picture and all that was made of it
+            # its traceback holds the picture and all that was made of it
+            why = logged(failure, "the server's", "a request")
             error = error_of(why.status, str(why), why.partial_text)
             del why
         took = time.monotonic() - begun

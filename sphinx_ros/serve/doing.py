@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
-from sphinx_ros.errors import BadImage, Cancelled, SphinxError
+from sphinx_ros.errors import BadImage, Cancelled
 from sphinx_ros.events import Event, Finished, Found
 from sphinx_ros.image.formats import decode_file
 from sphinx_ros.image.picture_size import TooManyPixels
 from sphinx_ros.prompt.low_scores import is_low, without_low
 from sphinx_ros.remote.wire import event_to_json
-from sphinx_ros.runtime.memory import memory_error, out_of_memory
+from sphinx_ros.runtime.failures import logged
 from sphinx_ros.seen import handed_on
 from sphinx_ros.serve.flight import Flight
 from sphinx_ros.serve.turns import stream_turns
 from sphinx_ros.serve.work import Json
-
-log = logging.getLogger("sphinx_ros")
 
 Count = Callable[..., None]
 """Told of figures that grow, as keywords."""
@@ -129,7 +126,7 @@ def _finished(event: Finished, flight: Flight, count: Count) -> Json:
     if isinstance(result, Cancelled):  # by a client, or by the clock: the flight knows
         result = flight.stopped(result.partial_text)
     elif isinstance(result, Exception):
-        result = named(result)
+        result = logged(result, "the server's", "a request")
     else:
         count(tokens=result.tokens, passes=result.cost.passes)
         result, why = without_low(result, flight.work.options.threshold)
@@ -142,14 +139,3 @@ def _finished(event: Finished, flight: Flight, count: Count) -> Json:
 
 def _is_low(event: Event, threshold: float) -> bool:
     return isinstance(event, Found) and is_low(event.item, threshold)
-
-
-def named(error: Exception) -> SphinxError:
-    """An error with a name; one that was not foreseen leaves its trace in the log."""
-    if isinstance(error, SphinxError):
-        return error
-    if out_of_memory(error):
-        return memory_error("answering", error)
-    log.error("a request failed: %s", error, exc_info=error)
-    first = (str(error).splitlines() or [""])[0][:300]
-    return SphinxError(f"{type(error).__name__}: {first}; see the server's log")

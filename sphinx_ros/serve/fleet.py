@@ -18,7 +18,7 @@ from typing import Any
 from ray.exceptions import ObjectLostError, RayActorError, RayError
 from ray.serve.exceptions import RayServeException
 
-from sphinx_ros.errors import SphinxError, Status
+from sphinx_ros.errors import SphinxError, Status, first_line
 from sphinx_ros.remote.wire import answer_to_json
 from sphinx_ros.serve.desk import Limits
 from sphinx_ros.serve.flight import GRACE, timed_out
@@ -79,7 +79,7 @@ class FleetBackend:
                                 yield event
                     return
                 except LOST as error:
-                    log.warning("a replica ended while it answered: %s", _first_line(error))
+                    log.warning("a replica ended while it answered: %s", first_line(error))
                     if told.begun() or not left:
                         for event in told.ended():
                             yield event
@@ -116,11 +116,11 @@ class FleetBackend:
         except asyncio.TimeoutError:
             raise timed_out(limit) from None
         except RayServeException as error:
-            said = f"no replica can answer: {_first_line(error)}"
+            said = f"no replica can answer: {first_line(error)}"
             raise SphinxError(said, status=Status.NOT_ACTIVE) from None
         except RayError as error:
             log.error("a replica failed: %s", error)
-            raise SphinxError(f"a replica failed: {_first_line(error)}") from None
+            raise SphinxError(f"a replica failed: {first_line(error)}") from None
         finally:
             bunches.cancel()  # who asked may have gone; of what has ended it is nothing
 
@@ -149,7 +149,7 @@ class FleetBackend:
             else:  # a Ray without this alpha interface
                 said = [self._replicas.report.remote().result(timeout_s=PATIENCE)]
         except Exception as error:  # there is none, or none says anything
-            log.debug("no replica says how it is: %s", _first_line(error))
+            log.debug("no replica says how it is: %s", first_line(error))
         self._reports.hear(one for one in said if isinstance(one, Report))
 
 
@@ -189,7 +189,3 @@ class _Told:
             if number not in self._finished:
                 error = SphinxError(said, partial_text=self._written.get(number, ""))
                 yield {"type": "finished", "number": number, "answer": answer_to_json(task, error)}
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:300]

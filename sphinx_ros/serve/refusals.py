@@ -70,12 +70,6 @@ def error_json(error: SphinxError) -> Json:
     return {"error": said}
 
 
-def defect(error: Exception) -> SphinxError:
-    """What is told of an error that was not foreseen."""
-    first = (str(error).splitlines() or [""])[0][:300]
-    return SphinxError(f"{type(error).__name__}: {first}; see the server's log")
-
-
 def error_response(error: SphinxError) -> JSONResponse:
     """The answer to a request that can't be answered."""
     headers = dict(getattr(error, "headers", {}))

@@ -158,11 +158,15 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
     def run_until_signal(self, listening: socket.socket, said: str) -> None:
-        """Answer on a socket until SIGINT or SIGTERM; in the main thread. said: before."""
+        """Answer on a socket until SIGINT or SIGTERM; in the main thread.
+
+        said: before, on standard error; "{address}" in it is the socket's.
+        """
         numbers = (signal.SIGINT, signal.SIGTERM)
         before = {one: signal.signal(one, lambda *_: self.end()) for one in numbers}
         try:
-            print(said, file=sys.stderr, flush=True)
+            told = said.replace("{address}", address_of(listening))
+            print(told, file=sys.stderr, flush=True)
             self.run_on(listening)
         finally:
             for one, handler in before.items():

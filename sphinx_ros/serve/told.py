@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Any, TypeVar
@@ -16,10 +15,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from sphinx_ros.errors import Cancelled, SphinxError
-from sphinx_ros.serve.refusals import defect, error_json
+from sphinx_ros.runtime.failures import logged
+from sphinx_ros.serve.refusals import error_json
 from sphinx_ros.serve.work import Json
-
-log = logging.getLogger("sphinx_ros")
 
 T = TypeVar("T")
 
@@ -114,8 +112,7 @@ class Stream(Response):
         except SphinxError as error:
             await say([error_json(error)])
         except Exception as error:
-            log.error("a stream failed", exc_info=error)
-            await say([error_json(defect(error))])
+            await say([error_json(logged(error, "the server's", "a stream"))])
         await say([DONE])
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 

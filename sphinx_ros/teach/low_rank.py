@@ -14,10 +14,10 @@ import torch
 from torch import nn
 
 from sphinx_ros.checkpoint.adapter import Adapter
-from sphinx_ros.errors import BadRequest
 from sphinx_ros.model import keys
 from sphinx_ros.model.quant import Int4Linear, Int8Linear, StoredLinear, WideLinear
 from sphinx_ros.model.sphinx import SphinxModel
+from sphinx_ros.runtime.extras import extra
 
 TAUGHT = (keys.LANGUAGE, keys.PROJECTIONS)
 """Parts of the network that learn unless more is asked for."""
@@ -47,13 +47,9 @@ def add_factors(model: SphinxModel, rank: int, alpha: float, towers: bool, seed:
     Raises:
         BadRequest: peft is missing.
     """
-    try:
+    with extra("tune", "sphinx-ros tune"):
         from peft import LoraConfig, inject_adapter_in_model
         from peft.tuners.lora.layer import Linear as WithFactors
-    except ImportError as error:
-        raise BadRequest(
-            f'sphinx-ros tune needs peft ({error}): pip install "sphinx_ros[tune]"'
-        ) from error
     settings: dict[str, Any] = {"r": rank, "lora_alpha": alpha, "lora_dropout": 0.0}
     names = map(re.escape, linear_layers(model, towers))
     # as a pattern: peft would take a plain name for the end of longer ones, too
