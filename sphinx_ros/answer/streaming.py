@@ -37,11 +37,13 @@ def stream_together(
     closed = threading.Event()
 
     def stop() -> bool:
+        """Whether nobody waits any more, or the caller wants it to end."""
         if closed.is_set() or not threading.main_thread().is_alive():
             return True
         return cancel is not None and cancel()
 
     def ask() -> None:
+        """Tell all news, and last the results or what ended them."""
         try:
             told.put(answer_together(pairs, cancel=stop, heard=told.put, **options))
         except BaseException as error:  # whoever listens raises it

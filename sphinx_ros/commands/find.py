@@ -88,6 +88,7 @@ def run(argv: Sequence[str]) -> int:
     shown = Best(MOST)
 
     def keep(span: Span, rgb: Any) -> None:
+        """A span's best picture, if a sheet is wanted."""
         if target is not None:
             shown.add(span.key, score_of(span.best), rgb)
 

@@ -1,7 +1,4 @@
-"""`sphinx-ros mcp`: pictures below a folder, webcams, running nodes -> tools that agents call.
-
-A tool for each row of :data:`sphinx_ros.tasks.ROWS`, in its words; it answers as the verb does.
-"""
+"""`sphinx-ros mcp`: pictures below a folder, webcams, running nodes -> tools that agents call."""
 
 from __future__ import annotations
 
@@ -74,6 +71,7 @@ def run(argv: Sequence[str]) -> int:
         return OK
 
     async def talk() -> None:
+        """Answer one agent, until it closes standard input."""
         async with stdio_server() as (read, write):
             await server.run(read, write, server.create_initialization_options())
 
@@ -88,10 +86,12 @@ def server_of(root: str, model: Model) -> Any:
     from mcp.server.lowlevel import Server
 
     async def listed(context: Any, page: Any) -> types.ListToolsResult:
+        """A tool for each task."""
         return types.ListToolsResult.model_validate({"tools": [*map(described, Task)]})
 
     async def called(context: Any, asked: Any) -> types.CallToolResult:
-        gone = threading.Event()  # set where the client cancels, too: the work ends within a pass
+        """The result of a tool; where the client cancels, its work ends within a pass."""
+        gone = threading.Event()
         work = partial(answer, asked.name, asked.arguments or {}, root, model, gone.is_set)
         try:
             said = await anyio.to_thread.run_sync(work, abandon_on_cancel=True)

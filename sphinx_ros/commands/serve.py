@@ -145,6 +145,7 @@ def run(argv: Sequence[str]) -> int:
     with contextlib.closing(bound(options.host, options.port)) as listening:
 
         def answer(backend: Any, **how: Any) -> None:
+            """Answer requests by a backend until a signal comes. how: of :class:`Server`."""
             server = Server(application(backend, settings), **how)
             server.run_until_signal(listening, _said(options, bool(token)))
 

@@ -168,6 +168,7 @@ def table(rows: list[dict]) -> dict[str, float]:
     out: dict[str, float] = {}
 
     def put(name: str, chosen: list[dict], values: dict[str, float]) -> None:
+        """Take up scores under a name, and how many questions they are of."""
         out.update({f"{name}.{k}": v for k, v in values.items()})
         out[f"{name}.n"] = len(chosen)
 
@@ -178,6 +179,7 @@ def table(rows: list[dict]) -> dict[str, float]:
     refer = [r for r in usual if r["there"]]
 
     def boxes(chosen: list[dict]) -> dict[str, float]:
+        """Scores of single boxes."""
         return {
             "acc50": mean(r["iou"] >= FOUND_IOU for r in chosen),
             "miou": mean(r["iou"] for r in chosen),

@@ -67,6 +67,7 @@ def dino_renormalise(x: Tensor, fused: bool) -> Tensor:
     """
 
     def channels(values: tuple[float, ...]) -> Tensor:
+        """[1, 3, 1, 1] in the type of ``x``, one value for each colour."""
         return torch.tensor(values, dtype=x.dtype, device=x.device).view(1, 3, 1, 1)
 
     mean, std = channels(CLIP_MEAN), channels(CLIP_STD)

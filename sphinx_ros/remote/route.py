@@ -94,6 +94,7 @@ class Route:
             request = queries_request(those, fields)
 
             def here(seen: Seen, options: dict[str, Any], those: Any = those) -> Iterator[Event]:
+                """The same turn, by the model of this process."""
                 return seen._stream(those, True, {**fields, **options})
 
             with contextlib.closing(self._request(request, patience, listens, here)) as told:
@@ -127,6 +128,7 @@ class Route:
         )
 
         def here(seen: Seen, options: dict[str, Any]) -> Iterator[Event]:
+            """The same questions, to the model of this process."""
             with seen.chat(turns) as chat:
                 given = {**fields, **options, "max_new_tokens": limit or None}
                 yield from chat._stream(asked, True, given)

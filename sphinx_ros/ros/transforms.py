@@ -42,10 +42,12 @@ def moved(positions: Positions, transform: Any, frame: str) -> Positions:
     matrix, shift = rotation(turn), np.array([t.x, t.y, t.z], float)
 
     def to(point: XYZ) -> XYZ:
+        """A point in the new frame, m."""
         x, y, z = matrix @ point + shift
         return float(x), float(y), float(z)
 
     def places(place: Place) -> Place:
+        """A place in the new frame."""
         return replace(place, position=to(place.position), surface=to(place.surface))
 
     x, y, z, w = map(float, turn)

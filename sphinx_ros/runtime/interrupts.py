@@ -31,6 +31,7 @@ def held_back(once: bool = False) -> Iterator[None]:
     pressed = []
 
     def press(*_: object) -> None:
+        """Note a Ctrl-C; raise at the second where one alone is held back."""
         pressed.append(True)
         if once and len(pressed) > 1:
             raise KeyboardInterrupt

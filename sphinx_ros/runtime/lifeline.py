@@ -38,6 +38,7 @@ def end_with_connection(line: Connection) -> None:
     """
 
     def watch() -> None:
+        """Read until there is nobody to read from, and end then."""
         try:
             while True:
                 line.recv_bytes()

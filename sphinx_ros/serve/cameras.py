@@ -46,6 +46,7 @@ def add_cameras(app: FastAPI, cameras: Cameras | None) -> None:
     """The addresses of cameras; without any there is an empty list."""
 
     async def newest(name: str) -> CameraPicture | None:
+        """Its newest picture. Raises Refused: there is no such camera."""
         names = [] if cameras is None else cameras.names()
         if cameras is None or name not in names:
             known = f"there are {', '.join(names)}" if names else "there are none"
@@ -54,10 +55,12 @@ def add_cameras(app: FastAPI, cameras: Cameras | None) -> None:
 
     @app.get("/v1/cameras", summary="Names of the robot's cameras", response_model=list[str])
     async def list_cameras() -> Response:
+        """The names, in the order that the node has them."""
         return JSONResponse([] if cameras is None else cameras.names())
 
     @app.get("/v1/cameras/{name}/picture", summary="Its newest picture", response_class=Response)
     async def picture(name: str) -> Response:
+        """A JPEG file; X-Stamp says when it was taken, seconds of the camera's clock."""
         found = await newest(name)
         if found is None:
             raise SphinxError(
@@ -69,11 +72,13 @@ def add_cameras(app: FastAPI, cameras: Cameras | None) -> None:
 
     @app.get("/v1/cameras/{name}/stream", summary="Its pictures", response_class=Response)
     async def stream(name: str) -> Response:
+        """JPEG files, one after another, as browsers show them in place of each other."""
         await newest(name)
         kind = f"multipart/x-mixed-replace; boundary={BOUNDARY}"
         return StreamingResponse(parts(name), media_type=kind)
 
     async def parts(name: str) -> AsyncIterator[bytes]:
+        """Each new picture as a part of the stream."""
         last: Any = None
         while True:
             try:

@@ -47,6 +47,7 @@ def describe(app: FastAPI, token: bool) -> None:
     made: dict[str, Any] = {}
 
     def openapi() -> dict[str, Any]:
+        """The description, made at the first call."""
         if not made:
             made.update(
                 get_openapi(

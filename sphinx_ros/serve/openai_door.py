@@ -47,6 +47,7 @@ def add_openai(app: FastAPI, backend: Backend, counting: Counting) -> None:
         openapi_extra={"requestBody": {"content": BODY, "required": True}},
     )
     async def completions(request: Request) -> Response:
+        """Answer the last turn of a conversation, at once or while the answer is written."""
         chat = read_chat(read_json(await request.body()))
         health = backend.health()
         chat = replace(chat, work=asking(chat.work, health, lenient=True))
@@ -70,11 +71,13 @@ def add_openai(app: FastAPI, backend: Backend, counting: Counting) -> None:
 
     @app.get("/v1/models", summary="Names that can be asked", response_model=Models)
     async def models() -> Response:
+        """The checkpoint by its name, and by a name that asks for tasks."""
         listed = [_model(name, started) for name in names(backend.health())]
         return JSONResponse({"object": "list", "data": listed})
 
     @app.get("/v1/models/{name:path}", summary="One of the names", response_model=Model)
     async def model(name: str) -> Response:
+        """One of them, if it is there."""
         known = names(backend.health())
         if name not in known:
             raise Refused(

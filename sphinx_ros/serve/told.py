@@ -127,6 +127,7 @@ async def begun(
     """The first event of a work, and the others. Raises what keeps it from being begun."""
 
     async def seen() -> AsyncIterator[Json]:
+        """The events, each counted as it passes; closed with whoever reads them."""
         async with aclosing(events) as each:  # type: ignore[type-var]
             async for event in each:
                 saw(event)

@@ -226,6 +226,7 @@ def paired_iou(a: Tensor, b: Tensor) -> Tensor:
     both = (high - low).clamp(min=0).prod(-1)
 
     def area(box: Tensor) -> Tensor:
+        """Areas of boxes [N, 4]."""
         return (box[:, 2:] - box[:, :2]).clamp(min=0).prod(-1)
 
     return both / (area(a) + area(b) - both).clamp(min=1e-9)
