@@ -33,8 +33,9 @@ from rosbags.rosbag2 import StoragePlugin
 from small_network import MUG, fresh, picture, taught_checkpoint
 
 from sphinx_ros.bags.bag_fleet import Doer, do_all
-from sphinx_ros.bags.bag_job import Job, do
+from sphinx_ros.bags.bag_job import Job
 from sphinx_ros.bags.bag_kinds import DEFAULTS, NAMES, Kinds, type_store
+from sphinx_ros.bags.bag_run import do
 from sphinx_ros.bags.bag_topics import camera_of, chosen_topics
 from sphinx_ros.commands.cli import main
 from sphinx_ros.errors import BadRequest, Status

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 from sphinx_ros.answer.plans import Ask
 from sphinx_ros.answer.written import Written, written
+from sphinx_ros.engine.answered import Answered
 from sphinx_ros.engine.choosing import Choice
 from sphinx_ros.engine.ending import Ending
-from sphinx_ros.engine.row import Answered
 from sphinx_ros.events import Found, Piece
 from sphinx_ros.tasks import Answers
 from sphinx_ros.types import Cost

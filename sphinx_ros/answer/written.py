@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sphinx_ros.answer.coordinates import Spread, span_spreads
+from sphinx_ros.engine.answered import Answered
 from sphinx_ros.engine.ending import Ending
-from sphinx_ros.engine.row import Answered
 from sphinx_ros.engine.sampling import LENGTH
 from sphinx_ros.errors import Status
 from sphinx_ros.prompt.parse import denies

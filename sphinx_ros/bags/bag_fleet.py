@@ -1,6 +1,6 @@
 """Several jobs -> what became of each: one after another, by processes, or by Ray Data.
 
-All ways end in :func:`sphinx_ros.bags.bag_job.do`, so the files are the same.
+All ways end in :func:`sphinx_ros.bags.bag_run.do`, so the files are the same.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sphinx_ros.bags.bag_job import Done, Job, do
+from sphinx_ros.bags.bag_job import Done, Job
+from sphinx_ros.bags.bag_run import do
 from sphinx_ros.errors import SphinxError, Status
 from sphinx_ros.runtime.extras import extra
 from sphinx_ros.runtime.interrupts import load_torch
