@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sphinx_ros.types import Answer, Detection, Keypoint, Pose, Results
 
@@ -45,3 +47,13 @@ class Finished:
 
 Event = Piece | Found | Finished
 """What a stream of answers consists of."""
+
+
+def ends(results: Sequence[Any], return_errors: bool) -> Iterator[Finished]:
+    """The last events of queries. Without return_errors the first error is raised behind them."""
+    for number, result in enumerate(results):
+        if return_errors or not isinstance(result, BaseException):
+            yield Finished(result, number)
+    for result in results:
+        if isinstance(result, BaseException) and not return_errors:
+            raise result

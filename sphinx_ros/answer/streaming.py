@@ -15,7 +15,7 @@ from sphinx_ros.answer.listening import Listener, News
 from sphinx_ros.answer.subject import Subject
 from sphinx_ros.answer.together import answer_together
 from sphinx_ros.errors import BadRequest, quoted
-from sphinx_ros.events import Event, Finished
+from sphinx_ros.events import Event, ends
 from sphinx_ros.prompt.queries import Query
 
 
@@ -58,13 +58,4 @@ def stream_together(
         closed.set()
     if isinstance(news, BaseException):
         raise news
-    yield from _results(news, return_errors)
-
-
-def _results(results: Sequence[Any], return_errors: bool) -> Iterator[Event]:
-    for number, result in enumerate(results):
-        if return_errors or not isinstance(result, BaseException):
-            yield Finished(result, number)
-    for result in results:
-        if isinstance(result, BaseException) and not return_errors:
-            raise result
+    yield from ends(news, return_errors)

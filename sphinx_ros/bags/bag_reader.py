@@ -9,7 +9,6 @@ import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from sphinx_ros.bags.bag_kinds import type_store
 from sphinx_ros.bags.rosbags_library import rosbags
 from sphinx_ros.errors import BadImage, BadRequest
 from sphinx_ros.image.decode import decode_compressed, decode_image
+from sphinx_ros.ros.message_parts import plain_fields
 from sphinx_ros.runtime.printable import file_name, one_line
 
 RAW, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
@@ -63,12 +63,7 @@ class Bag:
         self._safely(self._reader.open)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._reader.close()
 
     def _safely(self, act: Callable[[], Any]) -> Any:
@@ -174,15 +169,7 @@ def shot_of(connection: Any, number: int, log: int, raw: bytes) -> Shot:
     if connection.msgtype == COMPRESSED:
         decode = functools.partial(decode_compressed, message.data, message.format)
     else:
-        decode = functools.partial(
-            decode_image,
-            message.data,
-            message.width,
-            message.height,
-            message.encoding,
-            message.step,
-            bool(message.is_bigendian),
-        )
+        decode = functools.partial(decode_image, *plain_fields(message))
     return Shot(connection.topic, number, log, taken or log, header, decode)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from sphinx_ros.bags.bag_kinds import Kinds
@@ -44,13 +43,8 @@ class BagWriter:
         self._writer.open()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._writer.__exit__(kind, error, trace)
+    def __exit__(self, *why: Any) -> None:
+        self._writer.__exit__(*why)
 
     def take_over(self, connections: Iterable[Any]) -> None:
         """Have room for the messages of another bag. A type that nobody defines is left out."""

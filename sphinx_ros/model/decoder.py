@@ -118,9 +118,7 @@ class Decoder(nn.Module):
     ) -> Tensor:
         """Embeddings x [B, T, dim] to normalised hidden states [B, T, dim].
 
-        Without a cache the T positions see each other causally, or as ``mask`` [B, 1, T, T] says
-        (True = may look). With one they are written from ``start`` on and see everything before.
-        ``positions`` ([T] or [B, T], default start..start+T-1) are the rotary positions.
+        See :meth:`sphinx_ros.model.network.Network.hidden`.
         """
         if cache is not None and start + x.shape[1] > cache.length:
             raise ValueError(

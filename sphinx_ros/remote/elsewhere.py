@@ -11,7 +11,7 @@ from typing import Any
 
 from sphinx_ros.dialogue import Chat
 from sphinx_ros.errors import BadRequest, quoted
-from sphinx_ros.events import Event, Finished, Piece
+from sphinx_ros.events import Event, Finished, Piece, ends
 from sphinx_ros.prompt.queries import Query
 from sphinx_ros.remote.route import Events, Route
 from sphinx_ros.seen import Seen
@@ -138,12 +138,7 @@ def ended(events: Events, count: int, return_errors: bool) -> Iterator[Event]:
                 results[event.number] = event.result
             else:
                 yield event
-    for number, result in enumerate(results):
-        if return_errors or not isinstance(result, BaseException):
-            yield Finished(result, number)
-    for result in results:
-        if isinstance(result, BaseException) and not return_errors:
-            raise result
+    yield from ends(results, return_errors)
 
 
 def _unnumbered(function: Any) -> Any:

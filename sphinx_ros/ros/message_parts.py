@@ -23,6 +23,12 @@ JPEG_QUALITY = 85
 """Of the pictures that go out: lines and letters stay sharp."""
 
 
+def plain_fields(image: Any) -> tuple[Any, int, int, str, int, bool]:
+    """What :func:`sphinx_ros.image.decode.decode_image` takes of a sensor_msgs/Image."""
+    size = image.width, image.height
+    return image.data, *size, image.encoding, image.step, bool(image.is_bigendian)
+
+
 class Parts:
     """Makes parts of messages.
 

@@ -44,7 +44,7 @@ from sphinx_ros.msg import (
 )
 from sphinx_ros.msg import Query as QueryMessage
 from sphinx_ros.prompt.queries import Query
-from sphinx_ros.ros.message_parts import Parts
+from sphinx_ros.ros.message_parts import Parts, plain_fields
 from sphinx_ros.ros.outcomes import Frame
 from sphinx_ros.ros.params import Config
 from sphinx_ros.srv import Ask, Detect, EstimatePose, Ground, SetQueries
@@ -115,14 +115,7 @@ def frame_of(
     if isinstance(message, CompressedImage):
         decode = functools.partial(decode_compressed, message.data, message.format, **limits)
     else:
-        fields = (
-            message.data,
-            message.width,
-            message.height,
-            message.encoding,
-            message.step,
-            bool(message.is_bigendian),
-        )
+        fields = plain_fields(message)
         decode = functools.partial(decode_image, *fields, **limits)
         if not config.image_bits and "16" in message.encoding:
             bits = functools.partial(filled_bits, *fields)

@@ -20,6 +20,7 @@ from sphinx_ros.ros.calibration import why_unusable
 from sphinx_ros.ros.counts import Counts
 from sphinx_ros.ros.depth_pairs import Claim, DepthPairs
 from sphinx_ros.ros.locating import Scene, located
+from sphinx_ros.ros.message_parts import plain_fields
 from sphinx_ros.ros.outcomes import Frame, Look, Outcome
 from sphinx_ros.ros.quiet import QuietLog
 from sphinx_ros.ros.transforms import Transforms, moved
@@ -134,15 +135,7 @@ class Positioning:
             self._warn(reason.kind, reason.text)
             return None
         try:
-            picture = DepthPicture(
-                depth.data,
-                depth.width,
-                depth.height,
-                depth.encoding,
-                depth.step,
-                bool(depth.is_bigendian),
-                max_pixels=max_pixels,
-            )
+            picture = DepthPicture(*plain_fields(depth), max_pixels=max_pixels)
             return Scene(picture, info, size, ours or theirs or info.header.frame_id)
         except BadImage as error:
             self._warn("depth", str(error))
