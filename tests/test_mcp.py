@@ -15,7 +15,7 @@ from anyio.from_thread import start_blocking_portal
 from patience import PATIENCE
 from small_network import ANSWERS, picture, taught_checkpoint
 
-from sphinx_ros.commands.mcp import server_of
+from sphinx_ros.commands.mcp import answer, server_of
 from sphinx_ros.prompt.wording import question
 from sphinx_ros.tasks import Task
 
@@ -183,8 +183,25 @@ def test_an_agent_that_stops_waiting_ends_the_work(random_one, pictures, monkeyp
     anyio.run(asked)
 
 
+def test_a_defect_is_told_to_the_agent_too(pictures, caplog):
+    def broken():
+        raise ZeroDivisionError("a defect\nin two lines")
+
+    given = {"image": "inner/scene.png", "draw": True}
+    said = answer("caption", given, str(pictures), broken, lambda: False)
+    assert said["isError"] and said["structuredContent"]["status"] == "INTERNAL"
+    assert "ZeroDivisionError: a defect; see the server's log" in said["content"][0]["text"]
+    assert "in two lines" in caplog.text
+
+
 @pytest.mark.parametrize(
-    "words", [["--root", "/nowhere/at/all"], ["--http", "--port", "x"], ["x"]]
+    "words",
+    [
+        ["--root", "/nowhere/at/all"],
+        ["--checkpoint", "no/such/model"],
+        ["--http", "--port", "x"],
+        ["x"],
+    ],
 )
 def test_words_that_cannot_be_used(words):
     done = subprocess.run([*WORDS, *words], capture_output=True, text=True, timeout=PATIENCE)
