@@ -169,7 +169,7 @@ def test_the_verb_asks_the_method_of_seen(task, capsys, monkeypatch, tmp_path):
             [str(photo), *words, "--timeout", "5", "--box", "10,20,110,220"]
         )
         assert seen.calls.pop()[2].pop("box") == BOX
-    limits = {"max_new_tokens": None, "timeout": 5.0, "cancel": None}
+    limits = {"max_new_tokens": None, "timeout": 5.0}
     assert code == 0 and seen.calls == [(task.value, expected, limits)]
     said = {
         Answers.WORDS: "two",
