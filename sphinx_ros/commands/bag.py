@@ -17,7 +17,12 @@ from sphinx_ros.commands.arguments import (
     add_topic,
     number,
 )
-from sphinx_ros.commands.model_options import add_asked_model, check_model, model_options
+from sphinx_ros.commands.model_options import (
+    add_asked_model,
+    check_model,
+    check_server,
+    model_options,
+)
 from sphinx_ros.commands.report import Tally
 from sphinx_ros.errors import BadRequest, Status
 from sphinx_ros.runtime.printable import file_name, one_line
@@ -105,13 +110,14 @@ def workers(text: str) -> int | str:
 def run(argv: Sequence[str]) -> int:
     """Parse, check, ask, write; returns the exit code."""
     options = parser().parse_args(argv)
-    check_model(options)
+    check_server(options)
     from sphinx_ros.bags.bag_fleet import do_all
     from sphinx_ros.bags.bag_job import check
 
     jobs = jobs_of(options)
     for job in jobs:
         check(job)
+    check_model(options)
     tally = Tally()
     try:
         with Progress(len(jobs), "bags", "bag", shown=options.workers != 1) as progress:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sphinx_ros.commands.arguments import Parser, add_every, add_threshold, add_topic
-from sphinx_ros.commands.model_options import AskedModel, add_asked_model, check_model
+from sphinx_ros.commands.model_options import AskedModel, add_asked_model, check_server
 from sphinx_ros.commands.pictures import SUFFIXES, write_picture
 from sphinx_ros.commands.report import Tally, known
 from sphinx_ros.errors import BadRequest, Status
@@ -77,7 +77,7 @@ def parser() -> Parser:
 def run(argv: Sequence[str]) -> int:
     """Parse, look, print; returns the exit code."""
     options = parser().parse_intermixed_args(argv)
-    check_model(options)
+    check_server(options)
     text = checked_text(" ".join(options.text))
     target = checked_target(options.save)
     from sphinx_ros.bags.bag_reader import Bag
