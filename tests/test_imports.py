@@ -111,6 +111,7 @@ KNOWS_NO = {
     "question": ("sphinx_ros.engine",),
     "process": ("multiprocessing", "subprocess"),
     "prompt": ("sphinx_ros.prompt.conversation", "sphinx_ros.prompt.wording"),
+    "Ray": ("ray",),
     "rclpy": ("rclpy",),
     "renderer": RENDERER,
     "ROS": ("rclpy", "launch_ros", *MESSAGES),
