@@ -16,10 +16,9 @@ from small_network import picture, random_checkpoint
 from sphinx_ros import Sphinx
 from sphinx_ros.errors import SphinxError, Status
 from sphinx_ros.prompt.queries import Query, read_query
-from sphinx_ros.ros.keeper import AT_ONCE
 from sphinx_ros.ros.outcomes import Frame
 from sphinx_ros.ros.params import Config
-from sphinx_ros.ros.worker import State, Worker
+from sphinx_ros.ros.worker import AT_ONCE, State, Worker
 from sphinx_ros.tasks import Task
 
 LONG = ("ask: all?", "caption", "ask: what is left of the can?", "ask: how many mugs are there?")

@@ -8,11 +8,10 @@ import pytest
 
 from sphinx_ros.errors import CheckpointError, Status
 from sphinx_ros.prompt.queries import Query
-from sphinx_ros.ros.keeper import AT_ONCE
 from sphinx_ros.ros.outcomes import Frame
 from sphinx_ros.ros.params import Config
 from sphinx_ros.ros.state import State
-from sphinx_ros.ros.worker import Worker
+from sphinx_ros.ros.worker import AT_ONCE, Worker
 from sphinx_ros.tasks import Task
 from sphinx_ros.types import Answer
 

@@ -15,10 +15,9 @@ from patience import PATIENCE, until
 
 from sphinx_ros.errors import BadImage, BadRequest, Cancelled, SphinxError, Status, TimedOut
 from sphinx_ros.prompt.queries import Query
-from sphinx_ros.ros.keeper import AT_ONCE
 from sphinx_ros.ros.outcomes import Frame
 from sphinx_ros.ros.params import Config
-from sphinx_ros.ros.worker import Job, State, Worker
+from sphinx_ros.ros.worker import AT_ONCE, Job, State, Worker
 from sphinx_ros.tasks import Task
 from sphinx_ros.types import Answer, Detection, Results
 
