@@ -45,6 +45,7 @@ def adapt(checkpoint: str, config: Config, worker: Worker) -> str:
         return ""
 
     def make(model: Any) -> Any:
+        """The model with the adapter, or without one. Raises BadRequest: it takes none."""
         if not hasattr(model, "adapt"):
             raise BadRequest("this model takes no adapters")
         return model.adapt(folder)
