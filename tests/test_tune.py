@@ -1,34 +1,29 @@
-"""Teaching a checkpoint: packed losses, factors, runs that go on after they were killed."""
+"""Teaching a checkpoint: runs, what they leave, and that they go on after they were stopped."""
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from adapter_support import experts_checkpoint
-from patience import until
-from PIL import Image
+from process_support import until
+from small_network import picture, random_checkpoint
+from tune_support import command_line, one_thread, plan_for, same, weights, write_rows
 
 from sphinx_ros import Sphinx
 from sphinx_ros.checkpoint import load_checkpoint
-from sphinx_ros.checkpoint.adapter import read_adapter
-from sphinx_ros.errors import BadRequest
+from sphinx_ros.errors import BadRequest, CheckpointError
 from sphinx_ros.image.pixels import preprocess
-from sphinx_ros.prompt.conversation import END_SIGNAL, conversation
-from sphinx_ros.teach.example import Example, Shown
-from sphinx_ros.teach.learning import answers_loss, image_tokens
-from sphinx_ros.teach.looks_kept import LooksKept
-from sphinx_ros.teach.low_rank import add_factors, factors
-from sphinx_ros.teach.packed import Packing
+from sphinx_ros.teach.held_out import answers
 from sphinx_ros.teach.plan import Plan
-from sphinx_ros.teach.tuned import Tuned
-from sphinx_ros.teach.tuning import tune
-from tests.small_network import picture, random_checkpoint
+from sphinx_ros.teach.states import read_state, write_state
+from sphinx_ros.teach.tuned import STATE, Tuned
+from sphinx_ros.teach.tuning import finish, learn_all, tune
 
 pytest.importorskip("peft")
 
@@ -36,168 +31,9 @@ ROOT = Path(__file__).parents[1]
 CPU = torch.device("cpu")
 
 
-def write_rows(folder: Path, pictures: int = 6) -> Path:
-    """Pictures with two conversations each, in the official format."""
-    folder.mkdir(exist_ok=True)
-    rows = []
-    for number in range(pictures):
-        Image.fromarray(picture(64, 48, seed=number)).save(folder / f"{number}.png")
-        side = 0.1 + 0.1 * (number % 5)
-        rows += [
-            {"image": f"{number}.png", "conversations": [
-                {"from": "human", "value": "<image>\nDetect all plates shown in the image."},
-                {"from": "gpt", "value": f"<p>plate</p>[{side:.3f},0.200,0.700,0.800]"}]},
-            {"image": f"{number}.png", "conversations": [
-                {"from": "human", "value": "Is there a plate in the image?"},
-                {"from": "gpt", "value": "yes"},
-                {"from": "human", "value": "how many?"},
-                {"from": "gpt", "value": "1"}]},
-        ]  # fmt: skip
-    (folder / "rows.json").write_text(json.dumps(rows))
-    return folder
-
-
 @pytest.fixture(scope="module")
 def rows_folder(tmp_path_factory):
     return write_rows(tmp_path_factory.mktemp("rows"))
-
-
-def plan_for(data: Path, **settings) -> Plan:
-    usual = {"epochs": 3, "batch": 2, "rank": 2, "alpha": 4.0, "rate": 5e-3, "ask": 2,
-             "held_out": 0.34}  # fmt: skip
-    return Plan(checkpoint=str(random_checkpoint()), data=(str(data),), **(usual | settings))
-
-
-def examples_of(folder: Path) -> list[Example]:
-    return [
-        Example(folder / "0.png", (("Where is it?", "[0.100,0.200,0.300,0.400]"),), "a"),
-        Example(folder / "0.png", (("Is it red?", "yes"), ("why?", "a red mug")), "b"),
-        Example(folder / "1.png", (("Is there a can?", "no"),), "c"),
-    ]
-
-
-# the loss
-
-
-def official_loss(model, tokenizer, examples) -> torch.Tensor:
-    """As accessory/model/meta.py and data/conversation/dataset.py define it, example by example:
-    ids with labels of the answers and 0 elsewhere, rows filled up with 0, and the cross-entropy
-    of the labels that are not 0, shifted by one.
-    """
-    ids, labels, pictures = [], [], []
-    for one in examples:
-        text = conversation(one.rounds)
-        row = [*tokenizer.encode(text, True, False), tokenizer.eos_id]  # the official code's eos
-        label = [0] * len(row)
-        for number, (asked, answer) in enumerate(one.rounds):
-            before = conversation([*one.rounds[:number], (asked, None)])
-            first = len(tokenizer.encode(before, True, False))
-            value = tokenizer.encode(f"{before} {answer}{END_SIGNAL}", True, False)[first:]
-            label[first : first + len(value)] = value
-        ids.append(row)
-        labels.append(label)
-        rgb = np.asarray(Image.open(one.image))
-        pictures.append(torch.from_numpy(preprocess(rgb, model.config.image_size)))
-    width = max(map(len, ids))
-    examples_in = torch.tensor([row + [0] * (width - len(row)) for row in ids])
-    wanted = torch.tensor([row + [0] * (width - len(row)) for row in labels])
-    logits = model(examples_in, model.encode_image(torch.stack(pictures)))[:, :-1]
-    criterion = torch.nn.CrossEntropyLoss(ignore_index=0)
-    return criterion(logits.reshape(-1, logits.shape[-1]), wanted[:, 1:].flatten())
-
-
-@pytest.mark.parametrize("checkpointing", [False, True])
-def test_the_loss_of_a_batch_is_the_official_one(rows_folder, checkpointing):
-    model, tokenizer, _ = load_checkpoint(random_checkpoint())
-    examples, packing = examples_of(rows_folder), Packing(tokenizer, 300)
-    words = [packing.words(one) for one in examples]
-    batch = packing.batch([words[:2], words[2:]], CPU)
-    looks = LooksKept(model, 10**9)
-    image = image_tokens(model, [looks.of(Shown(examples[i].image)) for i in (0, 2)])
-    total, number, _ = answers_loss(model, batch, image, checkpointing)
-    official = official_loss(model, tokenizer, examples)
-    assert abs(total.item() / number - official.item()) < 1e-5
-
-
-def test_the_gradient_is_that_of_the_official_loss(rows_folder):
-    grads = []
-    for packed in (True, False):
-        model, tokenizer, _ = load_checkpoint(random_checkpoint())
-        add_factors(model, 2, 4.0, towers=False, seed=0)
-        with torch.no_grad():  # B begins as zeros: then A has no gradient
-            for number, (_, b) in enumerate(factors(model).values()):
-                b.copy_(
-                    0.01 * torch.randn(b.shape, generator=torch.Generator().manual_seed(number))
-                )
-        examples = examples_of(rows_folder)
-        if packed:
-            packing = Packing(tokenizer, 300)
-            words = [packing.words(one) for one in examples]
-            looks = LooksKept(model, 0)
-            image = image_tokens(model, [looks.of(Shown(examples[i].image)) for i in (0, 2)])
-            total, number, _ = answers_loss(
-                model, packing.batch([words[:2], words[2:]], CPU), image
-            )
-            (total / number).backward()
-        else:
-            official_loss(model, tokenizer, examples).backward()
-        grads.append([p.grad for p in model.parameters() if p.requires_grad])
-    assert len(grads[0]) == 2 * 17  # 7 layers in each of 2 blocks, the output, 2 projections
-    for ours, theirs in zip(*grads, strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
-
-
-@pytest.mark.parametrize("kind", ["int8", "int4"])
-def test_gradients_pass_through_a_base_in_fewer_bits(rows_folder, kind):
-    """Those of the factors are near those beside the same values as plain weights."""
-    grads = []
-    for quantise in (kind, None):
-        model, tokenizer, _ = load_checkpoint(random_checkpoint(), quantise=quantise)
-        add_factors(model, 2, 4.0, towers=False, seed=0)
-        packing = Packing(tokenizer, 300)
-        words = [packing.words(one) for one in examples_of(rows_folder)[:2]]
-        image = image_tokens(model, [LooksKept(model, 0).of(Shown(rows_folder / "0.png"))])
-        total, number, _ = answers_loss(model, packing.batch([words], CPU), image)
-        (total / number).backward()
-        grads.append([b.grad.flatten() for _, b in factors(model).values()])
-    ours, theirs = (torch.cat(one) for one in grads)
-    assert torch.cosine_similarity(ours, theirs, 0) > (0.999 if kind == "int8" else 0.95)
-
-
-def test_only_answers_are_learnt(rows_folder):
-    _, tokenizer, _ = load_checkpoint(random_checkpoint())
-    packing = Packing(tokenizer, 300)
-    words = packing.words(examples_of(rows_folder)[1])
-    learnt = [i for i, is_learnt in zip(words.ids, words.learnt, strict=True) if is_learnt]
-    assert tokenizer.decode(learnt).replace("\n", " ").split() == "yes ### a red mug ###".split()
-
-
-def test_a_conversation_that_does_not_fit_is_refused(rows_folder):
-    _, tokenizer, _ = load_checkpoint(random_checkpoint())
-    with pytest.raises(BadRequest, match=r"has \d+ tokens, and a row has room for 16.*--tokens"):
-        Packing(tokenizer, 16).words(examples_of(rows_folder)[0])
-
-
-def test_a_picture_is_looked_at_once_where_there_is_room(rows_folder):
-    model, _, _ = load_checkpoint(random_checkpoint())
-    kept, anew = LooksKept(model, 10**9), LooksKept(model, 0)
-    made = [[looks.of(Shown(rows_folder / "0.png")) for _ in range(3)] for looks in (kept, anew)]
-    assert (kept.looks, anew.looks) == (1, 3)
-    for mixed, queries in made[0] + made[1]:
-        assert torch.equal(mixed, made[0][0][0]) and torch.equal(queries, made[0][0][1])
-
-
-# runs
-
-
-def weights(folder: Path) -> dict:
-    return read_adapter(folder / "adapter").factors
-
-
-def same(one: dict, other: dict) -> bool:
-    return one.keys() == other.keys() and all(
-        torch.equal(a, b) for key in one for a, b in zip(one[key], other[key], strict=True)
-    )
 
 
 @pytest.fixture(scope="module")
@@ -229,7 +65,7 @@ def test_what_was_taught_in_the_run_is_what_is_loaded(whole_run, rows_folder):
     torch.testing.assert_close(in_run, loaded(ids, loaded.encode_image(rgb)), rtol=0, atol=2e-5)
 
 
-@pytest.mark.parametrize("at", [1, 2, 3])
+@pytest.mark.parametrize("at", [1, 2])
 def test_an_interrupted_run_goes_on_to_the_same_weights(whole_run, rows_folder, tmp_path, at):
     """Stopped behind a saved state: everything after it is lost, as by kill -9."""
     plan = plan_for(rows_folder)
@@ -247,28 +83,88 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(whole_run, rows_folder, 
     assert told["steps"] == whole_run[1]["steps"] and told["after"] == whole_run[1]["after"]
 
 
+def test_held_out_questions_are_answered_by_what_was_taught(rows_folder, tmp_path):
+    """Not by flat layers of the untaught network, which were made when it was first asked."""
+    plan = plan_for(rows_folder, epochs=1, rate=0.05, ask=1)
+    tuned = Tuned(plan, tmp_path / "run", CPU, torch.float32)
+    tuned.folder.mkdir()
+    before = answers(tuned.model, tuned.tokenizer, tuned.rows.asked)
+    for _ in range(tuned.steps):
+        tuned.learn()
+    tuned.check()
+    after = answers(tuned.model, tuned.tokenizer, tuned.rows.asked)
+    tuned.checks.append(tuned.checks[0])
+    loaded, tokenizer, _ = load_checkpoint(finish(tuned)["checkpoint"])
+    assert after == answers(loaded, tokenizer, tuned.rows.asked) != before
+
+
 def test_a_killed_process_goes_on_to_the_same_weights(rows_folder, tmp_path):
-    plan = plan_for(rows_folder, epochs=12, patience=0, ask=0)
-    words = [sys.executable, "-m", "sphinx_ros", "tune", str(rows_folder), "--checkpoint",
-             plan.checkpoint, "--epochs", "12", "--batch", "2", "--rank", "2", "--alpha", "4",
-             "--rate", "0.005", "--ask", "0", "--held-out", "0.34", "--patience", "0", "--dtype",
-             "float32", "--device", "cpu", "--out"]  # fmt: skip
+    plan = plan_for(rows_folder, epochs=4, patience=0, ask=0)
+    words = [sys.executable, "-m", "sphinx_ros", "tune", *command_line(plan)]
     env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen([*words, str(tmp_path / "killed")], env=env, cwd=ROOT)
+    process = subprocess.Popen([*words, "--out", str(tmp_path / "killed")], env=env, cwd=ROOT)
     log = tmp_path / "killed" / "log.jsonl"
-    until(lambda: (log.exists() and log.read_text().count("\n") > 4) or process.poll() is not None)
-    assert process.poll() is None, "the run ended before it could be killed"
+    until(lambda: log.exists() and log.read_text().count("\n") >= 3, 90)
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not (tmp_path / "killed" / "adapter").exists()
-    for name in ("killed", "whole"):
-        resume = ["--resume"] if name == "killed" else []
-        subprocess.run([*words, str(tmp_path / name), *resume], env=env, cwd=ROOT, check=True)
+    with one_thread():
+        for name in ("killed", "whole"):
+            tune(plan, tmp_path / name, resume=True)
     assert same(weights(tmp_path / "killed"), weights(tmp_path / "whole"))
-    losses = [
-        (tmp_path / name / "log.jsonl").read_text().splitlines() for name in ("killed", "whole")
-    ]
+    losses = [(tmp_path / name / "log.jsonl").read_text() for name in ("killed", "whole")]
     assert losses[0] == losses[1]
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_who_is_told_to_stop_makes_the_step_and_saves_it(whole_run, rows_folder, tmp_path, sent):
+    class Stopped(Tuned):
+        """Told so in the middle of a step, and no second time."""
+
+        def _next_rows(self):
+            if self.step == 2:
+                signal.raise_signal(sent)
+            return super()._next_rows()
+
+    plan = plan_for(rows_folder)
+    stopped = Stopped(plan, tmp_path, CPU, torch.float32)
+    stopped.check()
+    with pytest.raises(KeyboardInterrupt):
+        learn_all(stopped)
+    assert read_state(tmp_path / STATE)["numbers"][0] == 3
+    tune(plan, tmp_path, resume=True)
+    assert same(weights(tmp_path), weights(whole_run[0]))
+
+
+@pytest.mark.skipif(not hasattr(resource, "RLIMIT_FSIZE"), reason="no limits of files here")
+def test_a_full_disk_leaves_the_state_before_it(tmp_path):
+    """As a limit of the size of files: what can't be written fails in the same way."""
+    path = tmp_path / "state.pt"
+    write_state(path, {"a": torch.ones(3)})
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, limits[1]))
+    try:
+        with pytest.raises(OSError, match="too large"):
+            write_state(path, {"a": torch.ones(1 << 20)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert torch.equal(read_state(path)["a"], torch.ones(3))
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_damaged_state_and_other_data_are_refused_by_name(whole_run, rows_folder, tmp_path):
+    plan = plan_for(write_rows(tmp_path / "rows", pictures=4), ask=0)
+    stopped = Tuned(plan, tmp_path / "run", CPU, torch.float32)
+    stopped.folder.mkdir()
+    stopped.save()
+    write_rows(tmp_path / "rows", pictures=4, seed=7)
+    with pytest.raises(
+        CheckpointError, match="with another data than there is now: give the data"
+    ):
+        tune(plan, tmp_path / "run", resume=True)
+    (tmp_path / "run" / STATE).write_bytes(b"PK\x03\x04 cut off")
+    with pytest.raises(CheckpointError, match=r"state.pt can't be read"):
+        tune(plan, tmp_path / "run", resume=True)
 
 
 def test_a_run_is_not_begun_over_another_nor_gone_on_with_other_settings(whole_run, rows_folder):

@@ -72,8 +72,6 @@ class Adapter:
             RANK: str(self.rank), ALPHA: repr(self.alpha), "sphinx_ros": __version__,
         }  # fmt: skip
         plain = {key: value.detach().cpu().float().contiguous() for key, value in tensors.items()}
-        with replaced(folder / ADAPTER) as file:
-            file.write(save(plain, said))
         config = {
             "peft_type": "LORA",
             "base_model_name_or_path": self.base_name,
@@ -84,6 +82,8 @@ class Adapter:
             "inference_mode": True,
         }
         write_text(folder / ADAPTER_CONFIG, json.dumps(config, indent=1) + "\n")
+        with replaced(folder / ADAPTER) as file:  # last: a folder with it is whole
+            file.write(save(plain, said))
         return folder
 
 

@@ -20,9 +20,15 @@ class Keeping:
         device, dtype: as asked for. wide: whether bfloat16 is stored and float32 computed.
     """
 
-    def __init__(self, device: torch.device, dtype: torch.dtype, quantise: str | None):
+    def __init__(
+        self,
+        device: torch.device,
+        dtype: torch.dtype,
+        quantise: str | None,
+        computes_on: torch.device | None = None,
+    ):
         self.device, self.dtype, self.quantise = device, dtype, quantise
-        self.wide = dtype == torch.bfloat16 and slow_bfloat16(device)
+        self.wide = dtype == torch.bfloat16 and slow_bfloat16(computes_on or device)
         self._computed = torch.float32 if self.wide else dtype
 
     def kind(self, key: str, owner: nn.Module) -> str | None:

@@ -32,6 +32,7 @@ def load_checkpoint(
     checkpoint: str | Path,
     *,
     device: str | torch.device = "cpu",
+    computes_on: torch.device | None = None,
     dtype: torch.dtype = torch.float32,
     ranks: Ranks = ALONE,
     quantise: str | None = None,
@@ -50,6 +51,7 @@ def load_checkpoint(
         device, dtype: where the parameters go and what they become. bfloat16 on a processor that
             multiplies only float32 is kept in matrices, convolutions and embeddings, and
             everything is computed in float32.
+        computes_on: where the caller will move the network before it computes; default ``device``.
         ranks: load this process's part of a network that several share, whatever the number of
             shards; only that part is read.
         quantise: "int8", "int4" or "nf4" for the decoder's linear layers.
@@ -78,7 +80,7 @@ def load_checkpoint(
         config = dataclasses.replace(config, max_seq_len=max_seq_len)
     model = stored.model if ranks.size == 1 else _shared_model(stored, ranks)
     model.config = config
-    keep = Keeping(torch.device(device), dtype, quantise)
+    keep = Keeping(torch.device(device), dtype, quantise, computes_on)
     _fill(model, stored, keep, ranks, progress or (lambda done, whole: None))
     keep.finish(model)
     if ranks.size == 1:

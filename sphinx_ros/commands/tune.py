@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 from sphinx_ros.checkpoint.names import find
 from sphinx_ros.commands.arguments import OK, Parser, number
 from sphinx_ros.commands.model_options import add_checkpoint, add_device, add_dtype
+from sphinx_ros.model.quantities import KINDS
 from sphinx_ros.runtime.interrupts import load_torch
 from sphinx_ros.teach.plan import Plan
 
@@ -30,6 +32,11 @@ RUN/adapter, a small file. Every --checkpoint, the node and the server take X+RU
 `sphinx-ros merge` makes one checkpoint of both. A tenth of the pictures is held out; after each
 epoch their loss is computed and some of their questions are answered. The lowest loss is kept,
 and where it does not fall any more the run ends.
+
+Several devices learn together by torchrun, a process for each; the weights are those that one
+device would learn, up to rounding:
+
+  torchrun --nproc-per-node 2 -m sphinx_ros tune labelled/ --checkpoint X --out runs/tune
 
 Ctrl-C saves and stops. After it, a power cut or kill -9, the same command with --resume goes on
 and ends with the same weights. Rows that can't be used are counted, and listed
@@ -104,8 +111,14 @@ def _add_how(parser: argparse.ArgumentParser) -> None:
         help=f"memory for looks at pictures, so that each is made once ({usual.keep_gb:g})",
     )  # fmt: skip
     parser.add_argument(
-        "--quantise", choices=("int8", "int4"),
-        help="hold the decoder in 8 or 4 bits; the adapter is that of the whole checkpoint",
+        "--quantise", choices=KINDS,
+        help="hold the decoder in 8 or 4 bits (nf4 needs bitsandbytes); the adapter is that of "
+        "the whole checkpoint",
+    )  # fmt: skip
+    parser.add_argument(
+        "--shard", action="store_true",
+        help="of several processes each holds a part of the weights (FSDP), for a network that "
+        "no device can hold; without it each holds all, which is faster",
     )  # fmt: skip
     parser.add_argument(
         "--mirror", action="store_true",
@@ -122,16 +135,21 @@ def run(argv: Sequence[str]) -> int:
     options = parser().parse_intermixed_args(argv)
     find(options.checkpoint)  # a wrong name need not wait for torch
     load_torch()
-    from sphinx_ros.runtime.device import choose_device, choose_dtype
+    from sphinx_ros.runtime.device import choose_dtype
+    from sphinx_ros.runtime.peers import joined, own_device
     from sphinx_ros.teach.tuning import tune
 
     alpha = 2.0 * options.rank if options.alpha is None else options.alpha
     given = vars(options) | {"data": tuple(options.data), "alpha": alpha}
     plan = Plan(**{name: given[name] for name in Plan.__dataclass_fields__})
-    device = choose_device(options.device)
-    kind = choose_dtype(options.dtype, device)
-    done = tune(plan, Path(options.out), resume=options.resume, device=device, kind=kind)
-    tell(done, Path(options.out))
+    device = own_device(options.device)
+    kind, folder = choose_dtype(options.dtype, device), Path(options.out)
+    restarted = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
+    resume = options.resume or restarted
+    with joined(device) as peers:
+        done = tune(plan, folder, resume=resume, device=device, kind=kind, peers=peers)
+        if peers.leads:
+            tell(done, folder)
     return OK
 
 

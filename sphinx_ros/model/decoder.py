@@ -53,6 +53,7 @@ class Decoder(nn.Module):
         self._flat: list[Flat] | None = None
         self._steady: Steady | None = None
         self._captured: Captured | None = None
+        self._stays_plain = False
 
     def new_cache(self, batch: int, length: int, like: Cache | None = None) -> Cache:
         """A cache for ``batch`` sequences of up to ``length`` positions; it begins as ``like``."""
@@ -66,6 +67,8 @@ class Decoder(nn.Module):
 
         The weights keep their values and their names; from then on they stay where they are.
         """
+        if self._stays_plain:
+            return
         weight = self.norm.weight
         small = sum(p.nbytes for p in self.layers.parameters()) <= SMALL
         if self._flat is None and (small or weight.is_cuda):
@@ -79,6 +82,12 @@ class Decoder(nn.Module):
     def forget_prepared(self) -> None:
         """Undo :meth:`prepare`: what it made knows the weights as they were."""
         self._flat = self._captured = None
+
+    def keep_plain(self) -> None:
+        """Make small passes layer by layer, whatever :meth:`prepare` is asked: for weights that
+        learn, of which flat layers and captures would not know.
+        """
+        self._stays_plain, self._flat, self._captured = True, None, None
 
     def capture_passes(self, capture: Capture) -> None:
         """Make small passes of flat layers by captures from now on; a second call does nothing."""

@@ -45,6 +45,40 @@ def held_back(once: bool = False) -> Iterator[None]:
         raise KeyboardInterrupt
 
 
+class Told(list):
+    """Numbers of the signals that came; true as soon as there is one."""
+
+
+@contextmanager
+def noted() -> Iterator[Told]:
+    """Ctrl-C and SIGTERM inside the block are noted, for who asks at the next good moment.
+
+    A second one takes effect at once, as KeyboardInterrupt. Only in the main thread, and signals
+    that are heeded, see :func:`held_back`.
+
+    Yields:
+        What came so far.
+    """
+    told = Told()
+    signals = [
+        one for one in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(one) != signal.SIG_IGN
+    ]
+    if threading.current_thread() is not threading.main_thread():
+        signals = []
+
+    def note(number: int, _: object) -> None:
+        told.append(number)
+        if len(told) > 1:
+            raise KeyboardInterrupt
+
+    before = {one: signal.signal(one, note) for one in signals}
+    try:
+        yield told
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
+
+
 def load_torch() -> None:
     """Import torch with its C++ part; later imports find it loaded.
 

@@ -7,7 +7,9 @@ zeros, so an untaught network answers as before.
 from __future__ import annotations
 
 import re
+import sys
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -15,7 +17,7 @@ from torch import nn
 
 from sphinx_ros.checkpoint.adapter import Adapter
 from sphinx_ros.model import keys
-from sphinx_ros.model.quant import Int4Linear, Int8Linear, StoredLinear, WideLinear
+from sphinx_ros.model.quant import Int4Linear, Int8Linear, WideLinear
 from sphinx_ros.model.sphinx import SphinxModel
 from sphinx_ros.runtime.extras import extra
 
@@ -26,6 +28,13 @@ NAME = "default"
 """By which peft keeps the factors."""
 
 
+def stored_kinds() -> tuple[type[nn.Module], ...]:
+    """Classes of linear layers that are held in fewer bits; bitsandbytes' where it was loaded."""
+    loaded = sys.modules.get("bitsandbytes")
+    ours = (Int8Linear, Int4Linear, WideLinear)
+    return ours if loaded is None else (*ours, loaded.nn.Linear4bit)
+
+
 def linear_layers(model: SphinxModel, towers: bool) -> list[str]:
     """Names of the linear layers that get factors: of the decoder, the projections, and with
     ``towers`` the visual encoders. Experts and routers have none, and those of the decoder's
@@ -34,7 +43,7 @@ def linear_layers(model: SphinxModel, towers: bool) -> list[str]:
     return [
         name
         for name, module in model.named_modules()
-        if (type(module) is nn.Linear or isinstance(module, StoredLinear))
+        if (type(module) is nn.Linear or isinstance(module, stored_kinds()))
         and (towers or keys.part(f"{name}.weight") in TAUGHT)
         and not name.endswith(".gate")
         and ".feed_forward.w" not in name.rpartition(".")[0]  # experts, where they are stored
@@ -54,8 +63,7 @@ def add_factors(model: SphinxModel, rank: int, alpha: float, towers: bool, seed:
     names = map(re.escape, linear_layers(model, towers))
     # as a pattern: peft would take a plain name for the end of longer ones, too
     config = LoraConfig(target_modules="|".join(names), bias="none", **settings)
-    stored = (Int8Linear, Int4Linear, WideLinear)
-    config._register_custom_module(dict.fromkeys(stored, WithFactors))
+    config._register_custom_module(dict.fromkeys(stored_kinds(), WithFactors))
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # peft does not know these layers
         torch.manual_seed(seed)
@@ -76,13 +84,16 @@ def factors(model: nn.Module) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
     }
 
 
-def adapter_of(model: nn.Module, rank: int, alpha: float, base: str, name: str) -> Adapter:
-    """What was learnt. base, name: fingerprint and name of the checkpoint."""
-    copies = {
-        key: (a.detach().cpu().float().clone(), b.detach().cpu().float().clone())
-        for key, (a, b) in factors(model).items()
-    }
-    return Adapter(rank, alpha, base, name, copies)
+def adapter_of(
+    taught: Mapping[str, torch.Tensor], rank: int, alpha: float, base: str, name: str
+) -> Adapter:
+    """What was learnt: factors by the names of their parameters. base, name: fingerprint and name
+    of the checkpoint.
+    """
+    ends = [f".lora_{letter}.{NAME}.weight" for letter in "AB"]
+    layers = [key.removesuffix(ends[0]) for key in taught if key.endswith(ends[0])]
+    pairs = {f"{layer}.weight": tuple(taught[layer + end] for end in ends) for layer in layers}
+    return Adapter(rank, alpha, base, name, pairs)
 
 
 def let_all_learn(model: SphinxModel, towers: bool) -> None:

@@ -45,12 +45,19 @@ class Packed(NamedTuple):
 class Packing:
     """Examples -> rows.
 
-    tokenizer: of the checkpoint. room: tokens of a row behind the common prefix.
+    tokenizer: of the checkpoint. tokens: most of a row behind the common prefix. longest: most
+    text tokens of a sequence with a picture, the prefix included; None: any number.
     """
 
-    def __init__(self, tokenizer: Tokenizer, room: int):
-        self.tokenizer, self.room = tokenizer, room
+    def __init__(self, tokenizer: Tokenizer, tokens: int, longest: int | None = None):
+        self.tokenizer = tokenizer
         self.prefix = question_prefix(tokenizer)
+        limit = tokens if longest is None else longest - len(self.prefix)
+        self.room = min(tokens, limit)
+        self._remedy = "shorten it, or raise --tokens"
+        if limit < tokens:
+            self._remedy = "shorten it: the checkpoint's max_seq_len has no room for more"
+        self._widest = max(len(tokenizer.piece(token)) for token in range(tokenizer.n_words))
 
     def words(self, example: Example) -> Words:
         """The ids of a conversation; learnt are the answers, with the end signal behind each.
@@ -59,12 +66,24 @@ class Packing:
         dataset.py``): the text and the end signal of every answer, nothing else.
 
         Raises:
-            BadRequest: it does not fit into a row, or an answer has no tokens of its own.
+            BadRequest: it does not fit into a row, an answer has no tokens of its own, or holds
+                what ends an answer.
         """
         rounds = list(example.rounds)
+        characters = sum(len(text) for one in rounds for text in one)
+        if characters > self._widest * self.room:  # not tokenised: that takes long for long texts
+            raise BadRequest(
+                f"the conversation has {characters} characters, and a row has room for "
+                f"{self.room} tokens; {self._remedy}"
+            )
         full = self.tokenizer.encode(conversation(rounds), True, False)
         learnt = [False] * len(full)
         for number, (asked, answer) in enumerate(rounds):
+            if END_SIGNAL in answer:
+                raise BadRequest(
+                    f"answer {number + 1} holds {END_SIGNAL!r}, at which the model's answers end: "
+                    "leave it out"
+                )
             opened = conversation([*rounds[:number], (asked, None)])
             closed = f"{opened} {answer}{END_SIGNAL}"
             begin = self.tokenizer.encode(opened, True, False)
@@ -79,7 +98,7 @@ class Packing:
         if len(full) - before > self.room:
             raise BadRequest(
                 f"the conversation has {len(full) - before} tokens, and a row has room for "
-                f"{self.room}; shorten it, or raise --tokens"
+                f"{self.room}; {self._remedy}"
             )
         return Words(full[before:], learnt[before:])
 

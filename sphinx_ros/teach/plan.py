@@ -9,10 +9,13 @@ from typing import Any
 
 from sphinx_ros.errors import BadRequest
 
+FREE = ("patience", "shard", "keep_gb")
+"""Settings that may change when a run goes on: no weight depends on them."""
+
 
 @dataclass(frozen=True)
 class Plan:
-    """The settings of a run; all but ``patience`` must be the same to go on.
+    """The settings of a run; all but those of ``FREE`` must be the same to go on.
 
     Attributes:
         checkpoint: what is taught, by name. data: files and folders.
@@ -26,8 +29,9 @@ class Plan:
         ask: held-out questions that are answered in full before, during and after, at most.
         checkpointing: see :func:`sphinx_ros.teach.learning.answers_loss`. seed: of everything
             drawn. keep_gb: of looks at pictures that are kept in memory. quantise: the decoder is
-            held in 8 or 4 bits ("int8", "int4") while the factors beside it learn. mirror:
+            held in 8 or 4 bits ("int8", "int4", "nf4") while the factors beside it learn. mirror:
             pictures whose labels are boxes and joints are learnt as their mirror images as well.
+            shard: where several processes learn, each has a part of the weights.
     """
 
     checkpoint: str = "demo"
@@ -51,6 +55,26 @@ class Plan:
     keep_gb: float = 4.0
     quantise: str | None = None
     mirror: bool = False
+    shard: bool = False
+
+    def check_works(self, processes: int) -> None:
+        """Whether the settings fit each other and a number of processes. Raises BadRequest."""
+        if self.full and self.quantise:
+            raise BadRequest("what all learns can't be held in fewer bits: leave out --quantise")
+        if self.shard and self.quantise:
+            raise BadRequest(
+                "a decoder in fewer bits is whole in each process: leave out --shard or --quantise"
+            )
+        if self.shard and processes == 1:
+            raise BadRequest(
+                "--shard spreads the weights over processes, and there is one: start "
+                "torchrun --nproc-per-node 2 -m sphinx_ros tune ..., or leave it out"
+            )
+        if self.batch < processes:
+            raise BadRequest(
+                f"a step of {self.batch} rows (--batch) is too small for {processes} processes: "
+                f"give at least {processes}"
+            )
 
     def steps(self, rows: int) -> int:
         """Steps of the whole run."""
@@ -79,7 +103,7 @@ class Plan:
             BadRequest: a setting that must be the same differs; named.
         """
         for name, value in self.as_json().items():
-            if name != "patience" and before.get(name) != value:
+            if name not in FREE and before.get(name) != value:
                 raise BadRequest(
                     f"the run was begun with {name} {before.get(name)!r}, and is to go on with "
                     f"{value!r}: give the same, or another folder as --out"

@@ -9,7 +9,9 @@ RUN/adapter/ (or RUN/checkpoint/)                 the result; there when the run
 from __future__ import annotations
 
 import json
+import shutil
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +22,20 @@ from sphinx_ros.checkpoint.convert import entries_of, write
 from sphinx_ros.checkpoint.stored import open_checkpoint
 from sphinx_ros.errors import BadRequest
 from sphinx_ros.runtime.files import write_text
-from sphinx_ros.runtime.interrupts import load_torch
+from sphinx_ros.runtime.interrupts import load_torch, noted
+from sphinx_ros.runtime.peers import Peers
 from sphinx_ros.runtime.progress import Progress
 from sphinx_ros.teach.low_rank import adapter_of
 from sphinx_ros.teach.plan import Plan
-from sphinx_ros.teach.tuned import STATE, Tuned
+from sphinx_ros.teach.states import read_state
+from sphinx_ros.teach.tuned import ALONE, BEST, STATE, Tuned
 
 SAVE_SECONDS = 60.0
 """Between two saved states, beside those at the end of each epoch."""
 
 PLAN, LOG, RESULTS, BAD = "plan.json", "log.jsonl", "results.json", "bad_rows.jsonl"
+
+REMEDY = "start the same command with --resume to go on"
 
 
 def tune(
@@ -39,20 +45,44 @@ def tune(
     resume: bool = False,
     device: torch.device | None = None,
     kind: torch.dtype = torch.float32,
+    peers: Peers = ALONE,
 ) -> dict[str, Any]:
     """Teach a checkpoint; the contents of ``results.json``.
 
     Args:
         folder: the run's, RUN above. resume: go on from what is there; what has ended is told
             again. device, kind: where the network is, and its number type; factors and what
-            learns are float32.
+            learns are float32. peers: the processes that teach together, see
+            :func:`sphinx_ros.runtime.peers.joined`; all call this, and see one folder.
 
     Raises:
         BadRequest: data or settings that can't be used; a folder that holds another run.
         CheckpointError: the checkpoint can't be used, or the training diverged.
-        KeyboardInterrupt: on Ctrl-C, after the state was saved.
+        SphinxError: NOT_ACTIVE: another of the processes was lost.
+        KeyboardInterrupt: on Ctrl-C or SIGTERM, after the state was saved.
     """
     load_torch()
+    with peers.in_step(REMEDY):
+        ended = None
+        with peers.agreed():
+            if peers.leads:
+                ended = looked_into(folder, plan, resume)
+        ended = peers.first(ended)
+        if ended is not None:
+            return ended
+        tuned = Tuned(plan, folder, device or torch.device("cpu"), kind, peers)
+        begin(tuned)
+        learn_all(tuned)
+        results = finish(tuned) if peers.leads else {}
+        return peers.first(results)
+
+
+def looked_into(folder: Path, plan: Plan, resume: bool) -> dict[str, Any] | None:
+    """Make a run's folder; the results of a run that has ended there.
+
+    Raises:
+        BadRequest: it holds a run that is not to go on, or one with other settings.
+    """
     begun = (folder / STATE).exists() or (folder / PLAN).exists()
     if begun and not resume:
         raise BadRequest(
@@ -63,25 +93,36 @@ def tune(
         plan.check_goes_on(before["plan"])
         return json.loads((folder / RESULTS).read_text(encoding="utf-8"))
     folder.mkdir(parents=True, exist_ok=True)
-    tuned = Tuned(plan, folder, device or torch.device("cpu"), kind)
-    tuned.data.write_bad(folder / BAD)
-    if (folder / STATE).exists():
+    return None
+
+
+def begin(tuned: Tuned) -> None:
+    """Go on from what was saved; where nothing was, score the checkpoint as it is."""
+    folder, peers = tuned.folder, tuned.peers
+    if peers.leads:
+        tuned.data.write_bad(folder / BAD)
+    if peers.first((folder / STATE).exists()):
         tuned.restore()
-    else:
+        return
+    if peers.leads:
         versions = {"sphinx_ros": __version__, "torch": torch.__version__}
-        said = {"plan": plan.as_json(), "base": tuned.base, **versions}
+        said = {"plan": tuned.plan.as_json(), "base": tuned.base, **versions}
         write_text(folder / PLAN, json.dumps(said, indent=1) + "\n")
-        tuned.check()
-        tuned.save()
-    learn_all(tuned, Log(folder / LOG, tuned.step))
-    return finish(tuned)
+    tuned.check()
+    tuned.save()
 
 
 class Log:
-    """Lines of ``log.jsonl``; those of steps after the saved state are taken back."""
+    """Lines of ``log.jsonl``; those of steps after the saved state are taken back.
 
-    def __init__(self, path: Path, step: int):
+    path: None where another process writes it.
+    """
+
+    def __init__(self, path: Path | None, step: int):
         kept = []
+        self._path = path
+        if path is None:
+            return
         if path.exists():
             for line in path.read_text(encoding="utf-8").split("\n"):
                 try:
@@ -89,61 +130,73 @@ class Log:
                 except (ValueError, KeyError, TypeError):
                     continue  # cut off by the end of the process
         write_text(path, "".join(f"{line}\n" for line in kept))
-        self._path = path
 
-    def write(self, values: dict[str, float]) -> None:
-        """One more line."""
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({k: round(v, 6) for k, v in values.items()}) + "\n")
+    def write(self, lines: Sequence[dict[str, float]]) -> None:
+        """Some more lines."""
+        if self._path is not None:
+            with self._path.open("a", encoding="utf-8") as file:
+                for one in lines:
+                    file.write(json.dumps({k: round(v, 6) for k, v in one.items()}) + "\n")
 
 
-def learn_all(tuned: Tuned, log: Log) -> None:
-    """Steps up to the end of the run, with a progress bar; the state is saved again and again."""
+def learn_all(tuned: Tuned) -> None:
+    """Steps up to the end of the run, with a progress bar; the state is saved again and again.
+
+    Raises:
+        KeyboardInterrupt: one of the processes was told to stop. The step under way is made, the
+            state saved; told twice it stops at once. SystemExit: in processes that do not lead.
+    """
+    peers = tuned.peers
+    log = Log(tuned.folder / LOG if peers.leads else None, tuned.step)
     saved = time.monotonic()
     shown: dict[str, str] = {}
-    with Progress(tuned.steps, "tuning", "step", tuned.step) as bar:
-        try:
-            while not tuned.ended:
-                loss = tuned.learn()
-                log.write({"step": tuned.step, "loss": loss})
-                if tuned.epoch_ends:
-                    found = tuned.check()
-                    log.write({f"held_{k}" if k != "step" else k: v for k, v in found.items()})
-                    shown = {k: f"{found[k]:.3f}" for k in ("loss", "f1") if k in found}
-                    shown = {f"held-out {name}": value for name, value in shown.items()}
-                if tuned.epoch_ends or time.monotonic() - saved > SAVE_SECONDS:
-                    tuned.save()
-                    saved = time.monotonic()
-                bar.reach(tuned.step, loss=f"{loss:.3f}", **shown)
-        except KeyboardInterrupt:
-            tuned.save()
-            raise
+    bar = Progress(tuned.steps, "tuning", "step", tuned.step, shown=peers.leads)
+    with bar, noted() as told:
+        while not tuned.ended:
+            loss = tuned.learn()
+            lines = [{"step": float(tuned.step), "loss": loss}]
+            if tuned.epoch_ends:
+                found = tuned.check()
+                lines.append({f"held_{k}" if k != "step" else k: v for k, v in found.items()})
+                shown = {f"held-out {k}": f"{found[k]:.3f}" for k in ("loss", "f1") if k in found}
+            log.write(lines)
+            due = peers.leads and time.monotonic() - saved > SAVE_SECONDS
+            stop, due = (n > 0 for n in peers.sum(bool(told), due))  # all do the same
+            if stop or due or tuned.epoch_ends:
+                tuned.save()
+                saved = time.monotonic()
+            bar.reach(tuned.step, loss=f"{loss:.3f}", **shown)
+            if stop and not tuned.ended:
+                raise KeyboardInterrupt if peers.leads else SystemExit(1)
 
 
 def finish(tuned: Tuned) -> dict[str, Any]:
-    """Write the best weights as the result, and what came of it."""
-    plan, folder = tuned.plan, tuned.folder
-    tuned.take_best()
+    """Write the best weights as the result, and what came of it; the leader's work."""
+    plan, folder, data = tuned.plan, tuned.folder, tuned.data
+    taught = read_state(folder / BEST)
     total = sum(p.numel() for name, p in tuned.model.named_parameters() if ".lora_" not in name)
     if plan.full:
-        result = write_whole(tuned, folder / "checkpoint")
-        taught = sum(p.numel() for p in tuned.learning)
+        target = folder / "checkpoint"
+        if target.exists():  # of a run that was killed just behind this
+            shutil.rmtree(target)
+        result = write_whole(plan.checkpoint, taught, target)
     else:
         named = plan.checkpoint, plan.rank, plan.alpha
-        adapter = adapter_of(tuned.model, named[1], named[2], tuned.base, named[0])
-        result, taught = adapter.write(folder / "adapter"), adapter.size
+        result = adapter_of(taught, named[1], named[2], tuned.base, named[0]).write(
+            folder / "adapter"
+        )
     lowest = min(tuned.checks, key=lambda one: one.get("loss", -one["step"]))
     results = {
         "result": str(result),
         "checkpoint": str(result) if plan.full else f"{plan.checkpoint}+{result}",
-        "pictures": len(tuned.data.images),
-        "examples": len(tuned.data.examples),
-        "formats": dict(tuned.data.formats),
-        "bad_rows": len(tuned.data.bad),
-        "rows": len(tuned.rows),
+        "pictures": len(data.images),
+        "examples": len(data.examples),
+        "formats": dict(data.formats),
+        "bad_rows": len(data.bad),
+        "rows": len(tuned.rows.learnt),
         "steps": tuned.step,
         "minutes": round(tuned.seconds / 60, 3),
-        "share": taught / total,
+        "share": sum(one.numel() for one in taught.values()) / total,
         "before": tuned.checks[0],
         "after": lowest,
     }
@@ -151,18 +204,14 @@ def finish(tuned: Tuned) -> dict[str, Any]:
     return results
 
 
-def write_whole(tuned: Tuned, target: Path) -> Path:
+def write_whole(checkpoint: str, taught: dict[str, torch.Tensor], target: Path) -> Path:
     """The taught weights as a checkpoint of safetensors, in the type of the one it began with."""
-    stored = open_checkpoint(tuned.plan.checkpoint)
-    values = dict(tuned.model.named_parameters())
+    stored = open_checkpoint(checkpoint)
 
-    def tensors(order: Any) -> Any:
+    def tensors(order: Any) -> Iterator[torch.Tensor]:
         """What was taught, and all else as it was."""
         for entry in order:
-            taught = values.get(entry.key)
-            if taught is not None and taught.requires_grad:
-                yield taught.detach().to("cpu", entry.dtype)
-            else:
-                yield stored.mapped(entry.key)
+            value = taught.get(entry.key)
+            yield stored.mapped(entry.key) if value is None else value.to(entry.dtype)
 
     return write(stored, entries_of(stored), tensors, target, None)
