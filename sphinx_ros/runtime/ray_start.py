@@ -1,4 +1,4 @@
-"""Ray, started here or joined elsewhere, or a named error. Imports no Ray by itself."""
+"""Ray, started here or joined elsewhere, or a named error. Imports no Ray."""
 
 from __future__ import annotations
 
