@@ -202,7 +202,7 @@ def test_both_kinds_of_network_are_what_users_may_ask_of_one():
     wanted = {name for name in vars(Network) if name == "__call__" or not name.startswith("_")}
     assert wanted == {
         "config", "device", "cheap_tokens", "new_cache", "encode_image", "embed", "hidden",
-        "logits", "__call__", "prepare", "step",
+        "logits", "__call__", "prepare", "step", "origin",
     }  # fmt: skip
     config = ModelConfig.from_json(WIDE, "llama_ens", 512)
     with torch.device("meta"):
