@@ -53,14 +53,14 @@ def choose_best(logits: Tensor, wishes: Sequence[Wish]) -> list[Choice]:
     if draws:
         (at,) = send([np.array(list(draws))], logits.device)
         best[at] = draw_each(logits[at], list(draws.values()))[:, None]
-    logs = logits.log_softmax(-1)
+    total = logits.logsumexp(-1, keepdim=True)
     # ids are whole numbers below 2^24, so that float32 holds them
-    columns = [best.float(), logs.gather(-1, best)]
+    columns = [best.float(), logits.gather(-1, best) - total]
     wide = max((len(wish.only) + len(wish.report) for wish in wishes), default=0)
     if wide:
         rows = [(*wish.only, *wish.report) for wish in wishes]
         index = np.array([[*row, *(0,) * (wide - len(row))] for row in rows])
-        columns.append(logs.gather(-1, send([index], logits.device)[0]))
+        columns.append(logits.gather(-1, send([index], logits.device)[0]) - total)
     table = torch.cat(columns, -1).cpu().tolist()
     return [_chosen(row, wish) for row, wish in zip(table, wishes, strict=True)]
 

@@ -27,7 +27,6 @@ from sphinx_ros.model.flat import SMALL, Flat, Heads, flat_layers, flat_pass
 from sphinx_ros.model.layers import Block, RMSNorm, bias
 from sphinx_ros.model.ranks import ALONE, Ranks
 from sphinx_ros.model.rotary import rotary_table, turns
-from sphinx_ros.model.steady import Steady
 
 CHEAP, CHEAP_ON_GPU = 24, 128
 """Tokens of a pass that cost little. CPU: the demonstration model's pass takes 4.2 ms for 2 tokens
@@ -51,7 +50,6 @@ class Decoder(nn.Module):
         self._heads = Heads(config.n_heads, config.kv_heads, config.head_dim)
         self._turns: Tensor | None = None
         self._flat: list[Flat] | None = None
-        self._steady: Steady | None = None
         self._captured: Captured | None = None
         self._stays_plain = False
 
@@ -73,9 +71,6 @@ class Decoder(nn.Module):
         small = sum(p.nbytes for p in self.layers.parameters()) <= SMALL
         if self._flat is None and (small or weight.is_cuda):
             self._flat = flat_layers(self.layers)
-            if self._flat and Steady.serves(self._flat, self._heads):
-                norm = self.norm.weight.detach()
-                self._steady = Steady(self._flat, norm, self._heads, self.config.norm_eps)
         if has_graphs(weight):
             self.capture_passes(CudaGraphs(weight.device))
 
@@ -144,15 +139,13 @@ class Decoder(nn.Module):
     def packed(self, x: Tensor, positions: Tensor, spans: Sequence[Span]) -> Tensor:
         """Embeddings x [N, dim] of tokens in spans to their last hidden states, not normalised.
 
-        x: may be overwritten; the result may be by the next call. positions: [N] rotary positions.
-        The tokens' keys and values are written to the spans' caches.
+        x: may be overwritten. positions: [N] rotary positions. The tokens' keys and values are
+        written to the spans' caches.
         """
         config = self.config
         turn = self._turn_table(x.device)[positions]
         group = config.n_heads // config.kv_heads
         biases = [bias(span.visible, group, x.dtype) for span in spans]
-        if self._steady is not None and self._steady.takes(x, biases):
-            return self._steady(x, turn, spans, biases)
         if self._flat is not None:
             return flat_pass(self._flat, x, turn, spans, biases, self._heads, config.norm_eps)
         for index, block in enumerate(self.layers):

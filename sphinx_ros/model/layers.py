@@ -189,8 +189,7 @@ def bias(visible: Tensor, group: int, dtype: torch.dtype) -> Tensor:
     """What is added to attention scores: [n, used] bool -> [group * n, used], 0 or -inf."""
     if not visible.is_cuda:
         added = torch.zeros(visible.shape, dtype=dtype, device=visible.device)
-        added.masked_fill_(~visible, float("-inf"))
-        return added if group == 1 else added.repeat(group, 1)
+        return added.masked_fill_(~visible, float("-inf")).repeat(group, 1)
     # attention on a GPU copies, in each layer, a bias whose rows don't begin at multiples of 8
     n, used = visible.shape
     wide = torch.zeros(group * n, -(-used // 8) * 8, dtype=dtype, device=visible.device)

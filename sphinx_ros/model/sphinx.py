@@ -165,9 +165,7 @@ class SphinxModel(Decoder):
     ) -> Tensor:
         """:meth:`step` operation by operation; of all tokens where none are named."""
         x = self.packed(self.embed(tokens[None])[0], positions, spans)
-        x = x if wanted is None else x.index_select(0, wanted)
-        steady = self._steady
-        return self.logits(steady.normed(x) if steady and steady.takes(x) else self.norm(x))
+        return self.logits(self.norm(x if wanted is None else x[wanted]))
 
 
 def halve_grid(tokens: Tensor, grid: int) -> Tensor:
