@@ -125,6 +125,7 @@ def _add_errors(app: FastAPI, counting: Counting) -> None:
         return error_response(error)
 
     async def http(request: Request, error: Any) -> Response:
+        """An error of the protocol, in this server's words and form."""
         said = {
             404: f"there is nothing at {request.url.path}: GET /openapi.json says what there is",
             405: f"{request.method} is not for {request.url.path}: GET /openapi.json says what is",
@@ -157,6 +158,7 @@ def _add_state(app: FastAPI, backend: Backend, counting: Counting, settings: Set
 
     @app.get("/v1/info", summary="The model, the tasks and the limits", response_model=Info)
     async def info() -> Response:
+        """The model, each task with what it takes, and the limits."""
         tasks = [
             {
                 "name": task.value,

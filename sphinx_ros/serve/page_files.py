@@ -32,6 +32,7 @@ def add_page(app: FastAPI) -> None:
 
 def _door(name: str, kind: str) -> Callable[[Request], Response]:
     def file(request: Request) -> Response:
+        """The file, or 304 where the browser has this very one."""
         data = read(name)
         headers = {
             "Cache-Control": "no-cache",
