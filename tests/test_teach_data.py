@@ -11,6 +11,7 @@ from sphinx_ros.errors import BadRequest
 from sphinx_ros.prompt.parse import parse
 from sphinx_ros.teach.dataset import read_data
 from sphinx_ros.teach.said import Writing
+from sphinx_ros.teach.shown import Shown, Thing, Views
 from sphinx_ros.types import COCO_KEYPOINTS
 
 TWO = Writing(2)
@@ -315,8 +316,10 @@ def test_mirror_images_are_learnt_where_labels_are_boxes_and_joints(place):
     marks.append({"id": 3, "image_id": 1, "category_id": 9, "bbox": [8, 0, 62, 40],
                   "keypoints": joints})  # fmt: skip
     boxes = write(place / "boxes.json", coco(annotations=marks))
-    data = read_data([boxes], TWO, mirror=True)
-    plain, turned = ([e for e in data.examples if e.mirrored is side] for side in (False, True))
+    data = read_data([boxes], TWO, Views(mirror=True))
+    plain, turned = (
+        [e for e in data.examples if e.shown.mirrored is side] for side in (False, True)
+    )
     assert (
         said(read_data([boxes], TWO)).items()
         >= {
@@ -338,5 +341,61 @@ def test_mirror_images_are_learnt_where_labels_are_boxes_and_joints(place):
 def test_conversations_have_no_mirror_image(place):
     row = {"image": "a.png", "conversations": [{"from": "human", "value": "Which side?"},
                                                {"from": "gpt", "value": "left"}]}  # fmt: skip
-    data = read_data([write(place / "images" / "said.json", [row])], TWO, mirror=True)
-    assert [one.mirrored for one in data.examples] == [False]
+    data = read_data([write(place / "images" / "said.json", [row])], TWO, Views(mirror=True))
+    assert [one.shown.mirrored for one in data.examples] == [False]
+
+
+def test_crops_hold_all_things_and_say_where_they_are_in_them(place):
+    ramp = np.zeros((40, 80, 3), np.uint8)
+    ramp[..., 0], ramp[..., 1] = (
+        np.arange(80),
+        np.arange(40)[:, None],
+    )  # each pixel says where it is
+    Image.fromarray(ramp).save(place / "images" / "a.png")
+    boxes = write(place / "boxes.json", coco())
+    data = read_data([boxes], TWO, Views(mirror=True, crops=6))
+    crops = {one.shown for one in data.examples if one.shown.window and one.image.name == "a.png"}
+    assert len(crops) == 6 and sum(shown.mirrored for shown in crops) == 3
+    assert len({shown.window for shown in crops}) > 3
+    plates = [Thing("plate", (0.0, 0.0, 8.0, 8.0)), Thing("plate", (40.0, 10.0, 60.0, 20.0))]
+    for shown in crops:
+        seen = shown.of(ramp)
+        assert seen.shape[1::-1] == shown.size((80, 40))
+        for plate in plates:
+            x0, y0, x1, y1 = map(int, plate.shown(shown, (80, 40)).box)
+            corners = sorted((seen[y0, x0, 0], seen[y0, x1 - 1, 0]))
+            assert corners == [plate.box[0], plate.box[2] - 1]
+            assert (seen[y0, x0, 1], seen[y1 - 1, x0, 1]) == (plate.box[1], plate.box[3] - 1)
+    again = read_data([boxes], TWO, Views(mirror=True, crops=6))
+    assert [one.shown for one in again.examples] == [one.shown for one in data.examples]
+
+
+def test_a_crop_of_a_picture_without_things_shows_half_of_each_side():
+    draw = np.random.default_rng(0)
+    views = list(Views(crops=200).of("a.png", [], (80, 40), draw))
+    assert views[0] == Shown("a.png") and len(views) == 201
+    for shown in views[1:]:
+        wide, high = shown.size((80, 40))
+        assert 40 <= wide <= 80 and 20 <= high <= 40
+
+
+def test_joints_beyond_a_crop_are_not_labelled_any_more():
+    joints = np.array([[30, 10, 2], [5, 5, 2], *[[0, 0, 0]] * 15], np.float32)
+    thing = Thing("person", (20.0, 0.0, 60.0, 40.0), joints).shown(
+        Shown("a.png", False, (10, 0, 70, 40)), (80, 40)
+    )
+    assert thing.box == (10, 0, 50, 40)
+    assert thing.joints[0].tolist() == [20, 10, 2] and not thing.joints[1].any()
+    assert joints[1].any()  # those of the picture are what they were
+
+
+def test_what_is_known_alone_is_nothing_to_learn(place):
+    boxes = write(place / "boxes.json", coco())
+    row = {"image": "a.png", "conversations": [{"from": "human", "value": "Which side?"},
+                                               {"from": "gpt", "value": "left"}]}  # fmt: skip
+    said = write(place / "images" / "said.json", [row])
+    data = read_data([boxes], TWO, known=[said])
+    assert [one.rounds[0][1] for one in data.examples if one.known] == ["left"]
+    bad = write(place / "images" / "bad.json", [row | {"image": "nowhere.png"}])
+    with pytest.raises(BadRequest, match="none of 1 rows can be used"):
+        read_data([bad], TWO, known=[said])

@@ -1,5 +1,6 @@
 """Teaching a checkpoint: runs, what they leave, and that they go on after they were stopped."""
 
+import dataclasses
 import json
 import os
 import resource
@@ -19,6 +20,7 @@ from sphinx_ros import Sphinx
 from sphinx_ros.checkpoint import load_checkpoint
 from sphinx_ros.errors import BadRequest, CheckpointError
 from sphinx_ros.image.pixels import preprocess
+from sphinx_ros.prompt.conversation import conversation
 from sphinx_ros.teach.held_out import answers
 from sphinx_ros.teach.plan import Plan
 from sphinx_ros.teach.states import read_state, write_state
@@ -191,6 +193,40 @@ def test_full_teaching_makes_a_whole_checkpoint(rows_folder, tmp_path):
     changed = {key.split(".")[0] for key in base if not torch.equal(base[key], made[key])}
     assert {"layers", "output", "norm", "visual_proj", "qformer_proj"} <= changed
     assert not {"clip", "openclip_convnext_xxl", "dinov2_vitg14", "qformer"} & changed
+
+
+def test_crops_are_learnt_and_what_is_known_is_kept(tmp_path):
+    """A run that is interrupted ends with the same weights; remembering holds the old answers
+    nearer to what they were.
+    """
+    folder = write_rows(tmp_path / "rows")
+    boxes = {"images": [{"id": n, "file_name": f"{n}.png", "width": 64, "height": 48}
+                        for n in range(4)],
+             "categories": [{"id": 1, "name": "plate"}],
+             "annotations": [{"id": n, "image_id": n, "category_id": 1, "bbox": [9, 9, 20, 10]}
+                             for n in range(4)]}  # fmt: skip
+    (folder / "boxes.json").write_text(json.dumps(boxes))
+    settings = {"mirror": True, "crops": 2, "epochs": 2, "ask": 0}
+    known = {"remember": (str(folder / "rows.json"),)}
+    moved = []
+    for number, more in enumerate(({}, known)):
+        plan = plan_for(folder / "boxes.json", **settings, **more)
+        results = tune(plan, tmp_path / f"{number}")
+        sides = [Sphinx.from_pretrained(name) for name in (plan.checkpoint, results["checkpoint"])]
+        asked = conversation([("Is there a plate in the image?", None)])
+        ids = sides[0].tokenizer.encode(asked, True, False)
+        one, two = (side.logits(ids, picture(64, 48, seed=1)).log_softmax(-1) for side in sides)
+        moved.append((one.exp() * (one - two)).sum().item())
+    assert 0 < moved[1] < 0.5 * moved[0]
+    stopped = Tuned(plan, tmp_path / "stopped", CPU, torch.float32)
+    stopped.folder.mkdir()
+    stopped.check()
+    stopped.learn()
+    stopped.save()
+    tune(plan, tmp_path / "stopped", resume=True)
+    assert same(weights(tmp_path / "1"), weights(tmp_path / "stopped"))
+    with pytest.raises(BadRequest, match="leave out --full or --remember"):
+        tune(dataclasses.replace(plan, full=True), tmp_path / "full")
 
 
 def test_towers_learn_where_they_are_asked_to(rows_folder, tmp_path):

@@ -1,5 +1,6 @@
 """Teaching a checkpoint: the loss of packed rows and its gradient are the official ones."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,12 @@ from sphinx_ros.checkpoint import load_checkpoint
 from sphinx_ros.errors import BadRequest
 from sphinx_ros.image.pixels import preprocess
 from sphinx_ros.prompt.conversation import END_SIGNAL, conversation
-from sphinx_ros.teach.example import Example, Shown
-from sphinx_ros.teach.learning import answers_loss, image_tokens
+from sphinx_ros.teach.example import Example
+from sphinx_ros.teach.learning import answers_logits, answers_loss, image_tokens
 from sphinx_ros.teach.looks_kept import LooksKept
-from sphinx_ros.teach.low_rank import add_factors, factors
+from sphinx_ros.teach.low_rank import add_factors, factors, without_factors
 from sphinx_ros.teach.packed import Packing
+from sphinx_ros.teach.shown import Shown
 
 pytest.importorskip("peft")
 
@@ -31,9 +33,9 @@ def rows_folder(tmp_path_factory):
 
 def examples_of(folder: Path) -> list[Example]:
     return [
-        Example(folder / "0.png", (("Where is it?", "[0.100,0.200,0.300,0.400]"),), "a"),
-        Example(folder / "0.png", (("Is it red?", "yes"), ("why?", "a red mug")), "b"),
-        Example(folder / "1.png", (("Is there a can?", "no"),), "c"),
+        Example(Shown(folder / "0.png"), (("Where is it?", "[0.100,0.200,0.300,0.400]"),), "a"),
+        Example(Shown(folder / "0.png"), (("Is it red?", "yes"), ("why?", "a red mug")), "b"),
+        Example(Shown(folder / "1.png"), (("Is there a can?", "no"),), "c"),
     ]
 
 
@@ -125,6 +127,35 @@ def test_gradients_pass_through_a_base_in_fewer_bits(rows_folder, kind):
         grads.append([b.grad.flatten() for _, b in factors(model).values()])
     ours, theirs = (torch.cat(one) for one in grads)
     assert torch.cosine_similarity(ours, theirs, 0) > (0.999 if kind == "int8" else 0.95)
+
+
+def test_known_answers_cost_what_their_probabilities_have_moved(rows_folder):
+    """Nothing, and no gradient, while the network is as it was; then the divergence."""
+    model, tokenizer, _ = load_checkpoint(random_checkpoint())
+    add_factors(model, 2, 4.0, towers=False, seed=0)
+    new, old, _ = examples_of(rows_folder)
+    packing = Packing(tokenizer, 300)
+    words = [packing.words(new), packing.words(dataclasses.replace(old, known=True))]
+    batch = packing.batch([words], CPU)
+    looks = LooksKept(model, 10**9)
+
+    def losses() -> list[float]:
+        image = image_tokens(model, [looks.of(Shown(new.image))])
+        with without_factors(model):
+            before = answers_logits(model, batch, image_tokens(model, [looks.of(new.shown)]))
+        total, _, _ = answers_loss(model, batch, image, before=before)
+        plain, _, _ = answers_loss(model, packing.batch([words[:1]], CPU), image)
+        now = answers_logits(model, packing.batch([words[1:]], CPU), image).log_softmax(-1)
+        then = before[-len(now) :].log_softmax(-1)
+        return [total.item() - plain.item(), (then.exp() * (then - now)).sum().item()]
+
+    assert losses() == pytest.approx([0, 0], abs=1e-5)
+    with torch.no_grad():
+        for number, (_, b) in enumerate(factors(model).values()):
+            b.copy_(0.1 * torch.randn(b.shape, generator=torch.Generator().manual_seed(number)))
+    moved, wanted = losses()
+    assert wanted > 0.01 and moved == pytest.approx(wanted, rel=1e-4)
+    assert all(p.requires_grad for name, p in model.named_parameters() if ".lora_" in name)
 
 
 def test_only_answers_are_learnt(rows_folder):

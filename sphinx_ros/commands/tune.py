@@ -125,6 +125,16 @@ def _add_how(parser: argparse.ArgumentParser) -> None:
         help="learn the mirror images as well, of pictures whose labels are boxes and joints",
     )  # fmt: skip
     parser.add_argument(
+        "--crops", type=number(0, 1000, int), default=usual.crops, metavar="N",
+        help="learn N parts of each picture whose labels are boxes and joints, as well; a part "
+        f"holds all of its things ({usual.crops})",
+    )  # fmt: skip
+    parser.add_argument(
+        "--remember", metavar="DATA", action="append", default=[],
+        help="pictures and answers as in DATA, whose probabilities are to stay those of X: what "
+        "it must not forget; may be given several times",
+    )  # fmt: skip
+    parser.add_argument(
         "--checkpointing", action="store_true",
         help="compute each layer anew for the gradient: a third more time, much less memory",
     )  # fmt: skip
@@ -140,7 +150,8 @@ def run(argv: Sequence[str]) -> int:
     from sphinx_ros.teach.tuning import tune
 
     alpha = 2.0 * options.rank if options.alpha is None else options.alpha
-    given = vars(options) | {"data": tuple(options.data), "alpha": alpha}
+    lists = {"data": tuple(options.data), "remember": tuple(options.remember)}
+    given = vars(options) | lists | {"alpha": alpha}
     plan = Plan(**{name: given[name] for name in Plan.__dataclass_fields__})
     device = own_device(options.device)
     kind, folder = choose_dtype(options.dtype, device), Path(options.out)

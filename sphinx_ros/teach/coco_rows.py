@@ -16,14 +16,8 @@ from sphinx_ros.runtime.printable import file_name
 from sphinx_ros.teach.conversation_rows import read_json, there
 from sphinx_ros.teach.example import Data
 from sphinx_ros.teach.picture_files import is_file
-from sphinx_ros.teach.said import (
-    Thing,
-    Writing,
-    checked_inside,
-    checked_kind,
-    mirrored,
-    rounds_about,
-)
+from sphinx_ros.teach.said import Writing, checked_inside, checked_kind, rounds_about
+from sphinx_ros.teach.shown import Thing
 from sphinx_ros.types import COCO_KEYPOINTS
 
 FOLDERS = (".", "images", "train2017", "val2017", "data")
@@ -60,18 +54,16 @@ def add_things(
     writing: Writing,
     where: str,
 ) -> None:
-    """What is asked about a picture's things, into ``data``; and about those of its mirror image
-    where these are wanted. All as :func:`sphinx_ros.teach.said.rounds_about` takes it.
+    """What is asked about a picture's things, into ``data``, in all ways in which it is shown. All
+    as :func:`sphinx_ros.teach.said.rounds_about` takes it.
 
     Raises:
         BadImage: the picture can't be read. BadRequest: earlier rows say all of it.
     """
     draw = np.random.default_rng([len(data.examples), *size])
-    data.add(format, image, rounds_about(things, kinds, size, writing, draw), where)
-    if data.mirror:
-        turned = [mirrored(thing, size[0]) for thing in things]
-        said = rounds_about(turned, kinds, size, writing, draw)
-        data.add(format, image, said, where, mirrored=True)
+    for shown in data.views.of(image, things, size, draw):
+        there = [thing.shown(shown, size) for thing in things]
+        data.add(format, shown, rounds_about(there, kinds, shown.size(size), writing, draw), where)
 
 
 def coco_pictures(

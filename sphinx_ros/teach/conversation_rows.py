@@ -25,6 +25,7 @@ from sphinx_ros.errors import BadRequest, quoted
 from sphinx_ros.runtime.printable import file_name
 from sphinx_ros.teach.example import Data, Rounds
 from sphinx_ros.teach.picture_files import is_file
+from sphinx_ros.teach.shown import Shown
 
 MOST_BYTES = 1 << 32
 """Of a file of rows."""
@@ -151,7 +152,7 @@ def add_conversation(row: Any, where: str, data: Data, root: Path) -> None:
             "a picture are not learnt here"
         )
     image, said = there(root, row["image"]), rounds(row["conversations"])
-    data.add("conversations", image, [said], where)
+    data.add("conversations", Shown(image), [said], where)
 
 
 def there(root: Path, name: str) -> Path:

@@ -33,7 +33,10 @@ from sphinx_ros.teach.example import Data
 from sphinx_ros.teach.label_folder import JOURNAL, KEPT, TOLD
 from sphinx_ros.teach.picture_files import is_file
 from sphinx_ros.teach.said import Writing, about_expression
+from sphinx_ros.teach.shown import Shown, Views
 from sphinx_ros.teach.yolo_rows import is_yolo, read_yolo
+
+PLAIN = Views()
 
 REVIEW = "review"
 """How names of files begin that wait for a person: they are not learnt."""
@@ -44,28 +47,40 @@ EXPECTED = (
 )
 
 
-def read_data(paths: Sequence[str | Path], writing: Writing, mirror: bool = False) -> Data:
+def read_data(
+    paths: Sequence[str | Path],
+    writing: Writing,
+    views: Views = PLAIN,
+    known: Sequence[str | Path] = (),
+) -> Data:
     """All examples of several files and folders.
 
-    writing: how the checkpoint writes boxes. mirror: pictures whose labels are boxes and joints
-    are to be learnt as their mirror images as well.
+    writing: how the checkpoint writes boxes. views: in which ways pictures whose labels are boxes
+    and joints are shown. known: more of them, whose answers are to stay as they are.
 
     Raises:
         BadRequest: a path that holds no data, or nothing that can be learnt.
     """
-    data = Data(mirror=mirror)
+    data = Data(views=views)
+    _read(paths, data, writing)
+    data.known = True
+    _read(known, data, writing)
+    if all(one.known for one in data.examples):
+        first = data.bad[0]
+        raise BadRequest(
+            f"none of {len(data.bad)} rows can be used; the first: {first.where}: {first.why}"
+        )
+    return data
+
+
+def _read(paths: Sequence[str | Path], data: Data, writing: Writing) -> None:
+    """All files of some paths. Raises BadRequest."""
     for path in map(Path, paths):
         before = len(data.examples) + len(data.bad)
         for file in files_of(path):
             read_file(file, data, writing)
         if len(data.examples) + len(data.bad) == before:
             raise BadRequest(f"{path} holds no rows; {EXPECTED}")
-    if not data.examples:
-        first = data.bad[0]
-        raise BadRequest(
-            f"none of {len(data.bad)} rows can be used; the first: {first.where}: {first.why}"
-        )
-    return data
 
 
 def files_of(path: Path) -> list[Path]:
@@ -153,6 +168,5 @@ def read_label_lines(path: Path, data: Data, writing: Writing) -> None:
         with data.row(where):
             one = labelled_line(number, line, path.parent)
             _, size = data.files.of(one.image)
-            data.add(
-                "labels", one.image, about_expression(one.text, one.box, size, writing), where
-            )
+            said = about_expression(one.text, one.box, size, writing)
+            data.add("labels", Shown(one.image), said, where)

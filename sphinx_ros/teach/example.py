@@ -12,22 +12,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 from sphinx_ros.errors import BadRequest, SphinxError
 from sphinx_ros.runtime.files import write_text
 from sphinx_ros.runtime.printable import one_line
 from sphinx_ros.teach.picture_files import Pictures
+from sphinx_ros.teach.shown import Shown, Views
 
 Rounds = tuple[tuple[str, str], ...]
 """A conversation: (what is asked, what is answered) of each round."""
-
-
-class Shown(NamedTuple):
-    """A picture as it is shown. image: file. mirrored: left and right are exchanged."""
-
-    image: Path
-    mirrored: bool = False
 
 
 @dataclass(frozen=True)
@@ -35,15 +28,21 @@ class Example:
     """A conversation about a picture.
 
     Attributes:
-        image: file. rounds: (what is asked, what is answered) in the words and numbers that the
-            checkpoint reads and writes; a later round knows the earlier ones. where: file and row,
-            for people. mirrored: they are about the picture's mirror image.
+        shown: the picture, as it is shown. rounds: (what is asked, what is answered) in the words
+            and numbers that the checkpoint reads and writes; a later round knows the earlier ones.
+            where: file and row, for people. known: the answers' probabilities are to stay those
+            of the checkpoint that is taught.
     """
 
-    image: Path
+    shown: Shown
     rounds: Rounds
     where: str
-    mirrored: bool = False
+    known: bool = False
+
+    @property
+    def image(self) -> Path:
+        """The picture's file."""
+        return self.shown.image
 
 
 @dataclass(frozen=True)
@@ -60,16 +59,17 @@ class Data:
 
     Attributes:
         examples: in the order of the data. bad: rows that can't be used. formats: how many
-            examples are from which format. files: the pictures met so far. mirror: pictures whose
-            labels are boxes and joints are to be learnt as their mirror images as well.
+            examples are from which format. files: the pictures met so far. views: in which ways
+            pictures whose labels are boxes and joints are shown. known: what is read now is known.
     """
 
     examples: list[Example] = field(default_factory=list)
     bad: list[BadRow] = field(default_factory=list)
     formats: Counter[str] = field(default_factory=Counter)
     files: Pictures = field(default_factory=Pictures)
-    mirror: bool = False
-    _known: dict[tuple[Path, Rounds, bool], str] = field(default_factory=dict)
+    views: Views = field(default_factory=Views)
+    known: bool = False
+    _said: dict[tuple[Shown, Rounds], str] = field(default_factory=dict)
 
     @contextmanager
     def row(self, where: str) -> Iterator[None]:
@@ -81,30 +81,23 @@ class Data:
         except SphinxError as error:
             self.bad.append(BadRow(where, one_line(error)))
 
-    def add(
-        self,
-        format: str,
-        image: Path,
-        several: Sequence[Rounds],
-        where: str,
-        mirrored: bool = False,
-    ) -> None:
-        """Conversations of one row about a picture, or about its mirror image.
+    def add(self, format: str, shown: Shown, several: Sequence[Rounds], where: str) -> None:
+        """Conversations of one row about a picture as it is shown.
 
         Raises:
             BadImage: the picture can't be read. BadRequest: earlier rows say all of it.
         """
-        image, _ = self.files.of(image)
-        keys = {one: (image, one, mirrored) for one in several}
-        new = [one for one, key in keys.items() if key not in self._known]
+        shown = shown._replace(image=self.files.of(shown.image)[0])
+        keys = {one: (shown, one) for one in several}
+        new = [one for one, key in keys.items() if key not in self._said]
         if several and not new:
             raise BadRequest(
-                f"it says of its picture what {self._known[keys[several[0]]]} says: learnt once; "
+                f"it says of its picture what {self._said[keys[several[0]]]} says: learnt once; "
                 "remove one of the two"
             )
         for one in new:
-            self._known[keys[one]] = where
-            self.examples.append(Example(image, one, where, mirrored))
+            self._said[keys[one]] = where
+            self.examples.append(Example(shown, one, where, self.known))
             self.formats[format] += 1
 
     @property
@@ -112,7 +105,7 @@ class Data:
         """The examples of each picture, in the order of the data."""
         found: dict[Shown, list[Example]] = {}
         for one in self.examples:
-            found.setdefault(Shown(one.image, one.mirrored), []).append(one)
+            found.setdefault(one.shown, []).append(one)
         return found
 
     @property

@@ -26,7 +26,8 @@ from sphinx_ros.teach.coco_rows import coco_pictures
 from sphinx_ros.teach.conversation_rows import read_json
 from sphinx_ros.teach.example import Data
 from sphinx_ros.teach.labelling import Found, Sheet
-from sphinx_ros.teach.said import Thing, Writing, checked_kind, rounds_about
+from sphinx_ros.teach.said import Writing, checked_kind, rounds_about
+from sphinx_ros.teach.shown import Thing
 
 FORMATS = ("coco", "yolo", "llava")
 KEPT, REVIEW, TOLD = "annotations.json", "review.json", "labels.json"

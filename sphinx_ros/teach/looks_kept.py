@@ -6,14 +6,13 @@ Each is encoded by itself: what is made anew is the same, bit for bit, as what w
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from sphinx_ros.image.pixels import preprocess
 from sphinx_ros.model.sphinx import SphinxModel
-from sphinx_ros.teach.example import Shown
 from sphinx_ros.teach.picture_files import read_picture
+from sphinx_ros.teach.shown import Shown
 
 Features = tuple[Tensor, Tensor | None]
 
@@ -44,10 +43,7 @@ class LooksKept:
 
     def _made(self, shown: Shown) -> Features:
         self.looks += 1
-        rgb = read_picture(shown.image)
-        if shown.mirrored:
-            rgb = np.ascontiguousarray(rgb[:, ::-1])
-        square = preprocess(rgb, self.model.config.image_size)
+        square = preprocess(shown.of(read_picture(shown.image)), self.model.config.image_size)
         picture = torch.from_numpy(square)[None].to(self.model.norm.weight)
         return self.model.view_features(picture)
 

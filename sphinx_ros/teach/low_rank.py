@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -73,6 +74,21 @@ def add_factors(model: SphinxModel, rank: int, alpha: float, towers: bool, seed:
         parameter.requires_grad_(learns)
         if learns:  # a base in half precision would round their small steps away
             parameter.data = parameter.data.float()
+
+
+@contextmanager
+def without_factors(model: nn.Module) -> Iterator[None]:
+    """A block in which the network is as it was before it was taught; without gradients."""
+    layers = [module for module in model.modules() if NAME in getattr(module, "scaling", ())]
+    before = [layer.scaling[NAME] for layer in layers]
+    try:
+        for layer in layers:
+            layer.scaling[NAME] = 0.0
+        with torch.no_grad():
+            yield
+    finally:
+        for layer, scale in zip(layers, before, strict=True):
+            layer.scaling[NAME] = scale
 
 
 def factors(model: nn.Module) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:

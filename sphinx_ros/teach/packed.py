@@ -25,21 +25,26 @@ PADDING = -1
 
 
 class Words(NamedTuple):
-    """A conversation behind the common prefix. learnt: which of the ids are an answer's."""
+    """A conversation behind the common prefix. learnt: which of the ids are an answer's. known:
+    see :class:`sphinx_ros.teach.example.Example`.
+    """
 
     ids: list[int]
     learnt: list[bool]
+    known: bool = False
 
 
 class Packed(NamedTuple):
     """Rows of a batch, [B, T] each: tokens, whether they are learnt, conversation (0 prefix, n
-    the n-th, -1 padding), position counted in text tokens.
+    the n-th, -1 padding), position counted in text tokens, whether their probabilities are to stay
+    as they are (None: of none).
     """
 
     tokens: torch.Tensor
     learnt: torch.Tensor
     turn: torch.Tensor
     position: torch.Tensor
+    known: torch.Tensor | None = None
 
 
 class Packing:
@@ -100,7 +105,7 @@ class Packing:
                 f"the conversation has {len(full) - before} tokens, and a row has room for "
                 f"{self.room}; {self._remedy}"
             )
-        return Words(full[before:], learnt[before:])
+        return Words(full[before:], learnt[before:], example.known)
 
     def rows(self, examples: Sequence[Words]) -> list[list[Words]]:
         """Conversations about one picture -> those of each row, in their order, as many as fit."""
@@ -119,7 +124,7 @@ class Packing:
         before = len(self.prefix)
         length = before + max(sum(len(one.ids) for one in row) for row in rows)
         tokens = np.zeros((len(rows), length), np.int64)
-        learnt = np.zeros(tokens.shape, bool)
+        learnt, known = np.zeros(tokens.shape, bool), np.zeros(tokens.shape, bool)
         turn, position = np.full_like(tokens, PADDING), np.zeros_like(tokens)
         tokens[:, :before], turn[:, :before] = self.prefix, 0
         position[:, :before] = np.arange(before)
@@ -128,8 +133,9 @@ class Packing:
             for number, one in enumerate(row, start=1):
                 span = slice(at, at + len(one.ids))
                 tokens[at_row, span], learnt[at_row, span] = one.ids, one.learnt
+                known[at_row, span] = one.known
                 turn[at_row, span] = number
                 position[at_row, span] = before + np.arange(len(one.ids))
                 at += len(one.ids)
-        fields = (tokens, learnt, turn, position)
+        fields = [tokens, learnt, turn, position] + [known] * bool(known.any())
         return Packed(*(torch.from_numpy(field).to(device) for field in fields))

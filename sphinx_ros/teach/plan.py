@@ -31,6 +31,8 @@ class Plan:
             drawn. keep_gb: of looks at pictures that are kept in memory. quantise: the decoder is
             held in 8 or 4 bits ("int8", "int4", "nf4") while the factors beside it learn. mirror:
             pictures whose labels are boxes and joints are learnt as their mirror images as well.
+            crops: so are so many parts of each, drawn anew for each run. remember: files and
+            folders like ``data``, whose answers are to stay those of the checkpoint.
             shard: where several processes learn, each has a part of the weights.
     """
 
@@ -55,10 +57,17 @@ class Plan:
     keep_gb: float = 4.0
     quantise: str | None = None
     mirror: bool = False
+    crops: int = 0
+    remember: tuple[str, ...] = ()
     shard: bool = False
 
     def check_works(self, processes: int) -> None:
         """Whether the settings fit each other and a number of processes. Raises BadRequest."""
+        if self.full and self.remember:
+            raise BadRequest(
+                "where all learns nothing is left of the checkpoint to compare with: leave out "
+                "--full or --remember"
+            )
         if self.full and self.quantise:
             raise BadRequest("what all learns can't be held in fewer bits: leave out --quantise")
         if self.shard and self.quantise:
@@ -94,7 +103,8 @@ class Plan:
 
     def as_json(self) -> dict[str, Any]:
         """The settings by name."""
-        return dataclasses.asdict(self) | {"data": list(self.data)}
+        lists = {"data": list(self.data), "remember": list(self.remember)}
+        return dataclasses.asdict(self) | lists
 
     def check_goes_on(self, before: dict[str, Any]) -> None:
         """Whether a run with these settings goes on from one with those of ``before``.

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from sphinx_ros.errors import BadRequest
-from sphinx_ros.teach.example import Data, Example, Shown
+from sphinx_ros.teach.example import Data, Example
 from sphinx_ros.teach.held_out import parted
 from sphinx_ros.teach.packed import Packing, Words
 from sphinx_ros.teach.plan import Plan
+from sphinx_ros.teach.shown import Shown
 
 PackedRow = tuple[Shown, list[Words]]
 """A picture, and conversations about it that share a row."""
@@ -53,7 +54,7 @@ def rows_of(data: Data, packing: Packing, plan: Plan) -> Rows:
     images = dict.fromkeys(shown.image for shown, some in usable.items() if some)
     drawn, rest = (set(some) for some in parted([*images], plan.held_out, plan.seed))
     learnt = [shown for shown in usable if shown.image in drawn]
-    held = [shown for shown in usable if shown.image in rest and not shown.mirrored]
+    held = [shown for shown in usable if shown.image in rest and shown == Shown(shown.image)]
 
     def packed(pictures: Sequence[Shown]) -> list[PackedRow]:
         return [
@@ -86,5 +87,5 @@ def _digest(rows: Sequence[PackedRow]) -> str:
     for shown, row in rows:
         digest.update(f"{shown}\n".encode(errors="surrogateescape"))
         for one in row:
-            digest.update(np.array(one.ids, np.int32).tobytes() + bytes(one.learnt))
+            digest.update(np.array(one.ids, np.int32).tobytes() + bytes([*one.learnt, one.known]))
     return digest.hexdigest()

@@ -8,7 +8,6 @@ a referring expression where a kind is there once, and whether it is there at al
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +19,7 @@ from sphinx_ros.prompt.english import singular
 from sphinx_ros.prompt.wording import format_box, format_number, presence_question, question
 from sphinx_ros.tasks import Task
 from sphinx_ros.teach.example import Rounds
+from sphinx_ros.teach.shown import Thing
 from sphinx_ros.types import COCO_KEYPOINTS, Box, iou
 
 NONE_ANSWER = "There is no {} in the image."
@@ -50,17 +50,6 @@ def box_text(box: Sequence[float], writing: Writing) -> str:
     return format_box(box, writing.decimals).replace(",", writing.comma)
 
 
-@dataclass(frozen=True)
-class Thing:
-    """A labelled thing. kind: its noun. box: (x0, y0, x1, y1) in source pixels. joints: of a
-    person, [17, 3] of x, y in source pixels and COCO's visibility; None where not labelled.
-    """
-
-    kind: str
-    box: Box
-    joints: np.ndarray | None = None
-
-
 def checked_kind(name: object) -> str:
     """The noun of a kind, as the model is asked for it. Raises BadRequest."""
     if not isinstance(name, str):
@@ -78,24 +67,6 @@ def checked_inside(box: Sequence[float], width: int, height: int) -> Box:
             f"{width}x{height} pixels, or has no area: give it in pixels of this picture"
         )
     return max(x0, 0.0), max(y0, 0.0), min(x1, float(width)), min(y1, float(height))
-
-
-_SIDES = {"left": "right", "right": "left"}
-_OTHER_SIDE = [
-    COCO_KEYPOINTS.index(" ".join(_SIDES.get(word, word) for word in name.split()))
-    for name in COCO_KEYPOINTS
-]
-"""Of each joint that of the other side, which a mirror image shows in its place."""
-
-
-def mirrored(thing: Thing, width: int) -> Thing:
-    """The thing in the mirror image of a picture of so many pixels."""
-    x0, y0, x1, y1 = thing.box
-    joints = thing.joints
-    if joints is not None:
-        joints = joints[_OTHER_SIDE].copy()
-        joints[:, 0] = width - joints[:, 0]
-    return Thing(thing.kind, (width - x1, y0, width - x0, y1), joints)
 
 
 def left_to_right(things: Sequence[Thing]) -> list[Thing]:

@@ -36,13 +36,14 @@ from sphinx_ros.teach.learner import (
     take_optimizer_state,
     whole_value,
 )
-from sphinx_ros.teach.learning import answers_loss, image_tokens
+from sphinx_ros.teach.learning import answers_logits, answers_loss, image_tokens
 from sphinx_ros.teach.looks_kept import LooksKept
-from sphinx_ros.teach.low_rank import add_factors, let_all_learn
+from sphinx_ros.teach.low_rank import add_factors, let_all_learn, without_factors
 from sphinx_ros.teach.packed import Packing
 from sphinx_ros.teach.plan import Plan
 from sphinx_ros.teach.rows import PackedRow, Rows, learnt_tokens, rows_of
 from sphinx_ros.teach.said import Writing
+from sphinx_ros.teach.shown import Views
 from sphinx_ros.teach.states import read_state, write_state
 
 STATE, BEST = "state.pt", "best.pt"
@@ -88,7 +89,8 @@ class Tuned:
         self.data, rows = Data(), Rows([], [], [], "")
         with peers.agreed():
             if peers.leads:
-                self.data = read_data(plan.data, writing, plan.mirror)
+                views = Views(plan.mirror, plan.crops)
+                self.data = read_data(plan.data, writing, views, plan.remember)
                 rows = rows_of(self.data, self.packing, plan)
         self.rows = peers.first(rows)
         room_gb = int(plan.keep_gb * 1e9)
@@ -140,10 +142,18 @@ class Tuned:
         """Sum of losses of some rows, learnt tokens, and how many of them are right."""
         pictures = list(dict.fromkeys(image for image, _ in rows))
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
-            image = image_tokens(self.model, [self.looks.of(one) for one in pictures])
-            chosen = torch.tensor([pictures.index(one) for one, _ in rows], device=self.device)
             batch = self.packing.batch([row for _, row in rows], self.device)
-            return answers_loss(self.model, batch, image[chosen], self.plan.checkpointing)
+            chosen = torch.tensor([pictures.index(one) for one, _ in rows], device=self.device)
+
+            def image() -> Tensor:
+                looks = [self.looks.of(one) for one in pictures]
+                return image_tokens(self.model, looks)[chosen]
+
+            before = None
+            if batch.known is not None:
+                with without_factors(self.model):
+                    before = answers_logits(self.model, batch, image())
+            return answers_loss(self.model, batch, image(), self.plan.checkpointing, before)
 
     def _part_loss(self, rows: Sequence[PackedRow]) -> tuple[Tensor, int, int]:
         """:meth:`_loss` of this process's part of some rows.

@@ -19,7 +19,8 @@ from sphinx_ros.teach.coco_rows import add_things, each_once
 from sphinx_ros.teach.conversation_rows import read_text, read_yaml
 from sphinx_ros.teach.example import Data
 from sphinx_ros.teach.picture_files import is_file, is_folder
-from sphinx_ros.teach.said import Thing, Writing, checked_inside, checked_kind
+from sphinx_ros.teach.said import Writing, checked_inside, checked_kind
+from sphinx_ros.teach.shown import Thing
 from sphinx_ros.types import COCO_KEYPOINTS
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")

@@ -1,0 +1,131 @@
+"""A labelled picture -> the ways in which it is shown: whole, in a mirror, cropped.
+
+What is shown changes together with all that is true of it. Knows no text, no tensor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from sphinx_ros.types import COCO_KEYPOINTS, Box
+
+MOST_CUT = (0.3, 1.0)
+"""Range of the largest share that a crop takes of the room beside the things, drawn for each."""
+
+Window = tuple[int, int, int, int]
+"""x0, y0, x1, y1 in source pixels, of which x1 and y1 are outside."""
+
+
+class Shown(NamedTuple):
+    """A picture as it is shown. image: file. window: what is shown of it; None: all. mirrored:
+    left and right of that are exchanged.
+    """
+
+    image: Path
+    mirrored: bool = False
+    window: Window | None = None
+
+    def of(self, rgb: np.ndarray) -> np.ndarray:
+        """What is shown of the picture [H, W, 3]."""
+        if self.window is not None:
+            x0, y0, x1, y1 = self.window
+            rgb = rgb[y0:y1, x0:x1]
+        return np.ascontiguousarray(rgb[:, ::-1]) if self.mirrored else rgb
+
+    def size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Width and height of what is shown of a picture of this size."""
+        if self.window is None:
+            return size
+        x0, y0, x1, y1 = self.window
+        return x1 - x0, y1 - y0
+
+
+@dataclass(frozen=True)
+class Thing:
+    """A labelled thing. kind: its noun. box: (x0, y0, x1, y1) in pixels of what is shown. joints:
+    of a person, [17, 3] of x, y in pixels and COCO's visibility; None where not labelled.
+    """
+
+    kind: str
+    box: Box
+    joints: np.ndarray | None = None
+
+    def shown(self, shown: Shown, size: tuple[int, int]) -> Thing:
+        """The thing where it is shown. size: width and height of the whole picture. A window must
+        hold its box; joints beyond it are not labelled any more.
+        """
+        thing = self if shown.window is None else _cropped(self, shown.window)
+        return _mirrored(thing, shown.size(size)[0]) if shown.mirrored else thing
+
+
+class Views(NamedTuple):
+    """Which ways to show each picture, beside the plain one.
+
+    mirror: in a mirror. crops: so many parts of it, each drawn; with ``mirror`` every second of
+    them is in a mirror.
+    """
+
+    mirror: bool = False
+    crops: int = 0
+
+    def of(
+        self,
+        image: Path,
+        things: Sequence[Thing],
+        size: tuple[int, int],
+        draw: np.random.Generator,
+    ) -> Iterator[Shown]:
+        """All ways, the plain one first. A crop holds all things: "all mugs" stays true."""
+        yield Shown(image)
+        if self.mirror:
+            yield Shown(image, mirrored=True)
+        for number in range(self.crops):
+            window = drawn_window([thing.box for thing in things], size, draw)
+            yield Shown(image, self.mirror and number % 2 == 1, window)
+
+
+def drawn_window(boxes: Sequence[Box], size: tuple[int, int], draw: np.random.Generator) -> Window:
+    """A part of a picture of (width, height) pixels that holds all boxes, or of one without any
+    at least half of each side.
+    """
+    width, height = size
+    keep = np.array([width / 4, height / 4, width * 3 / 4, height * 3 / 4])
+    if boxes:
+        sides = np.array(boxes)
+        keep = np.array([*sides[:, :2].min(0), *sides[:, 2:].max(0)])
+    room = np.array([keep[0], keep[1], width - keep[2], height - keep[3]])
+    left, top, right, below = (draw.random(4) * room * draw.uniform(*MOST_CUT)).astype(int)
+    return int(left), int(top), int(width - right), int(height - below)
+
+
+def _cropped(thing: Thing, window: Window) -> Thing:
+    x0, y0, x1, y1 = window
+    box = (thing.box[0] - x0, thing.box[1] - y0, thing.box[2] - x0, thing.box[3] - y0)
+    joints = thing.joints
+    if joints is not None:
+        joints = joints - np.array([x0, y0, 0], joints.dtype)
+        outside = (joints[:, :2] < 0).any(1) | (joints[:, :2] > (x1 - x0, y1 - y0)).any(1)
+        joints[outside] = 0
+    return Thing(thing.kind, box, joints)
+
+
+_SIDES = {"left": "right", "right": "left"}
+_OTHER_SIDE = [
+    COCO_KEYPOINTS.index(" ".join(_SIDES.get(word, word) for word in name.split()))
+    for name in COCO_KEYPOINTS
+]
+"""Of each joint that of the other side, which a mirror image shows in its place."""
+
+
+def _mirrored(thing: Thing, width: int) -> Thing:
+    x0, y0, x1, y1 = thing.box
+    joints = thing.joints
+    if joints is not None:
+        joints = joints[_OTHER_SIDE].copy()
+        joints[:, 0] = width - joints[:, 0]
+    return Thing(thing.kind, (width - x1, y0, width - x0, y1), joints)
