@@ -12,11 +12,12 @@ from sphinx_ros.train import recipe
 from sphinx_ros.train.initial import initialise
 from sphinx_ros.train.looking import Gaze, Sight, Target, Targets, looking_loss, spelled
 from sphinx_ros.train.packing import Packer
-from sphinx_ros.train.recipe import COUNT_REFERENCES, TOLD_HEADS
+from sphinx_ros.train.recipe import COUNT_REFERENCES, STEPS, TOLD_HEADS
 from sphinx_ros.train.targets import patch_owners
 from sphinx_ros.train.trained import Trained
 from sphinx_ros.world.demo_tokenizer import train_tokenizer
 from sphinx_ros.world.exercises import turns
+from sphinx_ros.world.phrases import ORDINALS
 
 GRID = 12
 
@@ -118,8 +119,40 @@ def test_short_answers_weigh_more_than_one_of_a_hundred_looks(packer):
     for kind, weight in recipe.TARGET_WEIGHT.items():
         for _, gaze, item, _, answer in asked(packer, [kind]):
             targets = gaze.answer(item, answer)
-            one = [target for target in targets if target.at == 0 and target.head in (-1, 0)]
+            first = [target for target in targets if target.at == 0 and target.step == -1]
+            one = [target for target in first if target.head in (-1, 0)]
             assert sum(target.weight for target in one) == pytest.approx(weight)
+
+
+def test_an_expression_is_followed_to_its_thing(packer):
+    """Of the second from the left first the leftmost, then itself; of what lies left of a can
+    first the can. Wherever the answer looks, the layers before it have come that way.
+    """
+    followed = 0
+    for scene, gaze, item, _, answer in asked(packer, ["ordinal", "relation", "superlative"]):
+        targets = gaze.answer(item, answer)
+        steps = [[k.thing - 1 for k in targets if k.step == step] for step in range(STEPS)]
+        places = [[k.at for k in targets if k.step == step] for step in range(STEPS)]
+        assert places[0] == places[1] == sorted({k.at for k in targets if k.step == -1})
+        (first,), (second,), (thing,) = set(steps[0]), set(steps[1]), item.target["objects"]
+        said = item.target["said"]
+        middle = [sum(scene.objects[i].box[::2]) / 2 for i in (first, second)]
+        if "from the" in said:
+            place = next(i for i, word in enumerate(ORDINALS) if f"{word} " in said)
+            assert (first == second == thing) == (place == 0)
+            if place:
+                assert (middle[0] < middle[1]) == said.endswith("left")
+                followed += 1
+            if place == 1:
+                assert second == thing
+        elif item.kind == "relation":
+            assert (first, second) == (item.target["steps"][0], thing) and first != thing
+            if " left of the " in said:
+                assert middle[1] < middle[0]
+                followed += 1
+        else:
+            assert first == second == thing
+    assert followed > 5
 
 
 def test_joints_look_at_their_patch(packer):

@@ -22,7 +22,7 @@ from sphinx_ros.prompt.tokenizer import Tokenizer
 from sphinx_ros.train import loop, recipe
 from sphinx_ros.train.auxiliary import PlaceHead, heat, heat_loss, paired_iou, two_hot
 from sphinx_ros.train.data import batches
-from sphinx_ros.train.initial import initialise
+from sphinx_ros.train.initial import LAYERS_BEFORE, initialise
 from sphinx_ros.train.packing import Packer, coordinates
 from sphinx_ros.train.run import Run, rate
 from sphinx_ros.train.stream import MIRRORED, Scenes, cropped, has_people, mirrored
@@ -489,9 +489,29 @@ def test_starting_from_fewer_blocks_answers_as_before(place, tmp_path, monkeypat
     assert torch.allclose(before, after, atol=1e-5)
     more = sum(p.numel() for p in grown.net.parameters())
     assert more > sum(p.numel() for p in same.net.parameters())
-    monkeypatch.setattr(recipe, "SIZES", SIZES | {"n_layers": 3})
-    with pytest.raises(CheckpointError, match="has other sizes"):
-        new_run(place, tmp_path / "no", start=checkpoint)
+    for sizes in ({"n_layers": 1}, {"n_layers": 3, "multiple_of": 8}):
+        monkeypatch.setattr(recipe, "SIZES", SIZES | sizes)
+        with pytest.raises(CheckpointError, match="has other sizes"):
+            new_run(place, tmp_path / "no", start=checkpoint)
+
+
+def test_starting_from_fewer_layers_answers_as_before(place, tmp_path, monkeypatch):
+    """New layers of the decoder begin as the identity, in the middle, and they learn."""
+    small = new_run(place, tmp_path / "small")
+    small.save()
+    checkpoint = str(tmp_path / "small" / "checkpoint")
+    same = new_run(place, tmp_path / "same", start=checkpoint)
+    monkeypatch.setattr(recipe, "SIZES", SIZES | {"n_layers": SIZES["n_layers"] + 2})
+    grown = new_run(place, tmp_path / "grown", start=checkpoint)
+    assert grown.schedule.towers_share == recipe.GOING_ON_TOWERS_SHARE
+    model, tokens = grown.net.model, torch.arange(1, 9)[None]
+    with torch.no_grad():
+        before, after = (one.hidden(one.embed(tokens, None)) for one in (same.net.model, model))
+    assert torch.equal(before, after)
+    new = model.layers[LAYERS_BEFORE].attention.wo.weight
+    assert not new.any()
+    model.hidden(model.embed(tokens, None)).square().sum().backward()
+    assert new.grad.abs().sum() > 0
 
 
 def test_weights_are_of_kinds_that_there_are():

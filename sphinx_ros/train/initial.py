@@ -1,6 +1,6 @@
 """Start values of the miniature network: from a seed, or from a trained one that is smaller.
 
-A network may grow by ConvNeXt blocks only. Knows no file.
+A network may grow by ConvNeXt blocks and by layers of its decoder. Knows no file.
 """
 
 from __future__ import annotations
@@ -13,8 +13,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sphinx_ros.errors import CheckpointError
 from sphinx_ros.model.config import ModelConfig
 from sphinx_ros.model.sphinx import SphinxModel
+
+LAYERS_BEFORE = 2
+"""Layers of the decoder before those that a network grows by: they gather the question's words."""
+CONVNEXT_BLOCK = re.compile(r"openclip_convnext_xxl\.stages\.(\d)\.blocks\.(\d+)\.")
+LAYER = re.compile(r"layers\.(\d+)\.")
 
 
 def sin_cos_table(grid: int, width: int) -> Tensor:
@@ -61,31 +67,44 @@ def initialise(model: SphinxModel, seed: int) -> None:
 
 
 def grows_into(small: ModelConfig, large: ModelConfig) -> bool:
-    """Whether the two are the same, or differ only in ConvNeXt blocks that ``large`` has more."""
+    """Whether the two are the same, or differ only in what ``large`` has more of: ConvNeXt blocks
+    and layers of the decoder.
+    """
     had, has = small.towers.convnext.depths, large.towers.convnext.depths
     if len(had) != len(has) or any(a > b for a, b in zip(had, has, strict=True)):
         return False
+    if not LAYERS_BEFORE <= small.n_layers <= large.n_layers:
+        return small == large
     convnext = replace(small.towers.convnext, depths=has)
-    return replace(small, towers=replace(small.towers, convnext=convnext)) == large
+    towers = replace(small.towers, convnext=convnext)
+    return replace(small, towers=towers, n_layers=large.n_layers) == large
 
 
 @torch.no_grad()
 def take_up(model: SphinxModel, weights: dict[str, Tensor], smaller: ModelConfig) -> list[str]:
-    """Begin ``model`` with the weights of one that may have fewer ConvNeXt blocks per stage.
+    """Begin ``model`` with the weights of one that may have fewer blocks or layers.
 
-    The blocks that are new come last in their stage and begin as the identity (layer scale 0), so
-    that the grown network answers exactly as the small one did. Returns the new keys.
+    ConvNeXt blocks that are new come last in their stage, layers that are new behind the first
+    :data:`LAYERS_BEFORE`. They begin as the identity (nothing is added), so that the grown network
+    answers exactly as the small one did. Returns the new keys.
     """
-    had = smaller.towers.convnext.depths
-    new = [
-        key
-        for key in model.state_dict()
-        if (block := re.match(r"openclip_convnext_xxl\.stages\.(\d)\.blocks\.(\d+)\.", key))
-        and int(block[2]) >= had[int(block[1])]
-    ]
+    had, more = smaller.towers.convnext.depths, model.config.n_layers - smaller.n_layers
+    weights = {_moved(key, more): value for key, value in weights.items()}
     own = model.state_dict()
+    new = [key for key in own if key not in weights]
     for key in new:
-        if key.endswith("gamma"):
+        block, layer = CONVNEXT_BLOCK.match(key), LAYER.match(key)
+        if not (block and int(block[2]) >= had[int(block[1])]) and not (layer and more):
+            raise CheckpointError(f"the checkpoint that training begins with lacks {key}")
+        if key.endswith(("gamma", "attention.wo.weight", "feed_forward.w2.weight")):
             own[key].zero_()
     model.load_state_dict({key: own[key] for key in new} | weights)
     return new
+
+
+def _moved(key: str, more: int) -> str:
+    """The name of a tensor in a network that has more layers."""
+    layer = LAYER.match(key)
+    if not layer or int(layer[1]) < LAYERS_BEFORE:
+        return key
+    return f"layers.{int(layer[1]) + more}.{key[layer.end() :]}"

@@ -6,13 +6,14 @@ question they look at the things it names, and at the end of a region at the thi
 coordinate or an answer word is to be written they look at the thing (or joint) that it is about,
 and at the first token where there is no such thing (any more). For a count the things share the
 attention equally, and the first token stands for a fixed number of things, so that the result
-tells how many there are. Nothing of this exists at inference: the weights are those of the plain
-network.
+tells how many there are. What an expression passes on its way ("second cube from the left": the
+leftmost cube, then the second) is looked at by one layer after another. Nothing of this exists at
+inference: the weights are those of the plain network.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -26,7 +27,7 @@ from sphinx_ros.model.layers import Attention
 from sphinx_ros.model.rotary import rotate
 from sphinx_ros.prompt.english import plural
 from sphinx_ros.train import recipe
-from sphinx_ros.train.recipe import COUNT_REFERENCES, TOLD_HEADS
+from sphinx_ros.train.recipe import COUNT_REFERENCES, STEPS, TOLD_HEADS
 from sphinx_ros.train.targets import patch_at
 from sphinx_ros.world.nouns import Noun
 from sphinx_ros.world.truth import COLOURS, KINDS, SIZES, Observation
@@ -44,7 +45,8 @@ class Target:
     at: the token's place. thing: 1 + index of the thing; 0: nothing that is there, and the target
     is the first token. patch: the patch that is the target in place of the thing's own patches,
     counted row by row; -1: none. weight: the target's share of the token's attention, times its
-    loss weight. head: the head that looks there; -1: all heads that have targets.
+    loss weight. head: the head that looks there; -1: all heads that have targets. step: the layer,
+    counted from that behind the words' one; -1: those of the question's or answer's targets.
     """
 
     at: int
@@ -52,10 +54,11 @@ class Target:
     patch: int
     weight: float
     head: int = -1
+    step: int = -1
 
 
 class Targets(NamedTuple):
-    """M attention targets of a batch; each is [M]. thing, patch, head, weight: see `Target`.
+    """M attention targets of a batch; each is [M]. thing, patch, head, step, weight: see `Target`.
 
     row: which row of the batch. column: the token that looks, counted in text tokens.
     """
@@ -65,16 +68,22 @@ class Targets(NamedTuple):
     thing: Tensor
     patch: Tensor
     head: Tensor
+    step: Tensor
     weight: Tensor
 
     @staticmethod
     def of(rows: Sequence[Sequence[Target]]) -> Targets:
         """The targets of each row of a batch."""
-        flat = [(b, k.at, k.thing, k.patch, k.head) for b, row in enumerate(rows) for k in row]
-        indices = torch.tensor(flat, dtype=torch.long).reshape(-1, 5)
-        row, column, thing, patch, head = indices.unbind(1)
+        flat = [
+            (b, k.at, k.thing, k.patch, k.head, k.step) for b, row in enumerate(rows) for k in row
+        ]
+        indices = torch.tensor(flat, dtype=torch.long).reshape(-1, 6)
         weight = torch.tensor([target.weight for targets in rows for target in targets])
-        return Targets(row, column, thing, patch, head, weight)
+        return Targets(*indices.unbind(1), weight)
+
+    def at_step(self, step: int) -> Targets:
+        """Those of one step."""
+        return Targets(*(field[self.step == step] for field in self))
 
 
 class Sight(NamedTuple):
@@ -144,7 +153,18 @@ class Gaze:
         """For each piece of a turn's answer what it is about; ``at`` counts from the answer."""
         weight = recipe.TARGET_WEIGHT.get(item.kind, 1.0)
         targets = self._answer(item, pieces)
+        if steps := item.target.get("steps"):
+            targets += self._on_the_way({target.at for target in targets}, steps)
         return [replace(k, weight=weight * k.weight) for k in targets]
+
+    def _on_the_way(self, places: Iterable[int], steps: Sequence[int]) -> list[Target]:
+        """At each place one thing after another; the last one where there are fewer steps."""
+        return [
+            replace(target, step=number)
+            for at in sorted(places)
+            for number in range(STEPS)
+            for target in self.things(at, [steps[min(number, len(steps) - 1)]])
+        ]
 
     def _answer(self, item: Turn, pieces: list[str]) -> list[Target]:
         things = item.target.get("objects", [])
@@ -233,7 +253,10 @@ def _attention(attention: Attention, x: Tensor, sight: Sight, targets: Targets) 
         rotate(F.linear(x, w.weight[: heads * size]).unflatten(-1, (heads, size)), *sight.rope)
         for w in (attention.wq, attention.wk)
     )  # [B, L, heads, size]
-    score = torch.einsum("bqhd,bkhd->bqhk", query, key)[targets.row, targets.column] / size**0.5
+    asks = query[targets.row, targets.column]  # [M, heads, size]; rows in order
+    each = asks.split(targets.row.bincount(minlength=len(key)).tolist())
+    pairs = zip(each, key, strict=True)
+    score = torch.cat([torch.einsum("mhd,khd->mhk", q, k) for q, k in pairs]).float() / size**0.5
     hidden = ~sight.mask[targets.row, 0, targets.column]  # [M, L]
     return score.masked_fill(hidden[:, None], float("-inf")).softmax(-1)
 

@@ -14,7 +14,7 @@ VARIANT = "llama_ens_fine"
 
 SIZES = {
     "dim": 192,
-    "n_layers": 4,
+    "n_layers": 6,
     "n_heads": 6,
     "multiple_of": 64,
     "norm_eps": 1e-5,
@@ -104,6 +104,10 @@ RULER_WEIGHT = 10.0
 
 TOLD_HEADS = 2
 """The first TOLD_HEADS heads of a layer have attention targets; the others are free."""
+
+STEPS = 2
+"""Layers between that of the words and the two of the answers: they look at what an expression
+passes on its way to a thing."""
 
 COUNT_REFERENCES = (1.0, 5.0)
 """For a count the first token gets as much attention as 1 thing in the first head, and as much as

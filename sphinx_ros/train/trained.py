@@ -63,14 +63,16 @@ class Trained(nn.Module):
     def looking(self, batch: Batch, sight: Sight) -> tuple[Tensor, dict[str, float]]:
         """Loss of where the decoder looked in the forward pass just made.
 
-        The second layer has the targets of the questions, the last two those of the answers.
+        The second layer has the targets of the questions, the last two those of the answers, and
+        those between them the steps on the way to an answer.
         """
         last = len(self.model.layers) - 1
-        told = {
-            1: ("words", batch.question_targets),
-            last - 1: ("answers", batch.answer_targets),
-            last: ("answers", batch.answer_targets),
-        }
+        words, answers = batch.question_targets, batch.answer_targets
+        told = {1: ("words", words)}
+        if answers is not None:
+            for number in range(2, last - 1):
+                told[number] = ("steps", answers.at_step(number - 2))
+            told[last - 1] = told[last] = ("answers", answers.at_step(-1))
         total, scores = torch.zeros(()), {}
         for number, (name, targets) in told.items():
             if targets is None or not len(targets.row):

@@ -14,7 +14,7 @@ from sphinx_ros.world.turn import Turn
 
 __all__ = ["MAKERS", "TRAINING_MIX", "Turn", "turns"]
 
-EXPRESSION_SHARES = dict(zip(EXPRESSION_KINDS, (0.14, 0.27, 0.19, 0.2, 0.2), strict=True))
+EXPRESSION_SHARES = dict(zip(EXPRESSION_KINDS, (0.14, 0.2, 0.3, 0.19, 0.17), strict=True))
 DENIAL_SHARES = {f"no_{kind}": 1.0 for kind in EXPRESSION_KINDS}
 DETECTION_SHARES = {"detect": 0.45, "detect_none": 0.3, "detect_all": 0.25}
 
@@ -60,7 +60,7 @@ MAKERS: dict[str, Callable[[Tabletop, np.random.Generator], Turn | None]] = {
 kind."""
 
 TRAINING_MIX = {
-    "grounding": 4.0, "worded": 0.8, "denial": 1.8, "detection": 2.3, "pose": 1.2, "describe": 0.9,
+    "grounding": 5.0, "worded": 0.8, "denial": 1.8, "detection": 2.3, "pose": 1.2, "describe": 0.9,
     "count": 3.0, "colour": 1.0, "exist": 1.0, "exist_refer": 3.0, "relation_yesno": 2.0,
     "what_relation": 1.7, "caption": 0.1,
 }  # fmt: skip

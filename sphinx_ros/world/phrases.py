@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -41,7 +42,19 @@ PAIR_SIDES = ("left {}", "right {}", "{} on the left", "{} on the right")
 EXPRESSION_KINDS = ("attribute", "size", "ordinal", "relation", "superlative")
 
 
-def attribute(table: Tabletop, rng: np.random.Generator) -> tuple[int, str] | None:
+class Expression(NamedTuple):
+    """Words that mean one thing.
+
+    index: the thing. words: without "the". steps: what a finger passes on the way to it, the thing
+    itself last: those before it in a row, or the one that it lies left of.
+    """
+
+    index: int
+    words: str
+    steps: tuple[int, ...]
+
+
+def attribute(table: Tabletop, rng: np.random.Generator) -> Expression | None:
     """A thing by kind, colour and kind, or colour alone: "mug", "red mug", "red object"."""
     for _ in range(TRIES):
         index = int(rng.integers(len(table)))
@@ -50,11 +63,11 @@ def attribute(table: Tabletop, rng: np.random.Generator) -> tuple[int, str] | No
         if thing.kind != "person" and rng.random() < 0.2:
             noun = Noun("", thing.colour)
         if len(table.all_of(noun)) == 1:
-            return index, noun.text(rng)
+            return Expression(index, noun.text(rng), (index,))
     return None
 
 
-def size(table: Tabletop, rng: np.random.Generator) -> tuple[int, str] | None:
+def size(table: Tabletop, rng: np.random.Generator) -> Expression | None:
     """A thing told from its like by being small or large: "small ball", "large red can"."""
     for _ in range(TRIES):
         index = int(rng.integers(len(table)))
@@ -64,7 +77,7 @@ def size(table: Tabletop, rng: np.random.Generator) -> tuple[int, str] | None:
         without = Noun(thing.kind, thing.colour if rng.random() < 0.5 else "")
         noun = without._replace(size=thing.size)
         if len(table.all_of(noun)) == 1 < len(table.all_of(without)):
-            return index, noun.text()
+            return Expression(index, noun.text(), (index,))
     return None
 
 
@@ -77,9 +90,7 @@ def _group(table: Tabletop, rng: np.random.Generator, colour: bool) -> tuple[Nou
     return noun, table.all_of(noun)
 
 
-def ordinal(
-    table: Tabletop, rng: np.random.Generator, colour: bool = True
-) -> tuple[int, str] | None:
+def ordinal(table: Tabletop, rng: np.random.Generator, colour: bool = True) -> Expression | None:
     """A thing by its place in a row: "second cube from the left", of two also "left cube"."""
     for _ in range(TRIES):
         noun, group = _group(table, rng, colour)
@@ -91,11 +102,13 @@ def ordinal(
             continue
         nth = int(rng.integers(len(row)))
         if len(row) == 2 and rng.random() < 0.4:
-            return row[nth], pick(rng, PAIR_SIDES[nth::2]).format(noun.text(rng))
+            words = pick(rng, PAIR_SIDES[nth::2]).format(noun.text(rng))
+            return Expression(row[nth], words, (row[nth],))
         from_right = rng.random() < 0.5
-        place = ORDINALS[len(row) - 1 - nth if from_right else nth]
+        steps = tuple(row[nth:][::-1] if from_right else row[: nth + 1])
         side = "right" if from_right else "left"
-        return row[nth], f"{place} {noun.text(rng)} from the {side}"
+        words = f"{ORDINALS[len(steps) - 1]} {noun.text(rng)} from the {side}"
+        return Expression(row[nth], words, steps)
     return None
 
 
@@ -108,9 +121,7 @@ def _is_only(table: Tabletop, relation: str, one: int, mark: int, group: Sequenc
     )
 
 
-def relation(
-    table: Tabletop, rng: np.random.Generator, colour: bool = True
-) -> tuple[int, str] | None:
+def relation(table: Tabletop, rng: np.random.Generator, colour: bool = True) -> Expression | None:
     """A thing by where it lies: "ball left of the green can". Prefers names of several things."""
     if len(table) < 2:
         return None
@@ -128,13 +139,14 @@ def relation(
         if not _is_only(table, wanted, index, mark, group):
             continue
         link = pick(rng, RELATION_WORDS[wanted])
-        return index, f"{noun.text(rng)} {link} the {pick(rng, marks).text(rng)}"
+        words = f"{noun.text(rng)} {link} the {pick(rng, marks).text(rng)}"
+        return Expression(index, words, (mark, index))
     return None
 
 
 def superlative(
     table: Tabletop, rng: np.random.Generator, colour: bool = True
-) -> tuple[int, str] | None:
+) -> Expression | None:
     """The one that is most so: "leftmost ball", "largest can", "nearest mug"."""
     for _ in range(TRIES):
         noun, group = _group(table, rng, colour)
@@ -143,7 +155,8 @@ def superlative(
         most = pick(rng, tuple(EXTREMES))
         best = _extreme(table, most, group)
         if best is not None:
-            return best, pick(rng, EXTREMES[most]).format(noun.text(rng))
+            words = pick(rng, EXTREMES[most]).format(noun.text(rng))
+            return Expression(best, words, (best,))
     return None
 
 
@@ -174,10 +187,10 @@ EXPRESSIONS: dict[str, Callable] = {
     "relation": relation,
     "superlative": superlative,
 }
-"""Expression kind -> function (table, rng) -> (index of the thing, words without "the")."""
+"""Expression kind -> function (table, rng) -> :class:`Expression`, None where it finds none."""
 
 
-def colourless(table: Tabletop, rng: np.random.Generator) -> tuple[int, str] | None:
+def colourless(table: Tabletop, rng: np.random.Generator) -> Expression | None:
     """A thing named without its own colour, to ask for the colour."""
     for _ in range(TRIES):
         way = int(rng.integers(5))
@@ -186,10 +199,10 @@ def colourless(table: Tabletop, rng: np.random.Generator) -> tuple[int, str] | N
             thing = table.things[index]
             noun = Noun(thing.kind, "", thing.size if way else "")
             if len(table.all_of(noun)) == 1:
-                return index, noun.text()
+                return Expression(index, noun.text(), (index,))
             continue
         found = (ordinal, superlative, relation)[way - 2](table, rng, colour=False)
         # Of a person the shirt is asked for, which "the shirt of the leftmost object" says badly.
-        if found and not ("object" in found[1] and table.things[found[0]].kind == "person"):
+        if found and not ("object" in found.words and table.things[found.index].kind == "person"):
             return found
     return None

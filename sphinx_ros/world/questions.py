@@ -71,11 +71,11 @@ def colour(table: Tabletop, rng: np.random.Generator) -> Turn | None:
     found = colourless(table, rng) if len(table) else None
     if found is None:
         return None
-    index, words = found
+    index, words, steps = found
     thing = table.things[index]
     wordings = SHIRT_WORDINGS if thing.kind == "person" else COLOUR_WORDINGS
     words = pick(rng, wordings).format(words)
-    return _ask("colour", words, thing.colour, target_of(table, [index]))
+    return _ask("colour", words, thing.colour, target_of(table, [index], steps=steps))
 
 
 def exist(table: Tabletop, rng: np.random.Generator) -> Turn | None:
@@ -98,18 +98,14 @@ def exist(table: Tabletop, rng: np.random.Generator) -> Turn | None:
 def exist_refer(table: Tabletop, rng: np.random.Generator) -> Turn | None:
     """Is there what an expression of any kind describes? Half yes, half no."""
     kind, there = pick(rng, EXPRESSION_KINDS), rng.random() < 0.5
-    found: list[int] = []
-    if there:
-        told = EXPRESSIONS[kind](table, rng) if len(table) else None
-        words = None if told is None else told[1]
-        found = [] if told is None else [told[0]]
-    else:
-        words = DENIED[kind](table, rng)
+    found = EXPRESSIONS[kind](table, rng) if there and len(table) else None
+    words = DENIED[kind](table, rng) if not there else found and found.words
     if words is None:
         return None
     said = freely(words, rng) if rng.random() < 0.1 else words
     asked = presence_question(said)
-    return _ask("exist_refer", asked, "yes" if there else "no", target_of(table, found))
+    target = target_of(table, [found.index], steps=found.steps) if found else target_of(table, [])
+    return _ask("exist_refer", asked, "yes" if there else "no", target)
 
 
 def relation_yesno(table: Tabletop, rng: np.random.Generator) -> Turn | None:

@@ -42,9 +42,9 @@ def ground(kind: str) -> Callable:
         found = EXPRESSIONS[kind](table, rng) if len(table) else None
         if found is None:
             return None
-        index, words = found
+        index, words, steps = found
         said = "the " + words if rng.random() < 0.5 else words
-        target = target_of(table, [index], [words], said=said)
+        target = target_of(table, [index], [words], said=said, steps=steps)
         return Turn(Task.GROUND, question(Task.GROUND, said), _box(table, index), kind, target)
 
     return make
@@ -55,9 +55,9 @@ def worded(table: Tabletop, rng: np.random.Generator) -> Turn | None:
     found = EXPRESSIONS[pick(rng, EXPRESSION_KINDS)](table, rng) if len(table) else None
     if found is None:
         return None
-    index, words = found
+    index, words, steps = found
     said = freely(words, rng)
-    target = target_of(table, [index], [words], said=said)
+    target = target_of(table, [index], [words], said=said, steps=steps)
     return Turn(Task.GROUND, question(Task.GROUND, said), _box(table, index), "worded", target)
 
 

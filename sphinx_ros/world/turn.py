@@ -17,7 +17,8 @@ class Turn:
     question: the Human text. answer: what the model should write, without leading space.
     kind: the name of its maker in :data:`sphinx_ros.world.exercises.MAKERS`. target, as far as it
     applies: "objects" indices into the observation, "boxes" their (x0, y0, x1, y1) px in the same
-    order, "labels" their labels in the answer, "said" the words of a referring expression,
+    order, "labels" their labels in the answer, "said" the words of a referring expression, "steps"
+    the indices that it passes (:class:`sphinx_ros.world.phrases.Expression`),
     "answers" the accepted strings, "person" the index for a pose.
     """
 
