@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from sphinx_ros.model import keys
 from sphinx_ros.model.config import ModelConfig
+from sphinx_ros.model.layers import Attention
 from sphinx_ros.model.rotary import rotary_table
 from sphinx_ros.model.sphinx import SphinxModel
 from sphinx_ros.train import recipe
@@ -29,7 +30,9 @@ class Trained(nn.Module):
         self.place = PlaceHead(config.dim)
         self._taken: dict[str, Tensor] = {}
         self._take("fine", self.model.openclip_convnext_xxl.stages[-2])
+        self._bias, self._prefix = torch.zeros(()), 0
         for number, layer in enumerate(self.model.layers):
+            self._attend_packed(layer.attention)
             self._take(f"normed {number}", layer.attention_norm)
         self._take("last", self.model.layers[-2])
 
@@ -41,6 +44,17 @@ class Trained(nn.Module):
                 self._taken[name] = made
 
         module.register_forward_hook(keep)
+
+    def _attend_packed(self, attention: Attention) -> None:
+        """While packed turns are learnt let a layer attend by :func:`packed_attention`."""
+        plain = attention._attend
+
+        def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+            if not self.training:
+                return plain(q, k, v, mask)
+            return packed_attention(q, k, v, self._bias, self._prefix)
+
+        attention._attend = attend  # type: ignore[method-assign]
 
     def learning(self, alone: bool) -> list[nn.Parameter]:
         """The parameters that learn: all, or without the decoder while the towers are alone."""
@@ -105,7 +119,10 @@ class Trained(nn.Module):
         extra, scores = self.seeing(image, batch)
         assert batch.position is not None
         positions = packed_positions(batch.position, config.image_words)
-        mask = turn_mask(with_image(batch.turn, config.image_words))
+        turn = with_image(batch.turn, config.image_words)
+        mask = turn_mask(turn)
+        self._prefix = int((turn[0] == 0).sum())
+        self._bias = torch.zeros(mask.shape).masked_fill_(~mask, float("-inf"))
         x = model.embed(batch.tokens, image)
         text, read = self.reading(batch, model.hidden(x, positions=positions, mask=mask))
         first = config.image_words - config.patch_grid**2
@@ -160,6 +177,21 @@ def turn_mask(turn: Tensor) -> Tensor:
     same = (turn[:, None, :] == turn[:, :, None]) | (turn[:, None, :] == 0)
     causal = torch.ones(length, length, dtype=torch.bool, device=turn.device).tril()
     return (same & causal)[:, None]
+
+
+def packed_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, prefix: int) -> Tensor:
+    """Attention of packed turns in plain products: half the time of torch's fused kernels here.
+
+    q, k, v: [B, H, L, D]. bias: [B, 1, L, L], -inf where a token does not look, whose first
+    ``prefix`` columns and rows are the common prefix: its tokens look at nothing behind it.
+    """
+    q, bias = q * q.shape[-1] ** -0.5, bias.to(q.dtype)
+    out = []
+    for rows, seen in ((slice(prefix), prefix), (slice(prefix, None), k.shape[2])):
+        score = torch.matmul(q[:, :, rows], k[:, :, :seen].transpose(-1, -2))
+        score.add_(bias[:, :, rows, :seen])  # in place: the products' gradient does not need it
+        out.append(torch.matmul(score.softmax(-1), v[:, :, :seen]))
+    return torch.cat(out, 2)
 
 
 def groups(net: Trained, schedule: recipe.Schedule) -> list[dict]:
