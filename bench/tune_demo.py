@@ -32,7 +32,7 @@ from sphinx_ros.pipeline import Sphinx
 from sphinx_ros.runtime.progress import Progress
 from sphinx_ros.world.clip import read_truth
 from sphinx_ros.world.exercises import turns
-from sphinx_ros.world.newcomer import KIND, world_with_plates
+from sphinx_ros.world.newcomer import KIND, SHARE, world_with_plates
 from sphinx_ros.world.record import stamp_of, write_clip
 from sphinx_ros.world.truth import Observation
 
@@ -43,9 +43,9 @@ SIZE, RATE = (512, 384), 1.0
 """Of the pictures, and how many the bag has a second."""
 
 
-def observations(first: int, count: int) -> Iterator[Observation]:
-    """So many tables with plates."""
-    world = world_with_plates(*SIZE)
+def observations(first: int, count: int, share: float = SHARE) -> Iterator[Observation]:
+    """So many tables with plates. share: of the wide things that are plates."""
+    world = world_with_plates(*SIZE, share)
     with Progress(count, "rendering", "scene") as bar:
         for seed in range(first, first + count):
             yield world.observe(seed)
@@ -94,7 +94,7 @@ def corrections(bag: Path) -> dict[str, Any]:
 
 def rehearsal(path: Path, bag: Path, scenes: list[Observation], number: int) -> Path:
     """Questions of all tasks about the old kinds in the same pictures, as conversations: what is
-    not asked while plates are learnt is forgotten.
+    not asked while plates are learnt is forgotten. Learnt is how the model answered them before.
     """
     rows = []
     for scene, (name, _, _) in zip(scenes, shots_of(bag, [], 0.0)[1], strict=True):
@@ -145,21 +145,12 @@ def table(told: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def learn(options: argparse.Namespace, data: list[Path]) -> dict[str, Any]:
+def learn(options: argparse.Namespace, new: Path, old: Path) -> dict[str, Any]:
     """What `sphinx-ros tune` says of its run, with "minutes" of the clock."""
     run = options.out / "run"
-    words = [
-        "tune",
-        *map(str, data),
-        "--out",
-        str(run),
-        "--ask",
-        "0",
-        "--patience",
-        "0",
-        "--mirror",
-    ]
-    for name in ("rank", "rate", "epochs", "batch", "tokens", "held-out"):
+    words = ["tune", str(new), "--remember", str(old), "--out", str(run), "--mirror"]
+    words += ["--ask", "0", "--patience", "0"]
+    for name in ("rank", "rate", "epochs", "batch", "tokens", "crops", "held-out"):
         words += [f"--{name}", str(getattr(options, name.replace("-", "_")))]
     began = time.monotonic()
     if sphinx_ros(words + (["--towers"] if options.towers else [])):
@@ -171,7 +162,9 @@ def learn(options: argparse.Namespace, data: list[Path]) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--pictures", type=int, default=200)
-    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--share", type=float, default=0.8, help="of wide things: plates, learnt")
+    parser.add_argument("--crops", type=int, default=4, help="of each picture")
+    parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--scenes", type=int, default=200, help="unseen, new and old")
     parser.add_argument("--rank", type=int, default=2)
@@ -187,10 +180,10 @@ def main() -> None:
     for old in ("lab", "run"):  # of an earlier run of this demonstration
         shutil.rmtree(out / old, ignore_errors=True)
     out.mkdir(parents=True, exist_ok=True)
-    scenes = list(observations(LEARNT, options.pictures))
+    scenes = list(observations(LEARNT, options.pictures, options.share))
     bag = record_bag(out / "plates.mcap", scenes)
     old_questions = rehearsal(out / "old.json", bag, scenes, options.rehearse)
-    done = learn(options, [label_bag(bag, out / "lab"), old_questions])
+    done = learn(options, label_bag(bag, out / "lab"), old_questions)
     unseen = list(observations(UNSEEN, options.scenes))
     before, after = (Sphinx.from_pretrained(one) for one in ("demo", done["checkpoint"]))
     told = {

@@ -6,6 +6,7 @@ how a new kind is taught (docs/teaching.md); nothing else draws from it. Knows n
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
 
 import numpy as np
@@ -22,14 +23,14 @@ SHARE, NONE = 0.4, 0.2
 """Of the wide things that become plates, at least one; and of the scenes without any."""
 
 
-def with_plates(seed: int | list[int], width: int, height: int) -> Stage:
-    """As :func:`sphinx_ros.world.scenes.compose`, with plates on the table."""
+def with_plates(seed: int | list[int], width: int, height: int, share: float = SHARE) -> Stage:
+    """As :func:`sphinx_ros.world.scenes.compose`, with plates on the table. share: see SHARE."""
     stage = compose(seed, width, height)
     rng = np.random.default_rng([*np.atleast_1d(seed).tolist(), 1])
     wide = [index for index, thing in enumerate(stage.things) if thing.kind in WIDE]
     if not wide or rng.random() < NONE:
         return stage
-    chosen = {index for index in wide if rng.random() < SHARE} or {int(rng.choice(wide))}
+    chosen = {index for index in wide if rng.random() < share} or {int(rng.choice(wide))}
     things = [
         plate_for(thing, rng) if index in chosen else thing
         for index, thing in enumerate(stage.things)
@@ -44,6 +45,6 @@ def plate_for(thing: Thing, rng: np.random.Generator) -> Thing:
     return make_thing(rng, KIND, thing.colour, thing.size, span, x, y)
 
 
-def world_with_plates(width: int, height: int) -> World:
+def world_with_plates(width: int, height: int, share: float = SHARE) -> World:
     """Draws observations of :func:`with_plates`."""
-    return World(width, height, with_plates)
+    return World(width, height, functools.partial(with_plates, share=share))
