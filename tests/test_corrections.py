@@ -10,6 +10,7 @@ import pytest
 
 from sphinx_ros.commands.cli import main
 from sphinx_ros.errors import BadRequest
+from sphinx_ros.teach import label_folder
 from sphinx_ros.teach.dataset import read_data
 from sphinx_ros.teach.label_corrections import corrected
 from sphinx_ros.teach.label_folder import read_sheets, write_folder
@@ -17,6 +18,7 @@ from sphinx_ros.teach.labelling import Found, Sheet
 from sphinx_ros.teach.said import Writing
 
 SIZE = (64, 48)
+MARK = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [3, 4, 10, 11]}
 
 
 @pytest.fixture
@@ -133,6 +135,54 @@ def test_a_picture_of_label_studio_is_known_by_its_name(folder, tmp_path, name, 
     assert in_review(folder) == ["my desk.png"]
 
 
+def test_a_kill_between_the_files_loses_no_settled_picture(folder, tmp_path, monkeypatch, capsys):
+    export = tmp_path / "result.json"
+    export.write_text(json.dumps(cvat(["doubt.png"], [(1, 1, [3.0, 4.0, 10.0, 11.0], 0.0)])))
+    write, calls = label_folder._write_json, []
+
+    def killed(path, value):
+        calls.append(path)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        write(path, value)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(label_folder, "_write_json", killed)
+        assert main(["label", str(folder), "--corrections", str(export)]) == 130
+    assert main(["label", str(folder), "--corrections", str(export)]) == 0
+    assert "1 pictures corrected, 1 still to be reviewed" in capsys.readouterr().out
+    sure = [one.name for one in read_sheets(folder / "annotations.json")[0]]
+    assert sorted(sure) == ["doubt.png", "empty.png", "sure.png"]
+    assert in_review(folder) == ["my desk.png"]
+
+
+def test_what_corrections_would_pass_over_is_refused(folder, tmp_path, capsys):
+    words = ["label", str(folder), "--corrections", "gone.json", "--out", str(tmp_path / "new")]
+    assert main(words) == 2
+    assert "--out is for labelling" in capsys.readouterr().err
+
+
+def test_a_box_that_was_pasted_twice_is_one_thing(folder, tmp_path):
+    marks = [(1, 1, [3.0, 4.0, 10.0, 11.0], 0.0), (1, 1, [3.0, 4.0, 10.0, 11.001], 0.0)]
+    export = tmp_path / "result.json"
+    export.write_text(json.dumps(cvat(["doubt.png"], marks)))
+    for _ in range(2):  # the folder can be read again
+        assert main(["label", str(folder), "--corrections", str(export)]) == 0
+    assert kept(folder, "doubt.png") == [("mug", (3.0, 4.0, 13.0, 15.0), 1.0)]
+
+
+@pytest.mark.parametrize(
+    "checkpoint", ["hf://owner/repo/folder", "http://gpu-box:8000", "/gone/since"]
+)
+def test_texts_are_written_anew_as_they_were(folder, tmp_path, checkpoint):
+    told = {"format": "llava", "checkpoint": checkpoint, "decimals": 1, "comma": ", "}
+    (folder / "labels.json").write_text(json.dumps(told))
+    export = tmp_path / "result.json"
+    export.write_text(json.dumps(cvat(["doubt.png"], [(1, 1, [8.0, 4.0, 16.0, 16.0], 0.0)])))
+    assert main(["label", str(folder), "--corrections", str(export)]) == 0
+    assert "<p>mug</p>[0.1, 0.2, 0.4, 0.4]" in (folder / "conversations.json").read_text()
+
+
 def test_spaces_in_names_come_back_as_signs_of_the_web(folder, tmp_path):
     value = label_studio(["images/0a1b2c3d-my%20desk.png"], [(0, 0, [0.0, 0.0, 64.0, 48.4])])
     made = archive(tmp_path / "project.zip", "result.json", value)
@@ -161,9 +211,28 @@ def test_a_row_that_cannot_be_used_leaves_its_picture_as_it_was(folder, tmp_path
         (cvat([], []), "it has no images"),
         ([1, 2], "is no file of COCO: export COCO 1.0 from CVAT"),
         ({"images": [1], "annotations": [], "categories": []}, "that are no objects"),
+        ({"categories": [{"name": "mug"}, {"id": 2, "name": "can"}]}, "id in row 1 of categories"),
+        ({"categories": [{"id": [1], "name": "mug"}]}, "id in row 1 of categories is .1."),
+        ({"categories": [{"id": 1, "name": "mug"}] * 2}, "id in row 2 of categories is 1"),
+        ({"images": [{"id": {}, "file_name": "doubt.png"}]}, "id in row 1 of images is {}"),
+        ({"annotations": [MARK | {"image_id": [1]}]}, "image_id in row 1 of annotations"),
+        (
+            {"annotations": [MARK | {"category_id": [1]}]},
+            "category_id .1., expected one of .1, '2'",
+        ),
+        ({"annotations": [MARK | {"attributes": {"rotation": float("inf")}}]}, "rotation is .inf"),
+        ({"annotations": [MARK | {"bbox": [3, 4, 10, 0.001]}]}, "narrower than a hundredth"),
+        (
+            {"images": [{"id": 1, "file_name": "doubt.png", "width": 640, "height": 480}]},
+            "the file says 640x480 pixels, but the folder's picture has 64x48",
+        ),
     ],
 )
 def test_files_that_correct_nothing_are_refused(folder, tmp_path, value, said):
+    if isinstance(value, dict) and len(value) == 1:
+        mugs = [{"id": 1, "name": "mug"}, {"id": "2", "name": "can"}]
+        images = [{"id": 1, "file_name": "doubt.png"}]
+        value = {"images": images, "annotations": [], "categories": mugs} | value
     export = tmp_path / "export.json"
     export.write_text(json.dumps(value))
     before = (folder / "review.json").read_bytes()
@@ -171,6 +240,20 @@ def test_files_that_correct_nothing_are_refused(folder, tmp_path, value, said):
         corrected(folder, export)
     assert main(["label", str(folder), "--corrections", str(export)]) == 2
     assert (folder / "review.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "before, said",
+    [(b"result.json", "is no file of COCO"), (b"PK\1\2", "is a damaged archive")],
+    ids=["packed data", "list of files"],
+)
+def test_a_damaged_archive_is_refused(folder, tmp_path, before, said):
+    made = archive(tmp_path / "task.zip", "result.json", cvat(["doubt.png"], []))
+    data = made.read_bytes()
+    at = data.index(before) + len(before) - (before == b"PK\1\2")
+    made.write_bytes(data[:at] + b"\xff\xff" + data[at + 2 :])
+    with pytest.raises(BadRequest, match=said):
+        corrected(folder, made)
 
 
 def test_an_archive_without_labels_is_refused(folder, tmp_path):

@@ -16,9 +16,10 @@ from process_support import until
 from sphinx_ros.bags.bag_answers import Answering
 from sphinx_ros.bags.bag_reader import Shot
 from sphinx_ros.commands.cli import main
+from sphinx_ros.commands.label_shots import check_topics
 from sphinx_ros.errors import BadRequest, SphinxError, Status
 from sphinx_ros.teach.dataset import read_data
-from sphinx_ros.teach.label_folder import write_folder
+from sphinx_ros.teach.label_folder import read_sheets, write_folder
 from sphinx_ros.teach.labelling import (
     KEEP,
     REVIEW,
@@ -54,13 +55,16 @@ class Model:
             if isinstance(told, Exception):
                 out.append(told)
                 continue
-            boxes = [Detection(kind_of(query), (1.0, 2.0, 30.0, 40.0), s) for s in told]
+            # a box for each score, or (score, box)
+            pairs = [one if isinstance(one, tuple) else (one, (n, 2.0, n + 20.0, 40.0))
+                     for n, one in enumerate(told, 1)]  # fmt: skip
+            boxes = [Detection(kind_of(query), box, score) for score, box in pairs]
             out.append(Results(tuple(boxes)))
         return out
 
 
-def labelled(answers, keep=KEEP, review=REVIEW):
-    queries = checked_queries(["detect: mugs", "ground: the can"])
+def labelled(answers, keep=KEEP, review=REVIEW, lines=("detect: mugs", "ground: the can")):
+    queries = checked_queries(lines)
     shot = Shot("a.png", 0, 0, 0, None, lambda: np.zeros((48, 64, 3), np.uint8))
     entry = Answering(Model(answers), queries, {}).entry(shot)
     return sheet_of("a.png", json.loads(json.dumps(entry)), queries, keep, review)
@@ -72,6 +76,23 @@ def test_boxes_are_kept_put_aside_and_dropped_by_their_scores():
     assert [(one.kind, one.score) for one in sheet.kept] == [("mug", 0.9)]
     assert [one.kind for one in sheet.doubted] == ["mug", "can"] and not sheet.sure
     assert sheet.size == (64, 48) and not sheet.trouble
+
+
+def test_what_two_queries_find_is_one_thing_and_goes_back_in(tmp_path):
+    """A folder with the same thing twice, or a box without area, could not be read again."""
+    answers = {"mug": [(0.9, (2.0, 2.0, 22.0, 40.0)), (0.4, (2.0, 2.001, 22.001, 40.0)),
+                       (float("nan"), (30.0, 5.0, 50.0, 40.0)), (0.8, (9.0, 9.0, 9.004, 30.0))],
+               "blue mug": [(0.8, (2.0, 2.0, 22.0, 40.0))]}  # fmt: skip
+    lines = ["detect: mugs", "ground: the mug", "detect: all_mugs", "detect: blue_mug"]
+    sheet = labelled(answers, lines=lines)
+    assert [(one.kind, one.score) for one in sheet.kept] == [("mug", 0.9), ("blue mug", 0.8)]
+    assert len(sheet.doubted) == 1 and sheet.dropped == 1
+    sheet.doubted = []
+    (tmp_path / "images").mkdir()
+    cv2.imwrite(str(tmp_path / "images" / "a.png"), np.zeros((48, 64, 3), np.uint8))
+    write_folder(tmp_path, [sheet], ["mug", "blue mug"], "coco", Writing(2))
+    read, kinds = read_sheets(tmp_path / "annotations.json")
+    assert read == [Sheet("a.png", SIZE, sheet.kept)] and kinds == ["mug", "blue mug"]
 
 
 def test_a_picture_that_could_not_be_answered_says_why():
@@ -90,6 +111,7 @@ def test_a_model_that_is_gone_ends_the_run_and_marks_no_picture():
         ([], "there is no query"),
         (["caption"], "gives no boxes of one kind"),
         (["describe: 1,2,3,4"], "gives no boxes of one kind"),
+        (["detect: _"], "gives no boxes of one kind"),
     ],
 )
 def test_queries_that_label_nothing_are_refused(lines, said):
@@ -179,8 +201,28 @@ def test_a_folder_of_pictures_is_labelled(tmp_path, capsys):
     said = capsys.readouterr()
     assert "broken.jpg" in said.err and "1 pictures not answered" in said.out
     assert main([*words, "--out", str(out)]) == 2
-    assert main([*words, "--out", str(out), "--resume"]) in (0, 1)
+    assert main([*words, "--out", str(out), "--resume", *limits]) in (0, 1)
     assert capsys.readouterr().out.splitlines()[-1] == said.out.splitlines()[-1]
+    for other, named in (
+        (words, "keep 0.2 and not 0.7"),
+        ([*words, *limits, "--query", "detect: can"], "queries ['detect: mug', 'detect: cube']"),
+        ([*words, *limits, "--format", "yolo"], "format 'coco' and not 'yolo'"),
+        ([*words, *limits, "--checkpoint", "sphinx-tiny-1k"], "checkpoint 'demo'"),
+    ):
+        assert main([*other, "--out", str(out), "--resume"]) == 2
+        assert f"is finished, and was labelled with {named}" in capsys.readouterr().err
+
+
+def test_pictures_that_would_share_a_file_are_refused_before_anything_is_asked(tmp_path, capsys):
+    source, out = tmp_path / "pictures", tmp_path / "out"
+    source.mkdir()
+    for name in ("desk.jpg", "desk.png"):
+        (source / name).touch()
+    words = ["label", str(source), "--query", "detect: mug", "--format", "yolo", "--out", str(out)]
+    assert main(words) == 2 and not out.exists()
+    assert "desk.jpg and desk.png would share the file labels/desk.txt" in capsys.readouterr().err
+    with pytest.raises(BadRequest, match="/cam/left and /cam_left would both be called cam_left_"):
+        check_topics(["/cam/left", "/front", "/cam_left"])
 
 
 def files(folder):

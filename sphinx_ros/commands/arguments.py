@@ -51,6 +51,11 @@ class Parser(argparse.ArgumentParser):
         raise BadRequest(f"{message} (see {self.prog} --help)")
 
 
+def given(parser: argparse.ArgumentParser, options: argparse.Namespace) -> list[str]:
+    """The options of a command line whose values are not the usual ones, by their names."""
+    return [name for name, value in vars(options).items() if value != parser.get_default(name)]
+
+
 def number(low: float, high: float, kind: type = float) -> Callable[[str], Any]:
     """A type for argparse: a number in low..high, both included."""
 

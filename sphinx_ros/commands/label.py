@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sphinx_ros.commands.arguments import OK, Parser, add_every, add_number, add_topic
+from sphinx_ros.checkpoint.names import SCHEME
+from sphinx_ros.commands.arguments import OK, Parser, add_every, add_number, add_topic, given
 from sphinx_ros.commands.model_options import add_asked_model, check_model
-from sphinx_ros.errors import BadRequest, SphinxError, Status
+from sphinx_ros.errors import BadRequest, SphinxError, Status, quoted
 from sphinx_ros.runtime.files import write_text
 from sphinx_ros.runtime.printable import file_name
 from sphinx_ros.teach.labelling import (
@@ -26,6 +27,9 @@ from sphinx_ros.teach.labelling import (
 if TYPE_CHECKING:
     from sphinx_ros.prompt.queries import Query
     from sphinx_ros.teach.said import Writing
+
+CORRECTING = ("source", "corrections", "resume", "variant", "tokenizer")
+"""What counts where corrections are put in; --resume changes nothing then."""
 
 MOST_TOLD = 5
 """Pictures that failed, of which the reason is told."""
@@ -95,7 +99,9 @@ def run(argv: Sequence[str]) -> int:
     from sphinx_ros.teach.label_folder import JOURNAL, TOLD
 
     if (out / TOLD).exists() and not (out / JOURNAL).exists():
-        return tell(out, json.loads((out / TOLD).read_text(encoding="utf-8")))
+        told = read_told(out)
+        check_finished(out, told, settings(queries, options))
+        return tell(out, told)
     check_model(options)
     from sphinx_ros.commands.label_answers import sheets_of
 
@@ -130,6 +136,44 @@ def checked_out(name: str | None, resume: bool) -> Path:
     raise BadRequest(f"{out} is there already; name a new folder, or delete that one")
 
 
+def settings(queries: Sequence[Query], options: Any) -> dict[str, Any]:
+    """What the labels of a folder depend on, as labels.json has it."""
+    return {
+        "source": file_name(options.source),
+        "checkpoint": options.server or options.checkpoint,
+        "queries": [query.line() for query in queries],
+        "format": options.format,
+        "keep": options.keep,
+        "review": options.review,
+        "topics": sorted(options.topic),
+        "every": options.every,
+    }
+
+
+def read_told(folder: Path) -> dict[str, Any]:
+    """What labels.json of a folder tells. Raises BadRequest: it can't be read."""
+    from sphinx_ros.teach.conversation_rows import read_json
+    from sphinx_ros.teach.label_folder import TOLD
+
+    told = read_json(folder / TOLD)
+    if not isinstance(told, dict) or not {"format", "checkpoint"} <= set(told):
+        raise BadRequest(
+            f"{folder / TOLD} is not what `sphinx-ros label` wrote: expected an object with the "
+            "keys format and checkpoint"
+        )
+    return told
+
+
+def check_finished(folder: Path, told: dict[str, Any], asked: dict[str, Any]) -> None:
+    """Raises BadRequest: a folder that is finished was labelled with other settings."""
+    for name, value in asked.items():
+        if name in told and told[name] != value:  # older releases told fewer
+            raise BadRequest(
+                f"{folder} is finished, and was labelled with {name} {quoted(told[name])} and not "
+                f"{quoted(value)}: give the same, or name a new folder as --out"
+            )
+
+
 def finish(out: Path, sheets: list[Sheet], queries: Sequence[Query], options: Any) -> int:
     """Write the labels, and tell of them; returns the exit code.
 
@@ -145,14 +189,11 @@ def finish(out: Path, sheets: list[Sheet], queries: Sequence[Query], options: An
         raise SphinxError("no picture was answered", status=Status.PARSE_FAILED)
     there = [sheet for sheet in sheets if sheet.readable]
     kinds = list(dict.fromkeys(map(kind_of, queries)))
-    write_folder(out, there, kinds, options.format, writing(options))
+    style = writing(options)
+    write_folder(out, there, kinds, options.format, style)
     told = {
-        "source": file_name(options.source),
-        "checkpoint": options.server or options.checkpoint,
-        "queries": [query.line() for query in queries],
-        "format": options.format,
-        "keep": options.keep,
-        "review": options.review,
+        **settings(queries, options),
+        **(style._asdict() if options.format == "llava" else {}),
         "pictures": len(there),
         "to_review": sum(not sheet.sure for sheet in there),
         "failed": len(failed),
@@ -186,23 +227,41 @@ def writing(options: Any) -> Writing:
     return Writing(open_checkpoint(options.checkpoint, **given).config.coordinate_decimals)
 
 
+def writing_before(told: dict[str, Any], options: Any) -> Writing:
+    """How boxes are written in a folder, by what its labels.json tells."""
+    from sphinx_ros.teach.said import Writing
+
+    if "decimals" in told and "comma" in told:
+        return Writing(told["decimals"], told["comma"])
+    options.format, options.checkpoint = told["format"], told["checkpoint"]
+    options.server = options.checkpoint if is_server(str(options.checkpoint)) else ""
+    return writing(options)
+
+
+def is_server(name: str) -> bool:
+    """Whether what labels.json calls the checkpoint is the address of a server."""
+    return "://" in name and not name.startswith(SCHEME)
+
+
 def correct(options: Any) -> int:
     """Put corrections into a folder of labels; returns the exit code."""
     from sphinx_ros.teach.label_corrections import corrected
     from sphinx_ros.teach.label_folder import KEPT, TOLD, write_folder
-    from sphinx_ros.teach.said import Writing
 
+    others = [one for one in given(parser(), options) if one not in CORRECTING]
+    if others:
+        raise BadRequest(
+            f"--{others[0]} is for labelling: with --corrections the folder's own settings count, "
+            "leave it out"
+        )
     folder = Path(options.source)
     if not (folder / KEPT).is_file() or not (folder / TOLD).is_file():
         raise BadRequest(
             f"{folder} is no folder of `sphinx-ros label`: it has no {KEPT} and {TOLD}"
         )
-    told = json.loads((folder / TOLD).read_text(encoding="utf-8"))
+    told = read_told(folder)
     made = corrected(folder, Path(options.corrections))
-    options.format, options.server = told["format"], options.server or ""
-    options.checkpoint = told["checkpoint"]
-    style = writing(options) if "://" not in str(told["checkpoint"]) else Writing()
-    write_folder(folder, made.sheets, made.kinds, told["format"], style)
+    write_folder(folder, made.sheets, made.kinds, told["format"], writing_before(told, options))
     for one in made.bad.bad[:MOST_TOLD]:
         print(f"sphinx-ros: {one.where}: {one.why}", file=sys.stderr)
     if made.new and made.untouched:

@@ -32,7 +32,8 @@ def sheets_of(out: Path, queries: Sequence[Query], options: Any) -> list[Sheet]:
         BadRequest: the source can't be used, or the folder was begun with other settings.
         SphinxError: the model can't be loaded, or can't be asked any more.
     """
-    total, shots = shots_of(Path(options.source), options.topic, options.every)
+    stems = options.format == "yolo"  # its files of labels are called by them
+    total, shots = shots_of(Path(options.source), options.topic, options.every, stems)
     out.mkdir(parents=True, exist_ok=True)
     sheets: list[Sheet] = []
     asking: Answering | None = None

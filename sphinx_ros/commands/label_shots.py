@@ -12,6 +12,7 @@ from sphinx_ros.bags.bag_reader import Bag, Every, Shot
 from sphinx_ros.bags.bag_topics import chosen_topics
 from sphinx_ros.commands.pictures import SUFFIXES, read_picture
 from sphinx_ros.errors import BadRequest
+from sphinx_ros.runtime.printable import file_name
 
 
 class Named(NamedTuple):
@@ -22,24 +23,31 @@ class Named(NamedTuple):
     file: Path | None
 
 
-def shots_of(source: Path, topics: Sequence[str], every: float) -> tuple[int, Iterator[Named]]:
+def shots_of(
+    source: Path, topics: Sequence[str], every: float, stems: bool = False
+) -> tuple[int, Iterator[Named]]:
     """How many pictures there are at most, and those that are to be labelled, in order.
 
     Args:
         source: a bag, or a folder of pictures. topics, every: of a bag, as
-            :class:`sphinx_ros.bags.bag_job.Job` has them.
+            :class:`sphinx_ros.bags.bag_job.Job` has them. stems: no two names may be the same
+            but for their suffix.
 
     Raises:
-        BadRequest: it is neither, or a topic is not in the bag.
+        BadRequest: it is neither, a topic is not in the bag, or two pictures would be called the
+            same.
     """
     if source.is_dir() and not (source / "metadata.yaml").exists():
         files = sorted(one for one in source.iterdir() if one.suffix.lower() in SUFFIXES)
         if not files:
             raise BadRequest(f"{source} holds no picture ({' '.join(SUFFIXES)}) and is no bag")
+        if stems:
+            check_stems(files)
         return len(files), map(_of_file, files)
     with Bag(source) as bag:
         chosen = [*chosen_topics(bag.pictures, topics).values()]
         total = sum(bag.pictures[topic] for topic in chosen)
+    check_topics(chosen)
     return total, _of_bag(source, chosen, every)
 
 
@@ -54,5 +62,32 @@ def _of_bag(source: Path, topics: Sequence[str], every: float) -> Iterator[Named
     with Bag(source) as bag:
         for shot in bag.shots(topics):
             if taken.takes(shot):
-                topic = re.sub(r"\W+", "_", shot.topic).strip("_")
-                yield Named(f"{topic}_{shot.number:06d}.png", shot, None)
+                yield Named(f"{_slug(shot.topic)}_{shot.number:06d}.png", shot, None)
+
+
+def _slug(topic: str) -> str:
+    return re.sub(r"\W+", "_", topic).strip("_")
+
+
+def check_topics(topics: Sequence[str]) -> None:
+    """Raises BadRequest: pictures of two topics would have the same names."""
+    called: dict[str, str] = {}
+    for topic in topics:
+        other = called.setdefault(_slug(topic), topic)
+        if other != topic:
+            raise BadRequest(
+                f"the pictures of {other} and {topic} would both be called {_slug(topic)}_...: "
+                "label one at a time, as --topic, into folders of their own"
+            )
+
+
+def check_stems(files: Sequence[Path]) -> None:
+    """Raises BadRequest: two pictures differ in their suffix alone."""
+    stems: dict[str, Path] = {}
+    for file in files:
+        other = stems.setdefault(file.stem, file)
+        if other != file:
+            raise BadRequest(
+                f"{file_name(other.name)} and {file_name(file.name)} would share the file "
+                f"labels/{file_name(file.stem)}.txt of --format yolo: rename one of them"
+            )

@@ -25,11 +25,10 @@ from sphinx_ros.runtime.files import write_text
 from sphinx_ros.teach.coco_rows import coco_pictures
 from sphinx_ros.teach.conversation_rows import read_json
 from sphinx_ros.teach.example import Data
-from sphinx_ros.teach.labelling import Found, Sheet
+from sphinx_ros.teach.labelling import Found, Sheet, in_hundredths
 from sphinx_ros.teach.said import Writing, checked_kind, rounds_about
 from sphinx_ros.teach.shown import Thing
 
-FORMATS = ("coco", "yolo", "llava")
 KEPT, REVIEW, TOLD = "annotations.json", "review.json", "labels.json"
 IMAGES, JOURNAL = "images", "journal.jsonl"
 
@@ -47,7 +46,7 @@ def coco(sheets: Sequence[Sheet], kinds: Sequence[str], doubted: bool) -> dict[s
         name = f"{IMAGES}/{sheet.name}"
         images.append({"id": number, "file_name": name, "width": wide, "height": high})
         for found in [*sheet.kept, *(sheet.doubted if doubted else ())]:
-            x0, y0, x1, y1 = (round(float(side), 2) for side in found.box)
+            x0, y0, x1, y1 = in_hundredths(found.box)
             box = [x0, y0, round(x1 - x0, 2), round(y1 - y0, 2)]
             annotations.append({
                 "id": len(annotations) + 1, "image_id": number, "iscrowd": 0,
@@ -75,15 +74,19 @@ def write_folder(
     format: str,
     writing: Writing,
 ) -> None:
-    """All files but the pictures. writing: of boxes, for LLaVA's texts."""
+    """All files but the pictures. writing: of boxes, for LLaVA's texts.
+
+    The review comes last: where a process is killed between the two, a picture that was settled
+    stands in both and is not lost.
+    """
     sure = [sheet for sheet in sheets if sheet.sure]
     doubted = [sheet for sheet in sheets if not sheet.sure]
     if format == "yolo":
         write_yolo(folder, sure, kinds)
     elif format == "llava":
         write_llava(folder, sure, kinds, writing)
-    _write_json(folder / REVIEW, coco(doubted, kinds, doubted=True))
     _write_json(folder / KEPT, coco(sure, kinds, doubted=False))
+    _write_json(folder / REVIEW, coco(doubted, kinds, doubted=True))
 
 
 def _write_json(path: Path, value: Any) -> None:

@@ -7,6 +7,7 @@ things of its kind are labelled.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,10 +15,11 @@ from typing import Any
 from sphinx_ros.errors import BadRequest, SphinxError, Status
 from sphinx_ros.prompt.english import singular
 from sphinx_ros.prompt.queries import Query, read_query
+from sphinx_ros.prompt.results import SAME_IOU
 from sphinx_ros.remote.wire import answer_from_json
 from sphinx_ros.runtime.printable import one_line
 from sphinx_ros.tasks import Task
-from sphinx_ros.types import Box
+from sphinx_ros.types import Box, iou
 
 TASKS = (Task.DETECT, Task.GROUND)
 """What can be labelled: what answers with boxes of a kind that is asked for."""
@@ -41,8 +43,8 @@ class Sheet:
 
     Attributes:
         name: of its file. size: width and height, pixels; 0 where it can't be read. kept,
-        doubted: boxes by their score. dropped: how many scored too little. trouble: why nothing
-        can be said of it; else "".
+        doubted: boxes by their score. dropped: how many scored too little or have no area.
+        trouble: why nothing can be said of it; else "".
     """
 
     name: str
@@ -67,7 +69,7 @@ def checked_queries(lines: Sequence[str]) -> list[Query]:
     """Lines -> queries that give boxes of a kind. Raises BadRequest."""
     queries = [read_query(line) for line in lines]
     for line, query in zip(lines, queries, strict=True):
-        if query.task not in TASKS or not query.text:
+        if query.task not in TASKS or not kind_of(query):
             raise BadRequest(
                 f"query {line!r} gives no boxes of one kind; ask detect: and a kind, or ground: "
                 "and what describes one thing"
@@ -78,8 +80,11 @@ def checked_queries(lines: Sequence[str]) -> list[Query]:
 
 
 def kind_of(query: Query) -> str:
-    """The kind that a query asks for: "all mugs" is mug, "the red mug" is red mug."""
-    return singular(query.text.removeprefix("the ").strip())
+    """The kind that a query asks for: "all mugs" is mug, "the red mug" is red mug.
+
+    It is written as :func:`sphinx_ros.teach.said.checked_kind` reads it from the files.
+    """
+    return singular(query.text.replace("_", " ").removeprefix("the ").strip())
 
 
 def check_limits(keep: float, review: float) -> None:
@@ -100,20 +105,52 @@ def sheet_of(
         queries: that were asked. keep, review: scores, as above.
     """
     sheet = Sheet(name, (entry.get("width", 0), entry.get("height", 0)))
+    everything: list[Found] = []
     for query, said in zip(queries, entry["answers"], strict=True):
         came = answer_from_json(said)
         if isinstance(came, SphinxError) or not came.status.answered:
             why = one_line(came) if isinstance(came, SphinxError) else repr(came.raw_text)
             return Sheet(name, sheet.size, trouble=f"{query.line()}: {why}")
         for one in came.detections if came.status is Status.OK else ():
-            found = Found(kind_of(query), one.box, one.score)
-            if one.score >= keep:
-                sheet.kept.append(found)
-            elif one.score < review:
-                sheet.dropped += 1
-            else:  # NaN too
-                sheet.doubted.append(found)
+            everything.append(Found(kind_of(query), in_hundredths(one.box), one.score))
+    for found in without_repeats(everything):
+        if found.score < review or not has_area(found.box):
+            sheet.dropped += 1
+        elif found.score >= keep:
+            sheet.kept.append(found)
+        else:  # NaN too
+            sheet.doubted.append(found)
     return sheet
+
+
+def without_repeats(found: Sequence[Found]) -> list[Found]:
+    """Each thing once, with its best score: "detect: mugs" and "ground: the mug" find the same."""
+    taken: list[int] = []
+    for number in sorted(range(len(found)), key=lambda n: _worth(found[n]), reverse=True):
+        if not any(_same_thing(found[number], found[other]) for other in taken):
+            taken.append(number)
+    return [found[number] for number in sorted(taken)]
+
+
+def _worth(found: Found) -> float:
+    return -1.0 if math.isnan(found.score) else found.score
+
+
+def _same_thing(one: Found, other: Found) -> bool:
+    if one.kind != other.kind:
+        return False
+    return one.box == other.box or iou(one.box, other.box) > SAME_IOU
+
+
+def in_hundredths(box: Box) -> Box:
+    """A box in the numbers of the files, so that what is equal there is equal here."""
+    x0, y0, x1, y1 = (round(float(side), 2) for side in box)
+    return x0, y0, x1, y1
+
+
+def has_area(box: Box) -> bool:
+    """Whether a box has an area."""
+    return box[2] > box[0] and box[3] > box[1]
 
 
 def counts(sheets: Iterable[Sheet]) -> dict[str, int]:
