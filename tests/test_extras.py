@@ -1,9 +1,12 @@
 """A library that an extra brings and that is not there: what is said of it."""
 
+import importlib
+
 import pytest
 
 from sphinx_ros.errors import BadRequest
 from sphinx_ros.runtime.extras import extra
+from sphinx_ros.world.render import _mujoco
 
 
 def test_what_is_missing_is_said_with_its_remedy():
@@ -21,3 +24,16 @@ def test_a_library_of_another_version_is_no_missing_one():
 def test_what_this_package_lacks_itself_is_a_defect():
     with pytest.raises(ModuleNotFoundError), extra("serve", "the page"):
         import sphinx_ros.no_such_module  # noqa: F401
+
+
+def test_the_simulated_tabletop_says_what_is_missing(monkeypatch):
+    """PyOpenGL without libEGL raises whatever its first use of it gives."""
+
+    def without(name):
+        if name == "triton":
+            raise ImportError(name)
+        raise AttributeError("'NoneType' object has no attribute 'eglQueryString'")
+
+    monkeypatch.setattr(importlib, "import_module", without)
+    with pytest.raises(BadRequest, match="eglQueryString.*apt install libegl1"):
+        _mujoco.__wrapped__()

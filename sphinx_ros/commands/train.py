@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+from sphinx_ros.checkpoint.names import find
 from sphinx_ros.commands.arguments import OK, Parser, add_number
 from sphinx_ros.errors import BadRequest
 from sphinx_ros.runtime.interrupts import load_torch
@@ -25,7 +26,8 @@ ABOUT = """Train the demonstration model from scratch, on the CPU, on simulated 
   sphinx-ros train --minutes 10 --scenes 2000           a try; the answers will be poor
   sphinx-ros train --folder runs/demo                   the same folder again: goes on
 
-The bundled model had five such runs, each from the weights of the one before: 8.6 hours in all.
+The bundled model had several such runs, each from the weights of the one before:
+docs/training.md.
 
 Scenes are rendered in the background while training runs. Ctrl-C saves and stops; the same command
 goes on from there. --minutes is the training time of all starts together. FOLDER/checkpoint is a
@@ -40,6 +42,8 @@ FIRST_SHARDS = 4
 def run(argv: Sequence[str]) -> int:
     """Parse, render, train; returns the exit code."""
     options = parser().parse_intermixed_args(argv)
+    if options.start:
+        find(options.start)  # a wrong name need not wait for the scenes
     folder = Path(options.folder)
     try:
         (folder / "scenes").mkdir(parents=True, exist_ok=True)

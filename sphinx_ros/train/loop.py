@@ -11,13 +11,16 @@ import os
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import torch.distributed as dist
 
+from sphinx_ros.errors import SphinxError, Status
 from sphinx_ros.runtime.device import request_large_pages
 from sphinx_ros.runtime.lifeline import end_with_parent
+from sphinx_ros.runtime.memory import memory_error, out_of_memory
 from sphinx_ros.runtime.progress import Progress
 from sphinx_ros.train import recipe
 from sphinx_ros.train.run import HELD_OUT_SCENES, Run, rate
@@ -90,8 +93,22 @@ def average_scores(rows: list[dict]) -> dict[str, float]:
     return {k: float(np.mean([row[k] for row in rows if k in row])) for k in sorted(keys)}
 
 
-def process(rank: int, world: int, parent: int, arguments: dict) -> None:
-    """Entry point of one training process. parent: the process that started it."""
+def process(rank: int, world: int, parent: int, arguments: dict, failed: Any) -> None:
+    """Entry point of one training process.
+
+    parent: the process that started it. failed: a queue for an error that has a name.
+    """
+    try:
+        _process(rank, world, parent, arguments)
+    except Exception as error:
+        if out_of_memory(error):
+            error = memory_error("training", error)
+        if isinstance(error, (SphinxError, OSError)):
+            failed.put(error)
+        raise
+
+
+def _process(rank: int, world: int, parent: int, arguments: dict) -> None:
     end_with_parent(parent)  # what is on the disk is whole at any time
     request_large_pages()
     torch.set_num_threads(1)
@@ -118,7 +135,9 @@ def train(
 ) -> None:
     """Train with ``processes`` single-threaded processes (two beat one with two threads).
 
-    Raises KeyboardInterrupt on Ctrl-C, after the processes have saved; another call goes on.
+    Raises:
+        KeyboardInterrupt: on Ctrl-C, after the processes have saved; another call goes on.
+        SphinxError, OSError: what ended a process, or that one was killed.
     """
     import torch.multiprocessing as mp
 
@@ -141,13 +160,28 @@ def train(
         "seed": seed,
         "start": start,
     }
+    failed = mp.get_context("spawn").SimpleQueue()
     context = mp.spawn(
-        process, args=(processes, os.getpid(), arguments), nprocs=processes, join=False
+        process, args=(processes, os.getpid(), arguments, failed), nprocs=processes, join=False
     )
     try:
         while not context.join():
             pass
     except KeyboardInterrupt:
         for child in context.processes:
+            if child.is_alive():  # the signal may have been sent to this process alone
+                os.kill(child.pid, signal.SIGINT)
+        for child in context.processes:
             child.join()
+        raise
+    except (mp.ProcessRaisedException, mp.ProcessExitedException) as error:
+        if not failed.empty():
+            raise failed.get() from error
+        if isinstance(error, mp.ProcessExitedException) and error.signal_name:
+            raise SphinxError(
+                f"a training process was ended by {error.signal_name}, as Linux does it when "
+                "memory runs out; the same command goes on from the last saved state, and fewer "
+                "--processes take less",
+                status=Status.NOT_ACTIVE,
+            ) from error
         raise

@@ -49,7 +49,7 @@ def _mujoco() -> ModuleType:
         importlib.import_module("triton")
     try:
         importlib.import_module("mujoco.egl")
-    except ImportError as error:
+    except Exception as error:  # PyOpenGL raises many kinds where a library is missing
         raise BadRequest(
             f"the simulated tabletop needs mujoco and EGL ({error}); "
             "pip install 'sphinx_ros[world]', and on Debian or Ubuntu "
