@@ -395,11 +395,18 @@ def test_bad_sources(run, tmp_path, photo):
         (["world", "1", "--save", "/no/such/folder/x.png"], "/no/such/folder"),
         (["train", "--minutes", "0"], "--minutes"),
         (["train", "--folder", "/dev/null/x"], "/dev/null/x"),
+        (["train", "--start", "no/such/model"], "no/such/model"),
         (["eval"], "required"),
         (["eval", "moon"], "moon"),
         (["eval", "world", "--scenes", "0"], "--scenes"),
         (["eval", "world", "--checkpoint", "no/such/model"], "no/such/model"),
         (["eval", "world", "--json", "/no/such/folder/x.json"], "/no/such/folder"),
+        (["eval", "world", "--limit", "9"], "--limit is for benchmarks"),
+        (["eval", "world", "--device", "cuda"], "--device is for benchmarks"),
+        (["eval", "world", "--calibrate"], "--calibrate is for benchmarks"),
+        (["serve", "--join"], "give --replicas as well"),
+        (["serve", "--address", "auto"], "give --replicas as well"),
+        (["serve", "--replica-gpus", "0"], "give --replicas as well"),
     ],
 )
 def test_bad_usage(run, photo, words, named):

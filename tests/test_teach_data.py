@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +10,8 @@ from PIL import Image
 
 from sphinx_ros.errors import BadRequest
 from sphinx_ros.prompt.parse import parse
-from sphinx_ros.teach.dataset import read_data
+from sphinx_ros.teach.dataset import files_of, read_data
+from sphinx_ros.teach.held_out import parted
 from sphinx_ros.teach.said import Writing
 from sphinx_ros.teach.shown import Shown, Thing, Views
 from sphinx_ros.types import COCO_KEYPOINTS
@@ -336,6 +338,35 @@ def test_mirror_images_are_learnt_where_labels_are_boxes_and_joints(place):
     places = {item.label: item.points[0] for item in parse(pose).items}
     assert places["left wrist"] == (0.25, 0.62) and places["right wrist"] == (0.75, 0.62)
     assert places["right eye"] == (0.55, 0.3) and "left eye" not in places
+
+
+def test_in_a_mirror_a_left_shoe_is_a_right_shoe(place):
+    """Also of the kinds that are not there: whether a left one is there is not known."""
+    kinds = [{"id": 5, "name": "left shoe"}, {"id": 9, "name": "leftmost lane"}]
+    data = read_data(
+        [write(place / "boxes.json", coco(categories=kinds))], TWO, Views(mirror=True)
+    )
+    for side, other in ((False, "right"), (True, "left")):
+        asked = " ".join(e.rounds[0][0] for e in data.examples if e.shown.mirrored is side)
+        assert "shoes" in asked and "most lane" in asked and other not in asked
+    assert Shown("a.png", mirrored=True).kind("Left-hand drive bright light") == (
+        "Right-hand drive bright light"
+    )
+
+
+def test_only_the_file_of_review_is_left_out(place):
+    for name in ("review.json", "reviewed.json"):
+        write(place / name, coco())
+    (place / "images" / "a.png").rename(place / "a.png")
+    row = {"image": "a.png", "text": "the mug", "box": [1, 2, 3, 4]}
+    write(place / "review_2.jsonl", row)
+    assert [one.name for one in files_of(place)] == ["review_2.jsonl", "reviewed.json"]
+
+
+@pytest.mark.parametrize("number, held", [(0, 0), (1, 0), (2, 1), (3, 2), (10, 9)])
+def test_the_only_picture_is_learnt_and_never_held_out(number, held):
+    learnt, out = parted([Path(f"{n}.png") for n in range(number)], 0.9, 0)
+    assert (len(learnt), len(out)) == (number - held, held)
 
 
 def test_conversations_have_no_mirror_image(place):

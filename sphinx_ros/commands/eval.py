@@ -12,7 +12,7 @@ from pathlib import Path
 
 from sphinx_ros.benchmarks.catalogue import BENCHMARKS
 from sphinx_ros.commands import benchmark
-from sphinx_ros.commands.arguments import OK, Parser, add_number, add_processes
+from sphinx_ros.commands.arguments import OK, Parser, add_number, add_processes, given
 from sphinx_ros.commands.model_options import add_model_options
 from sphinx_ros.errors import BadRequest
 from sphinx_ros.runtime.interrupts import load_torch
@@ -40,6 +40,12 @@ docs/evaluation.md.
 """
 
 WORLD_ONLY = ("scenes", "seed", "json", "processes")
+WORLD_ALSO = ("what", "folder", "list", "checkpoint", "quantise", "batch", *WORLD_ONLY)
+"""What :func:`run_world` heeds, and what is refused in words of its own."""
+
+AS_IT_IS = {"device": "cpu", "dtype": "float32"}
+"""Values that name what eval world does anyway."""
+
 SCENES, SEED, WORLD_BATCH = 1000, 0, 24
 
 
@@ -52,14 +58,26 @@ def run(argv: Sequence[str]) -> int:
         return OK
     if options.what is None:
         raise BadRequest("a name is required: world, or a benchmark (sphinx-ros eval --list)")
-    given = [name for name in WORLD_ONLY if getattr(options, name) is not None]
+    only = [name for name in WORLD_ONLY if getattr(options, name) is not None]
     if options.what != WORLD:
-        if given:
-            raise BadRequest(f"--{given[0]} is for eval {WORLD} and not for {options.what}")
+        if only:
+            raise BadRequest(f"--{only[0]} is for eval {WORLD} and not for {options.what}")
         return benchmark.run_benchmark(options)
     if options.folder:
         raise BadRequest(f"eval {WORLD} takes no folder, and got {options.folder!r}")
+    check_world(options)
     return run_world(options)
+
+
+def check_world(options: argparse.Namespace) -> None:
+    """Raises BadRequest: an option was given that eval world would pass over."""
+    for name in given(parser(), options):
+        if name not in WORLD_ALSO and getattr(options, name) != AS_IT_IS.get(name):
+            heeded = ", ".join(f"--{one}" for one in WORLD_ALSO[3:])
+            raise BadRequest(
+                f"--{name} is for benchmarks and not for eval {WORLD}, which runs on the CPU and "
+                f"heeds {heeded}: leave it out"
+            )
 
 
 def run_world(options: argparse.Namespace) -> int:

@@ -15,7 +15,7 @@ from sphinx_ros.checkpoint.hub import find
 from sphinx_ros.checkpoint.names import check_adapter
 from sphinx_ros.commands.arguments import OK, Parser, add_number, add_port
 from sphinx_ros.commands.model_options import add_model_options, model_options
-from sphinx_ros.commands.serve_fleet import add_fleet_options, serve_fleet
+from sphinx_ros.commands.serve_fleet import add_fleet_options, check_single, serve_fleet
 from sphinx_ros.errors import BadRequest, quoted
 from sphinx_ros.remote.address import TOKEN
 from sphinx_ros.runtime.extras import extra
@@ -118,6 +118,7 @@ def adapters(options: argparse.Namespace) -> dict[str, str]:
 def run(argv: Sequence[str]) -> int:
     """Serve until SIGINT or SIGTERM."""
     options = parser().parse_args(argv)
+    check_single(options)
     find(options.checkpoint)  # a wrong name need not wait for torch
     named = adapters(options)
     with extra("serve", "sphinx-ros serve"):

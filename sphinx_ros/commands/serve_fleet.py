@@ -18,6 +18,9 @@ from sphinx_ros.runtime.extras import extra
 MOST = 100_000
 """Replicas that may be asked for: a typing error is told at once."""
 
+DRAIN = 30.0
+"""Seconds in which requests may be finished, unless others are given."""
+
 
 def add_fleet_options(parser: Parser) -> None:
     """The options that make it several."""
@@ -46,7 +49,24 @@ def add_fleet_options(parser: Parser) -> None:
     share = "GPUs of each; 0.5 puts two on one (default: 1 where there are any)"
     add_number(group, "--replica-gpus", (0, 64), None, share, kind=float)
     rest = "in which requests may be finished when a model or all of it ends"
-    add_number(group, "--drain", (0, MAX_SECONDS), 30.0, rest, "SECONDS", float)
+    add_number(group, "--drain", (0, MAX_SECONDS), DRAIN, rest, "SECONDS", float)
+
+
+def check_single(options: argparse.Namespace) -> None:
+    """Raises BadRequest: one model is to be served, and options of several are given."""
+    given = {
+        "--address": options.address,
+        "--join": options.join,
+        "--replica-cpus": options.replica_cpus is not None,
+        "--replica-gpus": options.replica_gpus is not None,
+        "--drain": options.drain != DRAIN,
+    }
+    if options.replicas is None and any(given.values()):
+        first = next(name for name, is_given in given.items() if is_given)
+        raise BadRequest(
+            f"{first} is for several models: give --replicas as well, the number of them, or "
+            f"leave {first} out"
+        )
 
 
 def replicas(said: str) -> tuple[int, int]:

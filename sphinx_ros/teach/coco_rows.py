@@ -63,7 +63,8 @@ def add_things(
     draw = np.random.default_rng([len(data.examples), *size])
     for shown in data.views.of(image, things, size, draw):
         there = [thing.shown(shown, size) for thing in things]
-        data.add(format, shown, rounds_about(there, kinds, shown.size(size), writing, draw), where)
+        asked = [shown.kind(kind) for kind in kinds]
+        data.add(format, shown, rounds_about(there, asked, shown.size(size), writing, draw), where)
 
 
 def coco_pictures(

@@ -30,16 +30,13 @@ from sphinx_ros.teach.conversation_rows import (
     rows_of,
 )
 from sphinx_ros.teach.example import Data
-from sphinx_ros.teach.label_folder import JOURNAL, KEPT, TOLD
+from sphinx_ros.teach.label_folder import JOURNAL, KEPT, REVIEW, TOLD
 from sphinx_ros.teach.picture_files import is_file
 from sphinx_ros.teach.said import Writing, about_expression
 from sphinx_ros.teach.shown import Shown, Views
 from sphinx_ros.teach.yolo_rows import is_yolo, read_yolo
 
 PLAIN = Views()
-
-REVIEW = "review"
-"""How names of files begin that wait for a person: they are not learnt."""
 
 EXPECTED = (
     "expected a META yaml, JSON or JSON Lines of conversations, a COCO file, a YOLO folder with "
@@ -97,7 +94,8 @@ def files_of(path: Path) -> list[Path]:
         return [path / KEPT]  # the other files of `sphinx-ros label` say the same once more
     found = sorted(path.iterdir()) + sorted((path / "annotations").glob("*.json"))
     files = [one for one in found if one.suffix.lower() in (".yaml", ".yml", ".json", ".jsonl")]
-    chosen = [one for one in files if not one.name.startswith(REVIEW) and kind_of(one)]
+    # what waits for a person is not learnt
+    chosen = [one for one in files if one.name != REVIEW and kind_of(one)]
     if not chosen:
         raise BadRequest(f"{path} holds no file of data; {EXPECTED}")
     return chosen

@@ -27,12 +27,12 @@ LONGEST = 320
 
 def parted(pictures: Sequence[Path], share: float, seed: int) -> tuple[list[Path], list[Path]]:
     """Pictures -> those to learn and those held out, drawn; at least one of each where there are
-    two, none held out for a share of 0.
+    two, none held out for a share of 0. The only picture is learnt.
     """
     order = np.random.default_rng([seed, 1]).permutation(len(pictures))
     number = round(share * len(pictures))
-    if share > 0 and len(pictures) > 1:
-        number = min(max(number, 1), len(pictures) - 1)
+    if share > 0:
+        number = min(max(number, 1), max(len(pictures) - 1, 0))
     held = set(order[:number].tolist())
     learnt = [one for i, one in enumerate(pictures) if i not in held]
     return learnt, [one for i, one in enumerate(pictures) if i in held]

@@ -5,8 +5,9 @@ What is shown changes together with all that is true of it. Knows no text, no te
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -44,6 +45,10 @@ class Shown(NamedTuple):
         x0, y0, x1, y1 = self.window
         return x1 - x0, y1 - y0
 
+    def kind(self, kind: str) -> str:
+        """What a kind of thing is where it is shown: in a mirror a left shoe is a right shoe."""
+        return other_side(kind) if self.mirrored else kind
+
 
 @dataclass(frozen=True)
 class Thing:
@@ -60,7 +65,9 @@ class Thing:
         hold its box; joints beyond it are not labelled any more.
         """
         thing = self if shown.window is None else _cropped(self, shown.window)
-        return _mirrored(thing, shown.size(size)[0]) if shown.mirrored else thing
+        if shown.mirrored:
+            thing = _mirrored(thing, shown.size(size)[0])
+        return replace(thing, kind=shown.kind(thing.kind))
 
 
 class Views(NamedTuple):
@@ -114,11 +121,16 @@ def _cropped(thing: Thing, window: Window) -> Thing:
     return Thing(thing.kind, box, joints)
 
 
-_SIDES = {"left": "right", "right": "left"}
-_OTHER_SIDE = [
-    COCO_KEYPOINTS.index(" ".join(_SIDES.get(word, word) for word in name.split()))
-    for name in COCO_KEYPOINTS
-]
+_SIDES = {"left": "right", "right": "left", "Left": "Right", "Right": "Left"}
+
+
+def other_side(words: str) -> str:
+    """Words with left and right exchanged."""
+    sides = rf"\b({'|'.join(_SIDES)})(?=(?:most)?\b)"
+    return re.sub(sides, lambda found: _SIDES[found[1]], words)
+
+
+_OTHER_SIDE = [COCO_KEYPOINTS.index(other_side(name)) for name in COCO_KEYPOINTS]
 """Of each joint that of the other side, which a mirror image shows in its place."""
 
 
