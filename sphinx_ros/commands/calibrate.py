@@ -22,7 +22,7 @@ what makes a score the probability that a box is right, from which presence on a
 as there, and how wide the boxes' standard deviations are. A checkpoint with that file answers with
 calibrated scores, and with NOT_FOUND where a thing is not there.
 
-The scenes are others than those of `sphinx-ros eval world`.
+The scenes come from --seed as those of `sphinx-ros eval world` do: report scores on another seed.
 
 A file of labels has a line for each expression, a JSON object. Paths are relative to the file;
 boxes are x0, y0, x1, y1 in pixels; null says that there is no such thing in the picture. Some
