@@ -28,6 +28,15 @@ def iou(one: Sequence[float], other: Sequence[float]) -> float:
     return float(wide * high / both) if both > 0 else 0.0
 
 
+SAME_IOU = 0.95
+"""Boxes of one label that overlap more are one thing, said again."""
+
+
+def same_box(one: Box, other: Box) -> bool:
+    """Whether two boxes of one label are one thing, said again."""
+    return one == other or iou(one, other) > SAME_IOU
+
+
 COCO_KEYPOINTS = (
     "nose", "left eye", "right eye", "left ear", "right ear",
     "left shoulder", "right shoulder", "left elbow", "right elbow", "left wrist", "right wrist",

@@ -20,12 +20,9 @@ from sphinx_ros.prompt.places import (
     to_source_point,
     unknown,
 )
-from sphinx_ros.types import Box, Detection, Keypoint, Pose, iou
+from sphinx_ros.types import Box, Detection, Keypoint, Pose, same_box
 
 __all__ = ["joint_index", "middles", "to_detections", "to_poses"]
-
-SAME_IOU = 0.95
-"""Boxes of one label that overlap more are one thing, said again."""
 
 
 def as_read(found: Detection, span: Span) -> Detection:
@@ -134,6 +131,4 @@ def _said(words: str) -> set[str]:
 
 
 def _said_before(label: str, box: Box, found: list[Detection]) -> bool:
-    return any(
-        one.label == label and (one.box == box or iou(one.box, box) > SAME_IOU) for one in found
-    )
+    return any(one.label == label and same_box(one.box, box) for one in found)

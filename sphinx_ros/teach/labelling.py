@@ -15,11 +15,10 @@ from typing import Any
 from sphinx_ros.errors import BadRequest, SphinxError, Status
 from sphinx_ros.prompt.english import singular
 from sphinx_ros.prompt.queries import Query, read_query
-from sphinx_ros.prompt.results import SAME_IOU
 from sphinx_ros.remote.wire import answer_from_json
 from sphinx_ros.runtime.printable import one_line
 from sphinx_ros.tasks import Task
-from sphinx_ros.types import Box, iou
+from sphinx_ros.types import Box, same_box
 
 TASKS = (Task.DETECT, Task.GROUND)
 """What can be labelled: what answers with boxes of a kind that is asked for."""
@@ -127,19 +126,15 @@ def without_repeats(found: Sequence[Found]) -> list[Found]:
     """Each thing once, with its best score: "detect: mugs" and "ground: the mug" find the same."""
     taken: list[int] = []
     for number in sorted(range(len(found)), key=lambda n: _worth(found[n]), reverse=True):
-        if not any(_same_thing(found[number], found[other]) for other in taken):
+        one = found[number]
+        before = (found[other] for other in taken)
+        if not any(one.kind == other.kind and same_box(one.box, other.box) for other in before):
             taken.append(number)
     return [found[number] for number in sorted(taken)]
 
 
 def _worth(found: Found) -> float:
     return -1.0 if math.isnan(found.score) else found.score
-
-
-def _same_thing(one: Found, other: Found) -> bool:
-    if one.kind != other.kind:
-        return False
-    return one.box == other.box or iou(one.box, other.box) > SAME_IOU
 
 
 def in_hundredths(box: Box) -> Box:
