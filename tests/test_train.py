@@ -246,6 +246,23 @@ def test_packed_turns_equal_single_questions(place):
     assert compared > 6
 
 
+def test_packed_attention_is_that_of_the_layers(place, tmp_path):
+    """Losses and gradients are those of the network's own attention."""
+    run = new_run(place, tmp_path)
+    batch, learnt = next(run.joint_batches), []
+    for packed in (True, False):
+        if not packed:
+            for layer in run.net.model.layers:
+                del layer.attention._attend  # the class's own is behind it
+        run.net.zero_grad()
+        loss, _ = run.net.joint_loss(batch, 0.3, 0.5, 0.3)
+        loss.backward()
+        weight = run.net.model.layers[0].attention.wq.weight
+        learnt.append((loss.detach(), weight.grad.clone()))
+    for ours, theirs in zip(*learnt, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
 def test_packed_rows_hold_the_questions_and_weigh_only_answers(place):
     tokenizer = Tokenizer(place / "tokenizer.model")
     packer, scene = Packer(tokenizer, 300), painted(4)
@@ -489,7 +506,7 @@ def test_starting_from_fewer_blocks_answers_as_before(place, tmp_path, monkeypat
     assert torch.allclose(before, after, atol=1e-5)
     more = sum(p.numel() for p in grown.net.parameters())
     assert more > sum(p.numel() for p in same.net.parameters())
-    for sizes in ({"n_layers": 1}, {"n_layers": 3, "multiple_of": 8}):
+    for sizes in ({"n_heads": 1}, {"n_layers": 3, "n_heads": 1}):
         monkeypatch.setattr(recipe, "SIZES", SIZES | sizes)
         with pytest.raises(CheckpointError, match="has other sizes"):
             new_run(place, tmp_path / "no", start=checkpoint)

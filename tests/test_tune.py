@@ -205,19 +205,24 @@ def test_crops_are_learnt_and_what_is_known_is_kept(tmp_path):
              "categories": [{"id": 1, "name": "plate"}],
              "annotations": [{"id": n, "image_id": n, "category_id": 1, "bbox": [9, 9, 20, 10]}
                              for n in range(4)]}  # fmt: skip
-    (folder / "boxes.json").write_text(json.dumps(boxes))
+    known = [
+        {"image": f"{n}.png", "conversations": [{"from": "human", "value": f"Which side {word}?"},
+                                                {"from": "gpt", "value": "left of the middle"}]}
+        for n in range(4) for word in "one two three four five six seven eight".split()
+    ]  # fmt: skip
+    for name, value in (("boxes", boxes), ("known", known)):
+        (folder / f"{name}.json").write_text(json.dumps(value))
     settings = {"mirror": True, "crops": 2, "epochs": 2, "ask": 0}
-    known = {"remember": (str(folder / "rows.json"),)}
     moved = []
-    for number, more in enumerate(({}, known)):
-        plan = plan_for(folder / "boxes.json", **settings, **more)
+    for number, remember in enumerate(((), (str(folder / "known.json"),))):
+        plan = plan_for(folder / "boxes.json", **settings, remember=remember)
         results = tune(plan, tmp_path / f"{number}")
         sides = [Sphinx.from_pretrained(name) for name in (plan.checkpoint, results["checkpoint"])]
-        asked = conversation([("Is there a plate in the image?", None)])
+        asked = conversation([("Which side three?", None)])
         ids = sides[0].tokenizer.encode(asked, True, False)
         one, two = (side.logits(ids, picture(64, 48, seed=1)).log_softmax(-1) for side in sides)
         moved.append((one.exp() * (one - two)).sum().item())
-    assert 0 < moved[1] < 0.5 * moved[0]
+    assert 0 < moved[1] < 0.8 * moved[0]
     stopped = Tuned(plan, tmp_path / "stopped", CPU, torch.float32)
     stopped.folder.mkdir()
     stopped.check()

@@ -3,7 +3,8 @@
 The official loss (LLaMA2-Accessory, ``accessory/model/meta.py``) is the cross-entropy of the
 labels that are not 0, each predicted from the token before it, averaged over all in the batch. Of
 answers that are to stay as they are it is the Kullback-Leibler divergence from the probabilities
-before (as in "Learning without Forgetting", arXiv 1606.09282, with no temperature). Knows no file.
+before (as in "Learning without Forgetting", arXiv 1606.09282, without a temperature). Knows no
+file.
 """
 
 from __future__ import annotations
@@ -17,6 +18,10 @@ from sphinx_ros.model.rotary import rotary_table
 from sphinx_ros.model.sphinx import SphinxModel
 from sphinx_ros.teach.packed import Packed
 from sphinx_ros.train.trained import packed_positions, turn_mask, with_image
+
+KNOWN_WEIGHT = 5.0
+"""Weight of a token that is to stay as it is: its loss is small as long as it has not moved far,
+and would be drowned by what is new."""
 
 
 def answers_loss(
@@ -39,7 +44,7 @@ def answers_loss(
     if before is not None and rows.known is not None:
         old, new = before.log_softmax(-1), logits.log_softmax(-1)
         apart = F.kl_div(new, old, reduction="none", log_target=True).sum(-1)
-        losses = torch.where(rows.known[rows.learnt], apart, losses)
+        losses = torch.where(rows.known[rows.learnt], KNOWN_WEIGHT * apart, losses)
     right = int((logits.detach().argmax(-1) == wanted).sum())
     return losses.sum(), len(wanted), right
 

@@ -30,7 +30,7 @@ class Trained(nn.Module):
         self.place = PlaceHead(config.dim)
         self._taken: dict[str, Tensor] = {}
         self._take("fine", self.model.openclip_convnext_xxl.stages[-2])
-        self._bias, self._prefix = torch.zeros(()), 0
+        self._packed: tuple[Tensor, int] | None = None
         for number, layer in enumerate(self.model.layers):
             self._attend_packed(layer.attention)
             self._take(f"normed {number}", layer.attention_norm)
@@ -46,13 +46,13 @@ class Trained(nn.Module):
         module.register_forward_hook(keep)
 
     def _attend_packed(self, attention: Attention) -> None:
-        """While packed turns are learnt let a layer attend by :func:`packed_attention`."""
+        """Let a layer attend by :func:`packed_attention` while packed turns are learnt."""
         plain = attention._attend
 
         def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-            if not self.training:
+            if self._packed is None:
                 return plain(q, k, v, mask)
-            return packed_attention(q, k, v, self._bias, self._prefix)
+            return packed_attention(q, k, v, *self._packed)
 
         attention._attend = attend  # type: ignore[method-assign]
 
@@ -121,10 +121,12 @@ class Trained(nn.Module):
         positions = packed_positions(batch.position, config.image_words)
         turn = with_image(batch.turn, config.image_words)
         mask = turn_mask(turn)
-        self._prefix = int((turn[0] == 0).sum())
-        self._bias = torch.zeros(mask.shape).masked_fill_(~mask, float("-inf"))
         x = model.embed(batch.tokens, image)
-        text, read = self.reading(batch, model.hidden(x, positions=positions, mask=mask))
+        bias = torch.zeros(mask.shape).masked_fill_(~mask, float("-inf"))
+        self._packed = bias, int((turn[0] == 0).sum())
+        hidden = model.hidden(x, positions=positions, mask=mask)
+        self._packed = None
+        text, read = self.reading(batch, hidden)
         first = config.image_words - config.patch_grid**2
         sight = Sight(rotary_table(config, positions), mask, batch.owner, first)
         looked, seen = self.looking(batch, sight)
