@@ -5,17 +5,16 @@ import signal
 
 import pytest
 
+from sphinx_ros.checkpoint.layout import ASSETS, TOKENIZER
 from sphinx_ros.commands import train as train_command
 from sphinx_ros.errors import CheckpointError
 from sphinx_ros.train import loop, recipe
-from sphinx_ros.world.demo_tokenizer import train_tokenizer
 
 SCHEDULE = recipe.Schedule(minutes=1.0)
 
 
 def test_what_ends_a_process_is_told_by_its_name(tmp_path):
-    tokenizer = tmp_path / "tokenizer.model"
-    train_tokenizer(tokenizer)
+    tokenizer = ASSETS / "demo" / TOKENIZER
     with pytest.raises(CheckpointError, match="'no/such/model' is not a name"):
         loop.train(tmp_path / "run", tmp_path, tokenizer, SCHEDULE, 1, start="no/such/model")
 
