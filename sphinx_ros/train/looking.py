@@ -79,7 +79,8 @@ class Targets(NamedTuple):
         ]
         indices = torch.tensor(flat, dtype=torch.long).reshape(-1, 6)
         weight = torch.tensor([target.weight for targets in rows for target in targets])
-        return Targets(*indices.unbind(1), weight)
+        row, column, thing, patch, head, step = indices.unbind(1)
+        return Targets(row, column, thing, patch, head, step, weight)
 
     def at_step(self, step: int) -> Targets:
         """Those of one step."""

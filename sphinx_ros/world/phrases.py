@@ -45,11 +45,11 @@ EXPRESSION_KINDS = ("attribute", "size", "ordinal", "relation", "superlative")
 class Expression(NamedTuple):
     """Words that mean one thing.
 
-    index: the thing. words: without "the". steps: what a finger passes on the way to it, the thing
+    thing: its index. words: without "the". steps: what a finger passes on the way to it, the thing
     itself last: those before it in a row, or the one that it lies left of.
     """
 
-    index: int
+    thing: int
     words: str
     steps: tuple[int, ...]
 
@@ -203,6 +203,6 @@ def colourless(table: Tabletop, rng: np.random.Generator) -> Expression | None:
             continue
         found = (ordinal, superlative, relation)[way - 2](table, rng, colour=False)
         # Of a person the shirt is asked for, which "the shirt of the leftmost object" says badly.
-        if found and not ("object" in found.words and table.things[found.index].kind == "person"):
+        if found and not ("object" in found.words and table.things[found.thing].kind == "person"):
             return found
     return None

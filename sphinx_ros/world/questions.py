@@ -104,7 +104,7 @@ def exist_refer(table: Tabletop, rng: np.random.Generator) -> Turn | None:
         return None
     said = freely(words, rng) if rng.random() < 0.1 else words
     asked = presence_question(said)
-    target = target_of(table, [found.index], steps=found.steps) if found else target_of(table, [])
+    target = target_of(table, [found.thing], steps=found.steps) if found else target_of(table, [])
     return _ask("exist_refer", asked, "yes" if there else "no", target)
 
 
