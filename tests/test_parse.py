@@ -3,6 +3,7 @@
 import json
 import math
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -309,6 +310,16 @@ def test_what_is_said_again_is_one_thing_and_reported(text):
     assert len(unread) == parse(text).n_boxes + parse(text).n_points - 1
     assert all(part.startswith("<p>mug</p>[0.") or "mug" in part for part in unread)
     assert all(part.endswith(" (repeated)") for part in unread)
+
+
+def test_what_is_said_again_is_known_also_where_the_boxes_are_moved():
+    """As by expected coordinates, which lie beside the digits that were written."""
+
+    def moved(found, span):
+        return replace(found, box=tuple(value + 40 for value in found.box))
+
+    detections, _, unread = detect("<p>mug</p>[0.26,0.23,0.52,0.82]" * 3, finish=moved)
+    assert len(detections) == 1 and len(unread) == 2
 
 
 def test_boxes_of_other_names_or_places_are_other_things():

@@ -51,6 +51,7 @@ def to_detections(
         picture, and repetitions.
     """
     detections: list[Detection] = []
+    said: list[tuple[str, Box]] = []  # as written: finish may move a box
     keypoints: list[Keypoint] = []
     unread = list(parsed.unread)
     for item in parsed.items:
@@ -59,9 +60,10 @@ def to_detections(
             pixels = to_source_box(box, place)
             if pixels is None:
                 unread.append(as_written(item.label, box))
-            elif _said_before(label, pixels, detections):
+            elif _said_before(label, pixels, said):
                 unread.append(as_written(item.label, box) + REPEATED)
             else:
+                said.append((label, pixels))
                 value = score(span)
                 read = Detection(label, pixels, value, source_of(value))
                 detections.append(finish(read, span))
@@ -130,5 +132,5 @@ def _said(words: str) -> set[str]:
     return {word.strip(".,:;!?\"'") for word in words.lower().split()}
 
 
-def _said_before(label: str, box: Box, found: list[Detection]) -> bool:
-    return any(one.label == label and same_box(one.box, box) for one in found)
+def _said_before(label: str, box: Box, said: list[tuple[str, Box]]) -> bool:
+    return any(name == label and same_box(other, box) for name, other in said)
