@@ -340,6 +340,23 @@ def test_one_shard_that_was_copied_over_the_other(good, tmp_path):
     refused(two, "missing: consolidated.01-of-02.model.pth")
 
 
+def test_a_shard_that_lacks_a_part_or_holds_another_form_of_it(good, tmp_path):
+    """Before they are compared with each other."""
+    key = "llma.layers.0.attention.wq.weight"
+    changes = {
+        "expected 172 parameters, found 171": lambda model: model.pop(key),
+        "type float8_e5m2": lambda model: model.update({key: model[key].to(torch.float8_e5m2)}),
+        "has shape": lambda model: model.update({key: torch.tensor(1.0)}),
+    }
+    for number, (words, change) in enumerate(changes.items()):
+        two = convert(good, tmp_path / str(number), shards=2)
+        second = two / "consolidated.01-of-02.model.pth"
+        content = torch.load(second, weights_only=True)
+        change(content["model"])
+        torch.save(content, second)
+        refused(two, second.name, key, words)
+
+
 def test_a_set_whose_index_says_something_else(good, tmp_path):
     flat = convert(good, tmp_path / "flat", largest=200_000)
     index = flat / "model.safetensors.index.json"

@@ -83,8 +83,11 @@ def check_distinct(layout: Layout, shards: Sequence[dict]) -> None:
     """Refuse two shards that hold the same part: one file that was copied over another.
 
     Compared are the first split tensors; in all of them a pair of different shards never agrees.
+    What a shard lacks, or holds in another form than weights have, :func:`check_keys` and
+    :func:`check_shapes` name.
     """
-    keys = [key for key in shards[0] if split_dim(key) is not None][:8]
+    split = [key for key in shards[0] if split_dim(key) is not None]
+    keys = [key for key in split if all(_has_rows(shard.get(key)) for shard in shards)][:8]
     for index, path in enumerate(layout.shards):
         for earlier in range(index):
             one, two = shards[earlier], shards[index]
@@ -96,6 +99,10 @@ def check_distinct(layout: Layout, shards: Sequence[dict]) -> None:
                     f"{keys[0]} and others); expected another one, so one file was copied over "
                     "the other: download it again"
                 )
+
+
+def _has_rows(part: Tensor | None) -> bool:
+    return part is not None and part.dim() > 0 and part.dtype in FLOATS
 
 
 def check_shapes(
