@@ -1,12 +1,14 @@
 """A checkpoint with an adapter: X+ADAPTER, wherever a checkpoint is named."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
 from sphinx_ros import Sphinx
+from sphinx_ros.answer.score_calibration import Calibration
 from sphinx_ros.checkpoint import load_checkpoint, save_checkpoint
 from sphinx_ros.checkpoint.adapter import Adapter, fingerprint, read_adapter
 from sphinx_ros.checkpoint.names import find
@@ -90,6 +92,20 @@ def test_merge_writes_a_whole_checkpoint_in_either_layout(pair, tmp_path, layout
     merged = load_checkpoint(tmp_path / "whole")[0].state_dict()
     for key, value in load_checkpoint(name)[0].state_dict().items():
         assert torch.equal(merged[key], value)
+
+
+def test_what_is_merged_has_the_calibration_that_the_pair_is_asked_with(pair, tmp_path):
+    base, _, _ = pair
+    numbers = (0.1, 1.0, 2.0, -1.0, 0.5)
+    other = tmp_path / "base"
+    shutil.copytree(base, other)
+    Calibration(numbers, 0.4, 1.7).write(other)
+    name = f"{other}+{tmp_path / 'adapter'}"
+    assert main(["merge", name, str(tmp_path / "first")]) == 0
+    assert Calibration.read(tmp_path / "first").present == 0.4
+    Calibration(numbers, 0.7, 1.7).write(tmp_path / "adapter")
+    assert main(["merge", name, str(tmp_path / "second")]) == 0
+    assert Calibration.read(tmp_path / "second").present == 0.7
 
 
 def test_merge_wants_an_adapter(capsys):

@@ -14,6 +14,7 @@ from goldens import TOKENIZER
 from patience import PATIENCE
 from small_network import SIZES, VARIANT
 
+from sphinx_ros.answer.score_calibration import Calibration
 from sphinx_ros.checkpoint import load_checkpoint, open_checkpoint, pages, save_checkpoint
 from sphinx_ros.checkpoint.convert import convert
 from sphinx_ros.checkpoint.mix import mix
@@ -385,6 +386,15 @@ def test_commands(two, tmp_path, capsys):
         == 2
     )
     assert "--part visual_proj. 1 0" in capsys.readouterr().err
+
+
+def test_a_calibration_goes_along_but_into_no_mix(two, tmp_path):
+    """It is of these numbers, in whatever layout."""
+    Calibration((0.1, 1.0, 2.0, -1.0, 0.5), 0.4, 1.7).write(two)
+    flat = convert(two, tmp_path / "flat")
+    assert Calibration.read(flat) == Calibration.read(two) is not None
+    mixed = mix([two, flat], [0.5, 0.5], tmp_path / "mixed")
+    assert Calibration.read(mixed) is None
 
 
 def test_bytes_of_any_tensor():

@@ -12,13 +12,13 @@ from sphinx_ros.answer.coordinates import span_spreads, spread
 from sphinx_ros.answer.judge import better_box
 from sphinx_ros.answer.presence import YesNo
 from sphinx_ros.answer.score_calibration import (
-    FILE,
     Calibration,
     Evidence,
     fit_sigma,
     fit_threshold,
     fit_weights,
 )
+from sphinx_ros.checkpoint.layout import CALIBRATION
 from sphinx_ros.errors import BadRequest, CheckpointError, Status
 from sphinx_ros.evaluate.trust import auroc, calibration_of, refer_row, trust
 from sphinx_ros.image.letterbox import Letterbox
@@ -125,9 +125,36 @@ def test_the_file_beside_a_checkpoint(tmp_path):
     made.write(tmp_path)
     assert Calibration.read(tmp_path) == made
     for broken in ("{", "[]", json.dumps({"weights": [1], "present": 0.5, "sigma": 1})):
-        (tmp_path / FILE).write_text(broken)
+        (tmp_path / CALIBRATION).write_text(broken)
         with pytest.raises(CheckpointError, match=r"calibrate"):
             Calibration.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [
+        ("sigma", 0, "sigma is 0"),
+        ("sigma", -1.5, "sigma is -1.5"),
+        ("sigma", math.nan, "sigma is nan"),
+        ("sigma", math.inf, "sigma is inf"),
+        ("present", math.nan, "present is nan"),
+        ("questions", math.inf, "OverflowError"),
+        ("questions", -3, "questions is -3"),
+        ("weights", [1, 2, 3, 4, math.inf], "weights are .*inf"),
+        ("weights", [1] * 4, "expected 5"),
+    ],
+)
+def test_numbers_that_no_calibration_has(tmp_path, key, value, says):
+    good = {"weights": [0.1, 1, 2, -1, 0.5], "present": 0.4, "sigma": 1.7, "questions": 9}
+    (tmp_path / CALIBRATION).write_text(json.dumps(good | {key: value}))
+    with pytest.raises(CheckpointError, match=rf"{CALIBRATION}.*{says}.*sphinx-ros calibrate"):
+        Calibration.read(tmp_path)
+
+
+def test_exact_boxes_give_a_calibration_that_can_be_read(tmp_path):
+    sigma = fit_sigma([0.0, 0.0], [1.0, 2.0])
+    Calibration((0.1, 1.0, 2.0, -1.0, 0.5), 0.4, sigma).write(tmp_path)
+    assert Calibration.read(tmp_path).sigma == sigma > 0
 
 
 @pytest.fixture(scope="module")

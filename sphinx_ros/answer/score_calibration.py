@@ -14,13 +14,13 @@ from pathlib import Path
 
 import numpy as np
 
-from sphinx_ros.errors import CheckpointError
+from sphinx_ros.checkpoint.layout import CALIBRATION
+from sphinx_ros.errors import CheckpointError, quoted
 from sphinx_ros.runtime.files import write_text
 
-FILE = "calibration.json"
-
 LEAST = 1e-4
-"""Probabilities are kept this far from 0 and 1 before their logarithms are taken."""
+"""Probabilities are kept this far from 0 and 1 before their logarithms are taken, and what
+deviations are multiplied with this far from 0."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Calibration:
 
     def write(self, folder: str | Path) -> Path:
         """Put it beside a checkpoint; the file."""
-        path = Path(folder) / FILE
+        path = Path(folder) / CALIBRATION
         write_text(path, json.dumps(asdict(self), indent=1) + "\n")
         return path
 
@@ -91,7 +91,7 @@ class Calibration:
         Raises:
             CheckpointError: the file can't be read.
         """
-        path = Path(folder) / FILE
+        path = Path(folder) / CALIBRATION
         if not path.is_file():
             return None
         try:
@@ -104,19 +104,29 @@ class Calibration:
                 int(found.get("questions", 0)),
                 str(found.get("source", "")),
             )
-        except (OSError, ValueError, TypeError, KeyError) as error:
+        except (OSError, ValueError, TypeError, KeyError, ArithmeticError) as error:
             raise CheckpointError(
                 f"{path} can't be read as a calibration ({type(error).__name__}: {error}); make "
                 "it again with sphinx-ros calibrate, or remove it"
             ) from error
-        wanted = len(Evidence(0.5, 0.5, 0.1, 0.1).features())
-        numbers = (*made.weights, made.present, made.sigma)
-        if len(made.weights) != wanted or not all(map(math.isfinite, numbers)):
+        if wrong := made._wrong():
             raise CheckpointError(
-                f"{path}: weights are {len(made.weights)} numbers, expected {wanted} finite ones; "
-                "make it again with sphinx-ros calibrate, or remove it"
+                f"{path}: {wrong}; make it again with sphinx-ros calibrate, or remove it"
             )
         return made
+
+    def _wrong(self) -> str:
+        """Which of its numbers can't be, and why; "" for none."""
+        wanted = len(Evidence(0.5, 0.5, 0.1, 0.1).features())
+        if len(self.weights) != wanted or not all(map(math.isfinite, self.weights)):
+            return f"weights are {quoted(list(self.weights))}, expected {wanted} finite numbers"
+        if not math.isfinite(self.present):
+            return f"present is {self.present}, expected a finite number"
+        if not 0 < self.sigma < math.inf:
+            return f"sigma is {self.sigma:g}, expected a finite number above 0"
+        if self.questions < 0:
+            return f"questions is {self.questions}, expected how many were asked"
+        return ""
 
 
 def fit_weights(evidence: Sequence[Evidence], right: Sequence[bool]) -> tuple[float, ...]:
@@ -159,7 +169,9 @@ def fit_threshold(presence: Sequence[float], there: Sequence[bool], kept: float 
 def fit_sigma(errors: Sequence[float], deviations: Sequence[float], share: float = 0.9) -> float:
     """What deviations are multiplied with, so that a normal 90 % interval holds 90 % of errors."""
     ratio = np.abs(np.asarray(errors)) / np.maximum(np.asarray(deviations), 1e-9)
-    return float(np.quantile(ratio, share) / 1.6449) if len(ratio) else 1.0
+    if not len(ratio):
+        return 1.0
+    return max(float(np.quantile(ratio, share) / 1.6449), LEAST)  # 0 where all boxes are exact
 
 
 def _log(value: float) -> float:

@@ -26,7 +26,7 @@ from sphinx_ros.errors import BadRequest
 from sphinx_ros.runtime.files import write_text
 
 ABOUT, ANSWERS, TIMES = "about.json", "answers.jsonl", "times.jsonl"
-RESULTS, TABLE, WORST, CALIBRATION = "results.json", "table.md", "worst.jpg", "calibration.json"
+RESULTS, TABLE, WORST = "results.json", "table.md", "worst.jpg"
 
 Line = dict[str, Any]
 

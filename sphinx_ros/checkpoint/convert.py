@@ -13,7 +13,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from sphinx_ros.checkpoint.layout import CONFIG, META, PREFIX, TOKENIZER
+from sphinx_ros.checkpoint.hub import beside
+from sphinx_ros.checkpoint.layout import CALIBRATION, CONFIG, META, PREFIX, TOKENIZER
 from sphinx_ros.checkpoint.pth import STORAGES, Entry
 from sphinx_ros.checkpoint.staging import staged
 from sphinx_ros.checkpoint.stored import Stored, open_checkpoint
@@ -39,7 +40,9 @@ def convert(
 ) -> Path:
     """Write a checkpoint anew: as a safetensors set, or in the released layout for ``shards``.
 
-    In memory is one tensor at a time. What is interrupted leaves nothing.
+    In memory is one tensor at a time. What is interrupted leaves nothing. The calibration goes
+    along, of a name with an adapter the one that it is asked with, so that what is written answers
+    the same.
 
     Args:
         checkpoint: a name or a folder in either layout, any number of shards.
@@ -71,7 +74,9 @@ def convert(
             yield stored.mapped(entry.key)
             stored.release(entry.key)
 
-    return write(stored, entries, tensors, Path(target), shards, largest, progress)
+    known = (folder / CALIBRATION for folder in beside(checkpoint))
+    also = [path for path in known if path.is_file()][:1]
+    return write(stored, entries, tensors, Path(target), shards, largest, progress, also=also)
 
 
 def entries_of(stored: Stored) -> list[Entry]:
@@ -99,9 +104,11 @@ def write(
     largest: int = SET_BYTES,
     progress: Callable[[int, int], None] | None = None,
     meta: dict | None = None,
+    also: Sequence[Path] = (),
 ) -> Path:
     """Write a folder: its tensors from ``tensors``, which gets their order, and all other files
-    from the checkpoint ``like``; meta: what to add to ``meta.json``.
+    from the checkpoint ``like``; meta: what to add to ``meta.json``. also: files that belong to
+    these numbers alone, which go along.
 
     Raises:
         CheckpointError: see :func:`convert`.
@@ -118,6 +125,8 @@ def write(
                 if progress:
                     progress(written, sink.bytes)
         _write_rest(like, folder, meta or {})
+        for path in also:
+            shutil.copyfile(path, folder / path.name)
     return target
 
 

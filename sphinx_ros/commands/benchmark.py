@@ -18,7 +18,6 @@ from sphinx_ros.benchmarks.catalogue import BENCHMARKS, Benchmark, benchmark
 from sphinx_ros.benchmarks.layouts import missing, read_benchmark
 from sphinx_ros.benchmarks.published import NAMES
 from sphinx_ros.benchmarks.run_folder import (
-    CALIBRATION,
     RESULTS,
     TABLE,
     WORST,
@@ -26,6 +25,7 @@ from sphinx_ros.benchmarks.run_folder import (
     config_name,
     plan,
 )
+from sphinx_ros.checkpoint.layout import CALIBRATION
 from sphinx_ros.commands.arguments import OK, Parser, add_number
 from sphinx_ros.commands.model_options import model_options
 from sphinx_ros.commands.pictures import write_picture

@@ -35,8 +35,9 @@ CONVERT = """Write a checkpoint in the other layout, bit for bit.
   sphinx-ros convert /models/two-pth OUT --variant llama_ens5 --tokenizer T   adds missing files
 
 The released layout repeats the vision towers in every file: SPHINX-1k falls from 40 to 33 GB. Both
-layouts load the same everywhere in this package. The conversion streams tensor by tensor, so it
-needs no more memory than the largest tensor; when it is interrupted nothing stays behind.
+layouts load the same everywhere in this package, and a calibration goes along. The conversion
+streams tensor by tensor, so it needs no more memory than the largest tensor; when it is
+interrupted nothing stays behind.
 """
 
 MERGE = """Write a checkpoint and its adapter as one checkpoint, which needs the adapter no more.
