@@ -185,6 +185,14 @@ def test_no_space(hub, monkeypatch):
         ("hf://owner", "is not hf://owner/repo/folder"),
         (f"hf://{REPOSITORY}/../../etc", "is not hf://owner/repo/folder"),
         ("hf://", "is not hf://"),
+        ("hf://owner/repo.git/x", "does not end with .git"),
+        ("hf://owner/my--model", 'no "--"'),
+        ("hf://owner/a..b/x", r'no "\.\."'),
+        ("hf://owner/-a", "is not hf://owner/repo/folder"),
+        ("hf://owner./a", "is not hf://owner/repo/folder"),
+        (f"hf://owner/{'a' * 97}", "is not hf://owner/repo/folder"),
+        ("hf://owner/\u00e9", "is not hf://owner/repo/folder"),
+        ("hf://owner/repo@../x", r"\.\. is no branch"),
     ],
 )
 def test_what_is_no_checkpoint(hub, name, words):

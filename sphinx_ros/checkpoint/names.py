@@ -31,7 +31,8 @@ from sphinx_ros.checkpoint.released import RELEASED, REPOSITORY, Released
 from sphinx_ros.errors import CheckpointError, quoted
 
 SCHEME = "hf://"
-_SOURCE = re.compile(r"hf://([\w.-]+/[\w.-]+)(?:@([\w.-]+))?(?:/(.*))?")
+_PART = r"\b[\w.-]{1,96}\b"
+_SOURCE = re.compile(rf"hf://({_PART}/{_PART})(?:@([\w.-]+))?(?:/(.*))?", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -130,6 +131,8 @@ def parse(name: str) -> Source:
     """
     found = _SOURCE.fullmatch(name)
     folder = PurePosixPath(found[3] or "") if found else PurePosixPath("..")
+    if found and (wrong := _wrong(found[1], found[2] or "main")):
+        raise CheckpointError(f"{quoted(name, 300)}: {wrong}; look the name up on the hub's page")
     if not found or folder.is_absolute() or ".." in folder.parts:
         raise CheckpointError(
             f"{quoted(name, 300)} is not hf://owner/repo/folder or "
@@ -137,3 +140,14 @@ def parse(name: str) -> Source:
             f"{SCHEME}{REPOSITORY}/{RELEASED['sphinx-tiny-1k'].folder}"
         )
     return Source(found[1], "" if str(folder) == "." else str(folder), found[2] or "main")
+
+
+def _wrong(repository: str, revision: str) -> str:
+    """Why the hub can have no such repository or revision; "" where it can."""
+    if "--" in repository or ".." in repository:
+        return f'a repository has no "--" and no ".." in its name, as {repository} has'
+    if repository.endswith(".git"):
+        return f"a repository's name does not end with .git, as {repository} does"
+    if ".." in revision or revision.startswith("."):
+        return f"{revision} is no branch, tag or commit"
+    return ""
