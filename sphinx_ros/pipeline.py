@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 class Sphinx:
-    """A checkpoint to ask. Threads may share it: they take turns, a question or a look each.
+    """A checkpoint to ask. Threads may share it: looks take turns, questions are answered at once.
 
     :meth:`from_pretrained` loads one into this process; :meth:`connect` asks one on a server.
 
@@ -265,7 +265,7 @@ class Sphinx:
         temperature: float = 0.0,
         top_p: float = 0.95,
         seed: int | None = None,
-        stop: Sequence[str] = (),
+        stop: str | Sequence[str] = (),
     ) -> list[str]:
         """Continue raw prompt strings with the official batch semantics; greedy by default.
 
@@ -274,7 +274,7 @@ class Sphinx:
             images: one picture per prompt, or None.
             max_new_tokens: see :func:`sphinx_ros.engine.official.generate_official`.
             temperature, top_p: see :func:`sphinx_ros.engine.sampling.choose`.
-            stop: texts that end an answer, beside the end-of-text token.
+            stop: a text or several that end an answer, beside the end-of-text token.
             seed: of the draws at temperature > 0; None draws from torch's global generator.
         """
         return self._answering.generate(

@@ -7,14 +7,15 @@ process, :mod:`sphinx_ros.remote` for one on a server.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from sphinx_ros.dialogue import Chat
 from sphinx_ros.errors import BadRequest, quoted
 from sphinx_ros.events import Event
+from sphinx_ros.prompt.checks import checked_list
 from sphinx_ros.prompt.queries import Query, read_query
-from sphinx_ros.prompt.wording import EVERYTHING, as_chosen, multiple_choice
+from sphinx_ros.prompt.wording import EVERYTHING, as_chosen, checked_choices, multiple_choice
 from sphinx_ros.tasks import Task
 from sphinx_ros.types import Answer, Box, Detection, Points, Pose, Results, Timing
 
@@ -46,6 +47,10 @@ class Seen(ABC):
     False does not ask whether what GROUND and POINT look for is there; ``coordinates``:
     "expected" takes the expected values of the digits in place of those that were written
     ("greedy"); usual is what the checkpoint's calibration found better, without one greedy.
+
+    ``cancel``, ``on_text`` and ``on_found`` are called in the middle of a pass of the network,
+    for which all who ask wait: they must be quick, and what they ask themselves is refused
+    (:class:`BadRequest`). What one of them raises ends its own question.
 
     Attributes:
         width, height: of the picture, pixels. timing: milliseconds of encode and prefill.
@@ -101,7 +106,7 @@ class Seen(ABC):
         *,
         box: Box | None = None,
         short: bool = True,
-        choices: Sequence[str] = (),
+        choices: Iterable[str] = (),
         **options: Any,
     ) -> Answer:
         """A free question, about the picture or a region of it.
@@ -112,10 +117,11 @@ class Seen(ABC):
         of the official evaluation: the text of the answer is the one that was chosen, and
         PARSE_FAILED says that the model's words, in ``raw_text``, name none of them.
         """
-        if not choices:
+        given = checked_choices(choices)
+        if not given:
             return self._one(Query(Task.ASK, text, box), {**options, "short": short})
-        asked = Query(Task.ASK, multiple_choice(text, choices), box)
-        return as_chosen(self._one(asked, {**options, "short": False}), choices)
+        asked = Query(Task.ASK, multiple_choice(text, given), box)
+        return as_chosen(self._one(asked, {**options, "short": False}), given)
 
     @abstractmethod
     def chat(self, turns: Sequence[tuple[str, str]] = ()) -> Chat:
@@ -147,10 +153,8 @@ class Seen(ABC):
         Raises:
             BadRequest: a query can't be asked; nothing was asked then.
         """
-        if isinstance(queries, (str, Query)):
-            raise BadRequest(f"queries is {quoted(queries)}: give a list of them")
         results = self._answer(
-            [_query(one) for one in queries],
+            _queries(queries),
             on_text=on_text,
             on_found=on_found,
             refuse=not return_errors,
@@ -192,7 +196,7 @@ class Seen(ABC):
             SphinxError: what ended a query, with its ``partial_text``; all others are told before.
         """
         several = [queries] if isinstance(queries, (str, Query)) else queries
-        return self._stream([_query(one) for one in several], return_errors, options)
+        return self._stream(_queries(several), return_errors, options)
 
     @property
     @abstractmethod
@@ -217,6 +221,11 @@ class Seen(ABC):
         self, queries: list[Query], return_errors: bool, options: dict[str, Any]
     ) -> Iterator[Event]:
         """The events of :meth:`stream`."""
+
+
+def _queries(queries: Any) -> list[Query]:
+    """Lines and queries, checked."""
+    return [_query(one) for one in checked_list(queries, "queries", "lines and queries")]
 
 
 def _query(one: str | Query) -> Query:

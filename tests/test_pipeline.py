@@ -317,6 +317,53 @@ def test_chat_sees_earlier_turns(random):
         random.chat([("one", None), ("two", None)], rgb)
 
 
+@pytest.mark.parametrize(
+    ("turns", "says"),
+    [
+        ("hi", "turns is 'hi'"),
+        (None, "turns is None"),
+        ([], r"turns is \[\]"),
+        (["hi"], "turn 1 is 'hi'"),
+        ([("q", "a"), ("b",)], r"turn 2 is \('b',\)"),
+        ([("q", 5)], r"turn 1 is \('q', 5\)"),
+        ([(None, None)], "turn 1 is"),
+        ([("q", "a")], "last turn has an answer"),
+    ],
+)
+def test_what_are_no_turns(random, turns, says):
+    with pytest.raises(BadRequest, match=says):
+        random.chat(turns, picture(40, 40))
+
+
+def test_texts_that_end_what_is_generated(taught):
+    """One or several; a text is not its letters."""
+    asked, rgb = [(question(Task.CAPTION), None)], picture(64, 48)
+    whole = taught.chat(asked, rgb, max_new_tokens=40)
+    for stop in ("objects", ["objects"]):
+        assert taught.chat(asked, rgb, max_new_tokens=40, stop=stop) == "There are 2"
+    assert taught.chat(asked, rgb, max_new_tokens=40, stop="\n###") == whole
+    (text,) = taught.generate([conversation(asked)], [rgb], max_new_tokens=40, stop="\n###")
+    assert text.strip() == whole
+    for bad in (5, [5], [""]):
+        with pytest.raises(BadRequest, match="stop"):
+            taught.chat(asked, rgb, stop=bad)
+
+
+def test_choices_may_come_from_any_sequence(taught):
+    seen = taught.look(picture(64, 48))
+    one, other = (
+        seen.ask("which?", choices=choices, max_new_tokens=4)
+        for choices in (["mug", "can"], iter(["mug", "can"]))
+    )
+    assert (one.text, one.raw_text) == (other.text, other.raw_text)
+
+
+def test_a_person_s_box_is_the_pose_s_own(taught):
+    box = [float(value) for value in in_pixels(PERSON, 64, 48)]
+    (pose,) = taught.look(picture(64, 48)).pose(box)
+    assert pose.box == tuple(box) and isinstance(pose.box, tuple)
+
+
 def test_logits_have_a_row_per_token(random):
     ids = random.tokenizer.encode("A chat", True, False)
     plain, seeing = random.logits(ids), random.logits(ids, picture(64, 48))
@@ -394,8 +441,20 @@ def test_bad_requests(random):
             seen.ask("what?", max_new_tokens=tokens)
     with pytest.raises(BadRequest, match="images"):
         random.generate(["a", "b"], [picture(64, 48)])
-    with pytest.raises(BadRequest):
-        random.generate([])
+    for prompts in ([], [5], 5, "a", ["a", None]):
+        with pytest.raises(BadRequest, match="list of prompts"):
+            random.generate(prompts)
+    with pytest.raises(BadRequest, match="images is 5"):
+        random.generate(["a"], 5)
+    for queries in (5, None, "pose"):
+        with pytest.raises(BadRequest, match="queries is"):
+            seen.answer(queries)
+    for queries in (5, None):
+        with pytest.raises(BadRequest, match="queries is"):
+            seen.stream(queries)
+    for choices in (5, {"mug", "can"}, "ab"):
+        with pytest.raises(BadRequest, match="choices is .*2 to 26 texts"):
+            seen.ask("which?", choices=choices)
     with pytest.raises(BadRequest, match="max_new_tokens"):
         random.generate(["a"], max_new_tokens=10_000)
     with pytest.raises(BadRequest):

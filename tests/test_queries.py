@@ -10,6 +10,7 @@ from sphinx_ros.prompt.checks import (
     checked_ids,
     checked_seconds,
     checked_seed,
+    checked_stop,
     checked_temperature,
     checked_text,
     checked_tokens,
@@ -171,6 +172,21 @@ def test_what_are_no_token_ids(ids, says):
     with pytest.raises(BadRequest, match=says) as caught:
         checked_ids(ids, 512)
     assert caught.value.status is Status.BAD_REQUEST and len(str(caught.value)) < 300
+
+
+def test_texts_that_end_an_answer():
+    assert checked_stop("END") == ("END",) and checked_stop(iter("ab")) == ("a", "b")
+    assert checked_stop(None) == checked_stop([]) == ()
+    for bad in (5, 0.5, [5], [""], ["x" * 101], ["x"] * 17, b"x", [None]):
+        with pytest.raises(BadRequest, match="stop"):
+            checked_stop(bad)
+
+
+def test_a_task_by_its_name():
+    assert Query("ground", "the mug") == Query(Task.GROUND, "the mug")
+    for bad in ("find", 5, None, ["ground"]):
+        with pytest.raises(BadRequest, match="ask, ground, detect"):
+            Query(bad, "the mug")
 
 
 def test_numbers_at_their_limits():

@@ -17,7 +17,6 @@ from sphinx_ros.prompt.wording import (
     chosen,
     format_box,
     format_number,
-    long_answer,
     multiple_choice,
     presence_question,
     question,
@@ -264,7 +263,6 @@ def test_questions_in_words_as_in_the_official_evaluation():
     assert short_answer(" What's that? ") == prompts["gqa_testdev"]["input"].format("What's that?")
     unsure = short_answer(UNANSWERABLE.format(text="What is it?"))
     assert unsure == prompts["vizwiz_val"]["input"].format("What is it?")
-    assert long_answer(" Describe it. ") == "Describe it."
     assert prompts["scienceqa_test"] == {"input": "{}", "output": CHOOSING_BEGINS}
     said = TRUE_OR_FALSE.format(text="The cat is on the mat.")
     assert said == 'Is the following statement "The cat is on the mat." true or false?'
@@ -283,6 +281,10 @@ def test_a_question_with_choices():
             multiple_choice("Which?", bad)
     with pytest.raises(BadRequest, match="empty"):
         multiple_choice("Which?", ["a", " "])
+    for bad in (5, {"a", "b"}, None):
+        with pytest.raises(BadRequest, match="2 to 26"):
+            multiple_choice("Which?", bad)
+    assert multiple_choice("Which?", iter("ab")) == multiple_choice("Which?", ["a", "b"])
 
 
 @pytest.mark.parametrize(
@@ -291,6 +293,7 @@ def test_a_question_with_choices():
         ("B", 1), ("b.", 1), (" (B) ", 1), ("B. dog", 1), ("B: dog", 1), ("The answer is B.", 1),
         ("answer: B", 1), ("Option B", 1), ("dog", 1), ("Dog.", 1), ("A", 0), ("E", None),
         ("A dog is here", None), ("Because", None), ("", None), ("cat or dog", None),
+        ("\u212a", None), ("\u0130.", None), ("\u017f", None),
     ],
 )  # fmt: skip
 def test_which_choice_an_answer_names(said, number):

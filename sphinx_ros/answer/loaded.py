@@ -38,12 +38,20 @@ from sphinx_ros.model.network import Network
 from sphinx_ros.model.quantities import KINDS
 from sphinx_ros.prompt.checks import (
     checked_ids,
+    checked_list,
+    checked_prompts,
     checked_seed,
+    checked_stop,
     checked_temperature,
     checked_tokens,
     checked_top_p,
 )
-from sphinx_ros.prompt.conversation import END_SIGNAL, LONGEST_ANSWER, conversation
+from sphinx_ros.prompt.conversation import (
+    END_SIGNAL,
+    LONGEST_ANSWER,
+    checked_turns,
+    conversation,
+)
 from sphinx_ros.prompt.queries import Query
 from sphinx_ros.prompt.tokenizer import Tokenizer
 from sphinx_ros.prompt.wording import question
@@ -165,6 +173,15 @@ class Loaded:
         frame = self.engine.frames.find(key)
         return None if frame is None else self._looked(frame, width, height, True, None)
 
+    def _usable(self, drafts: Drafts) -> Drafts:
+        """Those whose ids are tokens here: another checkpoint's may have a larger vocabulary."""
+        words = self.tokenizer.n_words
+        return {
+            asked: ids
+            for asked, ids in drafts.items()
+            if ids and min(ids) >= 0 and max(ids) < words
+        }
+
     def _looked(
         self, frame: Frame, width: int, height: int, cached: bool, drafts: Drafts | None
     ) -> Looked:
@@ -175,7 +192,7 @@ class Loaded:
             self.config.coordinate_decimals,
             self.judge,
             cached=cached,
-            drafts=drafts,
+            drafts=self._usable(drafts or {}),
         )
         return Looked(subject)
 
@@ -198,7 +215,6 @@ class Loaded:
             image = None if rgb is None else self.model.encode_image(self.pixels(rgb))
             return self.model(ids, image)[0].cpu()
 
-    @torch.inference_mode()
     def generate(
         self,
         prompts: Sequence[str],
@@ -208,13 +224,31 @@ class Loaded:
         temperature: float = 0.0,
         top_p: float = 0.95,
         seed: int | None = None,
-        stop: Sequence[str] = (),
+        stop: str | Sequence[str] = (),
     ) -> list[str]:
         """As :meth:`Sphinx.generate`."""
-        if isinstance(prompts, str) or not prompts:
-            raise BadRequest(
-                f"generate needs a list of prompts, at least one, and got {quoted(prompts)}"
-            )
+        return self._generate(
+            checked_prompts(prompts),
+            None if images is None else checked_list(images, "images", "pictures"),
+            checked_stop(stop),
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            top_p=top_p,
+            seed=seed,
+        )
+
+    @torch.inference_mode()
+    def _generate(
+        self,
+        prompts: Sequence[str],
+        images: Sequence[np.ndarray] | None,
+        stop: Sequence[str],
+        *,
+        max_new_tokens: int = LONGEST_ANSWER,
+        temperature: float = 0.0,
+        top_p: float = 0.95,
+        seed: int | None = None,
+    ) -> list[str]:
         temperature, top_p = checked_temperature(temperature), checked_top_p(top_p)
         seed, max_new_tokens = checked_seed(seed), checked_tokens(max_new_tokens)
         if images is not None and len(images) != len(prompts):
@@ -244,11 +278,16 @@ class Loaded:
         return ids
 
     def chat(
-        self, turns: Sequence[tuple[str, str | None]], rgb: np.ndarray | None, **sampling: Any
+        self,
+        turns: Sequence[tuple[str, str | None]],
+        rgb: np.ndarray | None,
+        *,
+        stop: str | Sequence[str] = (),
+        **sampling: Any,
     ) -> str:
         """As :meth:`Sphinx.chat`."""
-        images = None if rgb is None else [rgb]
-        (text,) = self.generate([conversation(turns)], images, stop=[END_SIGNAL], **sampling)
+        prompt, images = conversation(checked_turns(turns)), None if rgb is None else [rgb]
+        (text,) = self._generate([prompt], images, (END_SIGNAL, *checked_stop(stop)), **sampling)
         return text.strip()
 
 

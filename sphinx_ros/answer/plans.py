@@ -165,7 +165,8 @@ class Plans:
         finish = self._judge.finish(written, self._place, presence, for_point=for_point)
         return to_detections(parse(written.text), self._place, label, written.score, finish)
 
-    def _pose(self, box: Box) -> Plan:
+    def _pose(self, given: Box) -> Plan:
+        box = checked_box(given)
         (written,) = yield [self._ask_joints(box, "")]
         return self._joints(written, box)
 

@@ -16,6 +16,7 @@ from numbers import Real
 from typing import Any
 
 from sphinx_ros.errors import BadRequest, quoted
+from sphinx_ros.tasks import Task
 from sphinx_ros.types import Box
 
 MAX_TOKENS = 4096
@@ -51,6 +52,37 @@ def checked_text(text: object) -> str:
     if "\x00" in words:
         raise BadRequest("the text holds a NUL character: remove it")
     return words
+
+
+def checked_task(task: object) -> Task:
+    """A task, also by its name."""
+    try:
+        return Task(task)
+    except ValueError:
+        raise BadRequest(
+            f"the task is {quoted(task)}: use one of {', '.join(one.value for one in Task)}"
+        ) from None
+
+
+def checked_list(values: Any, name: str, what: str) -> list:
+    """The items of any sequence or iterator but a text. what: they are, in words."""
+    try:
+        if not isinstance(values, (str, bytes)):
+            return list(values)
+    except TypeError:
+        pass
+    raise BadRequest(f"{name} is {quoted(values)}: give a list of {what}")
+
+
+def checked_prompts(prompts: object) -> list[str]:
+    """Whole prompts, at least one."""
+    texts = [] if isinstance(prompts, str) else _parts(prompts)
+    if not texts or not all(isinstance(text, str) for text in texts):
+        raise BadRequest(
+            f"generate needs a list of prompts, at least one, each a text, and got"
+            f" {quoted(prompts)}"
+        )
+    return texts
 
 
 def checked_unicode(text: str) -> str:
@@ -135,7 +167,9 @@ def checked_seed(seed: object) -> int | None:
 
 def checked_stop(stop: object) -> tuple[str, ...]:
     """Texts that end an answer: one, or several."""
-    texts = [stop] if isinstance(stop, str) else _parts(stop)
+    if isinstance(stop, str):
+        stop = [stop]
+    texts = [] if stop is None else checked_list(stop, "stop", "texts, or one text")
     if len(texts) > MAX_STOPS:
         raise BadRequest(f"stop has {len(texts)} texts; the limit is {MAX_STOPS}")
     for text in texts:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sphinx_ros.errors import BadRequest
+from sphinx_ros.errors import BadRequest, quoted
+from sphinx_ros.prompt.checks import checked_list
 
 SYSTEM = (
     "A chat between a curious human and an artificial intelligence assistant. "
@@ -21,6 +22,25 @@ LONGEST_ANSWER = 512
 """Tokens of an answer where nobody says how many, in :meth:`Sphinx.chat` and its like."""
 
 HUMAN, ASSISTANT = "Human", "Assistant"
+
+
+def checked_turns(turns: object) -> list[tuple[str, str | None]]:
+    """Turns of (question, answer), of which the last is open: its answer is None.
+
+    Raises:
+        BadRequest: they are something else.
+    """
+    form = "pairs (question, answer), the last answer None"
+    given = checked_list(turns, "turns", form)
+    for number, turn in enumerate(given, 1):
+        pair = turn if isinstance(turn, (list, tuple)) and len(turn) == 2 else (None, None)
+        if not isinstance(pair[0], str) or not isinstance(pair[1], (str, type(None))):
+            raise BadRequest(f"turn {number} is {quoted(turn)}: give {form}")
+    if not given:
+        raise BadRequest(f"turns is {quoted(turns)}: give {form}")
+    if given[-1][1] is not None:
+        raise BadRequest("the last turn has an answer already: give the open question as last")
+    return [(asked, answered) for asked, answered in given]
 
 
 def conversation(turns: Sequence[tuple[str, str | None]]) -> str:

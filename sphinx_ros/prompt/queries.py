@@ -15,6 +15,7 @@ from sphinx_ros.errors import BadRequest, quoted
 from sphinx_ros.prompt.checks import (
     MAX_STANDING,
     checked_box,
+    checked_task,
     checked_text,
     checked_tokens,
     read_box,
@@ -38,7 +39,7 @@ class Query:
     """What to ask of one picture.
 
     Attributes:
-        task: what is asked for.
+        task: what is asked for, also by its name.
         text: the words of a task that takes words.
         box: the region of a task that takes one, x0, y0, x1, y1 in source pixels.
         max_new_tokens: 0 leaves it to the one who answers.
@@ -50,6 +51,10 @@ class Query:
     box: Box | None = None
     max_new_tokens: int = 0
     id: str = ""
+
+    def __post_init__(self) -> None:
+        """Raises BadRequest where there is no such task."""
+        object.__setattr__(self, "task", checked_task(self.task))
 
     def checked(self) -> Query:
         """This query with its text stripped. Raises BadRequest with value, limit and remedy."""

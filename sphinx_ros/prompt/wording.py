@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from sphinx_ros.errors import BadRequest, Status, quoted
-from sphinx_ros.prompt.checks import checked_box, checked_text
+from sphinx_ros.prompt.checks import checked_box, checked_list, checked_task, checked_text
 from sphinx_ros.prompt.english import asked_kind, is_one, plural, small_letters
 from sphinx_ros.tasks import Takes, Task
 from sphinx_ros.types import Answer
@@ -41,7 +41,7 @@ def question(
     Raises:
         BadRequest: words or a region are missing where the task needs them.
     """
-    task, text = Task(task), text.strip()
+    task, text = checked_task(task), text.strip()
     row = task.row
     if row.takes in (Takes.TEXT, Takes.QUESTION):
         text = checked_text(text)
@@ -84,13 +84,22 @@ def short_answer(text: str) -> str:
     return question(Task.ASK, text)
 
 
-def long_answer(text: str) -> str:
-    """A question that is to be answered at length: as it is, as in the official data."""
-    return checked_text(text)
+def checked_choices(choices: Iterable[str] | None) -> list[str]:
+    """Answers to choose one of, in their order; none for None.
+
+    Raises:
+        BadRequest: one text, or a set, whose order is another each time.
+    """
+    what = f"2 to {len(LETTERS)} texts"
+    if isinstance(choices, (set, frozenset)):
+        raise BadRequest(
+            f"choices is {quoted(choices)}, which has no order: give a list of {what}"
+        )
+    return [] if choices is None else checked_list(choices, "choices", what)
 
 
 def multiple_choice(
-    text: str, choices: Sequence[str], context: str = NO_CONTEXT, directly: bool = True
+    text: str, choices: Iterable[str], context: str = NO_CONTEXT, directly: bool = True
 ) -> str:
     """A question with choices, in the official wording; the answer is a letter.
 
@@ -100,10 +109,11 @@ def multiple_choice(
     Raises:
         BadRequest: no words, or not 2 to 26 choices.
     """
-    if isinstance(choices, str) or not 2 <= len(choices) <= len(LETTERS):
-        raise BadRequest(f"choices is {quoted(choices)}: give 2 to {len(LETTERS)} of them")
+    given = checked_choices(choices)
+    if not 2 <= len(given) <= len(LETTERS):
+        raise BadRequest(f"choices is {quoted(given)}: give 2 to {len(LETTERS)} of them")
     lettered = (
-        f"{letter}. {checked_text(one)}" for letter, one in zip(LETTERS, choices, strict=False)
+        f"{letter}. {checked_text(one)}" for letter, one in zip(LETTERS, given, strict=False)
     )
     lines = ("Context:", context.strip(), "Question:", checked_text(text), "Choices:")
     return "\n".join((*lines, *lettered, *([CHOOSE] if directly else [])))
@@ -111,7 +121,7 @@ def multiple_choice(
 
 _CHOSEN = re.compile(
     r"(?:(?:the )?(?:correct )?(?:answer|option|choice)(?: is)?:? *)?\(?([a-z])(?:[).:,]|\s*\Z)",
-    re.IGNORECASE,
+    re.IGNORECASE | re.ASCII,  # without ASCII two letters of other alphabets are [a-z], too
 )
 
 

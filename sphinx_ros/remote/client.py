@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from sphinx_ros.errors import BadRequest, TimedOut, Unreachable, quoted
-from sphinx_ros.prompt.conversation import LONGEST_ANSWER, conversation
+from sphinx_ros.prompt.conversation import LONGEST_ANSWER, checked_turns, conversation
 from sphinx_ros.prompt.queries import Query
 from sphinx_ros.remote.address import QUALITY, SILENCE, chosen_token, read_addresses
 from sphinx_ros.remote.elsewhere import Elsewhere, gathered
@@ -166,10 +166,9 @@ class RemoteSphinx:
                 "a server answers about pictures only: give one, or load the model here with "
                 "Sphinx.from_pretrained"
             )
-        conversation(turns)  # which checks them
-        if not turns or turns[-1][1] is not None:
-            raise BadRequest("the last turn has an answer already: give the open question as last")
-        *earlier, (asked, _) = turns
+        known_turns = checked_turns(turns)
+        conversation(known_turns)  # which refuses an open turn before the last
+        *earlier, (asked, _) = known_turns
         sampling.setdefault("max_new_tokens", LONGEST_ANSWER)
         known = tuple((question, answer or "") for question, answer in earlier)
         told = self.look(rgb).route.turn(known, asked, False, **sampling)
