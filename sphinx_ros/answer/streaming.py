@@ -49,10 +49,16 @@ def stream_together(
         except BaseException as error:  # whoever listens raises it
             told.put(error)
 
+    def listen() -> News | list[Any] | BaseException:
+        """What is told next. Raises BadRequest where this thread has to make the pass itself."""
+        for subject, _ in pairs[:1]:
+            subject.engine.check_outside()
+        return told.get()
+
     threading.Thread(target=ask, name="sphinx_ros stream").start()
     try:
         listeners = [Listener(subject.ending, n) for n, (subject, _) in enumerate(pairs)]
-        while isinstance(news := told.get(), News):
+        while isinstance(news := listen(), News):
             yield from listeners[news.number].events(news)
     finally:
         closed.set()

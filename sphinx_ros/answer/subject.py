@@ -6,6 +6,7 @@ Knows no files and no ROS.
 from __future__ import annotations
 
 import copy
+import threading
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -23,7 +24,7 @@ from sphinx_ros.engine.watch import Watch
 from sphinx_ros.errors import BadRequest, SphinxError
 from sphinx_ros.image.letterbox import Letterbox
 from sphinx_ros.prompt.queries import Query
-from sphinx_ros.seen import handed_on
+from sphinx_ros.seen import DRAFTS, handed_on
 from sphinx_ros.tasks import Task
 from sphinx_ros.types import Cost
 
@@ -55,6 +56,7 @@ class Subject:
         self.engine, self.frame, self.place, self.cached = engine, frame, place, cached
         self._decimals, self._judge = decimals, judge
         self._drafts, self._written = dict(drafts or {}), {}  # type: ignore[var-annotated]
+        self._keeping = threading.Lock()  # of what is written: threads share a picture
         self._earlier: Turns = ()
         self._talk: Talk | None = None
         self._decoding = BEST
@@ -77,7 +79,8 @@ class Subject:
     @property
     def drafts(self) -> Drafts:
         """What was written to the questions so far, for the next picture of the same camera."""
-        return handed_on(self._drafts, dict(self._written))
+        with self._keeping:
+            return handed_on(self._drafts, self._written)
 
     def plan(self, query: Query, short: bool, verify: bool, coordinates: str) -> Plan:
         """What has to be asked for a query. Raises BadRequest."""
@@ -133,8 +136,16 @@ class Subject:
         answer = written(made, self.ending, Cost(look_ms, cached=self.cached))
         if ask.presence:  # one token is all that was wanted
             return replace(answer, cost=replace(answer.cost, cut=False))
-        self._written[ask.task, ask.key] = answer.ids
+        self._keep(ask, answer.ids)
         return answer
+
+    def _keep(self, ask: Ask, ids: tuple[int, ...]) -> None:
+        """Keep an answer for :attr:`drafts`, the last ones: a picture may be asked for hours."""
+        with self._keeping:
+            self._written.pop((ask.task, ask.key), None)
+            self._written[ask.task, ask.key] = ids
+            while len(self._written) > DRAFTS:
+                del self._written[next(iter(self._written))]
 
     def _own(self, error: SphinxError, row: Row) -> SphinxError:
         """A row's own error with its own words: all rows share the one of the network."""

@@ -74,7 +74,7 @@ def answer_together(
         answers: dict[int, list[Any]] = {number: [] for number in waiting}
         for (number, ask, tell), row in zip(owners, rows, strict=True):
             answers[number].append(_told(pairs[number][0].read(ask, row), tell))
-        waiting = _go_on(plans, answers, results)
+        waiting = _go_on(pairs, plans, answers, results, begun)
     return results
 
 
@@ -152,15 +152,26 @@ def _begin(
 
 
 def _go_on(
-    plans: Sequence[Plan], answers: Mapping[int, list[Any]], results: list[Any]
+    pairs: Sequence[tuple[Subject, Query]],
+    plans: Sequence[Plan],
+    answers: Mapping[int, list[Any]],
+    results: list[Any],
+    begun: str,
 ) -> dict[int, list[Ask]]:
-    """Tell the plans what was written; the next questions of those that have not ended."""
+    """Tell the plans what was written; the next questions of those that have not ended.
+
+    One that can't be asked ends its own plan.
+    """
     following: dict[int, list[Ask]] = {}
     for number, parts in answers.items():
         failed = next((one for one in parts if isinstance(one, Exception)), None)
         try:
             if failed is None:
-                following[number] = plans[number].send(parts)
+                asks = plans[number].send(parts)
+                try:
+                    following[number] = pairs[number][0].askable(asks, begun)
+                except BadRequest as error:
+                    plans[number].throw(error)
             else:
                 if isinstance(failed, SphinxError):  # what the others wrote is not lost
                     failed.partial_text = "\n".join(filter(None, map(_text, parts)))

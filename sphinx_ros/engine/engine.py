@@ -179,6 +179,10 @@ class Engine:
                 return self.network.encode_image(pixels)
             raise
 
+    def check_outside(self) -> None:
+        """Raises BadRequest: this thread is making a pass, so that nothing may be waited for."""
+        self._in_flight.check_outside()
+
     def answer(self, questions: Sequence[tuple[Frame, Question]]) -> list[Row]:
         """Answer questions, each about its frame, together with those that others ask meanwhile.
 
@@ -186,7 +190,7 @@ class Engine:
             A row for each: its ``answer()`` raises what ended it, as out of memory.
 
         Raises:
-            BadRequest: a question is too long.
+            BadRequest: a question is too long, or asked from within a pass.
         """
         rows = [self._row(frame, question) for frame, question in questions]
         for frame in {id(row.frame): row.frame for row in rows}.values():

@@ -14,6 +14,7 @@ from sphinx_ros.engine.frame import Frame
 from sphinx_ros.engine.row import Row
 from sphinx_ros.engine.stepper import Stepper
 from sphinx_ros.engine.talk import Talk
+from sphinx_ros.errors import BadRequest
 from sphinx_ros.model.network import Network
 from sphinx_ros.runtime.forks import OwnLock
 from sphinx_ros.runtime.interrupts import held_back
@@ -64,10 +65,12 @@ class InFlight:
 
         Raises:
             SphinxError: in a forked child.
+            BadRequest: this thread is making a pass.
             KeyboardInterrupt: and whatever else is raised in this thread from outside.
         """
         if self._lock.acquire(timeout=0):  # a forked child is told so before it waits for anything
             self._lock.release()
+        self.check_outside()
         ticket = _Ticket(rows)
         with self._guard:
             self._tickets.append(ticket)
@@ -77,11 +80,19 @@ class InFlight:
         try:
             while not ticket.done:
                 if self._driver is ticket:
-                    self._pass(ticket)
+                    self._drive(ticket)
                 else:
                     self._wait(ticket)
         finally:
             self._leave(ticket)
+
+    def check_outside(self) -> None:
+        """Raises BadRequest: what is asked in the middle of a pass waits for its own thread."""
+        if threading.get_ident() in self._lock.passing:
+            raise BadRequest(
+                "a question was asked from on_text, on_found or cancel, in the middle of a pass: "
+                "ask when the answer has come, or listen with stream()"
+            )
 
     def _wait(self, ticket: _Ticket) -> None:
         """Until another thread has news, or a limit is reached meanwhile."""
@@ -127,6 +138,15 @@ class InFlight:
                 self._guard.release()
 
     # In the thread that makes the passes
+
+    def _drive(self, own: _Ticket) -> None:
+        """A pass, during which this thread can wait for no other: see :meth:`check_outside`."""
+        thread, passing = threading.get_ident(), self._lock.passing
+        try:
+            passing.add(thread)
+            self._pass(own)
+        finally:
+            passing.discard(thread)
 
     def _pass(self, own: _Ticket) -> None:
         """Step all rows once; less where this thread's own are done before it comes to that."""

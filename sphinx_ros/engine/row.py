@@ -22,6 +22,7 @@ from sphinx_ros.engine.sampling import INTERRUPTED, LENGTH, STOP, Draw
 from sphinx_ros.engine.style import Guide, State
 from sphinx_ros.engine.talk import Talk
 from sphinx_ros.engine.watch import Watch
+from sphinx_ros.errors import Cancelled
 
 WINDOW = 6
 """Guesses that are offered after one was wrong; twice as many after all of them were right."""
@@ -195,7 +196,9 @@ class Row:
             return
         try:
             self.watch.token(choice)
-        except Exception as error:  # a listener's failure is its question's alone
+        except KeyboardInterrupt:  # of the thread that makes the pass, whoever is listening
+            raise
+        except BaseException as error:  # a listener's failure is its question's alone
             self.error = error
 
     def check(self) -> None:
@@ -203,16 +206,30 @@ class Row:
         try:
             if self.watch.should_stop():
                 self.reason, self.done = INTERRUPTED, True
-        except Exception as error:
+        except KeyboardInterrupt:  # as in _put
+            raise
+        except BaseException as error:
             self.error, self.done = error, True
+
+    def drop(self, slots: np.ndarray, error: BaseException) -> None:
+        """End here: :meth:`absorb` was left in the middle. slots: those that it was given.
+
+        error: why; that of the question only where it is no interruption of the thread.
+        """
+        if not isinstance(error, Exception):
+            error = Cancelled("a pass was interrupted in the middle of this answer: ask again")
+        self.error, self.done = self.error or error, True
+        self._slots = np.append(self._slots, slots)  # some are in it already, or free
+        self._talk = None  # of its ids and slots no conversation can go on
+        self.release()
 
     def release(self) -> None:
         """Give the slots back, or leave them to the conversation. Any number of times."""
+        slots, self._slots = self._slots, np.zeros(0, int)
         if self._talk is None:
-            self.frame.free(self._slots)
-        elif len(self._slots):
-            self._talk.put(self.frame, self.base, self._ids[: self._fed], self._slots)
-        self._slots = np.zeros(0, int)
+            self.frame.free(slots)
+        elif len(slots):
+            self._talk.put(self.frame, self.base, self._ids[: self._fed], slots)
 
     def answer(self) -> Answered:
         """What was written, without the end signal. Raises what ended it, if that was an error."""

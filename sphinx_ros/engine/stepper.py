@@ -37,20 +37,23 @@ class Stepper:
 
     @torch.inference_mode()
     def step(self, live: Sequence[Row]) -> None:
-        """One pass; each row takes what was chosen for it. After an error none has changed."""
+        """One pass; each row takes what was chosen for it. After an error none has changed.
+
+        An interruption of the thread while they take it, as Ctrl-C, ends the row that it met; the
+        others are as after any pass.
+        """
         fed: list[Fed] = []
         try:
             for row, feed in self._feeds(live):
                 fed.append((row, feed, self._slots(row, feed)))
-            choices = iter(self._choices(_by_frame(fed)))
+            fed = _by_frame(fed)
+            choices = iter(self._choices(fed))
+            taking = [(one, [next(choices) for _ in one[1].all_wishes]) for one in fed]
         except BaseException:
             for row, _, slots in fed:
                 row.frame.free(slots)
             raise
-        for row, feed, slots in _by_frame(fed):
-            row.absorb(feed, slots, [next(choices) for _ in feed.all_wishes])
-            if row.done:
-                row.release()
+        _absorb(taking)
 
     def _feeds(self, live: Sequence[Row]) -> list[tuple[Row, Feed]]:
         """What a pass takes: of all questions, or of the first that it has room for."""
@@ -123,6 +126,24 @@ class Stepper:
 def branch_owner(question: int, number: int) -> int:
     """Who owns the slots of a question's branch, for one pass; a digit's, so ten at most."""
     return -(question * 10 + number + 1)
+
+
+def _absorb(taking: list[tuple[Fed, list[Choice]]]) -> None:
+    """Let rows take what was chosen for them, each of them whatever becomes of the others."""
+    try:
+        while taking:
+            (row, feed, slots), choices = taking[0]
+            row.absorb(feed, slots, choices)
+            del taking[0]
+            if row.done:
+                row.release()
+    except BaseException as error:
+        if taking:
+            (row, _, slots), _ = taking.pop(0)
+            row.drop(slots, error)
+        _absorb(taking)
+        if not isinstance(error, Exception):
+            raise
 
 
 def _by_frame(fed: list[Fed]) -> list[Fed]:

@@ -31,7 +31,7 @@ class Deadline:
 class Watch:
     """Follows one answer while it is written: cancel, time limit, listeners.
 
-    ending: turns ids to text. cancel: asked before every token, or None. on_text: told the answer
+    ending: turns ids to text. cancel: asked before every pass, or None. on_text: told the answer
     so far after every token, or None. on_token: told every token, or None.
     """
 

@@ -21,6 +21,9 @@ MOMENT = 0.0005
 class OwnLock:
     """A re-entrant lock that only the process which made it can take.
 
+    passing: threads that are making a pass of the network it is for; what they wait for in the
+    middle of one never comes.
+
     Raises:
         SphinxError: in a forked child, instead of a wait without end.
     """
@@ -28,6 +31,7 @@ class OwnLock:
     def __init__(self) -> None:
         _prepare_for_forks()
         self._lock, self._owner, self._waiting = threading.RLock(), os.getpid(), 0
+        self.passing: set[int] = set()
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
         """As ``threading.RLock.acquire``: whether it was taken within ``timeout`` seconds."""
