@@ -66,7 +66,11 @@ def pictures(number: int) -> list[bytes]:
 
 
 def mix(files: list[bytes], seconds: float) -> Callable[[], Request | None]:
-    """Requests for some seconds: every picture in turn, with other questions in each round."""
+    """Requests for some seconds: every picture in turn, each time with other questions.
+
+    They are drawn for each request: drawn for a round of all pictures, a load of few rounds would
+    cost by which few draws it met.
+    """
     asked, lock, end = itertools.count(), threading.Lock(), time.monotonic() + seconds
 
     def next_request() -> Request | None:
@@ -74,7 +78,7 @@ def mix(files: list[bytes], seconds: float) -> Callable[[], Request | None]:
             number = next(asked)
         if time.monotonic() > end:
             return None
-        lines = random.Random(number // len(files)).sample(LINES, QUESTIONS)
+        lines = random.Random(number).sample(LINES, QUESTIONS)
         return Request(files[number % len(files)], tuple(lines))
 
     return next_request

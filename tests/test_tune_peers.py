@@ -88,10 +88,12 @@ def test_two_teach_all_weights_each_a_part_of_them(two, plans, tmp_path):
     ]
     ours, theirs = map(load_file, files)
     assert ours.keys() == theirs.keys()
-    for key in ours:
-        # AdamW's first steps divide gradients near 0 by themselves
-        close = torch.isclose(ours[key], theirs[key], rtol=0, atol=1e-5).float().mean()
-        assert close > 0.99, key
+    # AdamW's first steps divide gradients near 0 by themselves: a third of in_proj_bias has none
+    # but rounding, as attention does not see what all keys have in common
+    close = {k: torch.isclose(ours[k], theirs[k], rtol=0, atol=1e-5).flatten() for k in ours}
+    assert torch.cat([*close.values()]).float().mean() > 0.99
+    for key, same_value in close.items():
+        assert same_value.float().mean() > (0.66 if ours[key].dim() < 2 else 0.98), key
 
 
 def test_one_that_is_killed_ends_all_by_name_and_the_next_start_goes_on(two, plans, tmp_path):
