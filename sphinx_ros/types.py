@@ -44,6 +44,9 @@ COCO_KEYPOINTS = (
 )  # fmt: skip
 """The 17 COCO joint names in COCO order; left and right are the person's own."""
 
+COCO_MIRRORED = (0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15)
+"""Of each joint the index of that on the other side of the body, its place in a mirror."""
+
 COCO_EDGES = (
     (15, 13), (13, 11), (16, 14), (14, 12), (11, 12), (5, 11), (6, 12), (5, 6), (5, 7), (6, 8),
     (7, 9), (8, 10), (1, 2), (0, 1), (0, 2), (1, 3), (2, 4), (3, 5), (4, 6),

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sphinx_ros.types import COCO_KEYPOINTS, Box
+from sphinx_ros.types import COCO_MIRRORED, Box
 
 MOST_CUT = (0.3, 1.0)
 """Range of the largest share that a crop takes of the room beside the things, drawn for each."""
@@ -130,14 +130,10 @@ def other_side(words: str) -> str:
     return re.sub(sides, lambda found: _SIDES[found[1]], words)
 
 
-_OTHER_SIDE = [COCO_KEYPOINTS.index(other_side(name)) for name in COCO_KEYPOINTS]
-"""Of each joint that of the other side, which a mirror image shows in its place."""
-
-
 def _mirrored(thing: Thing, width: int) -> Thing:
     x0, y0, x1, y1 = thing.box
     joints = thing.joints
     if joints is not None:
-        joints = joints[_OTHER_SIDE].copy()
+        joints = joints[list(COCO_MIRRORED)]
         joints[:, 0] = width - joints[:, 0]
     return Thing(thing.kind, (width - x1, y0, width - x0, y1), joints)

@@ -164,6 +164,13 @@ def train(
     context = mp.spawn(
         process, args=(processes, os.getpid(), arguments, failed), nprocs=processes, join=False
     )
+    _wait(context, failed)
+
+
+def _wait(context: Any, failed: Any) -> None:
+    """Until all processes have ended. Raises what :func:`train` does."""
+    import torch.multiprocessing as mp
+
     try:
         while not context.join():
             pass

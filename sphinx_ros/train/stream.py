@@ -13,14 +13,10 @@ import numpy as np
 
 from sphinx_ros.train import recipe
 from sphinx_ros.train.rendered import SHARD, read_shard, shards
-from sphinx_ros.types import COCO_KEYPOINTS
+from sphinx_ros.types import COCO_MIRRORED
 from sphinx_ros.world.truth import Observation
 
-MIRRORED = [
-    COCO_KEYPOINTS.index(n.replace("left", "#").replace("right", "left").replace("#", "right"))
-    for n in COCO_KEYPOINTS
-]
-"""Index of each joint's counterpart on the other side of the body."""
+MIRRORED = list(COCO_MIRRORED)  # as numpy takes indices
 
 
 class Scenes:
