@@ -1,15 +1,17 @@
 """What several models behind one address give, and what they cost: `sphinx-ros serve --replicas`.
 
-    python bench/serve.py [--seconds 20] [--clients 8] [--pictures 32] [--json FILE]
+    python bench/serve.py [--seconds 20] [--rounds 3] [--clients 8] [--pictures 32] [--json FILE]
 
 The demonstration model, a processor and a thread for each; clients, doors and models share this
-machine. Four servers, one after another: one process; one replica; two; two, of which one is
-killed. It must be a quiet machine: doors and clients need what the models leave of the processors.
+machine. Servers one after another: one process; then one replica and two, --rounds times by turns,
+as the speed of a machine changes from minute to minute; of the last two one is killed. It must be
+a quiet machine: doors and clients need what the models leave of the processors.
 
-replica_scaling: requests answered per second by two replicas over those by one, each as busy as it
-can be: --clients for each replica, who ask the next as soon as they have an answer. A request is a
-picture's file and eight questions about it, none the same at a time; all pictures had been looked
-at. tokens_s: tokens that the two write per second.
+replica_scaling: requests answered per second by two replicas over those by one, in all rounds
+together, each as busy as it can be: --clients for each replica, who ask the next as soon as they
+have an answer. A request is a picture's file and eight questions about it, none the same at a
+time; all pictures had been looked at. scalings: of each round. tokens_s: tokens that the two write
+per second.
 
 hit_rate_ratio: of a mix in which --pictures pictures are asked again and again, the share of looks
 that were spared, of two replicas over that of the one process. Nothing is asked twice at a time.
@@ -22,7 +24,8 @@ all_moved_s: at all of them. Half as many clients ask meanwhile, so that there a
 overhead_p95_ms: of a client beside the model's own time, from `serve_overhead.py`.
 
 door_cpu_ms, model_cpu_ms: processor time of the door and of the models for a request that is not
-streamed, beside what they use while nobody asks. look_bytes: a picture's file, its mean.
+streamed, beside what they use while nobody asks. cpus: processors that door, models and the
+processes of Ray used under the load. look_bytes: a picture's file, its mean.
 look_cpu_ms, question_cpu_ms: processor time of a replica for one of them, which other work on the
 machine hardly changes. answers_s_per_replica: requests of the mix per second, of one replica.
 replica_mb: its resident memory.
@@ -46,6 +49,7 @@ from typing import Any
 
 import serve_load
 from serve_load import Reply, Request, Server, served
+from serve_table import table
 
 from sphinx_ros.runtime.files import write_text
 from sphinx_ros.world.clip import read_clip
@@ -85,7 +89,7 @@ def mix(files: list[bytes], seconds: float) -> Callable[[], Request | None]:
 
 
 def rate(server: Server, files: list[bytes], options: Any, clients: int) -> dict[str, float]:
-    """Looks, then answers about these pictures, per second, and what they cost."""
+    """Looks, then answers about these pictures: how many in how many seconds, and their cost."""
     probes, spent = iter([Request(one, ()) for one in files]), server.spent()
     looks = serve_load.load(server.address, lambda: next(probes, None), clients)
     look_cpu = (server.spent()["models"] - spent["models"]) / len(looks)
@@ -97,19 +101,25 @@ def rate(server: Server, files: list[bytes], options: Any, clients: int) -> dict
     bad = [reply for reply in [*looks, *replies] if not reply.answered]
     if bad:
         raise SystemExit(f"{len(bad)} requests failed, the first with {bad[0].http} {bad[0].said}")
-    cost = {
-        one: 1e3 * max(0.0, used[one] - spent[one] - idle[one] * took) / len(replies)
-        for one in used
-    }
-    return {
-        "answers_s": len(replies) / took,
+    row = {
+        "answers": len(replies),
+        "seconds": took,
         "look_cpu_ms": 1e3 * look_cpu,
-        "question_cpu_ms": cost["models"] / QUESTIONS,
-        "tokens_s": (after["tokens"] - before["tokens"]) / took,
+        "tokens": after["tokens"] - before["tokens"],
         "p50_ms": 1e3 * statistics.median(reply.ended - reply.begun for reply in replies),
-        "door_cpu_ms": cost["door"],
-        "model_cpu_ms": cost["models"],
     }
+    for one in used:
+        row[f"{one}_cpus"] = (used[one] - spent[one]) / took
+        beside = max(0.0, used[one] - spent[one] - idle[one] * took)
+        row[f"{one}_cpu_ms"] = 1e3 * beside / len(replies)
+    return row
+
+
+def together(rows: list[dict[str, float]]) -> dict[str, float]:
+    """One row of several rounds: sums per second of the answers and tokens, means of the rest."""
+    row = {name: statistics.mean(one[name] for one in rows) for name in rows[0]}
+    answers, tokens, seconds = (row.pop(name) for name in ("answers", "tokens", "seconds"))
+    return {"answers_s": answers / seconds, "tokens_s": tokens / seconds, **row}
 
 
 def idling(server: Server, seconds: float = 4.0) -> dict[str, float]:
@@ -192,15 +202,20 @@ def measure(options: Any) -> dict[str, Any]:
     files = pictures(options.pictures)
     with served() as server:
         alone = hit_rate(server, files)
-    with served(*ONE_REPLICA) as server:
-        one = rate(server, files, options, options.clients)
-        memory = memory_mb(server)
-    with served(*TWO_REPLICAS) as server:
-        shared = hit_rate(server, files)
-        two = rate(server, files, options, 2 * options.clients)
-        killed = kill(server, files, options)
+    ones, twos = [], []
+    for number in range(1, options.rounds + 1):
+        with served(*ONE_REPLICA) as server:
+            ones.append(rate(server, files, options, options.clients))
+            memory = memory_mb(server)
+        with served(*TWO_REPLICAS) as server:
+            shared = hit_rate(server, files) if number == options.rounds else 0.0
+            twos.append(rate(server, files, options, 2 * options.clients))
+            killed = kill(server, files, options) if number == options.rounds else {}
+    one, two = together(ones), together(twos)
+    pairs = zip(ones, twos, strict=True)
     return {
         "replica_scaling": two["answers_s"] / one["answers_s"],
+        "scalings": [together([b])["answers_s"] / together([a])["answers_s"] for a, b in pairs],
         "hit_rate_ratio": shared / alone,
         "unanswered_after_kill": killed["unanswered_after_kill"],
         "overhead_p95_ms": overhead(),
@@ -210,11 +225,11 @@ def measure(options: Any) -> dict[str, Any]:
         "refused_after_kill": killed["refused_after_kill"],
         "answers_s_per_replica": one["answers_s"],
         "look_cpu_ms": one["look_cpu_ms"],
-        "question_cpu_ms": one["question_cpu_ms"],
+        "question_cpu_ms": one["models_cpu_ms"] / QUESTIONS,
         "look_bytes": statistics.mean(map(len, files)),
         "replica_mb": memory,
         "door_cpu_ms": two["door_cpu_ms"],
-        "model_cpu_ms": one["model_cpu_ms"],
+        "model_cpu_ms": one["models_cpu_ms"],
         "load_average": os.getloadavg()[0],
         "processors": os.cpu_count(),
         "hit_rate": {"one process": alone, "two replicas": shared},
@@ -223,42 +238,13 @@ def measure(options: Any) -> dict[str, Any]:
     }
 
 
-def table(found: dict[str, Any]) -> str:
-    """What people read."""
-    titles = "answers/s", "tokens/s", "p50 ms", "door ms", "model ms"
-    lines = [f"{'replicas':>10}" + "".join(f"{one:>12}" for one in titles)]
-    for number, row in found["replicas"].items():
-        lines.append(
-            f"{number:>10}{row['answers_s']:12.2f}{row['tokens_s']:12.1f}{row['p50_ms']:12.0f}"
-            f"{row['door_cpu_ms']:12.1f}{row['model_cpu_ms']:12.1f}"
-        )
-    hits, killed = found["hit_rate"], found["kill"]
-    moved = "no picture moved"
-    if killed["moved"]:
-        moved = (
-            f"{killed['moved']} pictures moved, the first after {killed['moved_s']:.2f} s, "
-            f"the last after {killed['all_moved_s']:.2f} s"
-        )
-    lines += [
-        f"scaling {found['replica_scaling']:.2f}; looks spared: {hits['one process']:.3f} by one "
-        f"process, {hits['two replicas']:.3f} by two, ratio {found['hit_rate_ratio']:.3f}",
-        f"kill -9 of one under load: {killed['requests']} requests, "
-        f"{killed['unanswered_after_kill']} without an answer or a name, "
-        f"{killed['refused_after_kill']} refused by name; {moved}; the slowest answer took "
-        f"{killed['slowest_after_kill_s']:.1f} s",
-        f"a look sends {found['look_bytes'] / 1e3:.0f} kB; a replica holds "
-        f"{found['replica_mb']:.0f} MB; load average {found['load_average']:.1f} on "
-        f"{found['processors']} processors",
-    ]
-    return "\n".join(lines)
-
-
 def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--seconds", type=float, default=20, help="of each load (default: 20)")
+    parser.add_argument("--rounds", type=int, default=3, help="one, two, one, two (default: 3)")
     parser.add_argument("--clients", type=int, default=8, help="at a time (default: 8)")
     parser.add_argument("--pictures", type=int, default=32, help="of the mix (default: 32)")
     parser.add_argument("--json", metavar="FILE", help="write the figures here")

@@ -97,8 +97,10 @@ class Server:
         return [pid for pid, name in self.processes().items() if name.startswith(REPLICA)]
 
     def spent(self) -> dict[str, float]:
-        """Seconds of a processor that the door and the models have used."""
-        each = {"door": [self.process.pid], "models": self.models()}
+        """Seconds of a processor that the door, the models and all others of a fleet have used."""
+        door, models = [self.process.pid], self.models()
+        others = [pid for pid in self.processes() if pid not in (*door, *models)]
+        each = {"door": door, "models": models, "ray": others}
         return {name: sum(map(_spent, pids)) / TICK for name, pids in each.items()}
 
 
@@ -106,7 +108,11 @@ REPLICA = "ray::ServeReplica:sphinx:replica"
 
 
 def _spent(pid: int) -> int:
-    more = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    """Ticks; none of a process that has ended."""
+    try:
+        more = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0
     return int(more[11]) + int(more[12])
 
 

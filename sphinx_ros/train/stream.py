@@ -13,6 +13,7 @@ import numpy as np
 
 from sphinx_ros.train import recipe
 from sphinx_ros.train.rendered import SHARD, read_shard, shards
+from sphinx_ros.train.windows import drawn_window
 from sphinx_ros.types import COCO_MIRRORED
 from sphinx_ros.world.truth import Observation
 
@@ -61,11 +62,8 @@ def has_people(scene: Observation) -> bool:
 def cropped(scene: Observation, rng: np.random.Generator) -> Observation:
     """A part of the picture that still holds all objects: other places, sizes, aspect ratios."""
     camera = scene.camera
-    boxes = np.array([thing.box for thing in scene.objects])
-    keep = np.array([*boxes[:, :2].min(0), *boxes[:, 2:].max(0)])  # x0, y0, x1, y1
-    room = np.array([keep[0], keep[1], camera.width - keep[2], camera.height - keep[3]])
-    x0, y0, right, below = (rng.random(4) * room * rng.uniform(0.3, 1.0)).astype(int)
-    x1, y1 = camera.width - right, camera.height - below
+    size = camera.width, camera.height
+    x0, y0, x1, y1 = drawn_window([thing.box for thing in scene.objects], size, rng)
     window = (slice(y0, y1), slice(x0, x1))
     objects = []
     for thing in scene.objects:
@@ -79,9 +77,7 @@ def cropped(scene: Observation, rng: np.random.Generator) -> Observation:
             points[points[:, 2] == 0] = 0
         box = (bx0 - x0, by0 - y0, bx1 - x0, by1 - y0)
         objects.append(replace(thing, box=box, keypoints=points))
-    camera = replace(
-        camera, width=int(x1 - x0), height=int(y1 - y0), cx=camera.cx - x0, cy=camera.cy - y0
-    )
+    camera = replace(camera, width=x1 - x0, height=y1 - y0, cx=camera.cx - x0, cy=camera.cy - y0)
     return replace(
         scene,
         rgb=scene.rgb[window],
