@@ -9,7 +9,7 @@ from small_network import ANSWERS, picture, taught_checkpoint
 
 from sphinx_ros import Sphinx
 from sphinx_ros.answer.coordinates import span_spreads, spread
-from sphinx_ros.answer.judge import better_box
+from sphinx_ros.answer.judge import Judge, better_box, evidence_of
 from sphinx_ros.answer.presence import YesNo
 from sphinx_ros.answer.score_calibration import (
     Calibration,
@@ -18,14 +18,19 @@ from sphinx_ros.answer.score_calibration import (
     fit_threshold,
     fit_weights,
 )
+from sphinx_ros.answer.written import Written
 from sphinx_ros.checkpoint.layout import CALIBRATION
 from sphinx_ros.errors import BadRequest, CheckpointError, Status
 from sphinx_ros.evaluate.trust import auroc, calibration_of, refer_row, trust
 from sphinx_ros.image.letterbox import Letterbox
+from sphinx_ros.prompt.parse import parse
+from sphinx_ros.prompt.results import to_detections
+from sphinx_ros.prompt.scores import span_scorer
 from sphinx_ros.prompt.wording import presence_question, question
 from sphinx_ros.tasks import Task
-from sphinx_ros.types import Detection, Results, ScoreSource
+from sphinx_ros.types import Cost, Detection, Results, ScoreSource
 
+SQUARE = (1000, 1000)
 SURE = [[float(digit == d) for digit in range(10)] for d in range(10)]
 
 
@@ -254,3 +259,58 @@ def test_a_calibration_of_rows(tmp_path):
     good, bad = (Evidence(0.6, presence, 0.14, 0.2) for presence in (0.9, 0.1))
     assert made.score(good) > 0.9 > 0.1 > made.score(bad)
     assert calibration_of([{"there": True}], "nothing known") is None
+
+
+def read_box(text, doubts, calibration=None):
+    """The box of a bracket, a character a token. doubts: place of a digit -> {other: share}."""
+    ids = [ord(letter) for letter in text]
+    shares, probabilities = [], []
+    for place, letter in enumerate(text):
+        row = list(SURE[int(letter)]) if letter.isdigit() else []
+        for other, share in doubts.get(place, {}).items():
+            row[other], row[int(letter)] = share, 1 - share
+        shares.append(row)
+        probabilities.append(row[int(letter)] if row else 1.0)
+
+    def decode(some):
+        return "".join(map(chr, some))
+
+    score, spreads = span_scorer(ids, probabilities, decode), span_spreads(ids, shares, decode)
+    said = Written(text, score, spreads, math.nan, (), (), Cost())
+    judge, place = (
+        Judge(YesNo((), ()), calibration, calibration is not None),
+        Letterbox.of(*SQUARE),
+    )
+    finish = judge.finish(said, place, 0.95)
+    (found,), _, unread = to_detections(parse(text), place, "mug", score, finish)
+    assert not unread
+    return found
+
+
+def test_expected_coordinates_keep_the_sign_of_a_number():
+    found = read_box("[-0.050,0.200,0.300,0.400]", {})
+    assert found.expected == pytest.approx((0, 200, 300, 400), abs=1)
+    assert min(found.sigma) < 1
+
+
+def test_percentages_have_the_score_of_their_hundredths_and_no_spread():
+    found = read_box("[10.2%,20.3%,90.4%,41.5%]", {1: {9: 0.5}, 4: {9: 0.9}})
+    assert found.box == pytest.approx((102, 203, 904, 415))
+    assert math.isnan(found.expected[0]) and math.isnan(found.sigma[0])
+    assert found.score == pytest.approx(0.5 ** (1 / 8))  # of "10", "20", "90", "41"
+
+
+def test_deviations_stand_at_the_sides_of_an_inverted_box():
+    found = read_box("[0.800,0.200,0.100,0.400]", {3: {1: 0.4}})
+    assert found.box == (100, 200, 800, 400)
+    assert found.sigma[2] > 100 > 1 > max(found.sigma[0], found.sigma[1], found.sigma[3])
+
+
+def test_a_calibrated_score_is_of_the_box_that_was_written():
+    calibration = Calibration((0.0, 1.0, 1.0, -1.0, 2.0), 0.3, 1.0)
+    text, doubts = "[0.450,0.400,0.500,0.450]", {3: {1: 0.4}}
+    raw = read_box(text, doubts)
+    found = read_box(text, doubts, calibration)
+    assert found.box != raw.box and found.box == found.expected
+    evidence = evidence_of(raw, Letterbox.of(*SQUARE))
+    assert found.score == pytest.approx(calibration.score(evidence))

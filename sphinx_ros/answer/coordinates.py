@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import bisect
 import math
-import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-_DECIMALS = re.compile(r"\.(\d+)")
+from sphinx_ros.prompt.parse import NUMBER
 
 NEAR, FAR = 0.1, 0.5
 """Where the rest of a number is taken to lie behind a digit that was not written, counted from
@@ -24,10 +23,13 @@ NEAR_VARIANCE, FAR_VARIANCE = 0.01, 1 / 12
 
 
 class Spread(NamedTuple):
-    """A number's expected value and standard deviation, in its own unit; NaN where unknown."""
+    """A number's expected value and standard deviation, in its own unit, and what was written;
+    NaN where unknown.
+    """
 
     mean: float
     deviation: float
+    written: float = math.nan
 
 
 UNKNOWN = Spread(math.nan, math.nan)
@@ -67,13 +69,19 @@ def span_spreads(
     def spreads(span: tuple[int, int]) -> list[Spread]:
         """Of each number with decimals in the span."""
         found = []
-        for match in _DECIMALS.finditer(text, *span):
-            places = range(match.start(1), match.end(1))
-            tokens = [bisect.bisect_right(ends, place) for place in places]
+        for match in NUMBER.finditer(text, *span):
+            if not match["decimals"]:
+                continue
+            # Of a percentage, or of "12.5", digits before the point may be wrong as well.
+            if match["percent"] or match["whole"] not in ("", "0", "1"):
+                found.append(UNKNOWN)
+                continue
+            tokens = [bisect.bisect_right(ends, place) for place in range(*match.span("decimals"))]
             known = [shares[token] if token < len(shares) else () for token in tokens]
-            before = text[match.start() - 1 : match.start()]
-            whole = int(before) if before.isdigit() else 0
-            found.append(spread([int(digit) for digit in match[1]], known, whole))
+            digits = [int(digit) for digit in match["decimals"]]
+            mean, deviation, _ = spread(digits, known, int(match["whole"] or 0))
+            sign = -1.0 if match["sign"] == "-" else 1.0
+            found.append(Spread(sign * mean, deviation, float(match[0])))
         return found
 
     return spreads

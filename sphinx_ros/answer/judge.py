@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from sphinx_ros.answer.coordinates import Spread
 from sphinx_ros.answer.presence import YesNo
 from sphinx_ros.answer.score_calibration import Calibration, Evidence
 from sphinx_ros.answer.written import Written
@@ -78,14 +79,15 @@ class Judge:
             if len(spreads) != 4:
                 return found
             factor = place.side * (self.calibration.sigma if self.calibration else 1.0)
-            x0, y0, x1, y1 = (factor * one.deviation for one in spreads)
+            x0, y0, x1, y1 = (factor * one.deviation for one in _ordered(spreads))
             means = tuple(one.mean for one in spreads)
             box = None if math.isnan(sum(means)) else to_source_box(means, place)
             found = replace(found, sigma=(x0, y0, x1, y1), expected=box or found.expected)
-            if self.expected and box is not None:
-                box = better_box(found.box, box) if for_point else box
-                found = replace(found, box=box)
-            return self._scored(found, place)
+            # The calibration was fitted on the size of the box as it was written.
+            found = self._scored(found, place)
+            if not self.expected or box is None:
+                return found
+            return replace(found, box=better_box(found.box, box) if for_point else box)
 
         return finished
 
@@ -123,6 +125,14 @@ class Judge:
             denied=points.boxes,
             status=Status.NOT_FOUND,
         )
+
+
+def _ordered(spreads: Sequence[Spread]) -> list[Spread]:
+    """Those of x0, y0, x1, y1 as they stand once inverted corners are put in order."""
+    x0, y0, x1, y1 = spreads
+    x0, x1 = (x1, x0) if x0.written > x1.written else (x0, x1)
+    y0, y1 = (y1, y0) if y0.written > y1.written else (y0, y1)
+    return [x0, y0, x1, y1]
 
 
 def evidence_of(found: Detection, place: Letterbox, factor: float = 1.0) -> Evidence:

@@ -24,7 +24,10 @@ LOWEST, HIGHEST = -1.0, 2.0
 """Numbers outside can't be fractions of the square."""
 
 _TOKEN = re.compile(r"<p>|</p>|\[[\[\s]*(?P<inside>[^\[\]]*)(?P<end>\]?)|\]")
-_NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)%?")
+NUMBER = re.compile(
+    r"(?P<sign>[+-]?)(?=\.?\d)(?P<whole>\d*)(?:\.(?P<decimals>\d*))?(?P<percent>%?)"
+)
+"""A number in a bracket and its parts."""
 _ROUND = re.compile(r"\([-+\d.,;\s%]*\)")
 _NUMERIC = "0123456789.,;+-% \t\n\r"
 
@@ -114,7 +117,7 @@ class _Reader:
         """A "]" of an outer bracket, or one whose "[" is missing."""
         lost = self.text[self.used : start]
         tail = lost[len(lost.rstrip(_NUMERIC)) :].strip()
-        if _NUMBER.search(tail):
+        if NUMBER.search(tail):
             self.unread.append((start, tail + "]"))
         self.used = end
 
@@ -163,7 +166,7 @@ def _pair_spans(text: str, span: Span, pairs: int) -> list[Span]:
     """The characters of each pair of numbers in a part."""
     if pairs == 1:
         return [span]
-    found = [match.span() for match in _NUMBER.finditer(text, *span)]
+    found = [match.span() for match in NUMBER.finditer(text, *span)]
     return [(a[0], b[1]) for a, b in zip(found[::2], found[1::2], strict=True)]
 
 
@@ -178,7 +181,7 @@ def _numbers(part: str) -> list[float]:
         if not words:
             return []  # a number is missing between two commas
         for word in words:
-            if not _NUMBER.fullmatch(word):
+            if not NUMBER.fullmatch(word):
                 return []
             value = float(word[:-1]) / 100 if word[-1] == "%" else float(word)
             if not LOWEST <= value <= HIGHEST:
@@ -193,6 +196,6 @@ def denies(text: str) -> bool:
     A text with boxes, points or anything that looks like them denies nothing, whatever its words.
     """
     parsed = parse(text)
-    if parsed.items or any(_NUMBER.search(part) for part in parsed.unread):
+    if parsed.items or any(NUMBER.search(part) for part in parsed.unread):
         return False
     return is_denial(text)

@@ -1,18 +1,18 @@
 """Token probabilities to the score of a box or point in the text. Knows no picture, no model.
 
 A score is the geometric mean of the probabilities of the first two decimals of the numbers in a
-span: how sure the model was of where, to a hundredth of the picture. The third decimal is finer
-than what a picture of a few hundred pixels shows and would only add noise.
+span, or of the digits before the point of percentages: how sure the model was of where, to a
+hundredth of the picture. The third decimal is finer than what a picture of a few hundred pixels
+shows and would only add noise.
 """
 
 from __future__ import annotations
 
 import bisect
 import math
-import re
 from collections.abc import Callable, Sequence
 
-_DECIMALS = re.compile(r"\.(\d{1,2})")
+from sphinx_ros.prompt.parse import NUMBER
 
 LEAST = 1e-12
 """What a probability of 0 counts as, so that one token does not hide all others."""
@@ -34,10 +34,11 @@ def span_scorer(
     ends = [len(decode(ids[: i + 1])) for i in range(len(ids))]
 
     def score(span: tuple[int, int]) -> float:
-        """Geometric mean of the probabilities of the first two decimals in the span."""
+        """Geometric mean of the probabilities of the hundredths in the span."""
         used = []
-        for match in _DECIMALS.finditer(text, *span):
-            for place in range(match.start(1), match.end(1)):
+        for match in NUMBER.finditer(text, *span):
+            start, end = match.span("whole" if match["percent"] else "decimals")
+            for place in range(start, end)[: None if match["percent"] else 2]:
                 token = bisect.bisect_right(ends, place)
                 if token < len(probabilities):
                     used.append(probabilities[token])
