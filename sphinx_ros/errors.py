@@ -126,6 +126,11 @@ def shortened(words: str, most: int = LONGEST) -> str:
     return words if len(words) <= most else words[: most - 3] + "..."
 
 
+def encodable(text: str) -> str:
+    """A text that can be sent: names of files that are no UTF-8 hold what can't be encoded."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def first_line(error: BaseException) -> str:
     """The first line of what an error says; its class where it says nothing."""
     return shortened((str(error).strip().splitlines() or [type(error).__name__])[0], 300)
@@ -149,4 +154,4 @@ def quoted(value: object, most: int = LONGEST) -> str:
         words = " ".join(repr(_beginning(value, most)).splitlines())
     except ValueError:  # a whole number of more digits than Python prints
         return "a number of thousands of digits"
-    return shortened(words.encode("utf-8", "backslashreplace").decode(), most)
+    return shortened(encodable(words), most)

@@ -1,5 +1,6 @@
 """A managed node through its states: who may do what when, what fails, what comes back."""
 
+import logging
 import threading
 import time
 
@@ -10,6 +11,7 @@ from sphinx_ros.errors import CheckpointError, Status
 from sphinx_ros.prompt.queries import Query
 from sphinx_ros.ros.outcomes import Frame
 from sphinx_ros.ros.params import Config
+from sphinx_ros.ros.quiet import LogHandler, QuietLog, writers
 from sphinx_ros.ros.state import State
 from sphinx_ros.ros.worker import AT_ONCE, Worker
 from sphinx_ros.tasks import Task
@@ -40,6 +42,13 @@ class Model:
     def ask(self, text, *, cancel, **options):
         cancel()
         return Answer("two", raw_text="two", tokens=1)
+
+
+class Defective(Model):
+    """Never answers."""
+
+    def ask(self, text, **options):
+        return 1 / 0
 
 
 @pytest.fixture
@@ -257,6 +266,23 @@ def test_a_shutdown_waits_for_what_is_being_published(make):
     thread.join(PATIENCE)
     assert node.lifecycle_state == "finalized" and not node.cameras
     assert not node.worker.last_error
+
+
+def test_a_defect_after_a_warning_is_internal_and_the_node_goes_on(make):
+    node = make([Defective()])
+    write = writers(node.get_logger())
+    handler = LogHandler(QuietLog(write.error), QuietLog(write.warning))
+    try:
+        assert until(lambda: node.lifecycle_state == "active")
+        node.warnings.say("x", "a warning of the node")
+        logging.getLogger("sphinx_ros").warning("a warning of the package")
+        for _ in range(AT_ONCE + 1):
+            outcome = asked(node)
+            assert outcome.status is Status.INTERNAL and "ZeroDivisionError" in outcome.text
+        node.warnings.say("y", "another warning of the node")
+        assert until(lambda: not node.worker.inbox.in_hand)
+    finally:
+        handler.detach()
 
 
 def test_deactivating_answers_who_waits(make):

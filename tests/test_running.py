@@ -234,7 +234,7 @@ def test_parameters_that_cannot_be_used_are_one_line(words, says):
 
 
 FAILING = """
-import signal, threading
+import logging, signal
 from rclpy.node import Node
 from sphinx_ros.ros.running import run
 
@@ -245,6 +245,7 @@ class Failing(Node):
         self.create_timer(0.01, self.fail)
 
     def fail(self):
+        logging.getLogger("sphinx_ros").warning("mind this")
         self.calls += 1
         if self.calls == 20:
             signal.raise_signal(signal.SIGINT)
@@ -269,7 +270,45 @@ def test_a_callback_that_always_fails_is_one_line_with_its_trace():
     assert done.returncode == 0
     assert said.count("a callback failed: ZeroDivisionError: call 1\n") == 1, said
     assert said.count("a callback failed") == 1 and said.count("Traceback") == 1
-    assert "in fail" in said
+    assert "in fail" in said and said.count("mind this") == 1
+
+
+ENDING = """
+import sys
+from rclpy.node import Node
+from sphinx_ros.errors import BadRequest
+from sphinx_ros.ros.running import run
+
+def begin(node):
+    raise BadRequest("begin")
+
+def end(node):
+    print("ended")
+    raise ZeroDivisionError("end")
+
+class Ending(Node):
+    def destroy_node(self):
+        super().destroy_node()
+        print("destroyed")
+
+run("world_camera", lambda: Ending("ending"), [], begin=begin, end=end)
+"""
+
+
+def test_a_defect_at_the_start_and_one_at_the_end_leave_nothing_behind():
+    """Only a node that can't be made is a refusal, of one line and without an end."""
+    pytest.importorskip("rclpy", reason="ROS 2 is not installed")
+    pytest.importorskip("sphinx_ros.msg", reason="the ROS interfaces are not built")
+    done = subprocess.run(
+        [sys.executable, "-c", ENDING],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        cwd=ROOT,
+        env=ros_support.environment(),
+    )
+    assert done.returncode == 1 and done.stdout.split() == ["ended", "destroyed"], done.stderr
+    assert "BadRequest: begin" in done.stderr and "ZeroDivisionError: end" in done.stderr
 
 
 INTERRUPTED = """

@@ -5,6 +5,7 @@ real one does is tests/test_node.py's business.
 """
 
 import gc
+import logging
 import threading
 import time
 import weakref
@@ -17,6 +18,7 @@ from sphinx_ros.errors import BadImage, BadRequest, Cancelled, SphinxError, Stat
 from sphinx_ros.prompt.queries import Query
 from sphinx_ros.ros.outcomes import Frame
 from sphinx_ros.ros.params import Config
+from sphinx_ros.ros.quiet import LogHandler, QuietLog, writers
 from sphinx_ros.ros.worker import AT_ONCE, Job, State, Worker
 from sphinx_ros.tasks import Task
 from sphinx_ros.types import Answer, Detection, Results
@@ -323,6 +325,7 @@ def test_a_timeout_that_is_no_time_is_a_bad_request(make, timeout):
         (RuntimeError("CUDA out of memory. Tried to allocate"), Status.OUT_OF_MEMORY),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory"), Status.OUT_OF_MEMORY),
         (ZeroDivisionError("oops"), Status.INTERNAL),
+        (OSError("bad file a\udcff.pth"), Status.INTERNAL),
         (SphinxError("x", status=Status.PARSE_FAILED, partial_text="[0."), Status.PARSE_FAILED),
     ],
 )
@@ -332,9 +335,39 @@ def test_errors_of_the_model_become_outcomes_and_the_worker_lives(make, error, s
     worker.inbox.offer(frame(1))
     model.boom = error
     outcome = worker.result(worker.submit(ASK))
-    assert outcome.status is status and outcome.text
+    assert outcome.status is status and outcome.text.encode(), "a message can hold it"
     assert outcome.raw_text == getattr(error, "partial_text", "")
     assert worker.result(worker.submit(ASK)).status is Status.OK
+
+
+def test_a_defect_after_a_warning_is_internal_in_a_node_s_log_too(make):
+    """rclpy's logger raises where errors come from a place that warnings came from."""
+    get_logger = pytest.importorskip("rclpy.logging", reason="ROS 2 is not installed").get_logger
+    write = writers(get_logger("defects"))
+    handler = LogHandler(QuietLog(write.error), QuietLog(write.warning))
+    try:
+        model = HandModel()
+        worker = make(model)
+        logging.getLogger("sphinx_ros").warning("mind this")
+        for number in range(AT_ONCE + 1):
+            model.boom = ZeroDivisionError(f"number {number}")
+            outcome = worker.result(worker.submit(ASK, frame(1)))
+            assert outcome.status is Status.INTERNAL and f"number {number}" in outcome.text
+        assert until(lambda: not worker.inbox.in_hand)
+        worker.give_up("it hangs")
+        assert until(lambda: worker.watch() or worker.state is State.READY)
+        assert worker.result(worker.submit(ASK, frame(1))).status is Status.OK
+    finally:
+        handler.detach()
+
+
+def test_a_request_is_let_go_whatever_fails():
+    worker = Worker(HandModel)
+    worker.inbox.put(Job(ASK, frame(1), 1.0))
+    worker._ending.fail = worker._ending.check = lambda *_: 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        worker._serving._next_request()
+    assert not worker.inbox.in_hand
 
 
 def test_a_bad_picture_is_named_for_every_query_on_it(make):

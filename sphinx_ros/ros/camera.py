@@ -18,6 +18,7 @@ from sphinx_ros.ros.display import Display
 from sphinx_ros.ros.outcomes import Look, Outcome
 from sphinx_ros.ros.params import Config
 from sphinx_ros.ros.positioning import Positioning
+from sphinx_ros.ros.quiet import writers
 from sphinx_ros.ros.source_watch import SILENT, SourceWatch
 from sphinx_ros.ros.sources import about_source, camera_qos, overriding, sibling, usable
 from sphinx_ros.tasks import Answers
@@ -159,7 +160,7 @@ class Camera:
 
     def _subscribe(self, kind: Any, topic: str, callback: Any) -> None:
         node, qos = self._node, camera_qos(self._node, topic, self.config.image_qos)
-        watch = SourceWatch(node, kind, topic, qos, node.get_logger().warning)
+        watch = SourceWatch(node, kind, topic, qos, writers(node.get_logger()).warning)
         self._subscriptions.append(
             node.create_subscription(
                 kind,

@@ -37,7 +37,7 @@ from sphinx_ros.ros.lifecycle import Managed
 from sphinx_ros.ros.loader import load_sphinx, prepare
 from sphinx_ros.ros.outcomes import Look, Outcome
 from sphinx_ros.ros.parameter_port import ParameterPort
-from sphinx_ros.ros.quiet import QuietLog
+from sphinx_ros.ros.quiet import QuietLog, writers
 from sphinx_ros.ros.running import run
 from sphinx_ros.ros.services import Services
 from sphinx_ros.ros.transforms import Transforms
@@ -68,7 +68,7 @@ class SphinxNode(Managed, Node):
         Node.__init__(self, "sphinx", start_parameter_services=False, **options)
         self.manage()
         self._parameter_port = ParameterPort(self)
-        self.warnings = QuietLog(self.get_logger().warning)
+        self.warnings = QuietLog(writers(self.get_logger()).warning)
         self._changing = threading.Lock()
         self.config = declare(self)
         self._announced: tuple[Any, ...] = ()

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from sphinx_ros.errors import BadImage, Status
+from sphinx_ros.errors import BadImage, Status, encodable
 from sphinx_ros.image.buffers import as_bytes
 from sphinx_ros.prompt.queries import Query
 from sphinx_ros.ros.positions import Positions
@@ -132,13 +132,13 @@ class Outcome:
 def name_error(error: BaseException) -> tuple[Status, str]:
     """The named outcome and one sentence for any error. INTERNAL for what is not foreseen."""
     found = failures.named(error, NODE)
-    return found.status, str(found)
+    return found.status, encodable(str(found))
 
 
 def named(error: Exception) -> tuple[Status, str]:
     """The named outcome of an error; one that was not foreseen leaves its trace in the log."""
     found = failures.logged(error, NODE, "a query")
-    return found.status, str(found)
+    return found.status, encodable(str(found))
 
 
 def forget_traces(error: BaseException | None) -> None:

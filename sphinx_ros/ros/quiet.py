@@ -1,24 +1,54 @@
 """Log lines of a bad minute -> a few lines: the first of each kind, then how many like it.
 
-Knows no ROS: what writes a line is handed in.
+To log never fails: who tells of a trouble must not come to a worse one by telling it. Imports no
+ROS: what writes a line is handed in.
 """
 
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+from sphinx_ros.errors import encodable
 
 PERIOD = 30.0
 """Seconds in which a kind of line is written once."""
 
 
+class Writers(NamedTuple):
+    """What writes lines into a node's log, called with the text: a function for each severity."""
+
+    warning: Callable[[str], None]
+    error: Callable[[str], None]
+
+
+def writers(logger: Any) -> Writers:
+    """Functions that may be handed on. logger: that of a node.
+
+    Its own methods must not be: rclpy notes the severity of each place that calls them, and raises
+    where a second one comes from there. So each severity has a line here.
+    """
+
+    def warning(text: str) -> None:
+        logger.warning(encodable(text))
+
+    def error(text: str) -> None:
+        logger.error(encodable(text))
+
+    return Writers(warning, error)
+
+
 class QuietLog:
     """Writes the first line of each kind at once, and counts those that follow it in a period.
 
-    write: called with the text. clock: seconds, steady. Any thread may call any method.
+    write: called with the text, of this severity alone: see :func:`writers`; a text that it fails
+    to write goes to standard error. clock: seconds, steady. Any thread may call any method.
     """
 
     def __init__(
@@ -40,7 +70,7 @@ class QuietLog:
                 self._kinds[kind] = (begun, more + 1, text)
                 return
             self._kinds[kind] = (now, 0, text)
-        self._write(_counted(text, more))
+        self._put(_counted(text, more))
 
     def new(self, kind: str) -> bool:
         """Whether a line of this kind would be written now."""
@@ -56,7 +86,14 @@ class QuietLog:
             lines = [self._kinds.pop(kind) for kind in over]
         for _, more, last in lines:
             if more:
-                self._write(_counted(last, more - 1))
+                self._put(_counted(last, more - 1))
+
+    def _put(self, text: str) -> None:
+        try:
+            self._write(text)
+        except Exception as error:
+            with suppress(Exception):  # nor may standard error be there
+                print(f"{text}\n(not in the node's log: {error})", file=sys.stderr)
 
 
 def _counted(text: str, more: int) -> str:
@@ -78,6 +115,12 @@ class LogHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """One line; kinds are told apart by the text before its values are filled in."""
+        try:
+            self._say(record)
+        except Exception:  # values that do not fit the text
+            self.handleError(record)
+
+    def _say(self, record: logging.LogRecord) -> None:
         target = self._errors if record.levelno >= logging.ERROR else self._warnings
         text = record.getMessage()
         error = record.exc_info[1] if record.exc_info else None

@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -21,14 +22,14 @@ from rclpy.signals import SignalHandlerOptions
 
 from sphinx_ros.errors import SphinxError
 from sphinx_ros.ros.environment import prepare, sweep_shared_memory, widen_transport
-from sphinx_ros.ros.quiet import LogHandler, QuietLog
+from sphinx_ros.ros.quiet import LogHandler, QuietLog, writers
 from sphinx_ros.ros.usage import answer_words
 from sphinx_ros.runtime.allocator import bound_memory
 
 log = logging.getLogger("sphinx_ros")
 
 REFUSED = (ValueError, SphinxError, rclpy.exceptions.ParameterException)
-"""What a node raises that can't use its parameters: one line and exit status 2, no trace."""
+"""What `make` raises that can't use its parameters: one line and exit status 2, no trace."""
 
 LAST_WORDS = 0.25, 1.5  # least and most seconds in which answers to cancelled requests leave
 QUIET, SPIN = 2, 0.04  # spins without a callback that end the wait, their seconds (timers go on)
@@ -55,7 +56,8 @@ def run(
         args: words of the command line after the command; None: those of this process.
         threads: how many callbacks may run at once.
         begin: called with the node before the first callback.
-        end: called with the node after the last signal, before clients are let go.
+        end: called with the node after the last signal, before clients are let go; after a defect
+            as well, which ends the process with its trace and status 1.
 
     Returns:
         0 where only help was asked for, 2 for words or parameters that can't be used.
@@ -77,10 +79,16 @@ def run(
         return 2
     status = 0
     try:
-        _live(make(), threads, begin, end, over)
+        node = make()
     except REFUSED as error:
         print(f"{name}: {error}", file=sys.stderr)
         status = 2
+    else:
+        try:
+            _live(node, threads, begin, end, over)
+        except Exception:
+            traceback.print_exc()
+            status = 1
     _leave(status)
     return status
 
@@ -92,21 +100,31 @@ def _live(
     end: Callable[[Any], None],
     over: threading.Event,
 ) -> None:
-    """From the first callback to the last; the node is destroyed afterwards.
+    """From the first callback to the last; the node is destroyed afterwards, whatever happens.
 
     What this package logs meanwhile goes into the node's log, and quietly.
     """
     count = threads(node)
     executor = MultiThreadedExecutor(count) if count > 1 else SingleThreadedExecutor()
     executor.add_node(node)
-    handler = LogHandler(QuietLog(node.get_logger().error), QuietLog(node.get_logger().warning))
-    begin(node)
-    while not over.is_set() and rclpy.ok():
-        _spin(executor, handler, 0.1)
-    impatient = threading.Timer(GRACE, os._exit, (1,))
-    impatient.daemon = True
-    impatient.start()
-    end(node)
+    write = writers(node.get_logger())
+    handler = LogHandler(QuietLog(write.error), QuietLog(write.warning))
+    try:
+        begin(node)
+        while not over.is_set() and rclpy.ok():
+            _spin(executor, handler, 0.1)
+    finally:
+        impatient = threading.Timer(GRACE, os._exit, (1,))
+        impatient.daemon = True
+        impatient.start()
+        try:
+            end(node)
+        finally:
+            _let_go(node, executor, handler)
+
+
+def _let_go(node: Any, executor: Any, handler: LogHandler) -> None:
+    """Answer who has asked, and take the node away."""
     _say_last_words(executor, handler)
     time.sleep(0.1)  # callbacks that run now still need what the next lines take away
     executor.shutdown(timeout_sec=0.3)
@@ -128,10 +146,12 @@ def _say_last_words(executor: Any, handler: LogHandler) -> None:
 
 def _spin(executor: Any, handler: LogHandler, seconds: float) -> None:
     try:
-        executor.spin_once(timeout_sec=seconds)
+        try:
+            executor.spin_once(timeout_sec=seconds)
+        finally:
+            handler.flush()
     except Exception as error:  # one bad callback is no reason to leave the robot blind
         log.error("a callback failed: %s: %s", type(error).__name__, error, exc_info=error)
-    handler.flush()
 
 
 def release(node: Any) -> None:

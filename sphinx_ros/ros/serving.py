@@ -101,10 +101,12 @@ class Serving:
         except Exception as error:
             self._ending.fail(job, error)
         finally:  # even where a library ends the thread
-            if not job.done:
-                why = SphinxError("the worker's thread has ended", status=Status.INTERNAL)
-                self._ending.fail(job, why)
-            self._inbox.let_go(job)
+            try:
+                if not job.done:
+                    why = SphinxError("the worker's thread has ended", status=Status.INTERNAL)
+                    self._ending.fail(job, why)
+            finally:
+                self._inbox.let_go(job)
         return True
 
     def _serve(self, job: Job) -> None:

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from sphinx_ros.errors import Cancelled, TimedOut
+from sphinx_ros.errors import Cancelled, TimedOut, encodable
 from sphinx_ros.ros.asking import times_of
 from sphinx_ros.ros.counts import Counts
 from sphinx_ros.ros.job import Job
@@ -79,7 +79,7 @@ class Settling:
 
     def defect(self, error: Exception, what: str) -> None:
         """Log an error that must not end the worker, with its trace. what: "the worker failed"."""
-        self.last_error = f"INTERNAL: {type(error).__name__}: {error}"
+        self.last_error = encodable(f"INTERNAL: {type(error).__name__}: {error}")
         log.error("%s: %s", what, error, exc_info=error)
 
     def report(self, look: Look, outcomes: Sequence[Outcome], standing: bool) -> None:
