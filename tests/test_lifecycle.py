@@ -231,6 +231,25 @@ def test_cameras_are_exchanged_between_cleanup_and_configure(make):
     assert not result.successful and "wrist.max_rate is -1" in result.reason
 
 
+def test_values_that_can_t_be_used_together_are_refused(make):
+    from rclpy.parameter import Parameter
+
+    node = make(autostart=False, cameras=["front"])
+
+    def change(**values):
+        given = [Parameter(name.replace("__", "."), value=v) for name, v in values.items()]
+        return node.set_parameters_atomically(given)
+
+    assert change(cameras=[""]).successful and node.config.cameras == ()
+    assert change(front__max_rate="often").successful, "of no camera, and so it means nothing"
+    result = change(cameras=["front"])
+    assert not result.successful and "front.max_rate is 'often'" in result.reason
+    assert list(node.get_parameter("cameras").value) == [""] and node.config.cameras == ()
+    assert change(max_rate=3.0).successful, "others can be changed"
+    assert change(cameras=["front"], front__max_rate=2.0).successful
+    assert node.config.of("front").max_rate == 2.0
+
+
 def test_queries_of_a_camera_that_is_not_declared_yet_are_refused_by_name(make):
     from rclpy.parameter import Parameter
 

@@ -86,6 +86,15 @@ def described(row: Parameter) -> m.ParameterDescriptor:
     return about
 
 
+def against(node: Any, changes: Mapping[str, Any]) -> str:
+    """Why values can't be used with those that stay, as of a camera that is named anew; or ""."""
+    try:
+        read_node(node, changes)
+    except BadRequest as error:
+        return str(error)
+    return ""
+
+
 def read_node(node: Any, changes: Mapping[str, Any] | None = None) -> Config:
     """All parameters of a node as they are now. changes: values that it has not stored yet."""
     values = {name: node.get_parameter(name).value for name in ROWS}

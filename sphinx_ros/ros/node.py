@@ -30,7 +30,7 @@ from sphinx_ros.ros import messages as m
 from sphinx_ros.ros import params
 from sphinx_ros.ros.camera import Camera
 from sphinx_ros.ros.camera_names import read_cameras
-from sphinx_ros.ros.declaring import declare, declare_again, declare_cameras, read_node
+from sphinx_ros.ros.declaring import against, declare, declare_again, declare_cameras, read_node
 from sphinx_ros.ros.exchanging import adapt, adapted
 from sphinx_ros.ros.health import reports
 from sphinx_ros.ros.lifecycle import Managed
@@ -194,7 +194,10 @@ class SphinxNode(Managed, Node):
         cameras = read_cameras(self.get_parameter("cameras").value or ())
         other = adapted(changes, self.config, self.worker)
         free = ("checkpoint",) if other else ()
-        reason = params.check(changes, state, cameras, free) or self._refused_queries(changes)
+        reason = params.check(changes, state, cameras, free)
+        if not reason and not new:  # else they are not all there yet
+            reason = against(self, {change.name: change.value for change in changes})
+        reason = reason or self._refused_queries(changes)
         if other and not reason:  # last: what is done here is not undone by another refusal
             reason = adapt(other, self.config, self.worker)
             self.web.separate()
