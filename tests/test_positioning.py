@@ -1,7 +1,9 @@
 """Depth, calibration and answers to positions: what is missing, TF, and a node over real DDS."""
 
+import gc
 import math
 import re
+import weakref
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,6 +13,8 @@ pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 pytest.importorskip("sphinx_ros.msg", reason="the ROS interfaces are not built")
 
 from patience import until
+from rclpy.clock import ROSClock
+from rclpy.time import Time
 from ros_support import CHECKPOINT, UNHURRIED, Client, clip_pictures, process
 
 from sphinx_ros.errors import Status
@@ -137,6 +141,55 @@ def test_a_picture_with_several_answers_is_counted_once():
     for _ in range(3):
         assert told.locate(look).frame
     assert told.positioning.facts()["pictures with depth"] == 1
+
+
+class StandInTf:
+    """In place of tf2_ros, as it is from Jazzy on (handle) and was before."""
+
+    def __init__(self, handle):
+        self.live = live = []  # what is registered somewhere
+
+        class Part:
+            def __init__(self, buffer, node):
+                live.append(self)
+
+            def unregister(self):
+                live.remove(self)
+
+        class Buffer:
+            def __init__(self, cache_time=None, node=None):
+                assert node is None, "it would offer a service for as long as the node lives"
+                self.cleared = 0
+                if handle:
+                    self.jump_handle = Part(self, None)
+
+            def clear(self):
+                self.cleared += 1
+
+        self.Buffer, self.TransformListener = Buffer, Part
+
+
+@pytest.mark.parametrize("handle", [False, True])
+def test_nothing_of_tf_stays_when_it_is_not_heard_any_more(monkeypatch, handle):
+    tf = StandInTf(handle)
+    monkeypatch.setattr("sphinx_ros.ros.transforms.tf2_ros", tf)
+    clock = ROSClock()
+    clock._set_ros_time_is_active(True)
+    heard = Transforms(SimpleNamespace(get_clock=lambda: clock))
+    for _ in range(2):
+        heard.listen()
+        heard.listen()
+        buffer = heard._buffer
+        assert len(tf.live) == 1 + handle
+        for second in (7, 8, 2):
+            clock.set_ros_time_override(Time(seconds=second, clock_type=clock.clock_type))
+        assert buffer.cleared, "what was heard is of another time"
+        heard.close()
+        heard.close()
+        assert not tf.live
+        buffer = weakref.ref(buffer)
+        gc.collect()
+        assert buffer() is None, "the node's clock holds it no more"
 
 
 def test_an_unknown_target_frame_leaves_positions_unknown():

@@ -11,6 +11,8 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from rclpy.clock import JumpThreshold
+from rclpy.duration import Duration
 from rclpy.time import Time
 
 from sphinx_ros.ros.positions import XYZ, Place, Positions
@@ -25,6 +27,9 @@ PATIENCE = 0.1
 
 PAUSE = 0.005
 """Seconds between two questions for a transform."""
+
+BACKWARD = JumpThreshold(min_forward=None, min_backward=Duration(seconds=-1), on_clock_change=True)
+"""Jumps of simulated time after which transforms are of another time; tf2's own threshold."""
 
 
 def moved(positions: Positions, transform: Any, frame: str) -> Positions:
@@ -69,24 +74,34 @@ def rotation(quaternion: np.ndarray) -> np.ndarray:
 
 
 class Transforms:
-    """What a node hears of TF. Nothing is heard before a frame is asked for by :meth:`listen`."""
+    """What a node hears of TF. Nothing is heard before a frame is asked for by :meth:`listen`.
+
+    The buffer is not told of the node: it would offer a service, tf2_frames, and hold on to the
+    node's clock, both for as long as the node lives. So the jumps of that clock are heard here.
+    """
 
     def __init__(self, node: Any):
         self._node = node
         self._buffer: Any = None
-        self._listener: Any = None
+        self._heard: list[Any] = []  # methods that end what `listen` began
 
     def listen(self) -> None:
         """Begin to hear /tf and /tf_static, where tf2_ros is installed."""
-        if self._buffer is None and tf2_ros is not None:
-            self._buffer = tf2_ros.Buffer(node=self._node)
-            self._listener = tf2_ros.TransformListener(self._buffer, self._node)
+        if self._buffer is not None or tf2_ros is None:
+            return
+        buffer = tf2_ros.Buffer()
+        clock = self._node.get_clock()
+        jumps = clock.create_jump_callback(BACKWARD, post_callback=lambda _: buffer.clear())
+        own = getattr(buffer, "jump_handle", None)  # from Jazzy on: it would keep the buffer
+        listener = tf2_ros.TransformListener(buffer, self._node)
+        self._heard = [one.unregister for one in (listener, jumps, own) if one is not None]
+        self._buffer = buffer
 
     def close(self) -> None:
         """Hear TF no more."""
-        if self._listener is not None:
-            self._listener.unregister()
-            self._buffer = self._listener = None
+        heard, self._heard, self._buffer = self._heard, [], None
+        for end in heard:
+            end()
 
     def into(self, frame: str, source: str, stamp: Any) -> tuple[Any, str]:
         """The geometry_msgs/Transform from a frame into another one at a stamp, or why not.
