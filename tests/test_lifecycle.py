@@ -287,6 +287,15 @@ def test_a_shutdown_waits_for_what_is_being_published(make):
     assert not node.worker.last_error
 
 
+@pytest.mark.parametrize("step", ["deactivate", "shutdown"])
+def test_what_is_asked_over_http_ends_when_the_node_rests(make, step):
+    node, rested = make(), []
+    assert until(lambda: node.lifecycle_state == "active")
+    node.web.rest = lambda seconds=2.0: rested.append(node.worker.life.working)
+    steps(node, step)
+    assert rested == [False], "after the last moment in which something new could be asked"
+
+
 def test_a_defect_after_a_warning_is_internal_and_the_node_goes_on(make):
     node = make([Defective()])
     write = writers(node.get_logger())

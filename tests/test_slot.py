@@ -63,6 +63,20 @@ def test_a_picture_of_the_future_is_taken():
     assert all(taken([NOW + 100, NOW + 101])[0])
 
 
+def test_a_picture_may_be_forgotten_while_its_age_is_asked():
+    class Vanishing(Slot):
+        """Its newest picture is there once."""
+
+        left = ()
+        newest = property(lambda self: self.left.pop() if self.left else None, lambda *_: None)
+
+    slot = Vanishing("front", Config(), Counts())
+    slot.left = [frame(NOW)]
+    assert slot.age(NOW) <= 0
+    slot.left, slot.arrived = [frame(NOW)], time.monotonic()
+    assert slot.fresh_frame(NOW, lambda _: "").stamp == NOW
+
+
 def test_a_node_counts_what_its_cameras_count():
     whole = Counts()
     inbox = Inbox(read({"cameras": ["front", "wrist"]}), whole)

@@ -9,6 +9,7 @@ import logging
 import threading
 import time
 import weakref
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,9 +17,12 @@ from patience import PATIENCE, until
 
 from sphinx_ros.errors import BadImage, BadRequest, Cancelled, SphinxError, Status, TimedOut
 from sphinx_ros.prompt.queries import Query
+from sphinx_ros.ros.counts import Counts
 from sphinx_ros.ros.outcomes import Frame
 from sphinx_ros.ros.params import Config
 from sphinx_ros.ros.quiet import LogHandler, QuietLog, writers
+from sphinx_ros.ros.serving import Serving
+from sphinx_ros.ros.waiting import Inbox
 from sphinx_ros.ros.worker import AT_ONCE, Job, State, Worker
 from sphinx_ros.tasks import Task
 from sphinx_ros.types import Answer, Detection, Results
@@ -368,6 +372,18 @@ def test_a_request_is_let_go_whatever_fails():
     with pytest.raises(ZeroDivisionError):
         worker._serving._next_request()
     assert not worker.inbox.in_hand
+
+
+def test_a_model_may_be_let_go_while_somebody_asks_for_it():
+    class Vanishing(Serving):
+        """Its asker is there once."""
+
+        left = ()
+        asker = property(lambda self: self.left.pop() if self.left else None, lambda *_: None)
+
+    serving = Vanishing(Inbox(Config(), Counts()), None, None, time.time)
+    serving.left = [SimpleNamespace(model="a model")]
+    assert serving.model == "a model" and serving.model is None
 
 
 def test_a_bad_picture_is_named_for_every_query_on_it(make):

@@ -141,6 +141,8 @@ class Managed(LifecycleNodeMixin):
     def on_shutdown(self, state: LifecycleState) -> Any:
         """As cleanup; requests are refused from now on."""
         self.worker.life.final = True
+        self.worker.rest()
+        self.web.rest(1.0)
         self.worker.unload(1.0)
         self.close_cameras()
         return SUCCESS

@@ -38,7 +38,8 @@ class Serving:
     @property
     def model(self) -> Any:
         """What is asked; None while there is none."""
-        return None if self.asker is None else self.asker.model
+        asker = self.asker  # another thread may let it go meanwhile
+        return None if asker is None else asker.model
 
     def ready_asker(self) -> Asker:
         """Who asks the model. Raises NOT_ACTIVE where there is none, CANCELLED at the end."""

@@ -1,6 +1,7 @@
 """What one camera has brought: its newest frame, its standing queries, and when they are due.
 
-A slot is used by :mod:`sphinx_ros.ros.waiting` under one lock. Knows no model and no ROS.
+A slot is changed by :mod:`sphinx_ros.ros.waiting` under one lock; what only asks takes none. Knows
+no model and no ROS.
 """
 
 from __future__ import annotations
@@ -116,9 +117,12 @@ class Slot:
         By the node's clock, which a simulation may stop or slow, or by a steady one, which no
         correction of the time makes jump: what says less.
         """
-        if self.newest is None:
+        return self._age(self.newest, now)
+
+    def _age(self, newest: Frame | None, now: float) -> float:
+        if newest is None:
             return math.inf
-        return min(now - self.newest.received, time.monotonic() - self.arrived)
+        return min(now - newest.received, time.monotonic() - self.arrived)
 
     def fresh_frame(self, now: float, about_source: Callable[[str], str]) -> Frame:
         """The newest frame. Raises NO_IMAGE or STALE_IMAGE.
@@ -134,7 +138,7 @@ class Slot:
                 f"of the topic `{topic}`, or put a picture into the request",
                 status=Status.NO_IMAGE,
             )
-        arrived = self.age(now)
+        arrived = self._age(frame, now)  # of this one, whatever comes or is forgotten meanwhile
         if 0 < limit < arrived:
             raise SphinxError(
                 f"the newest picture{of} arrived {arrived:.1f} s ago{about_source(name)}; the "
