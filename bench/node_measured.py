@@ -23,7 +23,7 @@ from typing import Any
 
 from sphinx_ros.ros.loader import load_sphinx
 from sphinx_ros.ros.messages import seconds
-from sphinx_ros.ros.node import SphinxNode
+from sphinx_ros.ros.node import BESIDE, SphinxNode
 from sphinx_ros.ros.running import run
 from sphinx_ros.runtime.files import write_text
 from sphinx_ros.runtime.memory import memory_in_use
@@ -109,7 +109,7 @@ def main() -> int:
         "sphinx_node",
         lambda: Measured(model, float(hold)),
         words,
-        threads=lambda node: node.config.max_pending + 7,
+        threads=lambda node: node.config.max_pending + BESIDE,
         begin=lambda node: node.begin(),
         end=end,
     )

@@ -41,7 +41,7 @@ def test_the_example_of_a_camera_in_the_parameter_file_is_one():
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)
 def test_every_place_says_the_same_of_a_parameter(row):
     for where in (SPHINX, DEMO):
-        assert where[row.name][1].startswith(f"{row.description} (") and limits(row, False)
+        assert where[row.name][1].startswith(f"{row.description} (") and limits(row)
     words = " ".join(help_text("sphinx_node").split())
     assert f"{row.name} ({limits(row)}) {row.description}" in words
     page = parameter_docs.page()

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -141,11 +142,13 @@ def test_what_killed_processes_left_is_swept_and_nothing_else(tmp_path):
     assert (tmp_path / "fastdds_alive_el").exists() and not (tmp_path / "fastdds_dead_el").exists()
 
 
-def test_help_text_marks_what_is_set_at_the_start():
-    said = help_text("sphinx_node")
-    for row in params.TABLE:
-        line = next(text for text in said.splitlines() if text.startswith(f"  {row.name} ("))
-        assert line.endswith("*)") == row.read_only
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_says_of_each_parameter_when_it_may_be_changed(name):
+    said = re.sub(r"\s+", " ", help_text(name))
+    for row in TABLES[name]:
+        changed = "Set at the start" if row.read_only else f"Changed {row.changed}"
+        assert f"{row.description} {changed}." in said
+    assert ("ros2 param set" in said) == any(not row.read_only for row in TABLES[name])
 
 
 def wait_for_segments(process: subprocess.Popen) -> None:

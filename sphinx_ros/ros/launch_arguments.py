@@ -34,7 +34,7 @@ COMMON = {
 def described(row: Parameter, empty: str = "as params_file says") -> str:
     """A parameter's description for --show-args. empty: what is used where none is given."""
     example = f'; as "{EXAMPLES[row.name]}"' if row.name in EXAMPLES else ""
-    return f"{row.description} ({limits(row, mark=False)}{example}; empty: {empty})"
+    return f"{row.description} ({limits(row)}{example}; empty: {empty})"
 
 
 def value_of(row: Parameter, text: str) -> Any:

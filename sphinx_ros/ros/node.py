@@ -47,6 +47,10 @@ from sphinx_ros.runtime.allocator import trim
 
 log = logging.getLogger("sphinx_ros")
 
+BESIDE = 8
+"""Threads for callbacks beside those that waiting requests hold: a load, a change of parameters,
+pictures, timers, cancelling."""
+
 TRIM_SECONDS = 30.0
 """Between two times at which free memory goes back to the system; the picture after it is taken
 out of the middleware as slowly as the first."""
@@ -255,9 +259,7 @@ def main(args: Sequence[str] | None = None) -> int:
         "sphinx_node",
         SphinxNode,
         args,
-        # Each waiting request holds one thread, a load another, a change of parameters a third;
-        # the others are for pictures, timers, cancelling.
-        threads=lambda node: node.config.max_pending + 8,
+        threads=lambda node: node.config.max_pending + BESIDE,
         begin=lambda node: node.begin(),
         end=lambda node: node.finish(),
     )

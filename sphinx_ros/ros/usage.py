@@ -81,28 +81,27 @@ def help_text(name: str) -> str:
     ]
     for row in command.table:
         lines.append(f"  {row.name} ({limits(row)})")
+        changed = "Set" if row.read_only else "Changed"
         lines += textwrap.wrap(
-            row.description,
+            f"{row.description} {changed} {row.changed}.",
             WIDTH,
             initial_indent=INDENT,
             subsequent_indent=INDENT,
             break_on_hyphens=False,
         )
-    lines += ["", "Those marked * are set at the start; the others follow `ros2 param set`."]
+    if not all(row.read_only for row in command.table):
+        lines += ["", "Changes are made by `ros2 param set NODE PARAMETER VALUE`."]
     return "\n".join(lines)
 
 
-def limits(row: Parameter, mark: bool = True) -> str:
-    """Default and limits of a parameter in words, as "default 0, 0..1024".
-
-    mark: add a star where the value is set at the start.
-    """
+def limits(row: Parameter) -> str:
+    """Default and limits of a parameter in words, as "default 0, 0..1024"."""
     parts = [f"default {spelled(row.default)}"]
     if row.choices:
         parts.append(" | ".join(row.choices))
     elif numbers := row.limits():
         parts.append(f"{numbers} {row.unit}".rstrip())
-    return ", ".join(parts) + (", *" if row.read_only and mark else "")
+    return ", ".join(parts)
 
 
 def spelled(value: Any) -> str:
