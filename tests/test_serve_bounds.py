@@ -65,7 +65,7 @@ def code(answer):
 @pytest.fixture(scope="module")
 def guarded(taught):
     """A client of a server with a token, a name and small bodies."""
-    settings = Settings("secret", ("robot",), max_body=20_000)
+    settings = Settings("secret", ("robot", "here"), ("robot",), max_body=20_000)
     with served(lent(taught), settings) as address, client(address) as made:
         made.headers["Authorization"] = "Bearer secret"
         yield made
@@ -107,6 +107,7 @@ def test_names_that_a_server_answers_to(guarded, host, http):
     [
         *[("same", 200), ("http://robot", 200), ("https://robot:1", 200)],
         *[("http://evil.example", 403), ("null", 403), ("http://localhost:1", 403), ("[", 403)],
+        ("http://here:1", 403),  # another server of this machine
     ],
 )
 def test_pages_that_may_ask(guarded, origin, http):
@@ -114,7 +115,31 @@ def test_pages_that_may_ask(guarded, origin, http):
     answer = guarded.get("/v1/info", headers={"Origin": own if origin == "same" else origin})
     assert answer.status_code == http
     if http == 403:
-        assert "--allow-host" in answer.json()["error"]["message"]
+        said = answer.json()["error"]["message"]
+        assert "a proxy" in said and "--allow-host" in said
+
+
+def test_a_page_has_the_port_of_its_server(guarded):
+    names = {"Host": "here:8000"}
+    for port, http in ((8000, 200), (8001, 403)):
+        headers = {**names, "Origin": f"http://here:{port}"}
+        assert guarded.get("/v1/info", headers=headers).status_code == http
+
+
+def test_what_is_refused_at_the_door_is_counted(guarded):
+    told = 'sphinx_requests_total{http="%d",path="other"}'
+    before = Counter(figures(guarded))
+    refusals = [
+        ({"Authorization": "Bearer wrong"}, 401),
+        ({"Origin": "null"}, 403),
+        ({"Content-Length": "9999999"}, 413),
+        ({"Content-Encoding": "gzip"}, 415),
+    ]
+    for headers, http in refusals:
+        assert guarded.get("/v1/info", headers=headers).status_code == http
+    now = Counter(figures(guarded))
+    for _, http in refusals:
+        assert now[told % http] - before[told % http] == 1
 
 
 def test_names_of_a_host():

@@ -66,8 +66,9 @@ def parser() -> Parser:
         action="append",
         default=[],
         metavar="NAME",
-        help="a name by which clients call this server, beside addresses, localhost and --host; "
-        "may be given several times; * for any",
+        help="a name by which clients call this server, beside addresses, localhost and --host: a "
+        "second name of this machine, or that of a proxy which changes the Host header, whose "
+        "page may ask, then; may be given several times; * for any",
     )
     add_number(made, "--slots", (1, 256), 16, "requests that are answered at a time")
     waiting = "requests that may wait; others are refused at once"
@@ -135,6 +136,7 @@ def run(argv: Sequence[str]) -> int:
     settings = Settings(
         token=token,
         hosts=tuple(hosts),
+        trusted=tuple(options.allow_host),
         max_body=int(options.max_body * MEBI),
         limits={
             "slots": limits.slots,

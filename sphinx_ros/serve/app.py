@@ -21,7 +21,7 @@ from sphinx_ros.runtime.failures import logged
 from sphinx_ros.serve.asked import read_picture, read_question, read_questions
 from sphinx_ros.serve.asked_model import answering, asking
 from sphinx_ros.serve.cameras import add_cameras
-from sphinx_ros.serve.counting import Counting
+from sphinx_ros.serve.counting import OTHER, Counting
 from sphinx_ros.serve.description import answered, describe, pictured
 from sphinx_ros.serve.guard import Guard
 from sphinx_ros.serve.openai_door import add_openai
@@ -39,14 +39,16 @@ class Settings:
 
     Attributes:
         token: of the bearer, "" for none. hosts: names of this server, see
-        :func:`sphinx_ros.serve.guard.host_names`. max_body: bytes. body_seconds: in which a body
-        must have come. limits: numbers that /v1/info tells beside these.
+        :func:`sphinx_ros.serve.guard.host_names`. trusted: names whose pages may ask beside this
+        server's own. max_body: bytes. body_seconds: in which a body must have come. limits:
+        numbers that /v1/info tells beside these.
         cameras: an object with ``names()`` and ``picture(name)``, see
         :mod:`sphinx_ros.serve.cameras`; None for none.
     """
 
     token: str = ""
     hosts: tuple[str, ...] = ()
+    trusted: tuple[str, ...] = ()
     max_body: int = 32 << 20
     body_seconds: float = 30.0
     limits: dict[str, float] = field(default_factory=dict)
@@ -80,9 +82,10 @@ def application(backend: Backend, settings: Settings | None = None) -> FastAPI:
         Guard,
         token=settings.token,
         hosts=settings.hosts,
+        trusted=settings.trusted,
         max_body=settings.max_body,
         body_seconds=settings.body_seconds,
-        on_refusal=counting.refused,
+        on_refusal=counting.turned_away,
     )
     return app
 
@@ -115,8 +118,8 @@ class _Counted:
                 self._counting.refused(found)
                 await error_response(found)(scope, receive, told)
             finally:
-                route = getattr(scope.get("route"), "path", "other")
-                self._counting.answered(route, http)
+                route = getattr(scope.get("route"), "path", OTHER)
+                self._counting.answered(http, route)
 
 
 def _add_errors(app: FastAPI, counting: Counting) -> None:

@@ -41,6 +41,9 @@ NOW = {
 }
 """Figures of a backend that go up and down."""
 
+OTHER = "other"
+"""The path of requests that came to no route."""
+
 
 class Counting:
     """All figures of one server. figures: of its backend, see :class:`serve.work.Backend`."""
@@ -85,7 +88,12 @@ class Counting:
         if name != Status.CANCELLED.name:  # the client has gone, or the server ends
             self._refusals.labels(name).inc()
 
-    def answered(self, path: str, http: int) -> None:
+    def turned_away(self, reason: str, http: int) -> None:
+        """A request was refused before anything looked at where it wanted to go."""
+        self.refused(reason)
+        self.answered(http)
+
+    def answered(self, http: int, path: str = OTHER) -> None:
         """A request was answered. path: of the route, so that there is a bounded number."""
         self._requests.labels(path, http).inc()
 

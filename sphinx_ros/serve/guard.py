@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from sphinx_ros.errors import BadRequest, SphinxError, Status, quoted
 from sphinx_ros.serve.page_files import FILES
-from sphinx_ros.serve.refusals import Refused, error_response
+from sphinx_ros.serve.refusals import Refused, error_response, http_status
 from sphinx_ros.serve.work import Busy
 
 Message = MutableMapping[str, Any]
@@ -34,7 +34,6 @@ ANY = "*"
 BODIES_AT_ONCE = 8
 """Bodies of the largest size that may be in memory at the same time."""
 
-
 DRAIN = 1.0
 """Seconds for which the rest of a body that is refused is read."""
 
@@ -43,9 +42,9 @@ class Guard:
     """An ASGI application in front of another one.
 
     token: what "Authorization: Bearer" must say, "" for nothing. hosts: names that a Host header
-    may have beside addresses and those of loopback, as :func:`host_names` gives them; a page of
-    another origin may not ask. max_body: bytes. body_seconds: in which a body must have come.
-    on_refusal: told the reason of each refusal.
+    may have beside addresses and those of loopback, as :func:`host_names` gives them. trusted:
+    names whose pages may ask beside the server's own. max_body: bytes. body_seconds: in which a
+    body must have come. on_refusal: told the reason and status of HTTP of each refusal.
     """
 
     def __init__(
@@ -53,13 +52,15 @@ class Guard:
         app: Callable[..., Awaitable[None]],
         token: str = "",
         hosts: Iterable[str] = (),
+        trusted: Iterable[str] = (),
         max_body: int = 32 << 20,
         body_seconds: float = 30.0,
-        on_refusal: Callable[[str], None] = lambda reason: None,
+        on_refusal: Callable[[str, int], None] = lambda reason, http: None,
     ):
         self._app, self._token = app, token.encode()
-        self._hosts, self._max_body = {*LOOPBACK, *(one.lower() for one in hosts)}, max_body
-        self._seconds, self._on_refusal = body_seconds, on_refusal
+        self._hosts = {*LOOPBACK, *(one.lower() for one in hosts)}
+        self._trusted = {one.lower() for one in trusted}
+        self._max_body, self._seconds, self._on_refusal = max_body, body_seconds, on_refusal
         self._bytes = 0
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -73,7 +74,7 @@ class Guard:
         try:
             self._check(scope)
         except SphinxError as error:
-            self._on_refusal(getattr(error, "reason", error.status.name))
+            self._on_refusal(getattr(error, "reason", error.status.name), http_status(error))
             if b"expect" not in dict(scope["headers"]):  # who waits to be asked sends nothing
                 await body.drain()
             await error_response(error)(scope, receive, send)
@@ -108,7 +109,8 @@ class Guard:
             raise _refused(
                 "origin",
                 f"the page comes from {quoted(origin)}, and this server answers to its own page "
-                "alone: start it with --allow-host NAME to trust that one",
+                f"alone, that of {quoted(host)}: where a proxy in front of it changes the Host "
+                "header, start it with --allow-host and the name that browsers use",
             )
         if not self._token or scope["path"] in OPEN:
             return
@@ -128,15 +130,13 @@ class Guard:
         return bool(name) and (ANY in self._hosts or name in self._hosts or _is_address(name))
 
     def _same(self, origin: str, host: str) -> bool:
-        """Whether an Origin header is that of our own page, or one that is trusted by name."""
+        """Whether an Origin is that of our page, with its port, or one that is trusted by name."""
         try:
             place = urlsplit(origin).netloc.lower()
         except ValueError:
             return False
-        trusted = self._hosts.difference(LOOPBACK)
-        return ANY in trusted or (
-            bool(place) and (place == host.lower() or _name(place) in trusted)
-        )
+        own = bool(place) and place == host.lower()
+        return own or ANY in self._trusted or _name(place) in self._trusted
 
     def take(self, count: int, had: int) -> None:
         """So many more bytes of a body that had some. Raises: it is too large, or all are."""
