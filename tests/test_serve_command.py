@@ -68,7 +68,8 @@ def ended(process, number):
 
 def test_it_says_where_it_is_answers_and_ends_with_sigterm():
     folder = str(taught_checkpoint())
-    process, address, line = start("--checkpoint", folder, SPHINX_ROS_TOKEN="secret")
+    secret = "secret\n"  # as a file holds it
+    process, address, line = start("--checkpoint", folder, SPHINX_ROS_TOKEN=secret)
     try:
         assert folder in line and "with its token" in line and "Ctrl-C" in line
         early = httpx.post(f"{address}/v1/caption", content=b"x")
@@ -103,6 +104,7 @@ def test_what_it_refuses(capsys):
     assert "no.such.host.invalid" in refused(capsys, "--host", "no.such.host.invalid")
     assert "198.51.100.7" in refused(capsys, "--host", "198.51.100.7"), "of no interface"
     assert "without port" in refused(capsys, "--allow-host", "robot:80")
+    assert "the token is blank" in refused(capsys, "--token", "\n")
     assert "65536" in refused(capsys, "--port", "65536")
     assert "no.such.checkpoint" in refused(capsys, "--checkpoint", "no.such.checkpoint")
     assert "0..100000" in refused(capsys, "--line", "-1")

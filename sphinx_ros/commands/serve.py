@@ -17,7 +17,7 @@ from sphinx_ros.commands.arguments import OK, Parser, add_number, add_port
 from sphinx_ros.commands.model_options import add_model_options, model_options
 from sphinx_ros.commands.serve_fleet import add_fleet_options, check_single, serve_fleet
 from sphinx_ros.errors import BadRequest, quoted
-from sphinx_ros.remote.address import TOKEN
+from sphinx_ros.remote.address import TOKEN, demanded_token
 from sphinx_ros.runtime.extras import extra
 
 MEBI = 1 << 20
@@ -132,7 +132,7 @@ def run(argv: Sequence[str]) -> int:
     hosts = host_names(options.host, options.allow_host)
     given = {**model_options(options), **({"adapters": named} if named else {})}
     limits = Limits(slots=options.slots, line=options.line)
-    token = os.environ.get(TOKEN, "") if options.token is None else options.token
+    token = demanded_token(options.token)
     settings = Settings(
         token=token,
         hosts=tuple(hosts),

@@ -93,6 +93,17 @@ def chosen_token(token: str | None) -> str:
     return chosen
 
 
+def demanded_token(token: str | None) -> str:
+    """The token that a server asks its clients for, as :func:`chosen_token` has it.
+
+    Raises:
+        BadRequest: no client can send it, or it is blank and would guard nothing.
+    """
+    if not (chosen := chosen_token(token)) and (os.environ.get(TOKEN) if token is None else token):
+        raise BadRequest("the token is blank: give one of ASCII letters, or none at all")
+    return chosen
+
+
 def checked_quality(quality: Any) -> int | None:
     """The quality of JPEG, 1..100; None for PNG, which "png" and 0 mean as well.
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from sphinx_ros.errors import BadRequest
+from sphinx_ros.remote.address import demanded_token
 from sphinx_ros.ros.params import Config
 from sphinx_ros.ros.worker import Worker
 from sphinx_ros.runtime.extras import extra
@@ -59,9 +60,10 @@ class Web:
             from sphinx_ros.serve.guard import host_names
             from sphinx_ros.serve.server import Server, address_of, bound
         cameras, hosts = WebCameras(self._worker.inbox), tuple(host_names(config.web_host))
+        token = demanded_token(config.web_token)
         listening = bound(config.web_host, config.web_port)
         lent = self._lent = Lent(self._worker)
-        app = application(lent, Settings(config.web_token, hosts, cameras=cameras))
+        app = application(lent, Settings(token, hosts, cameras=cameras))
 
         def end() -> None:
             cameras.close()
