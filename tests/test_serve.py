@@ -323,7 +323,7 @@ def test_a_model_that_is_loading_or_failed(tmp_path):
         assert str(tmp_path) in health.json()["message"]
         answer = asked.post("/v1/caption", files={"image": b"x"})
         refused(answer, 503, "NOT_ACTIVE", health.json()["message"])
-        assert int(answer.headers["Retry-After"]) >= 1
+        assert "Retry-After" not in answer.headers, "asking again is of no use"
 
 
 def test_what_is_not_there(asked):

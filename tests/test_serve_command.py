@@ -88,6 +88,14 @@ def test_ctrl_c_while_it_loads():
     assert answer.json()["model"] == "demo"
 
 
+def test_a_model_that_cannot_be_loaded_ends_it_with_the_reason():
+    device = "cuda:99"
+    process, *_ = start("--checkpoint", str(taught_checkpoint()), "--device", device)
+    assert process.wait(PATIENCE) == 2
+    said = process.stderr.read()
+    assert device in said and said.count("\n") == 1 and said.startswith("sphinx-ros: ")
+
+
 def refused(capsys, *words):
     """The one line of a command that can't begin."""
     assert main(["serve", *words]) == 2

@@ -117,7 +117,7 @@ def adapters(options: argparse.Namespace) -> dict[str, str]:
 
 
 def run(argv: Sequence[str]) -> int:
-    """Serve until SIGINT or SIGTERM."""
+    """Serve until SIGINT or SIGTERM. Raises what keeps the model from being loaded."""
     options = parser().parse_args(argv)
     check_single(options)
     find(options.checkpoint)  # a wrong name need not wait for torch
@@ -156,7 +156,10 @@ def run(argv: Sequence[str]) -> int:
             return serve_fleet(options, given, limits, answer)
         lender = Lender(options.checkpoint, **given)
         desk = Desk(lender, lender.health, limits)
-        answer(desk, on_end=desk.cancel)
+        answer(desk, on_end=desk.cancel, over=lambda: lender.failure is not None)
+    if lender.failure is not None:
+        desk.close(0.5)
+        raise lender.failure
     _end(desk, lender)
 
 

@@ -7,8 +7,8 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
-from sphinx_ros.errors import SphinxError, Status
-from sphinx_ros.serve.work import Health
+from sphinx_ros.errors import SphinxError
+from sphinx_ros.serve.work import Health, NoModel
 
 log = logging.getLogger("sphinx_ros")
 
@@ -18,6 +18,10 @@ class Lender:
 
     checkpoint, options: as for :meth:`sphinx_ros.pipeline.Sphinx.from_pretrained`. adapters: name
     -> folder of an adapter of the checkpoint, whose model can be lent as well.
+
+    Attributes:
+        failure: what kept the model from being loaded; there will be none. settled: whether it is
+            known how the load ended.
     """
 
     def __init__(
@@ -27,7 +31,8 @@ class Lender:
         self._adapters = dict(adapters or {})
         self._model: Any = None
         self._adapted: dict[str, Any] = {}
-        self._trouble, self._progress = "", (0, 0)
+        self.failure: Exception | None = None
+        self._progress = 0, 0
         self.settled = threading.Event()
         threading.Thread(target=self._load, name="sphinx_ros load", daemon=True).start()
 
@@ -39,31 +44,31 @@ class Lender:
             for name, folder in self._adapters.items():
                 self._adapted[name] = model.adapt(folder)
             self._model = model
-        except Exception as error:  # the server lives, and says it
+        except Exception as error:  # told by whoever serves the model
             if not isinstance(error, SphinxError):
                 log.error("the model could not be loaded", exc_info=error)
-            self._trouble = str(error) or type(error).__name__
+            self.failure = error
         self.settled.set()
 
     def _note(self, done: int, whole: int) -> None:
         self._progress = done, whole
 
     def __call__(self, adapter: str = "") -> Any:
-        """The model, or that of an adapter by its name. Raises SphinxError, NOT_ACTIVE: it is
-        loading, failed or lost.
+        """The model, or that of an adapter by its name. Raises NoModel: it is loading, failed or
+        lost.
         """
         health = self.health()
+        far = f" ({health.message})" if health.message else ""
+        if health.state == "loading":
+            raise NoModel(f"the model is still loading{far}: try again in a moment")
         if health.state != "ready":
-            what = "the model is still loading" if health.state == "loading" else "no model"
-            said = f"{what} ({health.message})" if health.message else what
-            remedy = ": try again in a moment" if health.state == "loading" else ""
-            raise SphinxError(said + remedy, status=Status.NOT_ACTIVE)
+            raise NoModel(f"no model{far}", None)
         return self._adapted[adapter] if adapter else self._model
 
     def health(self) -> Health:
         """Whether there is a model now."""
-        if self._trouble:
-            return self._health("failed", self._trouble)
+        if self.failure is not None:
+            return self._health("failed", str(self.failure) or type(self.failure).__name__)
         if self._model is None:
             done, whole = self._progress
             far = f"{done / 1e6:.0f} of {whole / 1e6:.0f} MB" if whole else ""

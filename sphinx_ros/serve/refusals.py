@@ -25,7 +25,7 @@ HTTP = {
 """Status -> that of HTTP. Those that are not here are answers: OK, NOT_FOUND, PARSE_FAILED."""
 
 AGAIN = {Status.BUSY: 1, Status.NOT_ACTIVE: 2}
-"""Seconds after which a client may try again, where the error does not say better."""
+"""Seconds after which a client may try again, where the error has no ``retry_after``."""
 
 TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 """What OpenAI's clients call an error, beside "invalid_request_error" and "server_error"."""

@@ -123,11 +123,16 @@ class Server(uvicorn.Server):
     """uvicorn's server that leaves signals alone and tells when it ends.
 
     on_end: called in the server's thread before it waits for the answers under way.
-    patience: seconds that it waits for them.
+    patience: seconds that it waits for them. over: whether there is no use in going on; asked ten
+    times a second, and where it is true the server ends.
     """
 
     def __init__(
-        self, app: Any, on_end: Callable[[], None] = lambda: None, patience: int = LAST_WORDS
+        self,
+        app: Any,
+        on_end: Callable[[], None] = lambda: None,
+        patience: int = LAST_WORDS,
+        over: Callable[[], bool] = lambda: False,
     ):
         logging.getLogger("python_multipart").setLevel(logging.ERROR)  # nor do broken forms
         super().__init__(
@@ -145,12 +150,16 @@ class Server(uvicorn.Server):
                 h11_max_incomplete_event_size=HEAD_BYTES,
             )
         )
-        self._on_end = on_end
+        self._on_end, self._over = on_end, over
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Whoever runs this server heeds them."""
         yield
+
+    async def on_tick(self, counter: int) -> bool:
+        """Whether it is to end."""
+        return await super().on_tick(counter) or self._over()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End: no new connections; those under way get their last words."""
@@ -158,7 +167,7 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
     def run_until_signal(self, listening: socket.socket, said: str) -> None:
-        """Answer on a socket until SIGINT or SIGTERM; in the main thread.
+        """Answer on a socket until SIGINT or SIGTERM, or until it is over; in the main thread.
 
         said: before, on standard error; "{address}" in it is the socket's.
         """

@@ -94,6 +94,16 @@ class Busy(SphinxError):
         self.retry_after = retry_after
 
 
+class NoModel(SphinxError):
+    """There is no model. retry_after: as of :class:`Busy`; None where there will be none."""
+
+    status = Status.NOT_ACTIVE
+
+    def __init__(self, message: str, retry_after: int | None = 2):
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
 @dataclass(frozen=True)
 class Health:
     """Whether a backend can answer.
