@@ -1,5 +1,6 @@
 """Several replicas behind one address, on Ray Serve, with the demonstration model."""
 
+import asyncio
 import json
 import os
 import pickle
@@ -20,11 +21,12 @@ from process_support import lives, until
 from sphinx_ros.commands.serve_fleet import replicas
 from sphinx_ros.errors import SphinxError, Status
 from sphinx_ros.prompt.checks import MAX_STANDING
+from sphinx_ros.serve.asked_model import asking
 from sphinx_ros.serve.desk import Limits
 from sphinx_ros.serve.leftovers import descendants
 from sphinx_ros.serve.rendezvous import Homes, ranked
 from sphinx_ros.serve.reports import SILENT, Report, Reports
-from sphinx_ros.serve.work import Busy, Health, picture_id
+from sphinx_ros.serve.work import Busy, Health, NoModel, Work, picture_id
 
 ROOT = Path(__file__).parent.parent
 NAMES = [f"replica {k}" for k in range(5)]
@@ -173,6 +175,51 @@ def test_a_refusal_keeps_its_fields_between_processes():
     back = refused(json.loads(json.dumps(refusal(Busy("full", 7)))))
     assert isinstance(back, Busy) and back.retry_after == 7 and str(back) == "full"
     assert refused(refusal(Busy("full"))).status is Status.BUSY
+
+
+class Replicas:
+    """The handle of a deployment, whose replicas say what they are told to."""
+
+    def __init__(self, *said):
+        self.said = said
+
+    def broadcast(self, method):
+        return self
+
+    def results(self, **how):
+        return self.said
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("given", [{"mugs": "runs/mugs"}, None])
+def test_adapters_are_known_while_no_replica_answers(given, monkeypatch):
+    pytest.importorskip("ray", reason=MISSING)
+    from sphinx_ros.serve import fleet
+
+    monkeypatch.setattr(fleet, "PERIOD", 0.01)
+    ready = Report("a", Health("ready", "", "small", "cpu", ("mugs",)), {})
+    replicas = Replicas(*([ready] if given is None else []))
+    backend = fleet.FleetBackend(replicas, Limits(), "small", adapters=given)
+    replicas.said = ()
+    until(lambda: backend.health().state == "loading")
+    work = Work("8c1f", model="mugs")
+    assert asking(work, backend.health(), lenient=True) == work, "it is not the base model's"
+    backend.close()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_door_that_has_heard_no_replica_does_not_guess_which_model_is_meant():
+    pytest.importorskip("ray", reason=MISSING)
+    from sphinx_ros.serve.fleet import FleetBackend
+
+    backend = FleetBackend(Replicas(), Limits(), "small")
+
+    async def asked():
+        await anext(backend.do(asking(Work("8c1f", model="mugs"), backend.health(), lenient=True)))
+
+    with pytest.raises(NoModel, match="no replica has said yet"):
+        asyncio.run(asked())
+    backend.close()
 
 
 @pytest.mark.filterwarnings("ignore")

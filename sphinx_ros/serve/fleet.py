@@ -11,7 +11,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -26,7 +26,7 @@ from sphinx_ros.serve.rendezvous import Homes
 from sphinx_ros.serve.replica import REFUSED, refused
 from sphinx_ros.serve.reports import Report, Reports
 from sphinx_ros.serve.shelf import Shelf
-from sphinx_ros.serve.work import Health, Json, Work
+from sphinx_ros.serve.work import Health, Json, NoModel, Work
 
 log = logging.getLogger("sphinx_ros")
 
@@ -43,11 +43,19 @@ class FleetBackend:
 
     replicas: the handle of their deployment. limits: of each. model: the checkpoint's name.
     sticky: whether Ray is to be told the picture's name as that of a model of `serve.multiplexed`.
+    adapters: names of those that each replica has; None where the replicas are to tell it.
     """
 
-    def __init__(self, replicas: Any, limits: Limits, model: str, sticky: bool = False):
+    def __init__(
+        self,
+        replicas: Any,
+        limits: Limits,
+        model: str,
+        sticky: bool = False,
+        adapters: Iterable[str] | None = None,
+    ):
         self._replicas, self._timeout, self._model = replicas, limits.timeout, model
-        self._sticky = sticky
+        self._sticky, self._given = sticky, None if adapters is None else tuple(adapters)
         self._homes = Homes()
         self._shelf = Shelf(limits.pictures)  # for replicas that do not have a picture
         self._reports = Reports()
@@ -63,6 +71,9 @@ class FleetBackend:
 
     async def do(self, work: Work) -> AsyncIterator[Json]:
         """Answer: see :class:`sphinx_ros.serve.work.Backend`."""
+        if self._adapters() is None:  # the work may be meant for one of them
+            said = "no replica has said yet which models it has: try again in a moment"
+            raise NoModel(said)
         kept = None
         try:
             kept = self._shelf.take(work.picture, work.encoded)
@@ -128,12 +139,17 @@ class FleetBackend:
 
     def health(self) -> Health:
         """Whether one of them can answer now."""
-        ready = self._reports.ready()
-        return ready or Health("loading", "no replica is ready yet", self._model)
+        said, adapters = "no replica is ready yet", self._adapters() or ()
+        waiting = Health("loading", said, self._model, adapters=adapters)
+        return self._reports.ready() or waiting
 
     def figures(self) -> Mapping[str, float]:
         """The sums over all replicas, and how many there are."""
         return self._reports.figures()
+
+    def _adapters(self) -> tuple[str, ...] | None:
+        """Names of those that can be asked, also while no replica is ready; None: unknown yet."""
+        return self._reports.adapters() if self._given is None else self._given
 
     def _watch(self) -> None:
         """Ask all replicas how they are, again and again; in a thread."""

@@ -89,7 +89,10 @@ def fleet_of(
                 raise SphinxError(_why(error), status=Status.NOT_ACTIVE) from None
         try:
             handle = serve.get_deployment_handle(REPLICAS, NAME)
-            backend = FleetBackend(handle, limits, checkpoint, not _router(fleet, limits))
+            # Those of replicas that run already are not said here, but there.
+            adapters = None if fleet.join else options.get("adapters", {})
+            sticky = not _router(fleet, limits)
+            backend = FleetBackend(handle, limits, checkpoint, sticky, adapters)
         except RayServeException as error:
             raise SphinxError(
                 f"no replicas run there: {error}", status=Status.NOT_ACTIVE

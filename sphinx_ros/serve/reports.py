@@ -52,6 +52,11 @@ class Reports:
         ready = (one.health for one in live if one and one.health.state == "ready")
         return next(ready, None)
 
+    def adapters(self) -> tuple[str, ...] | None:
+        """Those that the replica had which was heard of last; None where none ever was."""
+        heard = [*self._last.values()]
+        return heard[-1].health.adapters if heard else None
+
     def figures(self) -> Mapping[str, float]:
         """The sums over all replicas, and how many there are."""
         total, live = self._ended.copy(), self._live
