@@ -1,10 +1,12 @@
 """The picture verbs on videos: frames with their times, drawn into a video that is whole."""
 
 import io
+import itertools
 import json
 import os
 import re
 import signal
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -79,6 +81,32 @@ def test_some_frames_only(run, clip, tmp_path):
     ]  # fmt: skip
     rate, drawn = frames(out)
     assert rate == 5 and len(drawn) == 3, "it plays as long as the video"
+
+
+def uneven(path):
+    """A video of 12 frames: at 0, 0.1 ... 0.5 s, and then at 1.5, 2.5 ... 6.5 s."""
+    data = film(path, 12).read_bytes().replace(b"edts", b"free")  # or it ends after 1.2 s
+    at = data.index(b"stts") + 8  # behind the version: entries, of a count and a step each
+    entries, count, step = struct.unpack_from(">3I", data, at)
+    assert (entries, count) == (1, 12)
+    entries = struct.pack(">5I", 2, 5, step, 7, 10 * step)
+    data = bytearray(data[:at] + entries + data[at + 12 :])
+    for box in (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stts"):
+        place = data.index(box) - 4
+        (size,) = struct.unpack_from(">I", data, place)
+        struct.pack_into(">I", data, place, size + 8)
+    path.write_bytes(data)
+    return path
+
+
+def test_frames_that_come_at_uneven_times_are_chosen_by_their_times(tmp_path):
+    path = uneven(tmp_path / "uneven.mp4")
+    for every, chosen in ((0.0, 12), (0.25, 8), (2.0, 4)):
+        with opened(str(path), "it", every) as clip:
+            times = [time for time, _ in clip]
+        assert len(times) == chosen, times
+        assert all(b - a >= every - 1e-3 for a, b in itertools.pairwise(times)), times
+        assert not clip.lacking
 
 
 def test_several_paths(run, clip, tmp_path):

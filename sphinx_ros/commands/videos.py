@@ -40,6 +40,9 @@ QUIET = "-8"
 SLACK = 0.05
 """Share of a video's time that its sound, or its own word, may be longer than its frames."""
 
+ROUNDED = 1e-3
+"""Seconds by which two times in a file may differ from those meant: Matroska has whole ms."""
+
 USUAL_RATE = 25.0
 """Frames per second of a video that does not say it."""
 
@@ -69,9 +72,11 @@ class Clip:
     """An open video.
 
     Attributes:
-        rate: frames per second that are looked at. count: how many these will be, 0 where the
-            video does not say it. frames: how many there are by the video's own count; lasts:
-            seconds, where it has no count; 0 where it does not say.
+        rate: frames per second that are looked at, and count: how many these will be, where the
+            video's frames come at even times; count is 0 where the video does not say it.
+        every: least seconds between frames that are looked at. stride: that in frames.
+        frames: how many there are by the video's own count; lasts: seconds, where it has no
+            count; 0 where it does not say.
         read: frames that could be read so far, those that are not looked at as well. time: of the
             last one, seconds from the start.
     """
@@ -79,6 +84,7 @@ class Clip:
     capture: Any
     rate: float
     count: int
+    every: float
     stride: int
     frames: int = 0
     lasts: float = 0.0
@@ -89,11 +95,14 @@ class Clip:
         """(seconds from its start, RGB [H, W, 3] uint8) of each frame that is looked at."""
         import cv2
 
-        number = 0
+        number = since = 0  # since: number of the last one looked at, at the time `before`
+        before = -math.inf
         while there := self.capture.grab():
-            at = self.capture.get(cv2.CAP_PROP_POS_MSEC) / 1e3  # 0 of a last one that has none
+            at = self.capture.get(cv2.CAP_PROP_POS_MSEC) / 1e3  # 0 of one that has none
             self.time = max(self.time, at)
-            if number % self.stride == 0:
+            timeless = at <= 0 and number - since >= self.stride
+            if timeless or self.time - before >= self.every - ROUNDED:
+                before, since = self.time, number
                 there, bgr = self.capture.retrieve()
                 if there:
                     yield self.time, cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
@@ -135,7 +144,7 @@ def opened(path: str, what: str, every: float = 0.0) -> Iterator[Clip]:
         rate = rate if 0 < rate < 1e4 else USUAL_RATE
         stride = max(1, math.ceil(every * rate - 1e-6))
         told = (frames, 0.0) if counts_frames(_head(path)) else (0, frames / rate)
-        yield Clip(capture, rate / stride, -(-frames // stride), stride, *told)
+        yield Clip(capture, rate / stride, -(-frames // stride), every, stride, *told)
     finally:
         capture.release()
 
