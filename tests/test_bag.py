@@ -32,11 +32,13 @@ from process_support import until
 from rosbags.rosbag2 import StoragePlugin
 from small_network import MUG, fresh, picture, taught_checkpoint
 
-from sphinx_ros.bags.bag_fleet import Doer, do_all
+from sphinx_ros.bags.bag_fleet import Doer, do_all, in_order
 from sphinx_ros.bags.bag_job import Job
 from sphinx_ros.bags.bag_kinds import DEFAULTS, NAMES, Kinds, type_store
 from sphinx_ros.bags.bag_run import do
+from sphinx_ros.bags.bag_summary import KEY, summary_line, summary_of
 from sphinx_ros.bags.bag_topics import camera_of, chosen_topics
+from sphinx_ros.bags.bag_writer import BagWriter
 from sphinx_ros.commands.cli import main
 from sphinx_ros.errors import BadRequest, Status
 from sphinx_ros.image.decode import decode_compressed
@@ -234,6 +236,22 @@ def test_nothing_found_anywhere_is_exit_code_1(tmp_path, checkpoint, capsys):
         == 1
     )
     assert "answers: 1 NOT_FOUND" in capsys.readouterr().out
+    again = ["bag", str(bag), str(out), "--query", "detect: can", "--resume"]
+    assert main(again) == 1, "that of the run which wrote it"
+    assert capsys.readouterr().out.endswith("out.mcap: is there already; answers: 1 NOT_FOUND\n")
+
+
+def test_the_outcomes_stand_in_the_bag(tmp_path):
+    with BagWriter(tmp_path, "drive") as writer:
+        writer.announce("/sphinx/answers", writer.kinds.Answer)
+        writer.note("theirs", "a: [b")
+        writer.note(KEY, summary_line({"OK": 3, "NOT_FOUND": 2, "A_NEW_ONE": 1}))
+    whole = tmp_path / "drive" / "drive.mcap"
+    assert summary_of(whole) == {"NOT_FOUND": 2, "OK": 3}
+    other = tmp_path / "other.mcap"
+    for data in (b"", b"x" * 99, whole.read_bytes()[:-1], whole.read_bytes()[-37:]):
+        other.write_bytes(data)
+        assert summary_of(other) == {}
 
 
 def test_which_topics_and_what_their_cameras_are_called():
@@ -281,7 +299,8 @@ def test_a_run_that_was_killed_goes_on_to_the_same_bytes(bag, tmp_path, load):
         do(job, load)
         assert Path(job.target).read_bytes() == expected
         assert not job.part.exists()
-    assert do(job, load).before, "there is nothing left to do"
+    again = do(job, load)
+    assert again.before and again.statuses == whole.statuses, "there is nothing left to do"
 
 
 def made(name, folder):
@@ -433,6 +452,18 @@ def test_one_bag_that_fails_does_not_keep_the_others(bags, tmp_path, checkpoint,
     out, err = capsys.readouterr()
     assert "tuesday.mcap: looked at 2 of 2" in out and "monday.mcap: " in err
     assert sorted(os.listdir(tmp_path)) == ["monday.mcap.part", "tuesday.mcap"]
+
+
+def test_what_is_done_is_told_as_soon_as_all_before_it_is():
+    came = []
+
+    def rows():
+        for number in (1, 0, 3, 2):
+            came.append(number)
+            yield number, f"bag {number}"
+
+    told = [(done, len(came)) for done in in_order(rows())]
+    assert told == [("bag 0", 2), ("bag 1", 2), ("bag 2", 4), ("bag 3", 4)]
 
 
 def test_ray_makes_the_same_files(bags, tmp_path, checkpoint):

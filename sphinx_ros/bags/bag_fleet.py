@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import pickle
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -139,12 +139,26 @@ def _rows(ray: Any, jobs: Sequence[Job]) -> Iterator[Done]:
     gpus = ray.cluster_resources().get("GPU", 0)
     most = max(1, int(gpus or ray.cluster_resources().get("CPU", 1)))
     again = [replace(job, resume=job.resume or not job.part.exists()) for job in jobs]
-    rows = [{"number": n, "job": pickle.dumps(job)} for n, job in enumerate(again)]
-    made = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
+    given = [{"number": n, "job": pickle.dumps(job)} for n, job in enumerate(again)]
+    made = ray.data.from_items(given, override_num_blocks=len(given)).map(
         RayDoer,  # Ray makes one in each of its workers
         concurrency=(1, min(most, len(jobs))),
         num_cpus=1,
         num_gpus=1 if gpus else 0,
     )
-    came = {row["number"]: pickle.loads(row["done"]) for row in made.iter_rows()}
-    yield from (came[number] for number in range(len(jobs)))
+    # Nothing is fetched in advance, or each row would wait for the next one.
+    tables = made.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
+    rows = (row for table in tables for row in table.to_pylist())
+    for done in in_order((row["number"], row["done"]) for row in rows):
+        yield pickle.loads(done)
+
+
+def in_order(numbered: Iterable[tuple[int, Any]]) -> Iterator[Any]:
+    """What comes with numbers from 0 on, each as soon as all before it have come."""
+    ahead: dict[int, Any] = {}
+    next_one = 0
+    for number, one in numbered:
+        ahead[number] = one
+        while next_one in ahead:
+            yield ahead.pop(next_one)
+            next_one += 1

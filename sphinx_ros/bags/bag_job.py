@@ -89,7 +89,8 @@ class Done:
         bad: a sentence for each topic with pictures that could not be read. lacking: one for each
             whose pictures are fewer than the bag counts. left_out: topics that could not be taken
             over.
-        before: whether the file was there already, from an earlier run.
+        before: whether the file was there already, from an earlier run; of that the statuses are
+            known, where the file has them.
         error: what kept the job from being done, with `status`, its name; "" where it is done.
     """
 

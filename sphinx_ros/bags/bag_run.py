@@ -17,6 +17,7 @@ from sphinx_ros.bags.bag_answers import Answering, looked_at, outcomes_of, pictu
 from sphinx_ros.bags.bag_job import Done, Job, outputs_of, topics_of
 from sphinx_ros.bags.bag_journal import Journal
 from sphinx_ros.bags.bag_reader import Bag, Numbered, Shot
+from sphinx_ros.bags.bag_summary import KEY, summary_line, summary_of
 from sphinx_ros.bags.bag_topics import ANNOTATED, ANNOTATIONS, MIRROR, answer_topic, topic_of
 from sphinx_ros.bags.bag_writer import BagWriter
 from sphinx_ros.errors import Status
@@ -40,7 +41,7 @@ def do(job: Job, load: Callable[[], Any]) -> Done:
     """
     target = Path(job.target)
     if job.resume and target.exists() and not job.part.exists():
-        return Done(job.target, before=True)
+        return Done(job.target, statuses=summary_of(target), before=True)
     with Bag(job.source) as bag:
         cameras = topics_of(job, bag)
         job.part.mkdir(exist_ok=True)
@@ -107,8 +108,10 @@ def _write(job: Job, bag: Bag, cameras: dict[str, str], journal: Journal) -> Don
                 writer.copy(connection, log, raw)
             if (shot := numbered.shot(connection, log, raw)) is not None:
                 out.add(shot, journal)
+        done = replace(out.done(writer), lacking=bag.lacking(numbered.counts))
+        writer.note(KEY, summary_line(done.statuses))
     writer.put(target)
-    return replace(out.done(writer), lacking=bag.lacking(numbered.counts))
+    return done
 
 
 class _Out:

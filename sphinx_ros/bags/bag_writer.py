@@ -78,6 +78,10 @@ class BagWriter:
         """A message of ours, on a topic that was announced."""
         self._writer.write(self._ours[topic], log, self.kinds.bytes_of(message))
 
+    def note(self, key: str, value: str) -> None:
+        """Words for whoever reads the file's metadata."""
+        self._writer.set_custom_data(key, value)
+
     def put(self, target: Path) -> None:
         """Give the finished file its place, when the block has ended."""
         made = next(self._folder.glob("*.mcap"))

@@ -61,7 +61,8 @@ command with --resume goes on, and ends with the same bytes. Several bags, or a 
 go into a folder OUT.
 
 Exit codes: 0 answered, 1 not found in any picture, 2 bad usage or pictures that could not be read
-(OUT is written, with the answers about the others), 3 answers that are missing, 130 Ctrl-C.
+(OUT is written, with the answers about the others), 3 answers that are missing, 130 Ctrl-C. With
+--resume an OUT that is whole ends with the code of the run that wrote it.
 """
 
 
@@ -215,10 +216,10 @@ def tell(done: Done) -> None:
     if done.error:
         print(f"sphinx-ros: {name}: {one_line(done.error)}", file=sys.stderr)
         return
-    if done.before:
-        print(f"{name}: is there already")
-        return
     counts = ", ".join(f"{count} {status}" for status, count in sorted(done.statuses.items()))
+    if done.before:
+        print(f"{name}: is there already{counts and f'; answers: {counts}'}")
+        return
     said = f"looked at {done.looked} of {done.pictures} pictures; answers: {counts or 'none'}"
     print(f"{name}: {said}", flush=True)
     for line in (*done.bad, *done.lacking):
