@@ -1,6 +1,7 @@
 """`sphinx-ros find`: spans of time in which a thing is seen, as a table, as JSON, as a sheet."""
 
 import json
+import sys
 
 import cv2
 import numpy as np
@@ -16,7 +17,7 @@ from sphinx_ros.bags.contact_sheet import GAP, WIDTH, Best, sheet
 from sphinx_ros.bags.sightings import Search
 from sphinx_ros.commands.cli import main
 from sphinx_ros.commands.find import moment
-from sphinx_ros.errors import Status
+from sphinx_ros.errors import SphinxError, Status
 from sphinx_ros.image.letterbox import Letterbox
 from sphinx_ros.types import Detection, Results
 
@@ -116,6 +117,30 @@ def test_sightings_one_after_another_are_a_span_and_a_bad_picture_ends_none(tmp_
     assert best == [50, 90, 60, 30] and len(passed) == 10
     assert search.statuses == {Status.OK: 6, Status.NOT_FOUND: 3, Status.BAD_IMAGE: 1}
     assert "number 1" in search.troubles["/image"]
+
+
+@pytest.mark.parametrize(
+    "end", [KeyboardInterrupt(), SphinxError("lost", status=Status.NOT_ACTIVE)]
+)
+def test_what_was_found_is_printed_where_the_search_is_broken_off(
+    end, tmp_path, capsys, monkeypatch
+):
+    class Ending(Model):
+        def look(self, rgb, after=None):
+            if rgb[0, 0, 0] == 90:
+                raise end
+            return super().look(rgb)
+
+    scores = [0.5, 0, 0.6, 0.7, 0.9, 0.5]
+    shots = [shot(score, START + i * 10**9) for i, score in enumerate(scores)]
+    bag = write_bag(tmp_path / "drive", {"/image": shots})
+    monkeypatch.setattr("sphinx_ros.commands.find.AskedModel", lambda options: Ending)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    assert main(["find", str(bag), "a mug"]) not in (0, 1)
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [row[1:6] for row in rows[1:]] == [
+        ["0.00", "s", "0.00", "s", "1"], ["2.00", "s", "3.00", "s", "2"],
+    ]  # fmt: skip
 
 
 def test_fewer_pictures_than_the_bag_counts_are_told(run, tmp_path):

@@ -54,3 +54,13 @@ def test_nothing_is_shown_where_nothing_is_wanted():
         with Progress(2, "scenes", "scene", shown=False, stream=stream) as progress:
             progress.advance(2)
         assert stream.getvalue() == ""
+
+
+def test_what_is_printed_beside_a_bar_has_its_own_line():
+    terminal = Terminal()
+    with Progress(3, "people", "scene", stream=terminal) as progress:
+        with progress.aside():
+            print("found", file=terminal)
+    bar, _, rest = terminal.getvalue().partition("found\n")
+    assert bar.rpartition("\r")[2] == "" and bar.split("\r")[-2].isspace(), "it was wiped"
+    assert "people:" in rest

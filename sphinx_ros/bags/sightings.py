@@ -109,8 +109,13 @@ class Search:
             if ended is not None:
                 yield ended
         self.lacking = bag.lacking(came)
-        yield from sorted(self._open.values(), key=lambda span: span.first.log)
-        self._open.clear()
+        last, self._open = self.going_on, {}
+        yield from last
+
+    @property
+    def going_on(self) -> list[Span]:
+        """The spans that have not ended, as far as was looked, in the order of time."""
+        return sorted(self._open.values(), key=lambda span: span.first.log)
 
     def _look(self, shot: Shot, answering: Answering) -> Span | None:
         """Look at a picture; the span that it ends."""

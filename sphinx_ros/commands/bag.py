@@ -123,7 +123,8 @@ def run(argv: Sequence[str]) -> int:
     try:
         with Progress(len(jobs), "bags", "bag", shown=options.workers != 1) as progress:
             for done in do_all(jobs, options.workers):
-                tell(done)
+                with progress.aside():
+                    tell(done)
                 progress.advance()
                 for status in done.statuses or {done.status}:
                     tally.add(Status[status])

@@ -14,7 +14,7 @@ from sphinx_ros.commands.arguments import Parser, add_every, add_threshold, add_
 from sphinx_ros.commands.model_options import AskedModel, add_asked_model, check_server
 from sphinx_ros.commands.pictures import SUFFIXES, write_picture
 from sphinx_ros.commands.report import Tally, known
-from sphinx_ros.errors import BadRequest, Status
+from sphinx_ros.errors import BadRequest, SphinxError, Status
 from sphinx_ros.prompt.checks import checked_text
 from sphinx_ros.runtime.printable import file_name, one_line
 from sphinx_ros.runtime.progress import Progress
@@ -33,7 +33,8 @@ ABOUT = """Find a thing in a recording: where and when it is seen.
 
 A line is a span: pictures of one topic, one after another of those looked at, that all show the
 thing. The model is asked for its box, and whether it is there at all; where it says no the picture
-is not listed. Box, score and "taken" are those of the best picture.
+is not listed. Box, score and "taken" are those of the best picture. Where Ctrl-C or a server that
+is lost ends the search, what was found until then is printed.
 
 BAG is MCAP or sqlite3, a file or a folder; no ROS is needed. All topics with pictures are looked
 at, but depth and compressed copies of what is there raw.
@@ -123,17 +124,26 @@ def checked_target(name: str | None) -> Path | None:
 
 
 def printed(bag: Bag, search: Search, sphinx: Any, as_json: bool) -> Iterator[Span]:
-    """The spans; each has been printed, at once or, below a bar on a terminal, at the end."""
+    """The spans; each has been printed, and where the search is broken off those that go on."""
     total = sum(bag.pictures[topic] for topic in search.topics)
     wide = max(map(len, search.topics))
-    with Progress(total, file_name(bag.path.name), "picture") as progress:
-        found = search.spans(bag, sphinx, progress.advance)
-        spans = list(found) if sys.stdout.isatty() else found
-        for first, span in enumerate(spans):
-            if not first and not as_json:
-                print(COLUMNS.format(*HEADS, wide=wide).rstrip())
+    heads = [] if as_json else [COLUMNS.format(*HEADS, wide=wide).rstrip()]
+
+    def tell(span: Span) -> None:
+        with progress.aside():
+            while heads:
+                print(heads.pop())
             print(json_line(bag, span) if as_json else table_line(bag, span, wide), flush=True)
-            yield span
+
+    with Progress(total, file_name(bag.path.name), "picture") as progress:
+        try:
+            for span in search.spans(bag, sphinx, progress.advance):
+                tell(span)
+                yield span
+        except (KeyboardInterrupt, SphinxError):
+            for span in search.going_on:
+                tell(span)
+            raise
 
 
 def table_line(bag: Bag, span: Span, wide: int) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
+from collections.abc import Iterator
 from typing import TextIO
 
 from tqdm import tqdm
@@ -62,6 +64,17 @@ class Progress:
             self._told = self._tenth()
             said = "".join(f", {name} {value}" for name, value in beside.items())
             print(self._line() + said, file=self._stream, flush=True)
+
+    @contextlib.contextmanager
+    def aside(self) -> Iterator[None]:
+        """A block that prints to the same terminal: the bar is out of its way, and then below."""
+        if self._bar is not None:
+            self._bar.clear()
+        try:
+            yield
+        finally:
+            if self._bar is not None:
+                self._bar.refresh()
 
     def close(self) -> None:
         """End the bar."""
