@@ -71,7 +71,7 @@ def find(client) -> None:
 
 @contextlib.contextmanager
 def spinning(node, threads: int = 8):
-    """A SphinxNode whose callbacks run in threads; afterwards these have ended, and it is gone."""
+    """A node whose callbacks run in threads; afterwards these have ended, and it is gone."""
     from rclpy.executors import MultiThreadedExecutor
     from rclpy.task import Future
 
@@ -84,7 +84,8 @@ def spinning(node, threads: int = 8):
     try:
         yield node
     finally:
-        node.finish()
+        if hasattr(node, "finish"):
+            node.finish()
         over.set_result(None)
         spins.join(PATIENCE)
         executor.shutdown()

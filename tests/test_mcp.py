@@ -16,6 +16,8 @@ from patience import PATIENCE
 from small_network import ANSWERS, picture, taught_checkpoint
 
 from sphinx_ros.commands.mcp import answer, server_of
+from sphinx_ros.errors import Cancelled
+from sphinx_ros.prompt.queries import Query
 from sphinx_ros.prompt.wording import question
 from sphinx_ros.tasks import Task
 
@@ -181,6 +183,19 @@ def test_an_agent_that_stops_waiting_ends_the_work(random_one, pictures, monkeyp
             assert before < Task.ASK.row.max_new_tokens - 10, "the whole answer takes as many"
 
     anyio.run(asked)
+
+
+def test_a_node_is_asked_whether_the_agent_still_waits(monkeypatch):
+    asked = []
+
+    def ask_node(query, node, camera, cancel):
+        asked.append((query, node, camera, cancel()))
+        raise Cancelled("nobody waits")
+
+    monkeypatch.setattr("sphinx_ros.commands.mcp.ask_node", ask_node)
+    said = answer("caption", {"node": "/sphinx"}, ".", None, lambda: True)
+    assert said["structuredContent"]["status"] == "CANCELLED"
+    assert asked == [(Query(Task.CAPTION), "/sphinx", "", True)]
 
 
 def test_a_defect_is_told_to_the_agent_too(pictures, caplog):

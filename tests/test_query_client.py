@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+import threading
 
 import pytest
 from patience import PATIENCE, until
@@ -155,6 +156,39 @@ def test_the_answer_as_values(picture):
             ask_node(query, node)
     with pytest.raises(SphinxError, match="nowhere"):
         ask_node(Query(Task.CAPTION), "/asked", "nowhere")
+
+
+@pytest.mark.ros
+def test_who_stops_waiting_cancels_the_goal(context):
+    """As an agent does that cancels its call."""
+    pytest.importorskip("sphinx_ros.msg")
+    import rclpy
+    from rclpy.action import ActionServer, CancelResponse
+    from rclpy.callback_groups import ReentrantCallbackGroup
+    from ros_support import spinning
+
+    from sphinx_ros.errors import Cancelled
+    from sphinx_ros.prompt.queries import Query
+    from sphinx_ros.ros import messages as m
+    from sphinx_ros.ros.query_client import ask_node
+
+    taken, cancelled = threading.Event(), threading.Event()
+
+    def work(goal):
+        taken.set()
+        if until(lambda: goal.is_cancel_requested):
+            cancelled.set()
+            goal.canceled()
+        return m.QueryAction.Result()
+
+    node = rclpy.create_node("slow", context=context)
+    how = {"cancel_callback": lambda goal: CancelResponse.ACCEPT}
+    how["callback_group"] = ReentrantCallbackGroup()
+    ActionServer(node, m.QueryAction, "/slow/query", work, **how)
+    with spinning(node):
+        with pytest.raises(Cancelled):
+            ask_node(Query(Task.CAPTION), "/slow", cancel=taken.is_set)
+        assert cancelled.wait(PATIENCE)
 
 
 @pytest.mark.ros

@@ -110,7 +110,7 @@ def answer(name: str, given: Json, root: str, model: Model, cancel: Callable[[],
         query = query_of(name, given)
         text = query.words
         if given.get("node"):
-            found = ask_node(query, str(given["node"]), given.get("camera", ""))
+            found = ask_node(query, str(given["node"]), given.get("camera", ""), cancel)
             report = Report(picture.name, name, text, found=found)
         else:
             picture = picture_below(root, given.get("image"))

@@ -25,6 +25,7 @@ from sphinx_ros.errors import (
     BAD_INPUT,
     NO_ANSWER,
     BadRequest,
+    Cancelled,
     SphinxError,
     Status,
     quoted,
@@ -77,31 +78,36 @@ def ask(words: Words) -> int:
     return Status(result.answer.status.code).exit_code
 
 
-def ask_node(query: Query, node: str, camera: str = "") -> Results[Any] | Answer:
+def ask_node(
+    query: Query, node: str, camera: str = "", cancel: Callable[[], bool] = lambda: False
+) -> Results[Any] | Answer:
     """What a running node answers about the newest picture of its camera; in any thread.
+
+    cancel: whether the answer is wanted no more; asked all the time, and told to the node.
 
     Raises:
         SphinxError: what the node refuses it with; NOT_ACTIVE: there is no node, or it went away.
-        BadRequest: no node can have that name.
+        BadRequest: no node can have that name. Cancelled: by ``cancel``.
     """
     try:
         validate_full_topic_name(f"{node.rstrip('/')}/query")
-        return found_of(query.task, result_of(Words(query.task, "", node, camera), query))
+        words = Words(query.task, "", node, camera)
+        return found_of(query.task, result_of(words, query, cancel))
     except NameValidationException as error:
         raise BadRequest(f"no node has the name {quoted(node)}: write it as /sphinx") from error
     except Unanswered as error:
         raise SphinxError(str(error), status=Status.NOT_ACTIVE) from error
 
 
-def result_of(words: Words, query: Query) -> Any:
-    """What the node says; None where Ctrl-C came first. Raises Unanswered."""
+def result_of(words: Words, query: Query, cancel: Callable[[], bool] = lambda: False) -> Any:
+    """What the node says; None where Ctrl-C came first. Raises Unanswered; Cancelled."""
     context = rclpy.Context()
     context.init()
     node = rclpy.create_node(f"sphinx_query_{os.getpid()}", context=context)
     executor = SingleThreadedExecutor(context=context)
     executor.add_node(node)
     client: Any = ActionClient(node, m.QueryAction, f"{words.node.rstrip('/')}/query")
-    asker = _Asker(node, executor, client)
+    asker = _Asker(node, executor, client, cancel)
     try:
         return asker.ask(words, m.query_message(query, words.camera))
     finally:
@@ -113,27 +119,40 @@ def result_of(words: Words, query: Query) -> Any:
 class _Asker:
     """One goal, from the search for its node to its result."""
 
-    def __init__(self, node: Any, executor: Any, client: Any):
+    def __init__(self, node: Any, executor: Any, client: Any, cancel: Callable[[], bool]):
         self._node, self._executor, self._client = node, executor, client
+        self._cancel = cancel
 
     def ask(self, words: Words, query: Any) -> Any:
         """See :func:`result_of`."""
-        handle = None
+        sent = None
         try:
             if not self._until(self._client.server_is_ready, APPEARS):
                 raise Unanswered(self._nobody(words.node))
             goal = m.QueryAction.Goal(query=query, timeout=words.timeout)
-            handle = self._wait(self._client.send_goal_async(goal), words.node)
+            sent = self._client.send_goal_async(goal)
+            handle = self._wait(sent, words.node)
             return self._wait(handle.get_result_async(), words.node).result
-        except KeyboardInterrupt:
-            if handle is not None:
-                cancelled = handle.cancel_goal_async()
-                self._until(cancelled.done, GONE)
+        except (KeyboardInterrupt, Cancelled) as end:
+            if sent is not None:
+                self._withdraw(sent)
+            if isinstance(end, Cancelled):
+                raise
             return None
 
+    def _withdraw(self, sent: Any) -> None:
+        """Cancel a goal that may be on its way to the node yet."""
+        self._cancel = lambda: False
+        if self._until(sent.done, GONE):
+            cancelled = sent.result().cancel_goal_async()
+            self._until(cancelled.done, GONE)
+
     def _until(self, done: Callable[[], Any], seconds: float) -> bool:
+        """Whether it is done, within some seconds. Raises Cancelled."""
         end = time.monotonic() + seconds
         while not done() and time.monotonic() < end:
+            if self._cancel():
+                raise Cancelled("whoever asked the node waits no more")
             self._executor.spin_once(timeout_sec=0.02)
         return bool(done())
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -39,13 +40,15 @@ def missing() -> str:
     return ""
 
 
-def ask_node(query: Query, node: str, camera: str = "") -> Any:
+def ask_node(
+    query: Query, node: str, camera: str = "", cancel: Callable[[], bool] = lambda: False
+) -> Any:
     """As :func:`sphinx_ros.ros.query_client.ask_node`; BadRequest where something is missing."""
     if remedy := missing():
         raise BadRequest(remedy)
     from sphinx_ros.ros import query_client
 
-    return query_client.ask_node(query, node, camera)
+    return query_client.ask_node(query, node, camera, cancel)
 
 
 def check() -> None:
