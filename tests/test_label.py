@@ -55,7 +55,10 @@ class Model:
             if isinstance(told, Exception):
                 out.append(told)
                 continue
-            # a box for each score, or (score, box)
+            # a box for each score, or (score, box); what is denied is in a Results already
+            if isinstance(told, Results):
+                out.append(told)
+                continue
             pairs = [one if isinstance(one, tuple) else (one, (n, 2.0, n + 20.0, 40.0))
                      for n, one in enumerate(told, 1)]  # fmt: skip
             boxes = [Detection(kind_of(query), box, score) for score, box in pairs]
@@ -93,6 +96,21 @@ def test_what_two_queries_find_is_one_thing_and_goes_back_in(tmp_path):
     write_folder(tmp_path, [sheet], ["mug", "blue mug"], "coco", Writing(2))
     read, kinds = read_sheets(tmp_path / "annotations.json")
     assert read == [Sheet("a.png", SIZE, sheet.kept)] and kinds == ["mug", "blue mug"]
+
+
+@pytest.mark.parametrize("score", [0.95, 0.5, float("nan")])
+def test_a_box_of_what_the_model_denies_is_in_doubt(score):
+    """Judged by its presence it is not there, and the picture counted as sure."""
+    denied = (Detection("can", (1.0, 2.0, 20.0, 40.0), score),)
+    sheet = labelled({"mug": [0.9], "can": Results((), Status.NOT_FOUND, denied=denied)})
+    assert [one.kind for one in sheet.kept] == ["mug"] and not sheet.sure
+    assert [one.box for one in sheet.doubted] == [denied[0].box]
+
+
+def test_a_denied_box_that_scores_too_little_is_dropped_and_counted():
+    denied = (Detection("can", (1.0, 2.0, 20.0, 40.0), 0.1),)
+    sheet = labelled({"can": Results((), Status.NOT_FOUND, denied=denied)})
+    assert sheet.sure and counts([sheet]) == {"kept": 0, "in_doubt": 0, "dropped": 1}
 
 
 def test_a_picture_that_could_not_be_answered_says_why():

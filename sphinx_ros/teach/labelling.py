@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sphinx_ros.errors import BadRequest, SphinxError, Status
+from sphinx_ros.errors import BadRequest, SphinxError
 from sphinx_ros.prompt.english import singular
 from sphinx_ros.prompt.queries import Query, read_query
 from sphinx_ros.remote.wire import answer_from_json
@@ -29,11 +29,16 @@ REVIEW, KEEP = 0.3, 0.7
 
 @dataclass(frozen=True)
 class Found:
-    """A box with its kind. score: 0..1; NaN where unknown, which counts as in doubt."""
+    """A box with its kind.
+
+    score: 0..1; NaN where unknown, which counts as in doubt. denied: the model, asked whether
+    there is such a thing, says no: in doubt at best, whatever the score.
+    """
 
     kind: str
     box: Box
     score: float
+    denied: bool = False
 
 
 @dataclass
@@ -110,12 +115,13 @@ def sheet_of(
         if isinstance(came, SphinxError) or not came.status.answered:
             why = one_line(came) if isinstance(came, SphinxError) else repr(came.raw_text)
             return Sheet(name, sheet.size, trouble=f"{query.line()}: {why}")
-        for one in came.detections if came.status is Status.OK else ():
-            everything.append(Found(kind_of(query), in_hundredths(one.box), one.score))
+        kind = kind_of(query)
+        for boxes, denied in ((came.detections, False), (came.denied, True)):
+            everything += [Found(kind, in_hundredths(d.box), d.score, denied) for d in boxes]
     for found in without_repeats(everything):
         if found.score < review or not has_area(found.box):
             sheet.dropped += 1
-        elif found.score >= keep:
+        elif found.score >= keep and not found.denied:
             sheet.kept.append(found)
         else:  # NaN too
             sheet.doubted.append(found)
