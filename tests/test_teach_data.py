@@ -10,7 +10,9 @@ from PIL import Image
 
 from sphinx_ros.errors import BadRequest
 from sphinx_ros.prompt.parse import parse
+from sphinx_ros.teach.coco_rows import BAD_BOX, CROWD
 from sphinx_ros.teach.dataset import files_of, read_data
+from sphinx_ros.teach.example import reasons
 from sphinx_ros.teach.held_out import parted
 from sphinx_ros.teach.said import Writing
 from sphinx_ros.teach.shown import Shown, Thing, Views
@@ -126,6 +128,23 @@ def test_nothing_is_taught_about_a_picture_with_a_crowd(place):
     crowd["annotations"][0]["iscrowd"] = 1
     data = read_data([write(place / "boxes.json", crowd)], TWO)
     assert {one.image.name for one in data.examples} == {"b.png"}
+    assert not data.bad and data.left_out == {CROWD: 1}
+
+
+def test_pictures_that_are_left_out_are_counted_by_what_is_wrong(place):
+    """They were passed over in silence, and a file of nothing else was said to hold no rows."""
+    wrong = coco()
+    wrong["annotations"][0]["iscrowd"] = 1
+    wrong["annotations"][1] |= {"image_id": 2, "bbox": [0, 0, 800, 8]}
+    wrong["images"].append({"id": 3, "file_name": "c.png"})
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(place / "images" / "c.png")
+    data = read_data([write(place / "boxes.json", wrong)], TWO)
+    assert data.left_out == {CROWD: 1, BAD_BOX: 1} and len(data.bad) == 1
+    assert reasons(data.left_out).startswith("1 with a crowd (iscrowd)")
+    only = coco(images=coco()["images"][:1])
+    only["annotations"][0]["iscrowd"] = 1
+    with pytest.raises(BadRequest, match="no picture can be used: 1 with a crowd"):
+        read_data([write(place / "boxes.json", only)], TWO)
 
 
 def test_yolo_gives_the_same_as_coco(place):
@@ -137,6 +156,25 @@ def test_yolo_gives_the_same_as_coco(place):
     both = said(read_data([write(place / "boxes.json", coco())], TWO))
     plates = {key: value for key, value in both.items() if "plate" in key[1]}
     assert {key: value for key, value in yolo.items() if "plate" in key[1]} == plates
+
+
+def test_yolo_as_roboflow_exports_it_is_read(place):
+    """Its data.yaml names ../train/images, which lies beside data.yaml."""
+    for name in ("train", "valid"):
+        (place / name / "labels").mkdir(parents=True)
+        (place / name / "images").mkdir()
+    (place / "images" / "a.png").rename(place / "train" / "images" / "a.png")
+    (place / "images" / "b.png").rename(place / "valid" / "images" / "b.png")
+    (place / "train" / "labels" / "a.txt").write_text("0 0.625 0.375 0.25 0.25\n")
+    (place / "data.yaml").write_text(
+        "train: ../train/images\nval: ../valid/images\ntest: ../test/images\nnames: [plate]\n"
+    )
+    answers = said(read_data([place], TWO))
+    assert answers["a.png", "Is there a plate in the image?"] == "yes"
+    assert answers["b.png", "Is there a plate in the image?"] == "no"
+    (place / "data.yaml").write_text("train: ../gone/images\nnames: [plate]\n")
+    with pytest.raises(BadRequest, match="names '../gone/images', which is no folder"):
+        read_data([place], TWO)
 
 
 def test_a_bad_line_of_yolo_is_told(place):
@@ -355,7 +393,7 @@ def test_in_a_mirror_a_left_shoe_is_a_right_shoe(place):
 
 
 def test_only_the_file_of_review_is_left_out(place):
-    for name in ("review.json", "reviewed.json"):
+    for name in ("review.json", "to_upload.json", "reviewed.json"):
         write(place / name, coco())
     (place / "images" / "a.png").rename(place / "a.png")
     row = {"image": "a.png", "text": "the mug", "box": [1, 2, 3, 4]}
@@ -404,10 +442,24 @@ def test_crops_hold_all_things_and_say_where_they_are_in_them(place):
 def test_a_crop_of_a_picture_without_things_shows_half_of_each_side():
     draw = np.random.default_rng(0)
     views = list(Views(crops=200).of("a.png", [], (80, 40), draw))
-    assert views[0] == Shown("a.png") and len(views) == 201
+    assert views[0] == Shown("a.png") and 100 < len(views) <= 201
+    assert len(set(views)) == len(views)
     for shown in views[1:]:
         wide, high = shown.size((80, 40))
         assert 40 <= wide <= 80 and 20 <= high <= 40
+
+
+@pytest.mark.parametrize("mirror", [False, True])
+def test_what_crops_show_is_learnt_once(place, mirror):
+    """Where things fill the picture crops are equal: a row that said the same ended the others."""
+    full = coco()
+    full["annotations"][0]["bbox"], full["annotations"][1]["bbox"] = [0, 0, 80, 39], [0, 1, 79, 39]
+    data = read_data([write(place / "boxes.json", full)], TWO, Views(mirror=mirror, crops=20))
+    assert not data.bad
+    shown = [one for one in data.pictures if one.image.name == "a.png"]
+    windows = [one.window for one in shown]
+    assert (0, 0, 80, 40) not in windows and len(shown) < 5
+    assert len({one for one in data.pictures if one.image.name == "b.png"}) > 15
 
 
 def test_joints_beyond_a_crop_are_not_labelled_any_more():

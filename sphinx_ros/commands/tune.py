@@ -14,6 +14,7 @@ from sphinx_ros.commands.arguments import OK, Parser, number
 from sphinx_ros.commands.model_options import add_checkpoint, add_device, add_dtype
 from sphinx_ros.model.quantities import KINDS
 from sphinx_ros.runtime.interrupts import load_torch
+from sphinx_ros.teach.example import reasons
 from sphinx_ros.teach.plan import Plan
 
 ABOUT = """Teach a checkpoint your own objects, from pictures with answers.
@@ -39,8 +40,9 @@ device would learn, up to rounding:
   torchrun --nproc-per-node 2 -m sphinx_ros tune labelled/ --checkpoint X --out runs/tune
 
 Ctrl-C saves and stops. After it, a power cut or kill -9, the same command with --resume goes on
-and ends with the same weights. Rows that can't be used are counted, and listed
-in RUN/bad_rows.jsonl. Needs peft: pip install "sphinx_ros[tune]".
+and ends with the same weights. Rows that can't be used are counted, and listed in
+RUN/bad_rows.jsonl; pictures with a crowd or with a box that can't be used are left out and
+counted. Needs peft: pip install "sphinx_ros[tune]".
 """
 
 
@@ -127,7 +129,7 @@ def _add_how(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--crops", type=number(0, 1000, int), default=usual.crops, metavar="N",
         help="learn N parts of each picture whose labels are boxes and joints, as well; a part "
-        f"holds all of its things ({usual.crops})",
+        f"holds all of its things, and equal parts count once ({usual.crops})",
     )  # fmt: skip
     parser.add_argument(
         "--remember", metavar="DATA", action="append", default=[],
@@ -176,6 +178,9 @@ def tell(done: dict[str, Any], folder: Path) -> None:
             f"sphinx-ros: {done['bad_rows']} rows could not be used: {folder / 'bad_rows.jsonl'}",
             file=sys.stderr,
         )
+    if done.get("left_out"):  # older runs did not count them
+        count, why = sum(done["left_out"].values()), reasons(done["left_out"])
+        print(f"sphinx-ros: {count} pictures were left out: {why}", file=sys.stderr)
     print(f"{'held out':10} {'before':>8} {'after':>8}  of")
     for name in ("loss", "tokens", "f1", "joints", "words"):
         if name in done["after"]:

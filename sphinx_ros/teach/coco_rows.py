@@ -26,6 +26,10 @@ FOLDERS = (".", "images", "train2017", "val2017", "data")
 LARGEST = 1e9
 """Of a number of pixels."""
 
+CROWD = "with a crowd (iscrowd), whose things have no boxes of their own"
+BAD_BOX = "with a box that can't be used (a bad row)"
+"""Why nothing is taught about a picture: "all people" would leave some out."""
+
 
 def is_coco(value: Any) -> bool:
     """Whether a JSON value is of this format."""
@@ -155,9 +159,12 @@ def things_of(
     path: Path,
     data: Data,
 ) -> list[Thing] | None:
-    """The things of one picture; None where one of them can't be used, or stands for a crowd."""
+    """The things of one picture; None, which ``data`` counts, where one of them can't be used or
+    stands for a crowd.
+    """
     if any(one.get("iscrowd") for _, one in labels):
-        return None  # "all people" would leave out those of the crowd
+        data.left_out[CROWD] += 1
+        return None
     found: list[tuple[str, Thing | None]] = []
     for number, one in labels:
         where, thing = f"{file_name(path)}, annotation {number}", None
@@ -168,8 +175,8 @@ def things_of(
 
 
 def each_once(found: Iterable[tuple[str, Thing | None]], data: Data) -> list[Thing] | None:
-    """(place, thing) -> the things; None where one is None. What stands there twice is a bad row,
-    and the picture can be used all the same.
+    """(place, thing) -> the things; None, which ``data`` counts, where one is None. What stands
+    there twice is a bad row, and the picture can be used all the same.
     """
     things: list[Thing] = []
     known, whole = set(), True
@@ -184,6 +191,8 @@ def each_once(found: Iterable[tuple[str, Thing | None]], data: Data) -> list[Thi
         else:
             known.add((thing.kind, thing.box))
             things.append(thing)
+    if not whole:
+        data.left_out[BAD_BOX] += 1
     return things if whole else None
 
 

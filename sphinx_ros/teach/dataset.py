@@ -29,8 +29,8 @@ from sphinx_ros.teach.conversation_rows import (
     read_yaml,
     rows_of,
 )
-from sphinx_ros.teach.example import Data
-from sphinx_ros.teach.label_folder import JOURNAL, KEPT, REVIEW, TOLD
+from sphinx_ros.teach.example import Data, reasons
+from sphinx_ros.teach.label_folder import JOURNAL, KEPT, REVIEW, TOLD, UPLOAD
 from sphinx_ros.teach.picture_files import is_file
 from sphinx_ros.teach.said import Writing, about_expression
 from sphinx_ros.teach.shown import Shown, Views
@@ -63,21 +63,31 @@ def read_data(
     data.known = True
     _read(known, data, writing)
     if all(one.known for one in data.examples):
-        first = data.bad[0]
-        raise BadRequest(
-            f"none of {len(data.bad)} rows can be used; the first: {first.where}: {first.why}"
-        )
+        raise BadRequest(nothing_of(data))
     return data
+
+
+def nothing_of(data: Data) -> str:
+    """Why nothing of some data can be learnt."""
+    if not data.bad:
+        return f"no picture can be used: {reasons(data.left_out)}"
+    first = data.bad[0]
+    return f"none of {len(data.bad)} rows can be used; the first: {first.where}: {first.why}"
 
 
 def _read(paths: Sequence[str | Path], data: Data, writing: Writing) -> None:
     """All files of some paths. Raises BadRequest."""
     for path in map(Path, paths):
-        before = len(data.examples) + len(data.bad)
+        before = rows_in(data)
         for file in files_of(path):
             read_file(file, data, writing)
-        if len(data.examples) + len(data.bad) == before:
+        if rows_in(data) == before:
             raise BadRequest(f"{path} holds no rows; {EXPECTED}")
+
+
+def rows_in(data: Data) -> int:
+    """How much was read so far, whether it can be used or not."""
+    return len(data.examples) + len(data.bad) + data.left_out.total()
 
 
 def files_of(path: Path) -> list[Path]:
@@ -95,7 +105,7 @@ def files_of(path: Path) -> list[Path]:
     found = sorted(path.iterdir()) + sorted((path / "annotations").glob("*.json"))
     files = [one for one in found if one.suffix.lower() in (".yaml", ".yml", ".json", ".jsonl")]
     # what waits for a person is not learnt
-    chosen = [one for one in files if one.name != REVIEW and kind_of(one)]
+    chosen = [one for one in files if one.name not in (REVIEW, UPLOAD) and kind_of(one)]
     if not chosen:
         raise BadRequest(f"{path} holds no file of data; {EXPECTED}")
     return chosen

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,6 +53,11 @@ class BadRow:
     why: str
 
 
+def reasons(left_out: Mapping[str, int]) -> str:
+    """How many pictures were left out, and why, in words."""
+    return ", ".join(f"{count} {why}" for why, count in left_out.items())
+
+
 @dataclass
 class Data:
     """What a folder or file of data holds.
@@ -61,6 +66,7 @@ class Data:
         examples: in the order of the data. bad: rows that can't be used. formats: how many
             examples are from which format. files: the pictures met so far. views: in which ways
             pictures whose labels are boxes and joints are shown. known: what is read now is known.
+            left_out: how many pictures nothing is taught about, by what is wrong with their boxes.
     """
 
     examples: list[Example] = field(default_factory=list)
@@ -69,6 +75,7 @@ class Data:
     files: Pictures = field(default_factory=Pictures)
     views: Views = field(default_factory=Views)
     known: bool = False
+    left_out: Counter[str] = field(default_factory=Counter)
     _said: dict[tuple[Shown, Rounds], str] = field(default_factory=dict)
 
     @contextmanager

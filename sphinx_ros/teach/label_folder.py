@@ -1,7 +1,8 @@
 """Labels of pictures -> a folder: COCO, YOLO or LLaVA's JSON, and what a person is to review.
 
     DIR/images/           the pictures          DIR/annotations.json   what is kept, as COCO
-    DIR/review.json       what is in doubt, as COCO: CVAT and Label Studio import it
+    DIR/review.json       the pictures in doubt, with all their boxes, as COCO
+    DIR/to_upload.json    all pictures with all boxes, as COCO: CVAT and Label Studio import it
     DIR/data.yaml, DIR/labels/  (YOLO)          DIR/conversations.json (LLaVA)
     DIR/labels.json       how many, by which model and queries
     DIR/journal.jsonl     the answers, while the run has not ended
@@ -24,12 +25,13 @@ from sphinx_ros.errors import BadRequest
 from sphinx_ros.runtime.files import write_text
 from sphinx_ros.teach.coco_rows import coco_pictures
 from sphinx_ros.teach.conversation_rows import read_json
-from sphinx_ros.teach.example import Data
+from sphinx_ros.teach.example import Data, reasons
 from sphinx_ros.teach.labelling import Found, Sheet, in_hundredths
 from sphinx_ros.teach.said import Writing, checked_kind, rounds_about
 from sphinx_ros.teach.shown import Thing
 
 KEPT, REVIEW, TOLD = "annotations.json", "review.json", "labels.json"
+UPLOAD = "to_upload.json"
 IMAGES, JOURNAL = "images", "journal.jsonl"
 
 UNKNOWN = -1.0
@@ -76,8 +78,8 @@ def write_folder(
 ) -> None:
     """All files but the pictures. writing: of boxes, for LLaVA's texts.
 
-    The review comes last: where a process is killed between the two, a picture that was settled
-    stands in both and is not lost.
+    The review comes last: where a process is killed between it and what is kept, a picture that
+    was settled stands in both and is not lost.
     """
     sure = [sheet for sheet in sheets if sheet.sure]
     doubted = [sheet for sheet in sheets if not sheet.sure]
@@ -85,6 +87,9 @@ def write_folder(
         write_yolo(folder, sure, kinds)
     elif format == "llava":
         write_llava(folder, sure, kinds, writing)
+    # A tool exports every picture that it was given, and one without boxes as empty: what is kept
+    # goes there, too, or it would come back as "there is none".
+    _write_json(folder / UPLOAD, coco(sheets, kinds, doubted=True))
     _write_json(folder / KEPT, coco(sure, kinds, doubted=False))
     _write_json(folder / REVIEW, coco(doubted, kinds, doubted=True))
 
@@ -151,6 +156,8 @@ def read_sheets(path: Path) -> tuple[list[Sheet], list[str]]:
         sheets.append(Sheet(image.name, size, kept))
     if data.bad:
         raise BadRequest(f"{data.bad[0].where}: {data.bad[0].why}")
+    if data.left_out:
+        raise BadRequest(f"{path} was changed: of its pictures {reasons(data.left_out)}")
     ordered = iter(scores)
     for sheet in sheets:
         sheet.kept = [Found(one.kind, one.box, score_of(next(ordered))) for one in sheet.kept]

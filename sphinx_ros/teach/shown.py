@@ -68,8 +68,8 @@ class Thing:
 class Views(NamedTuple):
     """Which ways to show each picture, beside the plain one.
 
-    mirror: in a mirror. crops: so many parts of it, each drawn; with ``mirror`` every second of
-    them is in a mirror.
+    mirror: in a mirror. crops: at most so many parts of it, each drawn; with ``mirror`` every
+    second of them is in a mirror.
     """
 
     mirror: bool = False
@@ -82,13 +82,18 @@ class Views(NamedTuple):
         size: tuple[int, int],
         draw: np.random.Generator,
     ) -> Iterator[Shown]:
-        """All ways, the plain one first. A crop holds all things: "all mugs" stays true."""
-        yield Shown(image)
-        if self.mirror:
-            yield Shown(image, mirrored=True)
+        """All ways, each once, the plain one first. A crop holds all things: "all mugs" stays
+        true. Where things leave little room, crops are equal or whole: there are fewer then.
+        """
+        known = [Shown(image), Shown(image, mirrored=True)][: 1 + self.mirror]
+        yield from known
         for number in range(self.crops):
             window = drawn_window([thing.box for thing in things], size, draw)
-            yield Shown(image, self.mirror and number % 2 == 1, window)
+            whole = window == (0, 0, *size)
+            shown = Shown(image, self.mirror and number % 2 == 1, None if whole else window)
+            if shown not in known:
+                known.append(shown)
+                yield shown
 
 
 def _cropped(thing: Thing, window: Window) -> Thing:

@@ -193,6 +193,7 @@ def finish(tuned: Tuned) -> dict[str, Any]:
         "examples": len(data.examples),
         "formats": dict(data.formats),
         "bad_rows": len(data.bad),
+        "left_out": dict(data.left_out),
         "rows": len(tuned.rows.learnt),
         "steps": tuned.step,
         "minutes": round(tuned.seconds / 60, 3),

@@ -68,7 +68,7 @@ def pictures_of(found: dict, root: Path, path: Path) -> list[Path]:
     for part in PARTS:
         named = found.get(part) or ()
         for one in named if isinstance(named, list) else [named] if named else ():
-            place = root / str(one)
+            place = place_of(root, str(one))
             if is_folder(place):
                 inside = sorted(place.rglob("*"))
                 out += [file for file in inside if file.suffix.lower() in SUFFIXES]
@@ -80,6 +80,15 @@ def pictures_of(found: dict, root: Path, path: Path) -> list[Path]:
                     f"{path}: key {part} names {quoted(str(one))}, which is no folder in {root}"
                 )
     return list(dict.fromkeys(out))
+
+
+def place_of(root: Path, name: str) -> Path:
+    """Where a folder or list of pictures lies. Roboflow's data.yaml names ../train/images, which
+    lies beside data.yaml itself; ultralytics reads it like this, too.
+    """
+    place, beside = root / name, root / name.removeprefix("../")
+    gone = not is_folder(place) and not is_file(place)
+    return beside if gone and (is_folder(beside) or is_file(beside)) else place
 
 
 def label_file(image: Path) -> Path:
