@@ -92,7 +92,7 @@ def test_what_is_written_is_what_both_tools_import(folder):
     """CVAT wants segmentation, a list, and a number as score; Label Studio's converter both keys,
     and sizes of pictures.
     """
-    for name in ("annotations.json", "review.json"):
+    for name in ("annotations.json", "review.json", "to_upload.json"):
         value = json.loads((folder / name).read_text())
         for one in value["annotations"]:
             assert one["segmentation"] == [] and one["iscrowd"] == 0
@@ -142,7 +142,7 @@ def test_a_kill_between_the_files_loses_no_settled_picture(folder, tmp_path, mon
 
     def killed(path, value):
         calls.append(path)
-        if len(calls) == 2:
+        if path.name == "review.json":
             raise KeyboardInterrupt
         write(path, value)
 
@@ -154,6 +154,54 @@ def test_a_kill_between_the_files_loses_no_settled_picture(folder, tmp_path, mon
     sure = [one.name for one in read_sheets(folder / "annotations.json")[0]]
     assert sorted(sure) == ["doubt.png", "empty.png", "sure.png"]
     assert in_review(folder) == ["my desk.png"]
+
+
+def test_a_task_of_all_pictures_comes_back_without_losing_what_is_kept(folder, tmp_path, capsys):
+    """CVAT exports every picture of a task, also those without boxes."""
+    uploaded = json.loads((folder / "to_upload.json").read_text())
+    names = [one["file_name"] for one in uploaded["images"]]
+    assert names == [f"images/{n}.png" for n in ("sure", "empty", "doubt", "my desk")]
+    assert [one["image_id"] for one in uploaded["annotations"]] == [1, 1, 3, 3]
+    assert [one["score"] for one in uploaded["annotations"]] == [0.9, 0.8, 0.9, -1]
+    before, read_back = kept(folder, "sure.png"), tmp_path / "all.json"
+    read_back.write_text(json.dumps(uploaded))
+    only_review = cvat(names, [(3, 1, [3.0, 4.0, 10.0, 11.0], 0.0)])
+    export = tmp_path / "result.json"
+    export.write_text(json.dumps(only_review))
+    words = ["label", str(folder), "--corrections", str(export)]
+    assert main(words) == 0
+    said = capsys.readouterr()
+    assert "3 pictures corrected, 0 still to be reviewed" in said.out
+    assert "1 pictures with kept boxes have none in the file" in said.err
+    assert "--empty-is-none" in said.err
+    assert kept(folder, "sure.png") == before and kept(folder, "my desk.png") == []
+    assert main([*words, "--empty-is-none"]) == 0
+    assert kept(folder, "sure.png") == [] and "--empty-is-none" not in capsys.readouterr().err
+    assert main(["label", str(folder), "--corrections", str(read_back)]) == 0
+    assert [one[:2] for one in kept(folder, "sure.png")] == [one[:2] for one in before]
+
+
+def test_a_file_without_boxes_is_refused_where_all_is_kept(folder, tmp_path, capsys):
+    export = tmp_path / "result.json"
+    export.write_text(json.dumps(cvat(["sure.png"], [])))
+    assert main(["label", str(folder), "--corrections", str(export)]) == 2
+    assert "corrects no picture" in (said := capsys.readouterr().err) and "--empty-is-none" in said
+    assert main(["label", str(folder), "--empty-is-none"]) == 2
+    assert "--corrections" in capsys.readouterr().err
+
+
+def test_counts_are_those_of_the_corrected_labels(folder, tmp_path):
+    told = {"format": "coco", "checkpoint": "demo", "keep": 0.7, "pictures": 4, "to_review": 2,
+            "failed": 1, "boxes": {"kept": 3, "in_doubt": 1, "dropped": 5}}  # fmt: skip
+    (folder / "labels.json").write_text(json.dumps(told))
+    export = tmp_path / "result.json"
+    for name, boxes in (("my desk.png", {"kept": 4, "in_doubt": 1, "dropped": 5}),
+                        ("doubt.png", {"kept": 4, "in_doubt": 0, "dropped": 5})):  # fmt: skip
+        export.write_text(json.dumps(cvat([name], [(1, 1, [3.0, 4.0, 10.0, 11.0], 0.0)])))
+        assert main(["label", str(folder), "--corrections", str(export)]) == 0
+        found = json.loads((folder / "labels.json").read_text())
+        left = len(in_review(folder))
+        assert found == told | {"to_review": left, "boxes": boxes}
 
 
 def test_what_corrections_would_pass_over_is_refused(folder, tmp_path, capsys):

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sphinx_ros.checkpoint.names import SCHEME
 from sphinx_ros.commands.arguments import OK, Parser, add_every, add_number, add_topic, given
+from sphinx_ros.commands.label_told import MOST_TOLD, read_told, writing
 from sphinx_ros.commands.model_options import add_asked_model, check_model
 from sphinx_ros.errors import BadRequest, SphinxError, Status, quoted
 from sphinx_ros.runtime.files import write_text
@@ -26,13 +26,6 @@ from sphinx_ros.teach.labelling import (
 
 if TYPE_CHECKING:
     from sphinx_ros.prompt.queries import Query
-    from sphinx_ros.teach.said import Writing
-
-CORRECTING = ("source", "corrections", "resume", "variant", "tokenizer")
-"""What counts where corrections are put in; --resume changes nothing then."""
-
-MOST_TOLD = 5
-"""Pictures that failed, of which the reason is told."""
 
 ABOUT = """Label a recording or a folder of pictures with the model's own answers.
 
@@ -43,10 +36,14 @@ ABOUT = """Label a recording or a folder of pictures with the model's own answer
   sphinx-ros tune lab --checkpoint demo --out runs/tune
 
 Boxes that score at least --keep are kept, those below --review are dropped and counted. A picture
-with a box in between, or without a usable answer, is put aside: DIR/review.json has it. It is a
-COCO file, which CVAT ("COCO 1.0") and Label Studio's converter import; what they export of it as
-COCO goes back in with --corrections. Scores are probabilities where the checkpoint is calibrated
-(sphinx-ros calibrate).
+with a box in between, with one that the model denies when asked whether it is there, or without a
+usable answer is put aside: DIR/review.json has it. DIR/to_upload.json has all pictures with all
+boxes. Both are COCO, which CVAT ("COCO 1.0") and Label Studio's converter import; what they export
+as COCO goes back in with --corrections.
+
+Scores of "ground:" are probabilities where the checkpoint is calibrated (sphinx-ros calibrate).
+Those of "detect:" never are, nor any without a calibration: each is the geometric mean of the
+probabilities of the digits that were written, for which --keep and --review are yours to find.
 
 DIR/images/ holds the pictures, DIR/annotations.json the labels as COCO; --format yolo writes
 data.yaml and labels/ as well, --format llava conversations.json. A kind that was asked for and
@@ -81,6 +78,11 @@ def parser() -> Parser:
         "--corrections", metavar="FILE",
         help="what a tool for labelling exports as COCO, .json or .zip, into the folder",
     )  # fmt: skip
+    parser.add_argument(
+        "--empty-is-none", action="store_true",
+        help="with --corrections: a picture with kept boxes that has none in FILE has none; "
+        "without it such a picture is left as it was, and counted",
+    )  # fmt: skip
     add_topic(parser, "TOPIC", "of a bag, one with pictures")
     add_every(parser)
     parser.add_argument("--resume", action="store_true", help="go on where a run was ended")
@@ -92,7 +94,11 @@ def run(argv: Sequence[str]) -> int:
     """Parse, ask or correct, write; returns the exit code."""
     options = parser().parse_intermixed_args(argv)
     if options.corrections:
-        return correct(options)
+        from sphinx_ros.commands.label_correct import correct
+
+        return correct(options, given(parser(), options))
+    if options.empty_is_none:
+        raise BadRequest("--empty-is-none says what --corrections mean: name their file, too")
     queries = checked_queries(options.query)
     check_limits(options.keep, options.review)
     out = checked_out(options.out, options.resume)
@@ -150,20 +156,6 @@ def settings(queries: Sequence[Query], options: Any) -> dict[str, Any]:
     }
 
 
-def read_told(folder: Path) -> dict[str, Any]:
-    """What labels.json of a folder tells. Raises BadRequest: it can't be read."""
-    from sphinx_ros.teach.conversation_rows import read_json
-    from sphinx_ros.teach.label_folder import TOLD
-
-    told = read_json(folder / TOLD)
-    if not isinstance(told, dict) or not {"format", "checkpoint"} <= set(told):
-        raise BadRequest(
-            f"{folder / TOLD} is not what `sphinx-ros label` wrote: expected an object with the "
-            "keys format and checkpoint"
-        )
-    return told
-
-
 def check_finished(folder: Path, told: dict[str, Any], asked: dict[str, Any]) -> None:
     """Raises BadRequest: a folder that is finished was labelled with other settings."""
     for name, value in asked.items():
@@ -213,66 +205,3 @@ def tell(out: Path, told: dict[str, Any]) -> int:
         f"{boxes['dropped']} dropped; {told['failed']} pictures not answered"
     )
     return OK if boxes["kept"] + boxes["in_doubt"] else Status.NOT_FOUND.exit_code
-
-
-def writing(options: Any) -> Writing:
-    """How boxes are written in LLaVA's texts: as the model's configuration says."""
-    from sphinx_ros.teach.said import Writing
-
-    if options.format != "llava" or options.server:
-        return Writing()
-    from sphinx_ros.checkpoint.stored import open_checkpoint
-
-    given = {"variant": options.variant, "tokenizer": options.tokenizer}
-    return Writing(open_checkpoint(options.checkpoint, **given).config.coordinate_decimals)
-
-
-def writing_before(told: dict[str, Any], options: Any) -> Writing:
-    """How boxes are written in a folder, by what its labels.json tells."""
-    from sphinx_ros.teach.said import Writing
-
-    if "decimals" in told and "comma" in told:
-        return Writing(told["decimals"], told["comma"])
-    options.format, options.checkpoint = told["format"], told["checkpoint"]
-    options.server = options.checkpoint if is_server(str(options.checkpoint)) else ""
-    return writing(options)
-
-
-def is_server(name: str) -> bool:
-    """Whether what labels.json calls the checkpoint is the address of a server."""
-    return "://" in name and not name.startswith(SCHEME)
-
-
-def correct(options: Any) -> int:
-    """Put corrections into a folder of labels; returns the exit code."""
-    from sphinx_ros.teach.label_corrections import corrected
-    from sphinx_ros.teach.label_folder import KEPT, TOLD, write_folder
-
-    others = [one for one in given(parser(), options) if one not in CORRECTING]
-    if others:
-        raise BadRequest(
-            f"--{others[0]} is for labelling: with --corrections the folder's own settings count, "
-            "leave it out"
-        )
-    folder = Path(options.source)
-    if not (folder / KEPT).is_file() or not (folder / TOLD).is_file():
-        raise BadRequest(
-            f"{folder} is no folder of `sphinx-ros label`: it has no {KEPT} and {TOLD}"
-        )
-    told = read_told(folder)
-    made = corrected(folder, Path(options.corrections))
-    write_folder(folder, made.sheets, made.kinds, told["format"], writing_before(told, options))
-    for one in made.bad.bad[:MOST_TOLD]:
-        print(f"sphinx-ros: {one.where}: {one.why}", file=sys.stderr)
-    if made.new and made.untouched:
-        print(
-            f"sphinx-ros: nobody has looked for {', '.join(made.new)} in the {made.untouched} "
-            "pictures that were not corrected: they count as having none",
-            file=sys.stderr,
-        )
-    left, bad = sum(not sheet.sure for sheet in made.sheets), len(made.bad.bad)
-    print(
-        f"{folder}: {made.count} pictures corrected, {left} still to be reviewed"
-        + (f"; {bad} rows could not be used" if bad else "")
-    )
-    return OK

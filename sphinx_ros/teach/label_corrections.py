@@ -51,7 +51,8 @@ class Corrected:
 
     Attributes:
         sheets: all pictures. kinds: those that were looked for, and new ones behind them.
-        count: pictures that were corrected. new: kinds that nobody had looked for.
+        count: pictures that were corrected. spared: pictures with kept boxes, of which the file
+            has none: as they were. new: kinds that nobody had looked for.
         untouched: pictures without a correction. bad: rows that can't be used, with the reason;
             their pictures are as they were.
     """
@@ -59,19 +60,25 @@ class Corrected:
     sheets: list[Sheet]
     kinds: list[str]
     count: int = 0
+    spared: int = 0
     new: list[str] = field(default_factory=list)
     untouched: int = 0
     bad: Data = field(default_factory=Data)
 
 
-def corrected(folder: Path, corrections: Path) -> Corrected:
+def corrected(folder: Path, corrections: Path, empty_is_none: bool = False) -> Corrected:
     """Put corrections into the labels of a folder.
 
-    What the file says of a picture counts, whatever was kept or in doubt; a picture without boxes
-    in it has none. Pictures are known by their names, also as the tools change them.
+    What the file says of a picture counts, whatever was kept or in doubt. A picture in doubt that
+    has no boxes in it has none. One with kept boxes stays as it was: tools export every picture of
+    a task, also those without a box that nobody has opened. Pictures are known by their names,
+    also as the tools change them.
+
+    Args:
+        empty_is_none: a picture with kept boxes that has no boxes in the file has none, too.
 
     Raises:
-        BadRequest: the file is none of COCO's, or of other pictures only.
+        BadRequest: the file is none of COCO's, or corrects no picture.
     """
     sheets, kinds = read_sheets(folder / KEPT)
     # a run that was stopped half-way has left pictures in both files: they are settled
@@ -95,12 +102,19 @@ def corrected(folder: Path, corrections: Path) -> Corrected:
         with made.bad.row(f"{file_name(corrections)}, image {number}"):
             sheet = sheet_named(str(one.get("file_name")), by_name)
             check_size(one, sheet.size)
+            if sheet.sure and sheet.kept and not marks[one["id"]] and not empty_is_none:
+                made.spared += 1
+                continue
             boxes = [found_of(mark, names, sheet.size) for mark in marks[one["id"]]]
             sheet.kept = list(dict.fromkeys(boxes))  # what was pasted twice is one thing
             sheet.doubted, sheet.trouble = [], ""
             done.add(sheet.name)
     if not done:
-        why = made.bad.bad[0].why if made.bad.bad else "it has no images"
+        why = "it has no images"
+        if made.bad.bad:
+            why = made.bad.bad[0].why
+        elif made.spared:
+            why = "it has no boxes; where these pictures have none, say so by --empty-is-none"
         raise BadRequest(f"{corrections} corrects no picture of {folder}: {why}")
     said = dict.fromkeys(one.kind for sheet in made.sheets for one in sheet.kept)
     made.new = [kind for kind in said if kind not in kinds]
