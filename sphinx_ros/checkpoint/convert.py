@@ -46,7 +46,7 @@ def convert(
 
     Args:
         checkpoint: a name or a folder in either layout, any number of shards.
-        target: a folder that does not exist yet.
+        target: a folder that does not exist yet, or is empty.
         largest: bytes of a safetensors file, before the next one begins.
         progress: called with (bytes just written, bytes in all).
         variant, tokenizer: for a folder that holds tensors alone, see ``load_checkpoint``; what is
@@ -57,7 +57,8 @@ def convert(
 
     Raises:
         CheckpointError: the checkpoint can't be read, its shards disagree, it can't be split into
-            ``shards`` equal parts, the disk is too small, or ``target`` is there already.
+            ``shards`` equal parts, the disk is too small, or ``target`` can't be
+            written or holds something.
     """
     stored = open_checkpoint(checkpoint, variant=variant, tokenizer=tokenizer)
     entries = entries_of(stored)

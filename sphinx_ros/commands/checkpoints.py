@@ -75,7 +75,7 @@ def convert(argv: Sequence[str]) -> int:
     """Parse, convert; returns the exit code."""
     parser = Parser("convert", description=CONVERT)
     parser.add_argument("checkpoint", metavar="X", help="a name or a checkpoint folder")
-    parser.add_argument("target", metavar="OUT", help="the folder to make")
+    parser.add_argument("target", metavar="OUT", help="the folder to make, or an empty one")
     add_missing_files(parser)
     _add_layout(parser)
     options = parser.parse_intermixed_args(argv)
@@ -87,7 +87,7 @@ def merge(argv: Sequence[str]) -> int:
     """Parse, merge; returns the exit code."""
     parser = Parser("merge", description=MERGE)
     parser.add_argument("checkpoint", metavar="X+ADAPTER", help="a checkpoint and its adapter")
-    parser.add_argument("target", metavar="OUT", help="the folder to make")
+    parser.add_argument("target", metavar="OUT", help="the folder to make, or an empty one")
     _add_layout(parser)
     options = parser.parse_intermixed_args(argv)
     find(options.checkpoint)  # before torch is loaded
@@ -106,7 +106,7 @@ def mix(argv: Sequence[str]) -> int:
         "checkpoints",
         nargs="+",
         metavar="X",
-        help="two or more checkpoints, and last the folder to make",
+        help="two or more checkpoints, and last the folder to make, or an empty one",
     )
     parser.add_argument(
         "--weights",
