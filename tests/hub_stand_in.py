@@ -70,11 +70,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if not path.startswith((start, f"/{REPOSITORY}/resolve/")):
             return self._json({"error": "Repository not found"}, 404, "RepoNotFound")
         if path.startswith(start):
-            kind, _, rest = path.removeprefix(start).partition("/")
-            revision, _, folder = rest.partition("/")
-            if revision not in (COMMIT, "main", "v1"):
+            raw = urlsplit(self.path).path.removeprefix(start)
+            kind, revision, *folder = map(unquote, raw.split("/"))  # a slash in one is %2F
+            if revision not in (COMMIT, "main", "v1", "refs/pr/1"):
                 return self._json({"error": "no such revision"}, 404, "RevisionNotFound")
-            return self._info() if kind == "revision" else self._tree(folder)
+            return self._info() if kind == "revision" else self._tree("/".join(folder))
         name = path.removeprefix(f"/{REPOSITORY}/resolve/").partition("/")[2]
         return self._file(name)
 

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from sphinx_ros import Sphinx
 from sphinx_ros.answer.score_calibration import Calibration
 from sphinx_ros.checkpoint import load_checkpoint, save_checkpoint
 from sphinx_ros.checkpoint.adapter import Adapter, fingerprint, read_adapter
+from sphinx_ros.checkpoint.layout import ADAPTER
 from sphinx_ros.checkpoint.names import find
 from sphinx_ros.checkpoint.stored import open_checkpoint
 from sphinx_ros.commands.cli import main
@@ -154,6 +156,65 @@ def test_a_damaged_adapter_is_named(pair, tmp_path):
     path.write_bytes(path.read_bytes()[:-7])
     with pytest.raises(CheckpointError, match=r"adapter_model\.safetensors can't be read"):
         load_checkpoint(name)
+
+
+LFS = "version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 3\n"
+SAID = {"base_sha256": "0", "rank": "4", "alpha": "8"}
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "said", "words"),
+    [
+        ((), (8, 4), {}, r"has .*'A': \(\).*expected A \[4, in\] and B \[out, 4\]"),
+        ((4,), (8, 4), {}, r"expected A \[4, in\]"),
+        ((4, 8), (4,), {}, r"expected A \[4, in\]"),
+        ((4, 8), (8, 4, 1), {}, r"expected A \[4, in\]"),
+        ((4, 8), (8, 3), {}, r"expected A \[4, in\]"),
+        ((0, 8), (8, 0), {"rank": "0"}, "says rank 0"),
+        ((4, 8), (8, 4), {"rank": "-4"}, "says rank -4"),
+        ((4, 8), (8, 4), {"alpha": "nan"}, "alpha nan"),
+        ((4, 8), (8, 4), {"alpha": "1e999"}, "alpha inf"),
+    ],
+)
+def test_numbers_that_no_adapter_has(tmp_path, a, b, said, words):
+    name = "base_model.model.layers.0.attention.wq.lora_{}.weight"
+    factors = {name.format("A"): torch.zeros(a), name.format("B"): torch.zeros(b)}
+    save_file(factors, tmp_path / ADAPTER, SAID | said)
+    with pytest.raises(CheckpointError, match=words):
+        read_adapter(tmp_path)
+
+
+def test_files_that_are_no_adapter_are_told_as_what_they_are(tmp_path):
+    with pytest.raises(CheckpointError, match=f"{ADAPTER} is missing"):
+        read_adapter(tmp_path)
+    (tmp_path / ADAPTER).write_text(LFS)
+    with pytest.raises(CheckpointError, match="is a git-lfs pointer"):
+        read_adapter(tmp_path)
+    save_file({}, tmp_path / ADAPTER, SAID)
+    with pytest.raises(CheckpointError, match="holds no matrix"):
+        read_adapter(tmp_path)
+    save_file({"some.bias": torch.zeros(1)}, tmp_path / ADAPTER, SAID)
+    with pytest.raises(CheckpointError, match=f"{ADAPTER} has the key 'some.bias'"):
+        read_adapter(tmp_path)
+
+
+def test_sums_that_are_not_finite_are_not_merged(tmp_path, capsys):
+    base = random_checkpoint()
+    some_adapter(tmp_path / "adapter", base, alpha=1e300)
+    name = f"{base}+{tmp_path / 'adapter'}"
+    assert main(["merge", name, str(tmp_path / "whole")]) == 2
+    assert "with its adapter has numbers beyond torch.float32" in capsys.readouterr().err
+    assert not (tmp_path / "whole").exists()
+    with pytest.raises(CheckpointError, match="with its adapter has numbers beyond"):
+        load_checkpoint(name)
+
+
+def test_an_adapter_that_can_not_be_looked_up_is_told_with_the_reason(tmp_path):
+    with pytest.raises(CheckpointError, match=f"no {ADAPTER}, which .*File name too long"):
+        find("demo+" + "a" * 300)
+    (tmp_path / ADAPTER).symlink_to("gone")
+    with pytest.raises(CheckpointError, match=f"no {ADAPTER}, which is a link to gone"):
+        find(f"demo+{tmp_path}")
 
 
 def test_an_adapters_own_calibration_comes_before_that_of_the_base(tmp_path):

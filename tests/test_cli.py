@@ -382,6 +382,7 @@ def test_bad_sources(run, tmp_path, photo):
         (["detect", "", "a mug"], "IMAGE is empty"),
         (["ground", "{photo}", "m\udcfcg"], "write it in UTF-8"),
         (["detect", "x" * 5000, "mug"], "no file or folder"),
+        (["detect", "1" * 5000, "mug"], "cameras are numbered from 0"),
         (["detect", "caf\udce9.png", "mug"], "caf\\xe9.png"),
         (["detect", "-", "-", "mug"], "give it once"),
         (["detect", "{photo}", "gone.png", "mug"], "gone.png"),

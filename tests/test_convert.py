@@ -397,6 +397,13 @@ def test_a_calibration_goes_along_but_into_no_mix(two, tmp_path):
     assert Calibration.read(mixed) is None
 
 
+def test_a_calibration_that_can_not_be_read_is_not_left_behind(two, tmp_path):
+    (two / "calibration.json").symlink_to("gone")
+    with pytest.raises(CheckpointError, match="link to gone, which is not there"):
+        convert(two, tmp_path / "flat")
+    assert [p.name for p in tmp_path.iterdir()] == ["two"]
+
+
 def test_bytes_of_any_tensor():
     assert as_bytes(torch.tensor(1.0)).tolist() == [0, 0, 128, 63]
     assert as_bytes(torch.arange(6, dtype=torch.int16).view(2, 3).T).numel() == 12

@@ -13,7 +13,7 @@ from patience import until
 from small_network import SIZES, VARIANT
 
 from sphinx_ros.checkpoint import load_checkpoint, save_checkpoint
-from sphinx_ros.checkpoint.hub import cached, resolve
+from sphinx_ros.checkpoint.hub import cached, resolve, store
 from sphinx_ros.checkpoint.names import Source, parse
 from sphinx_ros.commands.cli import main
 from sphinx_ros.errors import CheckpointError
@@ -82,6 +82,34 @@ def test_a_pinned_revision(hub):
     resolve(f"hf://{REPOSITORY}@v1/weights/small")
     with pytest.raises(CheckpointError, match=r"at revision 'v9'; look it up"):
         resolve(f"hf://{REPOSITORY}@v9/weights/small")
+
+
+def test_a_revision_with_slashes(hub):
+    name = f"hf://{REPOSITORY}@refs%2Fpr%2F1/weights/small"
+    folder = resolve(name)
+    assert COMMIT in str(folder)
+    asked = len(hub.asked)
+    assert resolve(name.replace("%2F", "%2f")) == folder and len(hub.asked) == asked
+    with pytest.raises(CheckpointError, match=r"at revision 'refs'; .*refs%2Fpr%2F1"):
+        resolve(f"hf://{REPOSITORY}@refs/pr/1/weights/small")
+
+
+def test_a_cache_that_can_not_be_read_is_named(hub, tmp_path):
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "sphinx_ros").symlink_to("sphinx_ros")  # as a folder of another user
+    with pytest.raises(CheckpointError, match=r"small: what is kept of it in .*set HF_HOME"):
+        resolve(NAME)
+    assert not hub.asked
+
+
+def test_a_note_that_is_no_text_is_named(hub):
+    resolve(NAME)
+    note = store(parse(NAME)) / "refs" / "main"
+    for damaged in (b"\xff\xfe", b"a\0b"):
+        note.write_bytes(damaged)
+        with pytest.raises(CheckpointError, match=r"small: what is kept of it in"):
+            resolve(NAME)
+    assert resolve(NAME, update=True) == resolve(NAME)
 
 
 def test_published_names_lead_to_their_folder(hub):
@@ -193,6 +221,9 @@ def test_no_space(hub, monkeypatch):
         (f"hf://owner/{'a' * 97}", "is not hf://owner/repo/folder"),
         ("hf://owner/\u00e9", "is not hf://owner/repo/folder"),
         ("hf://owner/repo@../x", r"\.\. is no branch"),
+        ("hf://owner/repo@a%2F/x", "a/ is no branch"),
+        ("hf://owner/repo@a%2F..%2Fb/x", "is no branch"),
+        ("hf://owner/repo@a%20b/x", "%2F for a slash in the revision"),
     ],
 )
 def test_what_is_no_checkpoint(hub, name, words):
@@ -213,6 +244,7 @@ def test_a_server_that_fails(hub):
         ("hf://a/b/c/d", Source("a/b", "c/d")),
         ("hf://a/b@main/c", Source("a/b", "c", "main")),
         ("hf://a-1/b.2@v1.0/c", Source("a-1/b.2", "c", "v1.0")),
+        ("hf://a/b@refs%2Fpr%2f1/c", Source("a/b", "c", "refs/pr/1")),
     ],
 )
 def test_names(name, source):

@@ -135,6 +135,21 @@ def test_the_file_beside_a_checkpoint(tmp_path):
             Calibration.read(tmp_path)
 
 
+def test_a_calibration_that_can_not_be_read_is_not_passed_over(tmp_path):
+    path = tmp_path / CALIBRATION
+    path.symlink_to("gone")
+    with pytest.raises(CheckpointError, match="link to gone, which is not there.*calibrate"):
+        Calibration.read(tmp_path)
+    path.unlink()
+    path.write_text("[" * 100_000)
+    with pytest.raises(CheckpointError, match="nested too deeply.*calibrate"):
+        Calibration.read(tmp_path)
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 3\n")
+    with pytest.raises(CheckpointError, match="git-lfs pointer"):
+        Calibration.read(tmp_path)
+    assert Calibration.read(tmp_path / ("x" * 5000)) is None
+
+
 @pytest.mark.parametrize(
     ("key", "value", "says"),
     [
@@ -147,6 +162,11 @@ def test_the_file_beside_a_checkpoint(tmp_path):
         ("questions", -3, "questions is -3"),
         ("weights", [1, 2, 3, 4, math.inf], "weights are .*inf"),
         ("weights", [1] * 4, "expected 5"),
+        ("weights", "12345", "weights is '1', not a number"),
+        ("sigma", "1.7", "sigma is '1.7', not a number"),
+        ("present", True, "present is True, not a number"),
+        ("expected", "false", "expected is 'false', not true or false"),
+        ("expected", 1, "expected is 1, not true or false"),
     ],
 )
 def test_numbers_that_no_calibration_has(tmp_path, key, value, says):

@@ -123,6 +123,7 @@ def test_the_picture_with_the_answer_drawn_in(agent):
         ("ground", {"text": "a", "image": "7", "node": "/sphinx"}, "give one of them"),
         ("ground", {"text": "a", "image": "text.txt"}, "no readable picture"),
         ("ground", {"text": "a", "image": "7"}, "webcam 7 can't be opened"),
+        ("ground", {"text": "a", "image": "7" * 200}, "can't be opened"),
         ("ground", {"image": "inner/scene.png"}, "the text is empty"),
         ("describe", {"image": "inner/scene.png"}, "a box is needed"),
         ("describe", {"image": "inner/scene.png", "box": [1, 2]}, "not four finite numbers"),

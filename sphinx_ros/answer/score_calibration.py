@@ -14,9 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
+from sphinx_ros.checkpoint.intact import read_json, there
 from sphinx_ros.checkpoint.layout import CALIBRATION
 from sphinx_ros.errors import CheckpointError, quoted
 from sphinx_ros.runtime.files import write_text
+
+REMEDY = "make it again with sphinx-ros calibrate, or remove it"
 
 LEAST = 1e-4
 """Probabilities are kept this far from 0 and 1 before their logarithms are taken, and what
@@ -92,27 +95,25 @@ class Calibration:
             CheckpointError: the file can't be read.
         """
         path = Path(folder) / CALIBRATION
-        if not path.is_file():
+        if not there(path):
             return None
+        found = read_json(path, REMEDY)
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
             made = Calibration(
-                tuple(float(weight) for weight in found["weights"]),
-                float(found["present"]),
-                float(found["sigma"]),
-                bool(found.get("expected", False)),
-                int(found.get("questions", 0)),
+                tuple(_number("weights", weight) for weight in found["weights"]),
+                _number("present", found["present"]),
+                _number("sigma", found["sigma"]),
+                _flag("expected", found.get("expected", False)),
+                int(_number("questions", found.get("questions", 0))),
                 str(found.get("source", "")),
             )
-        except (OSError, ValueError, TypeError, KeyError, ArithmeticError) as error:
+        except (ValueError, TypeError, KeyError, ArithmeticError) as error:
             raise CheckpointError(
-                f"{path} can't be read as a calibration ({type(error).__name__}: {error}); make "
-                "it again with sphinx-ros calibrate, or remove it"
+                f"{path} can't be read as a calibration ({type(error).__name__}: {error}); "
+                f"{REMEDY}"
             ) from error
         if wrong := made._wrong():
-            raise CheckpointError(
-                f"{path}: {wrong}; make it again with sphinx-ros calibrate, or remove it"
-            )
+            raise CheckpointError(f"{path}: {wrong}; {REMEDY}")
         return made
 
     def _wrong(self) -> str:
@@ -127,6 +128,20 @@ class Calibration:
         if self.questions < 0:
             return f"questions is {self.questions}, expected how many were asked"
         return ""
+
+
+def _number(key: str, value: object) -> float:
+    """A JSON number. Raises TypeError: it is something else."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{key} is {quoted(value)}, not a number")
+    return float(value)
+
+
+def _flag(key: str, value: object) -> bool:
+    """A JSON boolean. Raises TypeError: it is something else."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{key} is {quoted(value)}, not true or false")
+    return value
 
 
 def fit_weights(evidence: Sequence[Evidence], right: Sequence[bool]) -> tuple[float, ...]:

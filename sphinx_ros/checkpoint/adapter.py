@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 import struct
 from collections.abc import Mapping
@@ -20,10 +21,13 @@ import torch
 from torch import Tensor
 
 from sphinx_ros import __version__
+from sphinx_ros.checkpoint.intact import readable
 from sphinx_ros.checkpoint.layout import ADAPTER, ADAPTER_CONFIG
 from sphinx_ros.errors import CheckpointError, quoted
 from sphinx_ros.model import keys
 from sphinx_ros.runtime.files import replaced, write_text
+
+REMEDY = "copy it again, or end the run with sphinx-ros tune --resume"
 
 _KEY = re.compile(r"base_model\.model\.(.+)\.lora_([AB])\.weight")
 BASE, BASE_NAME, RANK, ALPHA = "base_sha256", "base", "rank", "alpha"
@@ -134,9 +138,29 @@ def read_adapter(folder: Path) -> Adapter:
     Raises:
         CheckpointError: its file can't be read, or is no adapter of this package.
     """
+    path = folder / ADAPTER
+    readable(path, REMEDY)
+    pairs, said = _factors(path)
+    rank, alpha, base = _said(path, said)
+    factors = {}
+    for key, pair in pairs.items():
+        shapes = {letter: tuple(value.shape) for letter, value in pair.items()}
+        flat = set(pair) == {"A", "B"} and all(len(shape) == 2 for shape in shapes.values())
+        if not flat or shapes["A"][0] != rank or shapes["B"][1] != rank:
+            raise CheckpointError(
+                f"{path}: {key} has {shapes}, expected A [{rank}, in] and B [out, {rank}]; "
+                f"{REMEDY}"
+            )
+        factors[key] = (pair["A"].float(), pair["B"].float())
+    if not factors:
+        raise CheckpointError(f"{path} holds no matrix; {REMEDY}")
+    return Adapter(rank, alpha, base, said.get(BASE_NAME, ""), factors)
+
+
+def _factors(path: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, str]]:
+    """What a file holds: parameter -> letter -> tensor; and its metadata."""
     from safetensors import SafetensorError, safe_open
 
-    path = folder / ADAPTER
     pairs: dict[str, dict[str, Tensor]] = {}
     try:
         with safe_open(path, "pt") as file:
@@ -149,11 +173,15 @@ def read_adapter(folder: Path) -> Adapter:
                         ".lora_A.weight and .lora_B.weight; other adapters can't be used"
                     )
                 pairs.setdefault(f"{found[1]}.weight", {})[found[2]] = file.get_tensor(name)
+    except CheckpointError:
+        raise
     except (OSError, SafetensorError, struct.error, ValueError) as error:
-        raise CheckpointError(
-            f"{path} can't be read ({error}); copy it again, or end the run with "
-            "sphinx-ros tune --resume"
-        ) from error
+        raise CheckpointError(f"{path} can't be read ({error}); {REMEDY}") from error
+    return pairs, said
+
+
+def _said(path: Path, said: Mapping[str, str]) -> tuple[int, float, str]:
+    """Rank, alpha and the base's fingerprint of a file's metadata."""
     try:
         rank, alpha, base = int(said[RANK]), float(said[ALPHA]), said[BASE]
     except (KeyError, ValueError) as error:
@@ -161,16 +189,12 @@ def read_adapter(folder: Path) -> Adapter:
             f"{path} does not say {error} in its metadata, which sphinx-ros tune writes: it is no "
             "adapter of this package"
         ) from error
-    factors = {}
-    for key, pair in pairs.items():
-        shapes = {letter: tuple(value.shape) for letter, value in pair.items()}
-        if set(pair) != {"A", "B"} or shapes["A"][0] != rank or shapes["B"][1:] != (rank,):
-            raise CheckpointError(
-                f"{path}: {key} has {shapes}, expected A [{rank}, in] and B [out, {rank}]; copy "
-                "the file again"
-            )
-        factors[key] = (pair["A"].float(), pair["B"].float())
-    return Adapter(rank, alpha, base, said.get(BASE_NAME, ""), factors)
+    if rank < 1 or not math.isfinite(alpha):
+        raise CheckpointError(
+            f"{path} says rank {quoted(rank)} and alpha {alpha} in its metadata, expected a rank "
+            f"of 1 or more and a finite alpha; {REMEDY}"
+        )
+    return rank, alpha, base
 
 
 def fitting(adapter: Adapter, folder: Path, stored: Any) -> Adapter:

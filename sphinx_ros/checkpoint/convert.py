@@ -14,7 +14,9 @@ from pathlib import Path
 from torch import Tensor
 
 from sphinx_ros.checkpoint.hub import beside
+from sphinx_ros.checkpoint.intact import is_file, readable, there
 from sphinx_ros.checkpoint.layout import CALIBRATION, CONFIG, META, PREFIX, TOKENIZER
+from sphinx_ros.checkpoint.placing import check_finite
 from sphinx_ros.checkpoint.pth import STORAGES, Entry
 from sphinx_ros.checkpoint.staging import staged
 from sphinx_ros.checkpoint.stored import Stored, open_checkpoint
@@ -57,8 +59,8 @@ def convert(
 
     Raises:
         CheckpointError: the checkpoint can't be read, its shards disagree, it can't be split into
-            ``shards`` equal parts, the disk is too small, or ``target`` can't be
-            written or holds something.
+            ``shards`` equal parts, its sum with the adapter is not finite, the disk is too small,
+            or ``target`` can't be written or holds something.
     """
     stored = open_checkpoint(checkpoint, variant=variant, tokenizer=tokenizer)
     entries = entries_of(stored)
@@ -72,11 +74,16 @@ def convert(
                     f"in {stored.layout.shards[0].name}, and all files should repeat it; a file "
                     "is damaged or of another checkpoint (sphinx-ros inspect --deep lists all)"
                 )
-            yield stored.mapped(entry.key)
+            tensor = stored.mapped(entry.key)
+            if stored.adds_to(entry.key):  # all else is copied, whatever it is
+                check_finite(stored, entry.key, tensor)
+            yield tensor
             stored.release(entry.key)
 
     known = (folder / CALIBRATION for folder in beside(checkpoint))
-    also = [path for path in known if path.is_file()][:1]
+    also = [path for path in known if there(path)][:1]
+    for path in also:
+        readable(path)
     return write(stored, entries, tensors, Path(target), shards, largest, progress, also=also)
 
 
@@ -135,7 +142,7 @@ def _write_rest(like: Stored, folder: Path, meta: dict) -> None:
     """All files but the tensors, from another folder; what that one lacks is written anew."""
     for pattern in DOCUMENTS:
         for path in like.layout.folder.glob(pattern):
-            if path.is_file():
+            if is_file(path):
                 shutil.copyfile(path, folder / path.name)
     shutil.copyfile(like.tokenizer.path, folder / TOKENIZER)
     described = like.layout.meta | {"llama_type": like.layout.llama_type} | meta

@@ -152,7 +152,8 @@ def explained(source: Source, error: Exception) -> CheckpointError:
     if isinstance(error, nowhere) and not isinstance(error, errors.LocalEntryNotFoundError):
         return CheckpointError(
             f"{source}: the repository has no {source.folder or 'files'!r} at revision "
-            f"{source.revision!r}; look it up on the hub's page"
+            f"{source.revision!r}; look it up on the hub's page (a slash in a revision is written "
+            "%2F, as in hf://owner/repo@refs%2Fpr%2F1/folder)"
         )
     if getattr(error, "errno", None) == errno.ENOSPC:
         return CheckpointError(

@@ -7,8 +7,10 @@ files that it started with yesterday. Knows no tensor.
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.parse import quote
 
 from sphinx_ros.checkpoint.download import download, explained, listing, room_for
+from sphinx_ros.checkpoint.intact import is_file
 from sphinx_ros.checkpoint.layout import META, TOKENIZER, files_of, read_layout
 from sphinx_ros.checkpoint.names import Source, find, parted
 from sphinx_ros.errors import CheckpointError
@@ -63,7 +65,7 @@ def fetch(source: Source, update: bool = False) -> Path:
         for file in files:
             download(source, commit, file, folder / Path(file.path).name)
         read_layout(folder)
-        note = store(source) / "refs" / source.revision
+        note = _note(source)
         note.parent.mkdir(parents=True, exist_ok=True)
         write_text(note, commit)
     except CheckpointError:
@@ -87,21 +89,30 @@ def store(source: Source) -> Path:
 
 
 def cached(source: Source) -> Path | None:
-    """The complete folder of a source in the store, else in the hub's cache, else None."""
+    """The complete folder of a source in the store, else in the hub's cache, else None.
+
+    Raises:
+        CheckpointError: what is kept of it can't be read.
+    """
     from huggingface_hub import constants, try_to_load_from_cache
 
-    note = store(source) / "refs" / source.revision
-    commit = note.read_text().strip() if note.is_file() else source.revision
-    places: list[tuple[Path, tuple[str, ...]]] = [(store(source) / commit / source.folder, ())]
-    there = try_to_load_from_cache(
-        source.repository,
-        source.path("config.json"),
-        revision=source.revision,
-        cache_dir=constants.HF_HUB_CACHE,
-    )
-    if isinstance(there, str):
-        places.append((Path(there).parent, (META, TOKENIZER)))
-    return next((folder for folder, more in places if is_complete(folder, more)), None)
+    try:
+        commit = _commit(source)
+        there = try_to_load_from_cache(
+            source.repository,
+            source.path("config.json"),
+            revision=source.revision,
+            cache_dir=constants.HF_HUB_CACHE,
+        )
+        places: list[tuple[Path, tuple[str, ...]]] = [(store(source) / commit / source.folder, ())]
+        if isinstance(there, str):
+            places.append((Path(there).parent, (META, TOKENIZER)))
+        return next((folder for folder, more in places if is_complete(folder, more)), None)
+    except (OSError, ValueError) as error:  # ValueError: what is noted is no name
+        raise CheckpointError(
+            f"{source}: what is kept of it in {constants.HF_HOME} can't be read ({error}); give "
+            "this user the right to read it, remove it, or set HF_HOME to another folder"
+        ) from error
 
 
 def is_complete(folder: Path, more: tuple[str, ...] = ()) -> bool:
@@ -112,6 +123,19 @@ def is_complete(folder: Path, more: tuple[str, ...] = ()) -> bool:
     try:
         shards = read_layout(folder).shards
         files = [file for shard in shards for file in files_of(shard)]
-        return all(file.is_file() for file in (*files, *(folder / name for name in more)))
+        return all(map(is_file, (*files, *(folder / name for name in more))))
     except CheckpointError:
         return False
+
+
+def _commit(source: Source) -> str:
+    """Which commit a revision was; the revision where that is not known. Raises OSError."""
+    try:
+        return _note(source).read_text("ascii").strip()
+    except (FileNotFoundError, NotADirectoryError):
+        return source.revision
+
+
+def _note(source: Source) -> Path:
+    """The file that says which commit a revision was; slashes are written as in addresses."""
+    return store(source) / "refs" / quote(source.revision, safe="")

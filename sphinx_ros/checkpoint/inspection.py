@@ -117,7 +117,7 @@ def inspect(
     base, folder = parted(checkpoint)
     taught = None if folder is None else Taught.of(read_adapter(folder), folder)
     published = RELEASED.get(base.lower())
-    if published and not Path(base).is_dir() and cached(source_of(published)) is None:
+    if published and not os.path.isdir(base) and cached(source_of(published)) is None:
         return dataclasses.replace(foreseen(published), adapter=taught)
     found = survey(checkpoint, variant, tokenizer)
     if found.needs:

@@ -18,11 +18,14 @@ from sphinx_ros.errors import CheckpointError, shortened
 LARGEST_JSON = 256 << 20
 """Bytes: more than any list of tensors has."""
 
+COPY = "copy it from where the checkpoint came from"
+"""What helps against most damage."""
+
 _LFS = b"version https://git-lfs.github.com/spec/"
 _PAGES = (b"<!doctype html", b"<html", b"<?xml", b"<head")
 
 
-def readable(path: Path, remedy: str = "copy it from where the checkpoint came from") -> int:
+def readable(path: Path, remedy: str = COPY) -> int:
     """The size of a file, which is there, has content, can be opened and is what it seems to be.
 
     Raises:
@@ -82,28 +85,43 @@ def there(path: Path) -> bool:
     return os.path.lexists(path)
 
 
-def read_json(path: Path) -> dict:
+def is_file(path: Path) -> bool:
+    """Whether a file is there. Of what can't be looked up it is False (pathlib raises)."""
+    return os.path.isfile(path)
+
+
+def why_no_file(path: Path) -> str:
+    """Why there is no file at a path, in words that follow its name; "" where there is one."""
+    try:
+        return "" if stat.S_ISREG(path.stat().st_mode) else "is no file"
+    except (OSError, ValueError) as error:
+        return absent(path, error)
+
+
+def read_json(path: Path, remedy: str = COPY) -> dict:
     """A file's JSON object.
 
     Raises:
-        CheckpointError: the file is absent, is no JSON in UTF-8, or holds something else.
+        CheckpointError: the file is absent, is no JSON in UTF-8, or holds something else; and the
+            remedy.
     """
-    size = readable(path)
+    size = readable(path, remedy)
     if size > LARGEST_JSON:
         raise CheckpointError(
-            f"{path} has {size} bytes, expected a JSON object of at most {LARGEST_JSON}; copy it "
-            "again"
+            f"{path} has {size} bytes, expected a JSON object of at most {LARGEST_JSON}; {remedy}"
         )
     try:
         content = json.loads(path.read_bytes().decode("utf-8-sig"))
     except RecursionError as error:
         raise CheckpointError(
-            f"{path} is nested too deeply to be read as JSON; copy it again"
+            f"{path} is nested too deeply to be read as JSON; {remedy}"
         ) from error
     except (ValueError, OSError) as error:
         raise CheckpointError(
-            f"{path} can't be read as JSON in UTF-8 ({error}); copy it again"
+            f"{path} can't be read as JSON in UTF-8 ({error}); {remedy}"
         ) from error
     if not isinstance(content, dict):
-        raise CheckpointError(f"{path} holds a {type(content).__name__}, expected a JSON object")
+        raise CheckpointError(
+            f"{path} holds a {type(content).__name__}, expected a JSON object; {remedy}"
+        )
     return content

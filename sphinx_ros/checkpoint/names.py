@@ -2,7 +2,8 @@
 
     demo                              the bundled one
     sphinx-tiny-1k                    a published one, see released.py
-    hf://owner/repo[@revision]/folder a folder in any hub repository (the last part may be missing)
+    hf://owner/repo[@revision]/folder a folder in any hub repository (or none: its top);
+                                      %2F is a slash in the revision
     /models/SPHINX-1k                 a folder
     demo+runs/tune/adapter            any of these, and an adapter that sphinx-ros tune made for it
 
@@ -17,7 +18,7 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from sphinx_ros.checkpoint.intact import absent
+from sphinx_ros.checkpoint.intact import absent, why_no_file
 from sphinx_ros.checkpoint.layout import (
     ADAPTER,
     ASSETS,
@@ -32,7 +33,7 @@ from sphinx_ros.errors import CheckpointError, quoted
 
 SCHEME = "hf://"
 _PART = r"\b[\w.-]{1,96}\b"
-_SOURCE = re.compile(rf"hf://({_PART}/{_PART})(?:@([\w.-]+))?(?:/(.*))?", re.ASCII)
+_SOURCE = re.compile(rf"hf://({_PART}/{_PART})(?:@((?:[\w.-]|%2[Ff])+))?(?:/(.*))?", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Source:
     revision: str = "main"
 
     def __str__(self) -> str:
-        at = "" if self.revision == "main" else f"@{self.revision}"
+        at = "" if self.revision == "main" else "@" + self.revision.replace("/", "%2F")
         return f"{SCHEME}{self.repository}{at}" + (f"/{self.folder}" if self.folder else "")
 
     def path(self, name: str) -> str:
@@ -97,10 +98,10 @@ def parted(name: str | Path) -> tuple[str, Path | None]:
 
 def check_adapter(folder: Path, before: str = "", behind: str = "") -> None:
     """Raises CheckpointError: there is no adapter in a folder. before, behind: words around it."""
-    if not (folder / ADAPTER).is_file():
+    if why := why_no_file(folder / ADAPTER):
         raise CheckpointError(
-            f"{before}{quoted(str(folder), 300)}{behind} holds no {ADAPTER}; expected the folder "
-            "of an adapter, as sphinx-ros tune makes it"
+            f"{before}{quoted(str(folder), 300)}{behind} holds no {ADAPTER}, which {why}; "
+            "expected the folder of an adapter, as sphinx-ros tune makes it"
         )
 
 
@@ -131,15 +132,16 @@ def parse(name: str) -> Source:
     """
     found = _SOURCE.fullmatch(name)
     folder = PurePosixPath(found[3] or "") if found else PurePosixPath("..")
-    if found and (wrong := _wrong(found[1], found[2] or "main")):
+    revision = re.sub("%2F", "/", found[2] or "main", flags=re.IGNORECASE) if found else ""
+    if found and (wrong := _wrong(found[1], revision)):
         raise CheckpointError(f"{quoted(name, 300)}: {wrong}; look the name up on the hub's page")
     if not found or folder.is_absolute() or ".." in folder.parts:
         raise CheckpointError(
             f"{quoted(name, 300)} is not hf://owner/repo/folder or "
-            f"hf://owner/repo@revision/folder, as in "
+            f"hf://owner/repo@revision/folder (%2F for a slash in the revision), as in "
             f"{SCHEME}{REPOSITORY}/{RELEASED['sphinx-tiny-1k'].folder}"
         )
-    return Source(found[1], "" if str(folder) == "." else str(folder), found[2] or "main")
+    return Source(found[1], "" if str(folder) == "." else str(folder), revision)
 
 
 def _wrong(repository: str, revision: str) -> str:
@@ -148,6 +150,6 @@ def _wrong(repository: str, revision: str) -> str:
         return f'a repository has no "--" and no ".." in its name, as {repository} has'
     if repository.endswith(".git"):
         return f"a repository's name does not end with .git, as {repository} does"
-    if ".." in revision or revision.startswith("."):
+    if ".." in revision or any(part[:1] in ("", ".") for part in revision.split("/")):
         return f"{revision} is no branch, tag or commit"
     return ""

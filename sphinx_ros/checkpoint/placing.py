@@ -69,9 +69,13 @@ def check_finite(stored: Stored, key: str, taken: Tensor) -> None:
                 "expected finite ones: the training diverged or the file is damaged. Get it "
                 "again; sphinx-ros inspect --deep lists all such tensors"
             )
+    what, remedy = "", "load it with dtype bfloat16 or float32"
+    if stored.adds_to(key):
+        what = " with its adapter"
+        remedy = f"tune again with a lower --rate or --alpha, or, without merging, {remedy}"
     raise CheckpointError(
-        f"{stored.layout.folder}: {PREFIX}{key} has numbers beyond {taken.dtype}, which ends at "
-        f"{torch.finfo(taken.dtype).max:g}; load it with dtype bfloat16 or float32"
+        f"{stored.layout.folder}: {PREFIX}{key}{what} has numbers beyond {taken.dtype}, which "
+        f"ends at {torch.finfo(taken.dtype).max:g}; {remedy}"
     )
 
 

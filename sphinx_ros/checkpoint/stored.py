@@ -93,6 +93,10 @@ class Stored:
             )
         return kinds.pop()
 
+    def adds_to(self, key: str) -> bool:
+        """Whether the adapter changes a tensor."""
+        return self.adapter is not None and key in self.adapter.factors
+
     def whole(
         self, key: str, device="cpu", dtype: torch.dtype | None = None, ranks: Ranks = ALONE
     ) -> Tensor:
@@ -101,7 +105,7 @@ class Stored:
         """
         dim, groups = self.split(key)
         parts, dtype = self.parts(key), dtype or self.dtype(key)
-        if self.adapter is not None and key in self.adapter.factors:
+        if self.adapter is not None and self.adds_to(key):
             # before it is rounded, quantised or given to several processes
             plain = merge(parts, dim, "cpu", torch.float32, groups)
             made = self.adapter.added(key, plain)
@@ -114,7 +118,7 @@ class Stored:
 
     def _in_one_file(self, key: str) -> bool:
         """Whether a file has the whole tensor as it is to be taken."""
-        if self.adapter is not None and key in self.adapter.factors:
+        if self.adds_to(key):
             return False
         return self.split(key)[0] is None or len(self.parts(key)) == 1
 

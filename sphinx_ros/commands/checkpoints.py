@@ -20,6 +20,7 @@ FETCH = f"""Download a checkpoint into the hub's cache, and print its folder.
   sphinx-ros fetch sphinx-tiny-1k
   sphinx-ros fetch hf://owner/repo/folder
   sphinx-ros fetch hf://owner/repo@1a2b3c4/folder       pinned to a branch, tag or commit
+  sphinx-ros fetch hf://owner/repo@refs%2Fpr%2F1/folder   %2F for a slash in its name
 
 Every verb, launch file and Sphinx.from_pretrained takes the same names and downloads what is not
 there. What is complete in the cache is used without asking the hub; --update asks. An interrupted

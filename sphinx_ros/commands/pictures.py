@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from sphinx_ros.commands.videos import begins_video, frame_count, from_stdin, is_video, opened
-from sphinx_ros.errors import BadImage, BadRequest, SphinxError, quoted
+from sphinx_ros.errors import BadImage, BadRequest, SphinxError, quoted, shortened
 from sphinx_ros.image.picture_size import MAX_PIXELS
 from sphinx_ros.runtime.files import write_bytes
 from sphinx_ros.runtime.printable import file_name
@@ -68,10 +68,12 @@ class Source:
 
     @classmethod
     def of(cls, words: Sequence[str], watch: bool = False, every: float = 0.0) -> Source:
-        """Read the words. Raises BadRequest: nothing there, or a folder without pictures."""
+        """Read the words. Raises BadRequest: nothing there, a folder without pictures, or a number
+        that no webcam has.
+        """
         first = words[0]
         if len(words) == 1 and first.isdecimal() and not os.path.exists(first):
-            return cls(camera=int(first), watch=watch)
+            return cls(camera=camera_number(first), watch=watch)
         if watch:
             raise BadRequest(f"--watch needs the number of a webcam, not '{file_name(first)}'")
         if words.count(STDIN) > 1:
@@ -121,6 +123,13 @@ class Source:
         return max(1, sum(counts))
 
 
+def camera_number(word: str) -> int:
+    """The number of a webcam. Raises BadRequest: it has more digits than a webcam's can have."""
+    if len(word) > 9:  # of thousands of digits Python makes no number
+        raise BadRequest(f"webcam {shortened(word)} can't be opened; cameras are numbered from 0")
+    return int(word)
+
+
 def is_picture_word(word: str) -> bool:
     """Whether a word behind IMAGE is one more picture, and not text: its form says so."""
     folder = word.endswith(("/", os.sep)) and os.path.isdir(word)
@@ -147,7 +156,7 @@ def picture_below(root: str, word: object) -> Picture:
         picture = next(iter(Source((str(path),))))
         return replace(picture, name=file_name(str(word)))
     if isinstance(word, str) and word.isdecimal():
-        return next(iter(Source(camera=int(word))))
+        return next(iter(Source(camera=camera_number(word))))
     raise BadRequest(f"there is no picture {quoted(word)} in {top}: give its path")
 
 

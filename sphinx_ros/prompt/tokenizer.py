@@ -32,15 +32,15 @@ class Tokenizer:
         from sentencepiece import SentencePieceProcessor
 
         self.path = Path(path)
-        if not self.path.is_file():
-            raise CheckpointError(
-                f"tokenizer file {self.path} is missing: a checkpoint folder needs its "
-                "sentencepiece 'tokenizer.model'"
-            )
         try:  # its bytes, as sentencepiece opens no file whose name is not UTF-8
             data = self.path.read_bytes()
             self._pieces = SentencePieceProcessor()
             self._pieces.LoadFromSerializedProto(data)
+        except FileNotFoundError as error:
+            raise CheckpointError(
+                f"tokenizer file {self.path} is missing: a checkpoint folder needs its "
+                "sentencepiece 'tokenizer.model'"
+            ) from error
         except OSError as error:
             raise CheckpointError(f"{self.path} can't be read: {error.strerror}") from error
         except RuntimeError as error:
