@@ -14,7 +14,6 @@ from sphinx_ros.commands.arguments import OK, Parser, number
 from sphinx_ros.commands.model_options import add_checkpoint, add_device, add_dtype
 from sphinx_ros.model.quantities import KINDS
 from sphinx_ros.runtime.interrupts import load_torch
-from sphinx_ros.teach.example import reasons
 from sphinx_ros.teach.plan import Plan
 
 ABOUT = """Teach a checkpoint your own objects, from pictures with answers.
@@ -179,6 +178,8 @@ def tell(done: dict[str, Any], folder: Path) -> None:
             file=sys.stderr,
         )
     if done.get("left_out"):  # older runs did not count them
+        from sphinx_ros.teach.example import reasons
+
         count, why = sum(done["left_out"].values()), reasons(done["left_out"])
         print(f"sphinx-ros: {count} pictures were left out: {why}", file=sys.stderr)
     print(f"{'held out':10} {'before':>8} {'after':>8}  of")
