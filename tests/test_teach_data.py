@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sphinx_ros.commands.tune import tell
 from sphinx_ros.errors import BadRequest
 from sphinx_ros.prompt.parse import parse
 from sphinx_ros.teach.coco_rows import BAD_BOX, CROWD
@@ -482,3 +483,14 @@ def test_what_is_known_alone_is_nothing_to_learn(place):
     bad = write(place / "images" / "bad.json", [row | {"image": "nowhere.png"}])
     with pytest.raises(BadRequest, match="none of 1 rows can be used"):
         read_data([bad], TWO, known=[said])
+
+
+def test_tune_tells_how_many_pictures_were_left_out(tmp_path, capsys):
+    done = {"examples": 1, "pictures": 1, "formats": {"COCO": 1}, "steps": 1, "minutes": 1.0,
+            "share": 0.1, "bad_rows": 0, "left_out": {CROWD: 2, BAD_BOX: 1}, "before": {},
+            "after": {}, "result": "adapter", "checkpoint": "demo+adapter"}  # fmt: skip
+    tell(done, tmp_path)
+    said = capsys.readouterr().err
+    assert "3 pictures were left out: 2 with a crowd (iscrowd)" in said and BAD_BOX in said
+    tell({**done, "left_out": {}}, tmp_path)
+    assert not capsys.readouterr().err
