@@ -262,6 +262,8 @@ BAD = [
     ({"text": "mug", "box": [30, 2, 1, 40]}, "wrong box", "empty"),
     ({"text": "mug", "box": [1, 2, 3]}, "wrong box", "four finite numbers"),
     ({"text": "mug", "box": [1, 2, 3, 1e999]}, "wrong box", "four finite numbers"),
+    ({"text": "mug", "box": [0, 0, 10**400, 5]}, "wrong box", "four finite numbers"),
+    ({"text": "mug", "box": [0, 0, 1e12, 5]}, "wrong box", "four finite numbers"),
     ({"text": "mug", "box": "1,2,3,4"}, "wrong box", "four finite numbers"),
     ({"text": " ", "box": [1, 2, 3, 4]}, "unreadable row", "text is empty"),
     ({"question": "What?"}, "unreadable row", "answer"),
@@ -455,6 +457,7 @@ STRANGE = (
     "\x00",
     "../..",
     10**30,
+    10**400,
     [1, 2],
     {"a": 1},
 )

@@ -19,7 +19,8 @@ from sphinx_ros.answer.judge import Judge
 from sphinx_ros.answer.subject import Subject
 from sphinx_ros.answer.together import answer_together
 from sphinx_ros.benchmarks.catalogue import benchmark
-from sphinx_ros.benchmarks.samples import SLACK, Family, Picture, Sample
+from sphinx_ros.benchmarks.samples import Family, Picture, Sample
+from sphinx_ros.benchmarks.true_boxes import SLACK
 from sphinx_ros.engine.style import Habits
 from sphinx_ros.errors import SphinxError, Status
 from sphinx_ros.image import jpeg, png
@@ -95,7 +96,7 @@ class Answerer:
         asked: list[tuple[int, Subject, float]] = []
         for number, sample in enumerate(samples):
             seen = looked[sample.picture.key]
-            said = seen if isinstance(seen, str) else _beyond(sample, seen[0].place)
+            said = seen if isinstance(seen, str) else _unlike(sample, seen[0].place)
             if said:
                 made[number] = _line(sample) | {"refused": said}, {}
             elif not isinstance(seen, str):
@@ -190,15 +191,17 @@ def _line(sample: Sample) -> Line:
     return {"dataset": sample.dataset, "split": sample.split, "id": sample.id}
 
 
-def _beyond(sample: Sample, place: Letterbox) -> str:
-    """Why the true boxes can't be those of this picture, or ""."""
+def _unlike(sample: Sample, place: Letterbox) -> str:
+    """Why what is true can't be of this picture, as it is taken here, or ""."""
+    here = f"{sample.picture.name}, which has {place.width}x{place.height} pixels"
+    told = sample.more.get("size")
+    if told is not None and tuple(told) != (place.width, place.height):
+        as_it_is = "shown" if sample.dataset == "mine" else "stored"
+        return f"the data says {told[0]}x{told[1]} pixels of {here} as it is {as_it_is}"
     for box in sample.boxes:
         low, wide, high = min(box[:2]), box[2] - place.width, box[3] - place.height
         if low < -SLACK or wide > SLACK or high > SLACK:
-            return (
-                f"the box {written_box(box)} reaches beyond {sample.picture.name}, which has "
-                f"{place.width}x{place.height} pixels"
-            )
+            return f"the box {written_box(box)} reaches beyond {here}"
     return ""
 
 

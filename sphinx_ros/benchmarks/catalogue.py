@@ -275,7 +275,7 @@ BENCHMARKS: dict[str, Benchmark] = {
                 "mine": "*.jsonl: {image, text, box} or {image, question, answer[, choices]}",
                 "coco": "any *.json in COCO's form, and its pictures",
             },
-            ("boxes", "questions", "choices", "detect", "pose"),
+            ("boxes", "questions", "people", "choices", "detect", "pose"),
             tokens=96,
         ),
     )

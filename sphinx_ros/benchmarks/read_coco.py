@@ -6,32 +6,33 @@ for what is there alone tells the model half of the answer.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sphinx_ros.benchmarks.catalogue import Benchmark
-from sphinx_ros.benchmarks.json_files import field, field_list, id_of, read_json
-from sphinx_ros.benchmarks.samples import (
-    Family,
-    Picture,
-    PictureFiles,
-    Reading,
-    Sample,
-    box_of,
-    trouble,
-)
-from sphinx_ros.errors import BadRequest, quoted
-from sphinx_ros.types import COCO_KEYPOINTS
+from sphinx_ros.benchmarks.coco_truth import NUMBERS, CocoFile, Thing
+from sphinx_ros.benchmarks.each_row import each
+from sphinx_ros.benchmarks.json_files import field, read_json
+from sphinx_ros.benchmarks.samples import Family, PictureFiles, Reading, Sample
+from sphinx_ros.errors import BadRequest
 
-JOINTS = len(COCO_KEYPOINTS)
 _KIND = {Family.DETECT: "instances", Family.POSE: "person_keypoints"}
+NO_JOINTS = [0.0] * NUMBERS
+
+OF_LABEL = ("annotations.json", "labels.json")
+"""Files of a folder that `sphinx-ros label` made. Where both are there, its other files of COCO
+say the same once more, or what is in doubt.
+"""
 
 
 def find(bench: Benchmark, folder: Path) -> list[Path]:
     """The annotations of the splits; of one's own folder every file in this form."""
     if bench.name == "mine":
+        if all((folder / name).is_file() for name in OF_LABEL):
+            return [folder / OF_LABEL[0]]
         files = sorted({*folder.glob("*.json"), *folder.glob("annotations/*.json")})
         return [path for path in files if _is_coco(path)]
     found = []
@@ -51,132 +52,76 @@ def _is_coco(path: Path) -> bool:
 
 def read(bench: Benchmark, files: list[Path], pictures: PictureFiles, into: Reading) -> None:
     """All pictures of the files."""
-    for path in files:
-        values = read_json(path)
-        rows = {name: field_list(values, name, path) for name in ("images", "annotations")}
-        names = _categories(values, path)
+    for path, title in _titles(files).items():
+        file = CocoFile(path, into)
         split = next((s for s in bench.splits if f"_{s}" in path.stem), bench.splits[0])
-        truth = _annotations(path, rows, names, into)
-        for number, image in enumerate(rows["images"]):
-            try:
-                picture, size = pictures.find(field(image, "file_name", str)), _size(image)
-                own = truth.get(field(image, "id", int), [])
-                if bench.name == "mine" or bench.family is Family.DETECT:
-                    part = "detect" if bench.name == "mine" else split
-                    _detect(bench, part, image["id"], picture, size, names, own, into)
-                people = bench.name == "mine" and any("keypoints" in row for row in own)
-                if bench.family is Family.POSE or people:
-                    part = "pose" if bench.name == "mine" else split
-                    _pose(bench, part, image["id"], picture, size, own, into)
-            except BadRequest as error:
-                into.refuse(trouble(error), f"{path.name}, image {number}: {error}")
+        asking = _Asking(bench, split, title, pictures, file, _kinds(file), file.posed)
+        each(path, enumerate(file.images), asking.samples, into, "image")
 
 
-def _size(image: Mapping[str, Any]) -> tuple[int, int]:
-    return field(image, "width", int), field(image, "height", int)
-
-
-def _categories(values: Mapping[str, Any], path: Path) -> dict[int, str]:
-    rows = field_list(values, "categories", path)
-    try:
-        return {field(row, "id", int): field(row, "name", str) for row in rows}
-    except BadRequest as error:
-        raise BadRequest(f"{path}, categories: {error}") from None
-
-
-def _annotations(
-    path: Path, rows: Mapping[str, list], names: Mapping[int, str], into: Reading
-) -> dict[int, list[dict[str, Any]]]:
-    """Picture -> its things, with checked boxes; the others are refused."""
-    sizes = {
-        id_of(one): (one.get("width"), one.get("height"))
-        for one in rows["images"]
-        if isinstance(one, dict)
+def _titles(files: Sequence[Path]) -> dict[Path, str]:
+    """What tells files apart: their names; of equal ones the inner has its folder's before it."""
+    stems, outer = Counter(path.stem for path in files), min(len(path.parts) for path in files)
+    return {
+        path: path.stem
+        if stems[path.stem] == 1 or len(path.parts) == outer
+        else f"{path.parent.name}.{path.stem}"
+        for path in files
     }
-    found: dict[int, list[dict[str, Any]]] = defaultdict(list)
-    seen: set[Any] = set()
-    for number, row in enumerate(rows["annotations"]):
-        try:
-            image, category = field(row, "image_id", int), field(row, "category_id", int)
-            if image not in sizes or category not in names:
-                raise BadRequest(f"image {image} or category {category} is not in the file")
-            if id_of(row) in seen:
-                into.refuse("duplicate id", f"{path.name}: annotation {quoted(row.get('id'))}")
-                continue
-            seen.add(id_of(row))
-            wide, high = sizes[image]
-            size = (wide, high) if isinstance(wide, int) and isinstance(high, int) else None
-            box = box_of(row.get("bbox"), size, xywh=True)
-            found[image].append({**row, "box": box, "keypoints": _joints(row)})
-        except BadRequest as error:
-            into.refuse(trouble(error), f"{path.name}, annotation {number}: {error}")
-    for own in found.values():
-        for row in own:
-            if row["keypoints"] is None:
-                del row["keypoints"]
+
+
+def _kinds(file: CocoFile) -> dict[str, list[int]]:
+    """Name -> its categories: several of one name are one question."""
+    found: dict[str, list[int]] = defaultdict(list)
+    for category, name in file.names.items():
+        found[name].append(category)
     return found
 
 
-def _joints(row: Mapping[str, Any]) -> list[float] | None:
-    """The 17 joints x, y, v; None where a thing has none."""
-    if "keypoints" not in row:
-        return None
-    joints = row["keypoints"]
-    usable = isinstance(joints, list) and len(joints) == 3 * JOINTS
-    if not usable or not all(isinstance(v, (int, float)) for v in joints):
-        raise BadRequest(f"the keypoints {quoted(joints)} are not {3 * JOINTS} numbers")
-    return joints
+@dataclass(frozen=True)
+class _Asking:
+    """What is asked about the pictures of one file. title: of it."""
 
+    bench: Benchmark
+    split: str
+    title: str
+    pictures: PictureFiles
+    file: CocoFile
+    kinds: dict[str, list[int]]
+    posed: set[int]
 
-def _detect(
-    bench: Benchmark,
-    split: str,
-    image: int,
-    picture: Picture,
-    size: tuple[int, int],
-    names: Mapping[int, str],
-    own: list[dict[str, Any]],
-    into: Reading,
-) -> None:
-    """A sample for each category."""
-    for category, name in names.items():
-        things = [row for row in own if row["category_id"] == category]
-        more = {
-            "image": image,
-            "category": category,
-            "size": size,
-            "crowd": [int(row.get("iscrowd") in (1, True)) for row in things],
-            "area": [_area(row) for row in things],
+    @property
+    def own(self) -> bool:
+        """Whether they are a user's own: several files may use the same numbers."""
+        return self.bench.name == "mine"
+
+    def samples(self, image: Any) -> list[Sample]:
+        """The samples of an image's row. Raises BadRequest."""
+        picture = self.pictures.find(field(image, "file_name", str))
+        id, size, things = self.file.about(image)
+        told = {"size": size, "image": (self.title, id) if self.own else id}
+        name = f"{self.title}.{id}" if self.own else str(id)
+        found = []
+        if self.own or self.bench.family is Family.DETECT:
+            split = "detect" if self.own else self.split
+            for kind, categories in self.kinds.items():
+                category = kind if self.own else categories[0]
+                given = split, f"{name}.{category}", picture, Family.DETECT, kind
+                these = [one for one in things if one.category in categories]
+                found.append(self._sample(given, these, told | {"category": category}))
+        seen = any(v > 0 for one in things for v in (one.joints or ())[2::3])
+        if self.bench.family is Family.POSE or (self.own and seen):
+            split = "pose" if self.own else self.split
+            people = [one for one in things if one.category in self.posed]
+            joints = [list(one.joints or NO_JOINTS) for one in people]
+            given = split, name, picture, Family.POSE, "person"
+            found.append(self._sample(given, people, told | {"keypoints": joints}))
+        return found
+
+    def _sample(self, given: tuple, things: Sequence[Thing], more: dict[str, Any]) -> Sample:
+        more = more | {
+            "crowd": [int(one.crowd) for one in things],
+            "area": [one.area for one in things],
         }
-        given = (split, f"{image}.{category}", picture, Family.DETECT, name)
-        boxes = tuple(row["box"] for row in things)
-        into.add(Sample(bench.name, *given, boxes=boxes, more=more))
-
-
-def _pose(
-    bench: Benchmark,
-    split: str,
-    image: int,
-    picture: Picture,
-    size: tuple[int, int],
-    own: list[dict[str, Any]],
-    into: Reading,
-) -> None:
-    """A sample for the people of a picture."""
-    people = [row for row in own if "keypoints" in row]
-    more = {
-        "image": image,
-        "size": size,
-        "keypoints": [row["keypoints"] for row in people],
-        "crowd": [int(row.get("iscrowd") in (1, True)) for row in people],
-        "area": [_area(row) for row in people],
-    }
-    given = (split, str(image), picture, Family.POSE, "person")
-    into.add(Sample(bench.name, *given, boxes=tuple(row["box"] for row in people), more=more))
-
-
-def _area(row: Mapping[str, Any]) -> float:
-    """Of the silhouette where it is given, else of the box, px."""
-    x0, y0, x1, y1 = row["box"]
-    area = row.get("area")
-    return float(area) if isinstance(area, (int, float)) else (x1 - x0) * (y1 - y0)
+        boxes = tuple(one.box for one in things)
+        return Sample(self.bench.name, *given, boxes=boxes, more=more)

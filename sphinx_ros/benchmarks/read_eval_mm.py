@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from sphinx_ros.benchmarks.catalogue import Benchmark
-from sphinx_ros.benchmarks.json_files import field, read_list
+from sphinx_ros.benchmarks.each_row import each
+from sphinx_ros.benchmarks.json_files import field, id_of, read_list
 from sphinx_ros.benchmarks.read_words import answers_of_people, first_of, people_files
-from sphinx_ros.benchmarks.samples import Family, PictureFiles, Reading, Sample, box_of, trouble
+from sphinx_ros.benchmarks.samples import Family, PictureFiles, Reading, Sample
+from sphinx_ros.benchmarks.true_boxes import box_of
 from sphinx_ros.benchmarks.word_samples import word_sample
 from sphinx_ros.errors import BadRequest
 from sphinx_ros.prompt.wording import TRUE_OR_FALSE
@@ -63,11 +65,13 @@ def read(bench: Benchmark, files: list[Path], pictures: PictureFiles, into: Read
         people = answers_of_people(answered)
     for path in files:
         (split,) = [s for s in bench.splits if f"_{s}" in path.stem] or bench.splits[:1]
-        for number, row in enumerate(read_list(path)):
-            try:
-                into.add(_sample(bench, split, number, row, pictures, people))
-            except BadRequest as error:
-                into.refuse(trouble(error), f"{path.name}, row {number}: {error}")
+        rows = ((number, (number, row)) for number, row in enumerate(read_list(path)))
+
+        def make(pair: tuple[int, Any], split: str = split) -> Sample:
+            """The question of a row, or a refusal that names it."""
+            return _sample(bench, split, *pair, pictures, people)
+
+        each(path, rows, make, into)
 
 
 def _sample(
@@ -86,9 +90,10 @@ def _sample(
         said = _SIZE.search(str(name))
         if said is None:
             raise BadRequest(f"question_id is {name!r}; expected height480_width640")
-        box = box_of(row.get("gt_answers"), (int(said[2]), int(said[1])))
+        size = int(said[2]), int(said[1])
+        box = box_of(row.get("gt_answers"), size)
         given = (split, str(number), picture, Family.BOXES, text)
-        return Sample(bench.name, *given, boxes=(box,), key=key)
+        return Sample(bench.name, *given, boxes=(box,), key=key, more={"size": size})
     if bench.wording == TRUE_OR_FALSE and (bare := _STATEMENT.match(text)):
         text = bare[1]
     choices, hint, prompt = row.get("choices") or (), row.get("hint") or "", ""
@@ -101,7 +106,7 @@ def _sample(
         number,
         picture,
         text,
-        people.get(name) or row.get("gt_answers"),
+        people.get(id_of(row, "question_id")) or row.get("gt_answers"),
         choices=choices,
         hint=hint,
         key=key,

@@ -5,9 +5,10 @@
     {"image": "desk.jpg", "question": "What colour is the mug?", "answer": "red"}
     {"image": "desk.jpg", "question": "Which is it?", "choices": ["mug", "can"], "answer": "mug"}
 
-Paths are relative to the folder. Boxes are x0, y0, x1, y1 in pixels of the picture as viewers show
-it; null says that there is no such thing. Ten answers or more are scored as VQAv2's. A line may
-have an "id"; else it is the number of the line.
+Paths are relative to the folder. Boxes are x0, y0, x1, y1 in pixels of the picture as viewers
+show it; null says that there is no such thing. Of a list of answers each is right; ten or more are
+those of people, scored as VQAv2's in a split of their own. A line may have an "id"; else it is the
+number of the line.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from sphinx_ros.benchmarks.catalogue import Benchmark
+from sphinx_ros.benchmarks.each_row import each
 from sphinx_ros.benchmarks.json_files import field, read_lines
-from sphinx_ros.benchmarks.read_words import each
-from sphinx_ros.benchmarks.samples import Family, PictureFiles, Reading, Sample, box_of
+from sphinx_ros.benchmarks.samples import Family, PictureFiles, Reading, Sample
+from sphinx_ros.benchmarks.true_boxes import box_of
 from sphinx_ros.benchmarks.word_samples import answers_of, word_sample
 from sphinx_ros.errors import BadRequest, quoted
 from sphinx_ros.prompt.checks import checked_text
@@ -50,10 +52,11 @@ def read(bench: Benchmark, files: list[Path], pictures: PictureFiles, into: Read
                 raise BadRequest(f"{quoted(row)} has neither text and box nor question and answer")
             answers = answers_of(row["answer"])
             choices = row.get("choices") or ()
-            family = Family.CHOICE if choices else Family.EXACT
-            if len(answers) >= PEOPLE:
-                family = Family.VQA
-            split = "choices" if choices else "questions"
+            split, family = "questions", Family.EXACT
+            if choices:
+                split, family = "choices", Family.CHOICE
+            elif len(answers) >= PEOPLE:
+                split, family = "people", Family.VQA
             return word_sample(
                 bench,
                 split,

@@ -10,14 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from sphinx_ros.benchmarks.catalogue import Benchmark
+from sphinx_ros.benchmarks.each_row import Made, each, tried
 from sphinx_ros.benchmarks.hub_files import of_same_kind
 from sphinx_ros.benchmarks.json_files import field, field_list, id_of, read_json
 from sphinx_ros.benchmarks.safe_pickle import read_plain
-from sphinx_ros.benchmarks.samples import Family, PictureFiles, Reading, Sample, box_of, trouble
+from sphinx_ros.benchmarks.samples import Family, PictureFiles, Reading, Sample
+from sphinx_ros.benchmarks.true_boxes import box_of
 from sphinx_ros.errors import BadRequest, quoted
 
-PREFERRED = ("refs(umd).p", "refs(unc).p", "refs(google).p")
-"""Of several divisions the first: that of umd is the one that RefCOCOg is measured on."""
+DIVISIONS = ("refs(umd).p", "refs(unc).p", "refs(google).p")
+"""Who divided the expressions into splits. What is published is of the one in the catalogue."""
 
 
 def find(bench: Benchmark, folder: Path) -> list[Path]:
@@ -26,12 +28,17 @@ def find(bench: Benchmark, folder: Path) -> list[Path]:
     Raises BadRequest: the folder is called as another of RefCOCO, + and g.
     """
     for place in (folder / bench.name, folder):
-        for name in PREFERRED:
+        for name in sorted(DIVISIONS, key=lambda name: not _published(bench, name)):
             if (place / name).is_file():
                 if place == folder:
                     of_same_kind(bench, folder)
                 return [place / name, place / "instances.json"]
     return []
+
+
+def _published(bench: Benchmark, name: str) -> bool:
+    """Whether a file of refs has the division that published figures are of."""
+    return name in bench.files["refer"]
 
 
 def read(bench: Benchmark, files: list[Path], pictures: PictureFiles, into: Reading) -> None:
@@ -42,13 +49,21 @@ def read(bench: Benchmark, files: list[Path], pictures: PictureFiles, into: Read
         raise BadRequest(f"{refs_file} holds {quoted(refs)}; expected a list of refs")
     images = _by_id(known, "images", instances)
     boxes = _by_id(known, "annotations", instances)
-    for number, ref in enumerate(refs):
-        where = f"{refs_file.name}, ref {number}"
-        try:
-            if field(ref, "split", str) in bench.splits:
-                _read_ref(bench, ref, images, boxes, pictures, into)
-        except BadRequest as error:
-            into.refuse(trouble(error), f"{where}: {error}")
+    published = _published(bench, refs_file.name)
+    if not published:
+        (usual,) = (name for name in DIVISIONS if _published(bench, name))
+        into.remarks.append(
+            f"the splits are those of {refs_file.name}, while published figures are of {usual}: "
+            "none is shown"
+        )
+
+    def make(ref: Any) -> list[Made]:
+        """The expressions of one thing, each or a refusal that names it."""
+        if field(ref, "split", str) not in bench.splits:
+            return []
+        return _expressions(bench, ref, images, boxes, pictures, published)
+
+    each(refs_file, enumerate(refs), make, into, "ref")
 
 
 def _by_id(known: Any, name: str, path: Path) -> dict[Any, Any]:
@@ -56,10 +71,10 @@ def _by_id(known: Any, name: str, path: Path) -> dict[Any, Any]:
     return {id_of(row): row for row in rows if isinstance(row, dict)}
 
 
-def _read_ref(
-    bench: Benchmark, ref: Any, images: dict, boxes: dict, pictures: PictureFiles, into: Reading
-) -> None:
-    """One thing, with all its sentences."""
+def _expressions(
+    bench: Benchmark, ref: Any, images: dict, boxes: dict, pictures: PictureFiles, published: bool
+) -> list[Made]:
+    """All sentences about one thing. Raises BadRequest: nothing is known of the thing."""
     image = images.get(field(ref, "image_id", int))
     truth = boxes.get(field(ref, "ann_id", int))
     if image is None or truth is None:
@@ -68,18 +83,13 @@ def _read_ref(
     size = (field(image, "width", int), field(image, "height", int))
     box = box_of(truth.get("bbox"), size, xywh=True)
     picture = pictures.find(field(image, "file_name", str))
-    for one in field(ref, "sentences", list):
+    category = str(truth.get("category_id", ""))
+    more = {"category": category, "size": size, "published": published}
+
+    def make(one: Any) -> Sample:
         text = field(one, "sent", str)
-        into.add(
-            Sample(
-                bench.name,
-                ref["split"],
-                str(field(one, "sent_id", int)),
-                picture,
-                Family.BOXES,
-                text,
-                boxes=(box,),
-                key=f"{picture.path.name}_{text}_height{size[1]}_width{size[0]}",
-                more={"category": str(truth.get("category_id", ""))},
-            )
-        )
+        given = ref["split"], str(field(one, "sent_id", int)), picture, Family.BOXES, text
+        key = f"{picture.path.name}_{text}_height{size[1]}_width{size[0]}"
+        return Sample(bench.name, *given, boxes=(box,), key=key, more=more)
+
+    return [tried(make, one) for one in field(ref, "sentences", list)]

@@ -15,15 +15,10 @@ from typing import Any
 
 from sphinx_ros.benchmarks import parquet_rows, tsv_rows
 from sphinx_ros.benchmarks.catalogue import Benchmark
-from sphinx_ros.benchmarks.hub_files import holds_pictures, split_of
-from sphinx_ros.benchmarks.json_files import read_list
-from sphinx_ros.benchmarks.samples import (
-    Family,
-    Picture,
-    PictureFiles,
-    Reading,
-    trouble,
-)
+from sphinx_ros.benchmarks.each_row import Made, each
+from sphinx_ros.benchmarks.hub_files import REFCOCO, holds_pictures, split_of
+from sphinx_ros.benchmarks.json_files import id_of, read_list
+from sphinx_ros.benchmarks.samples import Family, Picture, PictureFiles, Reading
 from sphinx_ros.benchmarks.table_samples import table_samples
 from sphinx_ros.errors import BadRequest, quoted
 
@@ -70,7 +65,7 @@ def read_parquet(
 ) -> None:
     """All rows of the files."""
     apart = {
-        row.get("id"): Picture(path, f"{path.parent}/{row.get('id')}", _column(path), number)
+        id_of(row): Picture(path, f"{path.parent}/{row.get('id')}", _column(path), number)
         for path in files
         if holds_pictures(path)
         for number, row in parquet_rows.rows(path, ("id",))
@@ -156,21 +151,21 @@ class Table:
 
     def read(self, rows: Iterator[tuple[int, int, Mapping[str, Any]]], into: Reading) -> int:
         """Samples of (place, size, row) each; the number of rows."""
-        number = -1
-        for number, (at, size, row) in enumerate(rows):
-            try:
-                if not isinstance(row, Mapping):
-                    raise BadRequest(f"{quoted(row)} is no row with named columns")
-                split = _split_of_row(self.bench, self.path, row)
-                if split is None or _not_asked(self.bench, row, self.column):
-                    continue
-                picture = self._picture(at, size, row)
-                name = self.before + number
-                for sample in table_samples(self.bench, split, name, row, picture):
-                    into.add(sample)
-            except BadRequest as error:
-                into.refuse(trouble(error), f"{self.path.name}, row {number}: {error}")
-        return number + 1
+        number = 0
+        for number, placed in enumerate(rows, 1):
+            each(self.path, [(number - 1, (number - 1, *placed))], self._samples, into)
+        return number
+
+    def _samples(self, placed: tuple[int, int, int, Any]) -> Iterable[Made]:
+        """The samples of (number, place, size, row)."""
+        number, at, size, row = placed
+        if not isinstance(row, Mapping):
+            raise BadRequest(f"{quoted(row)} is no row with named columns")
+        split = _split_of_row(self.bench, self.path, row)
+        if split is None or _not_asked(self.bench, row, self.column):
+            return ()
+        picture = self._picture(at, size, row)
+        return table_samples(self.bench, split, self.before + number, row, picture)
 
     def _picture(self, at: int, size: int, row: Mapping[str, Any]) -> Picture:
         """The picture of a row: in the table, in another, or a file that the row names."""
@@ -189,9 +184,13 @@ class Table:
             name = row[self.column]
             if not name:
                 raise BadRequest(f"the picture in column {self.column} is missing")
-        # RefCOCO's: COCO_train2014_000000581857_16
-        shared = re.sub(r"_\d+(?=\.\w+\Z)", "", str(name))
+        shared = _without_thing(str(name)) if self.bench.name in REFCOCO else name
         return Picture(self.path, f"{self.path.parent}/{shared}", self.column, at, size)
+
+
+def _without_thing(name: str) -> str:
+    """The picture's name in that of one of its things: COCO_train2014_000000581857_16.jpg."""
+    return re.sub(r"(?<=\d{12})_\d+(?=\.\w+\Z)", "", name)
 
 
 def _not_asked(bench: Benchmark, row: Mapping[str, Any], column: str) -> bool:

@@ -5,30 +5,16 @@ One reader for each layout; what their files look like is said beside it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from sphinx_ros.benchmarks.catalogue import Benchmark
+from sphinx_ros.benchmarks.each_row import Made, each, tried
 from sphinx_ros.benchmarks.json_files import field, id_of, read_json, read_lines, read_list
-from sphinx_ros.benchmarks.samples import PictureFiles, Reading, Sample, trouble
+from sphinx_ros.benchmarks.samples import PictureFiles, Reading, Sample
 from sphinx_ros.benchmarks.word_samples import word_sample
 from sphinx_ros.errors import BadRequest, quoted
-
-
-def each(
-    path: Path, rows: Iterable[tuple[object, Any]], make: Callable[[Any], Any], into: Reading
-) -> None:
-    """A sample, or several, for each numbered row; what can't be used is refused."""
-    for number, row in rows:
-        try:
-            made = make(row)
-            for sample in [made] if isinstance(made, Sample) else made:
-                into.add(sample)
-        except (BadRequest, KeyError, IndexError, TypeError) as error:
-            said = error if isinstance(error, BadRequest) else f"{type(error).__name__} {error}"
-            kind = trouble(error) if isinstance(error, BadRequest) else "unreadable row"
-            into.refuse(kind, f"{path.name}, row {number}: {said}")
 
 
 def first(folder: Path, *patterns: str) -> list[Path]:
@@ -65,8 +51,8 @@ def people_files(bench: Benchmark, folder: Path) -> list[Path]:
 
 def answers_of_people(path: Path) -> dict[Any, Any]:
     """Question -> what people answered. Raises BadRequest."""
-    rows = read_list(path, "annotations")
-    return {id_of(row, "question_id"): row.get("answers") for row in rows if isinstance(row, dict)}
+    rows = [row for row in read_list(path, "annotations") if id_of(row, "question_id") is not None]
+    return {id_of(row, "question_id"): row.get("answers") for row in rows}
 
 
 def find_vqa(bench: Benchmark, folder: Path) -> list[Path]:
@@ -212,8 +198,8 @@ def read_ocrvqa(
     if not isinstance(rows, dict):
         raise BadRequest(f"{path} holds {quoted(rows)}; expected books by their ids")
 
-    def make(pair: tuple[str, Any]) -> list[Sample]:
-        """One question of a row of the file, or a refusal that names it."""
+    def make(pair: tuple[str, Any]) -> list[Made]:
+        """The questions about a cover, each or a refusal that names it."""
         id, row = pair
         split = {2: "val", 3: "test"}.get(field(row, "split", int))
         if split is None:
@@ -223,8 +209,8 @@ def read_ocrvqa(
             raise BadRequest(f"{len(asked)} questions and {len(answers)} answers")
         picture = pictures.find(_with_suffix(id, pictures))
         return [
-            word_sample(
-                bench, split, f"{id}.{n}", picture, text, answer,
+            tried(
+                word_sample, bench, split, f"{id}.{n}", picture, text, answer,
                 key=f"{picture.path.name}_{text}_{id}.{n}",
             )
             for n, (text, answer) in enumerate(zip(asked, answers, strict=True))

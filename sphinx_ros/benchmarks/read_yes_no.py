@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from sphinx_ros.benchmarks.catalogue import Benchmark
+from sphinx_ros.benchmarks.each_row import each
 from sphinx_ros.benchmarks.json_files import field, read_lines
-from sphinx_ros.benchmarks.read_words import each, first
+from sphinx_ros.benchmarks.read_words import first
 from sphinx_ros.benchmarks.samples import PictureFiles, Reading, Sample
 from sphinx_ros.benchmarks.word_samples import word_sample
 from sphinx_ros.errors import BadRequest

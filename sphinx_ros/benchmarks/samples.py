@@ -8,21 +8,16 @@ from __future__ import annotations
 import base64
 import binascii
 import functools
-import math
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
 from sphinx_ros.errors import BadRequest, quoted
-from sphinx_ros.prompt.checks import checked_box, written_box
 from sphinx_ros.types import Box
-
-SLACK = 1.0
-"""Pixels by which a true box may reach beyond its picture: who labels rounds."""
 
 TOLD = 100
 """Refused rows that are told one by one; all are counted."""
@@ -117,7 +112,10 @@ class Sample:
         hint: what is told before the question.
         key: what the official script takes for one and the same question.
         group: a part of the split that is scored by itself, as "popular" of POPE.
-        more: what else a score needs, as plain values.
+        more: what else is known, as plain values: "size", (width, height) of the picture where the
+            data tells it, px; of each box "crowd", whether it stands for many things, and
+            "keypoints", 17 times x, y, v; "published", False where published figures are of other
+            splits; the rest belongs to one data set.
     """
 
     dataset: str
@@ -139,19 +137,41 @@ class Sample:
         """Data set, split and id."""
         return f"{self.dataset}.{self.split} {self.id}"
 
+    @property
+    def sought(self) -> tuple[Box, ...]:
+        """The boxes that are to be found: no crowds, and of people those with a labelled joint."""
+        crowds = self.more.get("crowd") or [0] * len(self.boxes)
+        joints = self.more.get("keypoints")
+        return tuple(
+            box
+            for number, box in enumerate(self.boxes)
+            if not crowds[number]
+            and (joints is None or any(seen > 0 for seen in joints[number][2::3]))
+        )
+
+    @property
+    def crowds(self) -> tuple[Box, ...]:
+        """The boxes of many things together, in which any number of answers is neither right nor
+        wrong.
+        """
+        marked = zip(self.boxes, self.more.get("crowd", ()), strict=False)
+        return tuple(box for box, crowd in marked if crowd)
+
 
 @dataclass
 class Reading:
     """What was read of a data set's folder.
 
     samples: in the order of the files. refused: kind of trouble -> number of rows. told: the
-    first of them, one sentence each. files: that were read.
+    first of them, one sentence each. files: that were read. remarks: what else is to be known of
+    the figures.
     """
 
     samples: list[Sample] = field(default_factory=list)
     refused: Counter[str] = field(default_factory=Counter)
     told: list[str] = field(default_factory=list)
     files: list[Path] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
     _ids: set[tuple[str, str, str]] = field(default_factory=set)
 
     def add(self, sample: Sample) -> None:
@@ -176,42 +196,6 @@ class Reading:
             return ""
         parts = ", ".join(f"{number} {kind}" for kind, number in sorted(self.refused.items()))
         return f"{sum(self.refused.values())} rows refused: {parts}"
-
-
-def box_of(values: Any, size: tuple[float, float] | None = None, xywh: bool = False) -> Box:
-    """A box as a data set gives it, checked -> x0, y0, x1, y1 in pixels.
-
-    size: (width, height) of the picture, where it is known. xywh: x, y, width, height.
-
-    Raises:
-        BadRequest: no four finite numbers, an empty box, or one beyond the picture.
-    """
-    given = list(values) if isinstance(values, Sequence) and not isinstance(values, str) else []
-    usable = len(given) == 4 and all(
-        isinstance(v, (int, float)) and not isinstance(v, bool) and math.isfinite(v) for v in given
-    )
-    if not usable:
-        raise BadRequest(f"the box {quoted(values)} is not four finite numbers in pixels")
-    if xywh:
-        x, y, wide, high = given
-        given = [x, y, x + wide, y + high]
-    box = checked_box([float(value) for value in given])
-    if size is not None:
-        width, height = size
-        if min(box[:2]) < -SLACK or box[2] > width + SLACK or box[3] > height + SLACK:
-            raise BadRequest(
-                f"the box {written_box(box)} reaches beyond the picture of "
-                f"{width:g}x{height:g} pixels"
-            )
-    return box
-
-
-def trouble(error: BadRequest) -> str:
-    """What kind of trouble a row has, for the count."""
-    said = str(error)
-    if "is missing" in said or "leads out of" in said:
-        return "missing picture"
-    return "wrong box" if "the box" in said else "unreadable row"
 
 
 class PictureFiles:

@@ -10,7 +10,9 @@ from dataclasses import replace
 from typing import Any
 
 from sphinx_ros.benchmarks.catalogue import Benchmark
-from sphinx_ros.benchmarks.samples import Family, Picture, Sample, box_of
+from sphinx_ros.benchmarks.each_row import Made, tried
+from sphinx_ros.benchmarks.samples import Family, Picture, Sample
+from sphinx_ros.benchmarks.true_boxes import box_of, is_number
 from sphinx_ros.benchmarks.word_samples import word_sample
 from sphinx_ros.errors import BadRequest, quoted
 from sphinx_ros.prompt.wording import TRUE_OR_FALSE
@@ -21,10 +23,10 @@ IDS = ("id", "index", "question_id", "questionId")
 
 def table_samples(
     bench: Benchmark, split: str, number: int, row: Mapping[str, Any], picture: Picture
-) -> Iterator[Sample]:
+) -> Iterator[Made]:
     """The questions of a row; some have several about one picture, or expressions for one box.
 
-    number: of the row. Raises BadRequest.
+    number: of the row. Raises BadRequest: none can be used; of several each may be refused.
     """
     id = next((row[k] for k in IDS if row.get(k) not in (None, "")), number)
     if bench.family is Family.BOXES:
@@ -37,7 +39,7 @@ def table_samples(
         for place, (text, answer) in enumerate(zip(row["questions"], answers, strict=True)):
             name = f"{id}.{place}"
             key = f"{picture.key}_{text}_{name}"
-            yield word_sample(bench, split, name, picture, text, answer, key=key)
+            yield tried(word_sample, bench, split, name, picture, text, answer, key=key)
         return
     text = row.get("question") or row.get("text") or row.get("caption")
     choices = row.get("choices") or row.get("options") or ()
@@ -76,34 +78,44 @@ def _boxes(
     id: Any,
     row: Mapping[str, Any],
     picture: Picture,
-) -> Iterator[Sample]:
+) -> Iterator[Made]:
     box, texts = _box(row), _expressions(row)
-    for place, words in enumerate(texts):
-        part = f"{number}" if len(texts) == 1 else f"{number}.{place}"
-        if bench.name == "ref-l4":
-            part = str(id)
+    size = _size(row)
+    more = {"category": str(row.get("ori_category_id", ""))} | ({"size": size} if size else {})
+
+    def make(part: str, given: Any) -> Sample:
+        words = _expression(given)
         key = f"{picture.key}_{words}"  # a picture has one size
-        given = (split, part, picture, Family.BOXES, words)
-        more = {"category": str(row.get("ori_category_id", ""))}
-        yield Sample(bench.name, *given, boxes=(box,), key=key, more=more)
+        named = (split, part, picture, Family.BOXES, words)
+        return Sample(bench.name, *named, boxes=(box,), key=key, more=more)
+
+    for place, given in enumerate(texts):
+        part = f"{number}" if len(texts) == 1 else f"{number}.{place}"
+        yield tried(make, str(id) if bench.name == "ref-l4" else part, given)
 
 
-def _expressions(row: Mapping[str, Any]) -> list[str]:
-    """What is said of the box of a row."""
+def _expressions(row: Mapping[str, Any]) -> list[Any]:
+    """What is said of the box of a row, unchecked."""
     given = row.get("answer") if isinstance(row.get("answer"), list) else None
-    found = given or [row.get("sentence") or row.get("caption") or row.get("question")]
-    if not all(isinstance(one, str) and one.strip() for one in found):
-        raise BadRequest(f"the expressions are {quoted(found)}; expected words")
+    return given or [row.get("sentence") or row.get("caption") or row.get("question")]
+
+
+def _expression(given: Any) -> str:
+    if not isinstance(given, str) or not given.strip():
+        raise BadRequest(f"the expression is {quoted(given)}; expected words")
     # a TSV has the whole prompt: "... this sentence describes: <ref>the red mug</ref>."
-    return [re.sub(r"</?ref>", "", _PROMPT.sub("", one)).strip() for one in found]
+    return re.sub(r"</?ref>", "", _PROMPT.sub("", given)).strip()
 
 
 _PROMPT = re.compile(r"\A.*\bdescribes?: *(?=\S)|(?<=</ref>)[\s.].*\Z", re.DOTALL)
 
 
-def _size(row: Mapping[str, Any]) -> tuple[float, float] | None:
+def _size(row: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Width and height, px; None where the row tells none."""
     width, height = (_number(row.get(name)) for name in ("width", "height"))
-    return None if width is None or height is None else (width, height)
+    if not is_number(width) or not is_number(height):
+        return None
+    return int(width), int(height)
 
 
 def _box(row: Mapping[str, Any]) -> Any:
@@ -119,7 +131,7 @@ def _box(row: Mapping[str, Any]) -> Any:
 def _number(value: Any) -> float | None:
     try:
         return float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
 
 
