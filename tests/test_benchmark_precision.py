@@ -11,6 +11,7 @@ import pytest
 from sphinx_ros.benchmarks.intervals import interval95
 from sphinx_ros.benchmarks.samples import Family, Picture, Sample
 from sphinx_ros.benchmarks.scoring import scores
+from sphinx_ros.benchmarks.worst_answers import rightness
 
 SIZE = (64, 48)
 JOINTS = 17
@@ -105,6 +106,36 @@ def test_ap_and_f1_have_intervals_by_pictures(library):
     score = empty["coco-detect.val.none_acc"]
     assert 0.3 < score.low < score.correct == 0.5 < score.high < 0.7
     assert math.isnan(empty["coco-detect.val.ap"].low)
+
+
+def test_crowds_are_not_to_be_found_and_what_is_in_them_is_not_wrong(library):
+    crowd, other = (30.0, 10.0, 60.0, 40.0), (0.0, 30.0, 10.0, 40.0)
+    inside = (32.0, 12.0, 40.0, 20.0)
+    one = detected(1, [BOX, crowd], [BOX, inside], crowd=[0, 1])
+    alone = detected(2, [crowd], [inside], crowd=[1])
+    table = named([one, alone])
+    for name in ("ap", "f1"):
+        score = table[f"coco-detect.val.{name}"]
+        assert (score.correct, score.correct_n) == (pytest.approx(1.0), 1), name
+    # where there is a crowd "none" would be no right answer, and no wrong one
+    assert table["coco-detect.val.none_acc"].correct_n == 0
+    wrong = named([detected(1, [BOX, crowd], [BOX, other], crowd=[0, 1])])
+    assert wrong["coco-detect.val.f1"].correct == pytest.approx(2 / 3)
+    twice = named([detected(1, [BOX, BOX], [BOX], crowd=[0, 1])])
+    assert twice["coco-detect.val.f1"].correct == 1.0
+
+
+def test_people_without_a_labelled_joint_are_not_to_be_found(library):
+    shown, hidden = [v for n in range(JOINTS) for v in (10.0 + n, 12.0 + n % 5, 2)], [0.0] * 51
+    more = {"image": 1, "size": SIZE, "keypoints": [shown, hidden, shown], "crowd": [0, 0, 1],
+            "area": [900.0] * 3}  # fmt: skip
+    one = sample(0, Family.POSE, "coco-pose", boxes=(BOX,) * 3, more=more)
+    joints = [[10.0 + n, 12.0 + n % 5] for n in range(JOINTS)]
+    line = {"text": "", "status": "OK", "size": list(SIZE), "boxes": [], "scores": []}
+    score = named([(one, line | {"poses": [{"joints": joints, "score": 0.5}]})])
+    assert score["coco-pose.val.ap"].correct == pytest.approx(1.0)
+    assert score["coco-pose.val.ap"].correct_n == 1 == len(one.sought)
+    assert rightness(one, line | {"poses": [{}]}) == 1.0
 
 
 def test_d3_officially_counts_what_is_true_of_sentences_that_were_not_asked(library):

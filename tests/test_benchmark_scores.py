@@ -217,6 +217,15 @@ def test_calibrated_scores_are_told_from_answers_with_presence():
     table = named(asked)
     assert table["refcoco.val.auroc"].correct == 1.0
     assert table["refcoco.val.present_kept"].correct == 1.0
+    # each is told with the answers that it is of
+    unread = [(sample(60 + n, boxes=(true,)), written("no box")) for n in range(5)]
+    counts = {name: one.correct_n for name, one in named([*asked, *unread]).items()}
+    assert [counts[f"refcoco.val.{name}"] for name in ("auroc", "ece")] == [60, 60]
+    assert [counts[f"refcoco.val.{name}"] for name in ("present_kept", "miou_expected")] == [
+        45,
+        45,
+    ]
+    assert counts["refcoco.val.coverage90"] == 40
     made = calibration(asked, "test")
     assert made.questions == 60 and 0.2 < made.present <= 0.9
     assert calibration([(one, written(text)) for one, _ in asked], "test") is None

@@ -14,9 +14,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from sphinx_ros.benchmarks.intervals import interval95
 from sphinx_ros.benchmarks.precision_interval import ap_interval
 from sphinx_ros.benchmarks.samples import Family, Sample
 from sphinx_ros.runtime.extras import extra
@@ -33,8 +30,8 @@ Asked = Sequence[tuple[Sample, Mapping[str, Any]]]
 class Precision:
     """AP and its relatives, 0..1; NaN where nothing true is of that size.
 
-    true: how many things were to be found. interval95: of "ap", over redrawn pictures; NaN where
-    it was not asked for.
+    true: how many things were to be found, crowds aside. interval95: of "ap", over redrawn
+    pictures; NaN where it was not asked for.
     """
 
     values: Mapping[str, float]
@@ -57,8 +54,9 @@ def average_precision(
         from faster_coco_eval import COCO, COCOeval_faster
 
     pose = asked[0][0].family is Family.POSE
-    truth, found = _truth(asked, pose, unasked), _found(asked, pose, constant)
-    names, true = POSE_NAMES if pose else BOX_NAMES, len(truth["annotations"])
+    numbers = _Numbers.of(asked, pose)
+    truth, found = _truth(asked, pose, unasked, numbers), _found(asked, pose, constant, numbers)
+    names, true = POSE_NAMES if pose else BOX_NAMES, sum(map(_counts, truth["annotations"]))
     if not true:
         return Precision(dict.fromkeys(names, math.nan), 0)
     if not found:
@@ -83,27 +81,58 @@ def _quiet(*_: object) -> None:
     """Print nothing."""
 
 
-def _truth(asked: Asked, pose: bool, unasked: bool) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Numbers:
+    """Of pictures and of categories as the library wants them, in the order of their names."""
+
+    images: Mapping[Any, int]
+    categories: Mapping[Any, int]
+
+    @classmethod
+    def of(cls, asked: Asked, pose: bool) -> _Numbers:
+        images = {sample.more["image"] for sample, _ in asked}
+        if pose:
+            return cls(_counted(images), {})
+        kinds = {sample.more["category"] for sample, _ in asked}
+        kinds |= {row[0] for sample, _ in asked for row in sample.more.get("unasked", ())}
+        return cls(_counted(images), _counted(kinds))
+
+    def category(self, sample: Sample) -> int:
+        """That of what a sample asks for; all people are of one."""
+        return self.categories[sample.more["category"]] if self.categories else 1
+
+
+def _counted(names: set[Any]) -> dict[Any, int]:
+    return {name: number for number, name in enumerate(sorted(names), 1)}
+
+
+def _counts(row: Mapping[str, Any]) -> bool:
+    """Whether a true thing is to be found."""
+    return not row["iscrowd"] and row.get("num_keypoints", 1) > 0
+
+
+def _truth(asked: Asked, pose: bool, unasked: bool, numbers: _Numbers) -> dict[str, Any]:
     """What is true, in COCO's form."""
     images: dict[int, dict[str, Any]] = {}
     names: dict[int, str] = {}
     rows: list[dict[str, Any]] = []
     for sample, _ in asked:
-        more = sample.more
+        more, image = sample.more, numbers.images[sample.more["image"]]
         width, height = more["size"]
-        if unasked and more["image"] not in images:
+        if unasked and image not in images:
             for other, (x0, y0, x1, y1), area, _ in more.get("unasked", ()):
-                names.setdefault(other, "")
-                row = {"id": len(rows) + 1, "image_id": more["image"], "category_id": other,
+                kind = numbers.categories[other]
+                names.setdefault(kind, "")
+                row = {"id": len(rows) + 1, "image_id": image, "category_id": kind,
                        "bbox": [x0, y0, x1 - x0, y1 - y0], "area": area, "iscrowd": 0}  # fmt: skip
                 rows.append(row)
-        images[more["image"]] = {"id": more["image"], "width": width, "height": height}
-        category = 1 if pose else more["category"]
+        images[image] = {"id": image, "width": width, "height": height}
+        category = numbers.category(sample)
         names[category] = sample.text
         for number, (x0, y0, x1, y1) in enumerate(sample.boxes):
             row = {
                 "id": len(rows) + 1,
-                "image_id": more["image"],
+                "image_id": image,
                 "category_id": category,
                 "bbox": [x0, y0, x1 - x0, y1 - y0],
                 "area": more["area"][number],
@@ -120,11 +149,11 @@ def _truth(asked: Asked, pose: bool, unasked: bool) -> dict[str, Any]:
     return {"images": list(images.values()), "annotations": rows, "categories": categories}
 
 
-def _found(asked: Asked, pose: bool, constant: bool) -> list[dict[str, Any]]:
+def _found(asked: Asked, pose: bool, constant: bool, numbers: _Numbers) -> list[dict[str, Any]]:
     """What was answered, in COCO's form. An unknown score is the lowest."""
     rows = []
     for sample, answer in asked:
-        image = sample.more["image"]
+        image = numbers.images[sample.more["image"]]
         if pose:
             for one in answer.get("poses", ()):
                 joints = [
@@ -141,65 +170,9 @@ def _found(asked: Asked, pose: bool, constant: bool) -> list[dict[str, Any]]:
             rows.append(
                 {
                     "image_id": image,
-                    "category_id": sample.more["category"],
+                    "category_id": numbers.category(sample),
                     "bbox": [x0, y0, x1 - x0, y1 - y0],
                     "score": 1.0 if constant else known or 0.0,
                 }
             )
     return rows
-
-
-def f1_of(asked: Asked) -> tuple[float, int, float, float]:
-    """F1 of all boxes at an IoU of 0.5, true boxes, 95 % interval by pictures.
-
-    Each true box is found once at most.
-    """
-    from sphinx_ros.evaluate.metrics import match
-
-    counts = np.array(
-        [
-            match([("", box) for box in answer["boxes"]], [("", box) for box in sample.boxes])
-            for sample, answer in asked
-        ]
-    )
-    hits, whole = 2 * counts[:, 0], counts @ (2, 1, 1)
-    value = float(hits.sum() / whole.sum()) if whole.any() else math.nan
-    pictures = [sample.picture.key for sample, _ in asked]
-    return value, sum(len(s.boxes) for s, _ in asked), *interval95(hits, pictures, whole)
-
-
-def pck_of(asked: Asked) -> tuple[float, int, float, float]:
-    """Share of labelled joints that the best pose is near to, their number, 95 % interval.
-
-    As `sphinx-ros eval world` counts: near is within a tenth of the person's box (its longer
-    side); crowds are left out. Each person has the pose that is near to most of its joints, and
-    no two have the same.
-    """
-    from sphinx_ros.evaluate.metrics import near_places
-
-    near, known = np.zeros(len(asked)), np.zeros(len(asked))
-    for row, (sample, answer) in enumerate(asked):
-        poses = [np.array(one["joints"], float) for one in answer.get("poses", ())]
-        grid = []
-        for joints, box, crowd in zip(
-            sample.more["keypoints"], sample.boxes, sample.more["crowd"], strict=True
-        ):
-            if not crowd:
-                places = np.array(joints, float).reshape(-1, 3)
-                known[row] += (places[:, 2] > 0).sum()
-                grid.append([(near_places(p, places[:, :2], box) & (places[:, 2] > 0)).sum()
-                             for p in poses])  # fmt: skip
-        near[row] = _most(np.array(grid).reshape(len(grid), len(poses)))
-    value = float(near.sum() / known.sum()) if known.any() else math.nan
-    pictures = [sample.picture.key for sample, _ in asked]
-    return value, int(known.sum()), *interval95(near, pictures, known)
-
-
-def _most(grid: np.ndarray) -> float:
-    """Sum of the largest entries, each row and column once, the largest first."""
-    total, grid = 0.0, grid.astype(float)
-    while grid.size and grid.max() > 0:
-        row, column = np.unravel_index(grid.argmax(), grid.shape)
-        total += grid[row, column]
-        grid = np.delete(np.delete(grid, row, 0), column, 1)
-    return total

@@ -14,13 +14,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sphinx_ros.benchmarks.box_scores import box_columns, box_row, official_columns
+from sphinx_ros.benchmarks.counted_things import f1_of, pck_of
 from sphinx_ros.benchmarks.intervals import interval95
-from sphinx_ros.benchmarks.precision import (
-    Precision,
-    average_precision,
-    f1_of,
-    pck_of,
-)
+from sphinx_ros.benchmarks.precision import Precision, average_precision
 from sphinx_ros.benchmarks.published import published
 from sphinx_ros.benchmarks.samples import Family, Sample
 from sphinx_ros.benchmarks.trusting import trust_scores
@@ -78,12 +74,14 @@ def scores(asked: Asked, checkpoint: str = "") -> list[Score]:
             parts.setdefault(key, []).append((sample, answer))
     found: list[Score] = []
     for (dataset, split, family), own in parts.items():
-        found += _of_family[family](f"{dataset}.{split}", own)
+        known = checkpoint if all(s.more.get("published", True) for s, _ in own) else ""
+        found += [_beside(one, known) for one in _of_family[family](f"{dataset}.{split}", own)]
     for dataset in ("pope", "ref-l4"):  # their figures are published of all splits together
         own = [one for key, some in parts.items() if key[0] == dataset for one in some]
         if len({sample.split for sample, _ in own}) > 1:
-            found += _of_family[own[0][0].family](f"{dataset}.all", own)
-    return [_beside(one, checkpoint) for one in found]
+            whole = _of_family[own[0][0].family](f"{dataset}.all", own)
+            found += [_beside(one, checkpoint) for one in whole]
+    return found
 
 
 def _beside(score: Score, checkpoint: str) -> Score:
@@ -138,7 +136,7 @@ def _vqa(name: str, own: Asked) -> list[Score]:
 
 def _exact(name: str, own: Asked) -> list[Score]:
     kept = _first_of_key(own)
-    strict = [float(exact(answer["text"], sample.answers[0])) for sample, answer in own]
+    strict = [float(any(exact(a["text"], one) for one in s.answers)) for s, a in own]
     loosely = [float(any(loose(a["text"], one) for one in s.answers)) for s, a in own]
     everyone = list(range(len(own)))
     correct = {"acc": (strict, everyone), "loose_acc": (loosely, everyone)}

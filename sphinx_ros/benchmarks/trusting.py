@@ -13,22 +13,21 @@ Asked = Sequence[tuple[Sample, Mapping[str, Any]]]
 
 
 def trust_scores(own: Asked) -> dict[str, tuple[float, int]]:
-    """(value, answers) of auroc and ece of the scores; where presence was asked also the rest.
+    """(value, answers that it is of) of auroc, ece, coverage90 and miou_expected, and of
+    present_kept where presence was asked.
 
-    See :func:`sphinx_ros.evaluate.trust.trust`; empty where no box has a score.
+    See :func:`sphinx_ros.evaluate.trust.counted_trust`; empty where no box has a score.
     """
-    from sphinx_ros.evaluate.trust import trust
+    from sphinx_ros.evaluate.trust import counted_trust
 
     rows = _rows(own)
     if not any(not math.isnan(row.get("score", math.nan)) for row in rows):
         return {}
-    found = trust(rows)
+    found = counted_trust(rows)
     verified = any(not math.isnan(row.get("presence", math.nan)) for row in rows)
     names = ("auroc", "ece", "coverage90", "miou_expected")
     more = ("present_kept",) if verified else ()
-    return {
-        name: (found[name], len(rows)) for name in (*names, *more) if not math.isnan(found[name])
-    }
+    return {name: found[name] for name in (*names, *more) if not math.isnan(found[name][0])}
 
 
 def calibration(own: Asked, source: str) -> Any:

@@ -32,11 +32,12 @@ def rightness(sample: Sample, answer: Mapping[str, Any]) -> float:
     if sample.family in (Family.YES_NO, Family.PAIRS):
         return float(yes_or_no(answer["text"]) == sample.answers[0])
     if sample.family is Family.EXACT:
-        return float(exact(answer["text"], sample.answers[0]))
+        return float(any(exact(answer["text"], one) for one in sample.answers))
+    true = sample.sought
     if sample.family is Family.POSE:
-        count = len(answer.get("poses", ()))
-        return 1.0 if count == len(sample.boxes) else 1 / (1 + abs(count - len(sample.boxes)))
-    found, true = answer["boxes"], sample.boxes
+        missed = abs(len(answer.get("poses", ())) - len(true))
+        return 1 / (1 + missed)
+    found = answer["boxes"]
     if not found or not true:
         return float(not found and not true)
     best = sum(max(iou(one, other) for other in found) for one in true) / len(true)

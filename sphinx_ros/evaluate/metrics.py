@@ -40,9 +40,15 @@ def size_class(box: Sequence[float], width: int, height: int) -> str:
 
 
 def matched(found: Sequence[Labelled], true: Sequence[Labelled]) -> list[float]:
-    """Overlap of each pair of boxes that belong together, each box in one pair at most.
+    """Overlap of each pair of boxes that belong together, as :func:`paired`."""
+    return [overlap for overlap, _, _ in paired(found, true)]
 
-    Best pairs first; labels are equal, and the overlap is at least :data:`FOUND_IOU`.
+
+def paired(found: Sequence[Labelled], true: Sequence[Labelled]) -> list[tuple[float, int, int]]:
+    """(overlap, number of the found, number of the true) of boxes that belong together.
+
+    Best pairs first, each box in one pair at most; labels are equal, and the overlap is at least
+    :data:`FOUND_IOU`.
     """
     pairs = sorted(
         (
@@ -53,13 +59,13 @@ def matched(found: Sequence[Labelled], true: Sequence[Labelled]) -> list[float]:
         ),
         reverse=True,
     )
-    used_f, used_t, overlaps = set(), set(), []
+    used_f, used_t, kept = set(), set(), []
     for overlap, i, j in pairs:
         if overlap >= FOUND_IOU and i not in used_f and j not in used_t:
             used_f.add(i)
             used_t.add(j)
-            overlaps.append(overlap)
-    return overlaps
+            kept.append((overlap, i, j))
+    return kept
 
 
 def match(found: Sequence[Labelled], true: Sequence[Labelled]) -> tuple[int, int, int]:

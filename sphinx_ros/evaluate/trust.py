@@ -65,24 +65,31 @@ def _sides(read: Box, true: Box, sigma: Box) -> list[tuple[float, float]]:
 
 
 def trust(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """Of rows of :func:`refer_row`: what can be relied on. NaN where there is nothing to say.
+    """The values of :func:`counted_trust`."""
+    return {name: value for name, (value, _) in counted_trust(rows).items()}
 
-    auroc, ece: of the scores of all boxes that were written. absent_acc: share of expressions that
-    fit nothing for which no box was given. present_kept: share of the others for which one was.
-    coverage90: share of sides in their 90 % interval. miou_expected: by expected coordinates.
+
+def counted_trust(rows: Sequence[dict[str, Any]]) -> dict[str, tuple[float, int]]:
+    """Of rows of :func:`refer_row`: (what can be relied on, of how many rows that is told).
+
+    NaN where there is nothing to say. auroc, ece: of the scores of all boxes that were written.
+    absent_acc: share of expressions that fit nothing for which no box was given. present_kept:
+    share of the others for which one was. coverage90: share of sides in their 90 % interval.
+    miou_expected: by expected coordinates.
     """
     there = [row for row in rows if row["there"]]
     absent = [row for row in rows if not row["there"]]
+    sided = [row for row in there if "inside" in row]
     scored = [row for row in rows if not math.isnan(row.get("score", math.nan))]
     right = np.array([row["iou"] >= RIGHT_IOU for row in scored], bool)
     scores = np.array([row["score"] for row in scored], float)
     return {
-        "auroc": auroc(scores, right),
-        "ece": calibration_error(scores, right),
-        "absent_acc": _mean([not row["kept"] for row in absent]),
-        "present_kept": _mean([row["kept"] for row in there]),
-        "coverage90": _mean([side for row in there for side in row.get("inside", ())]),
-        "miou_expected": _mean([row["iou_expected"] for row in there]),
+        "auroc": (auroc(scores, right), len(scored)),
+        "ece": (calibration_error(scores, right), len(scored)),
+        "absent_acc": (_mean([not row["kept"] for row in absent]), len(absent)),
+        "present_kept": (_mean([row["kept"] for row in there]), len(there)),
+        "coverage90": (_mean([side for row in sided for side in row["inside"]]), len(sided)),
+        "miou_expected": (_mean([row["iou_expected"] for row in there]), len(there)),
     }
 
 
