@@ -353,6 +353,15 @@ def test_an_unfinished_run_is_not_mistaken(bag, tmp_path, load, monkeypatch):
     assert do(job_of(bag, tmp_path, resume=True), load).looked == 7
 
 
+def test_a_checkpoint_that_was_changed_goes_on_with_no_run(bag, tmp_path, checkpoint, load):
+    folder = shutil.copytree(checkpoint, tmp_path / "taught")
+    with pytest.raises(KeyboardInterrupt):
+        do(job_of(bag, tmp_path, checkpoint=str(folder)), lambda: Stopping(load(), 2))
+    (folder / "calibration.json").write_text("{}")
+    with pytest.raises(BadRequest, match="was begun with calibration '', and not"):
+        do(job_of(bag, tmp_path, checkpoint=str(folder), resume=True), load)
+
+
 def command(bag, out, checkpoint, *more):
     words = ["bag", str(bag), str(out), "--checkpoint", checkpoint, *more]
     for line in LINES:

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from benchmark_support import written
@@ -171,21 +172,27 @@ def test_boxes_of_data_sets_belong_to_the_pixels_as_they_are_stored(tmp_path):
     image.save(tmp_path / "t.jpg", exif=exif)
     answerer = Answerer(Settings({"checkpoint": taught_checkpoint(), "device": "cpu"}))
     shown = Picture(tmp_path / "t.jpg", "t")
-    sizes = {}
+    sizes, refused = {}, {}
     for dataset in ("mine", "refcoco"):
-        one = Sample(
-            dataset, "val", "1", shown, Family.BOXES, "the red mug", boxes=((1, 2, 3, 4),)
-        )
+        given = dataset, "val", "1", shown, Family.BOXES, "the red mug"
+        one = Sample(*given, boxes=((1, 2, 3, 4),))
         ((line, _),) = answerer.answers([one])
         sizes[dataset] = line["size"]
+        ((line, _),) = answerer.answers([replace(one, more={"size": (64, 48)})])
+        refused[dataset] = line.get("refused", "")
     assert sizes == {"mine": [48, 64], "refcoco": [64, 48]}
+    # who labelled another size drew the box elsewhere
+    assert refused == {
+        "mine": "the data says 64x48 pixels of t.jpg, which has 48x64 pixels as it is shown",
+        "refcoco": "",
+    }
 
 
 def test_what_does_not_belong_to_a_run_is_refused(data, whole, tmp_path, capsys):
     assert main(command(data, whole)) == 2
     assert "--resume" in capsys.readouterr().err
     assert main([*command(data, whole, "--resume"), "--free"]) == 2
-    assert "other data or settings" in capsys.readouterr().err
+    assert "was begun with free False, and not True" in capsys.readouterr().err
     for words, said in (
         (["eval", "mine"], "where is the data"),
         (["eval", "mine", str(data), "--scenes", "3"], "--scenes"),

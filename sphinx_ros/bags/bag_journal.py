@@ -114,6 +114,11 @@ class Journal:
 def _check_same(old: Json, new: Json, path: Path) -> None:
     """Raises BadRequest where a journal is of another job."""
     for name in {**new, **old}:
+        if name not in old:
+            raise BadRequest(
+                f"{file_name(path.parent)} was begun by an older release, which did not note its "
+                f"{name}: delete it to begin anew"
+            )
         if old.get(name) != new.get(name):
             raise BadRequest(
                 f"{file_name(path.parent)} was begun with {name} {quoted(old.get(name))}, and not "

@@ -21,6 +21,7 @@ from sphinx_ros.bags.bag_summary import KEY, summary_line, summary_of
 from sphinx_ros.bags.bag_topics import ANNOTATED, ANNOTATIONS, MIRROR, answer_topic, topic_of
 from sphinx_ros.bags.bag_writer import BagWriter
 from sphinx_ros.errors import Status
+from sphinx_ros.remote.address import SERVED
 from sphinx_ros.ros.annotated import annotate
 from sphinx_ros.ros.annotations import image_annotations
 from sphinx_ros.ros.answer_messages import AnswerMessages
@@ -33,7 +34,8 @@ FORMAT = 1
 
 
 def do(job: Job, load: Callable[[], Any]) -> Done:
-    """Ask, then write. load: gives the model; called only where there is something to ask.
+    """Ask, then write. load: gives the model; called only where there is something to ask, or
+    where it is on a server, which has to say what it has.
 
     Raises:
         BadRequest: bag, target or an unfinished run can't be used. OSError: the disk is full; what
@@ -45,7 +47,8 @@ def do(job: Job, load: Callable[[], Any]) -> Done:
     with Bag(job.source) as bag:
         cameras = topics_of(job, bag)
         job.part.mkdir(exist_ok=True)
-        with Journal(job.part / "journal.jsonl", _about(job, bag, cameras), job.resume) as journal:
+        about = _about(job, bag, cameras) | _identity(job, load)
+        with Journal(job.part / "journal.jsonl", about, job.resume) as journal:
             _ask(job, bag, cameras, journal, load)
             done = _write(job, bag, cameras, journal)
     shutil.rmtree(job.part)
@@ -64,6 +67,16 @@ def _about(job: Job, bag: Bag, cameras: dict[str, str]) -> dict[str, Any]:
         "model": {name: str(value) for name, value in sorted(job.model.items())},
         "asking": dict(sorted(job.asking.items())),
     }
+
+
+def _identity(job: Job, load: Callable[[], Any]) -> dict[str, str]:
+    """What tells the model from others of its name; of one on a server what that calls it."""
+    if job.server:
+        return {SERVED: load().name}
+    from sphinx_ros.checkpoint.identity import identity  # a server needs no torch here
+
+    files = {name: job.model.get(name) for name in ("variant", "tokenizer")}
+    return identity(job.checkpoint, **files)
 
 
 def _ask(

@@ -1,7 +1,8 @@
 """A folder of one run: what was asked with what, every answer, the scores, and how far it came.
 
     about.json      arguments and versions; what the answers depend on has a short name, ``config``
-    answers.jsonl   one object a question, in the order of the plan; nothing is ever changed in it
+    answers.jsonl   one object a question, in the order of the plan; nothing is ever changed in it.
+                    ``asked`` is a short name of the question's words and picture
     times.jsonl     milliseconds of each, which no two runs share
     results.json    scores by their dotted names
     table.md        the same for people
@@ -17,24 +18,54 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from sphinx_ros.benchmarks.samples import Sample
-from sphinx_ros.errors import BadRequest
+from sphinx_ros.errors import BadRequest, quoted
 from sphinx_ros.runtime.files import write_text
 
 ABOUT, ANSWERS, TIMES = "about.json", "answers.jsonl", "times.jsonl"
 RESULTS, TABLE, WORST = "results.json", "table.md", "worst.jpg"
+
+DEPENDS = "answers_depend_on"
+"""In about.json: name -> value of all that the answers depend on beside the questions."""
+
+NAMES = ("dataset", "split", "id")
+"""Of a line, which tell together what it answers."""
+
+ANEW = "give --out another folder"
 
 Line = dict[str, Any]
 
 
 def config_name(values: Mapping[str, Any]) -> str:
     """12 hexadecimal digits that tell settings apart."""
+    return _digits(values)
+
+
+def _digits(values: Any) -> str:
     said = json.dumps(values, sort_keys=True, default=str)
     return hashlib.sha256(said.encode()).hexdigest()[:12]
+
+
+def asked_names(samples: Iterable[Sample]) -> dict[tuple[str, str, str], str]:
+    """(data set, split, id) -> 12 hexadecimal digits that tell what is asked from other questions.
+
+    That are the words and the picture: its name, its folder's, where it is in a table, and how
+    many bytes it has. The truth is not in it: answers do not depend on it.
+    """
+    bytes_of: dict[Path, int] = {}
+    found = {}
+    for one in samples:
+        path, more = one.picture.path, one.more.get("prompt")
+        if path not in bytes_of:
+            bytes_of[path] = path.stat().st_size if path.is_file() else 0
+        place = (path.parent.name, path.name, one.picture.at, one.picture.size or bytes_of[path])
+        words = (one.family.value, one.text, one.choices, one.hint, more)
+        found[one.dataset, one.split, one.id] = _digits([*words, *place])
+    return found
 
 
 def plan(samples: Sequence[Sample], batch: int, most: int = 1024) -> list[list[Sample]]:
@@ -64,6 +95,7 @@ class RunFolder:
 
     def __init__(self, path: str | Path, config: str):
         self.path, self.config = Path(path), config
+        self._asked: dict[tuple[str, str, str], str] = {}
 
     def begin(
         self, about: Mapping[str, Any], jobs: Sequence[Sequence[Sample]], resume: bool
@@ -72,8 +104,10 @@ class RunFolder:
 
         Raises:
             BadRequest: it has answers and ``resume`` is False; or it is the run of other settings,
-                other data or another order.
+                another checkpoint, other data or another order, which is told by its name.
         """
+        wanted = [sample for job in jobs for sample in job]
+        self._asked = asked_names(wanted)
         told = json.dumps(dict(about), indent=1, sort_keys=True, default=str) + "\n"
         self.path.mkdir(parents=True, exist_ok=True)
         answers = self.path / ANSWERS
@@ -86,17 +120,10 @@ class RunFolder:
                 "another folder"
             )
         known = _whole_lines(answers)
-        wanted = [sample for job in jobs for sample in job]
+        if known:
+            self._check_settings(json.loads(told))
         for number, line in enumerate(known):
-            sample = wanted[number] if number < len(wanted) else None
-            named = None if sample is None else (sample.dataset, sample.split, sample.id)
-            if (line.get("dataset"), line.get("split"), line.get("id")) != named or line.get(
-                "config"
-            ) != self.config:
-                raise BadRequest(
-                    f"{answers}, line {number + 1}, belongs to other data or settings than these "
-                    "(see about.json): repeat its arguments, or give --out another folder"
-                )
+            self._check_line(number, line, wanted[number] if number < len(wanted) else None)
         done = min(len(known), len(_whole_lines(self.path / TIMES)))
         kept, finished = 0, 0
         for job in jobs:
@@ -107,6 +134,39 @@ class RunFolder:
             _cut(self.path / name, kept)
         write_text(self.path / ABOUT, told)
         return finished
+
+    def _check_settings(self, about: Mapping[str, Any]) -> None:
+        """Raises BadRequest: about.json tells of other ones. Where it is lost, the lines tell."""
+        try:
+            before = json.loads((self.path / ABOUT).read_text(encoding="utf-8"))[DEPENDS]
+        except (OSError, ValueError, TypeError, LookupError):
+            return
+        now = about.get(DEPENDS, {})
+        for name in {**now, **before} if isinstance(before, dict) else ():
+            if name not in before:
+                raise BadRequest(
+                    f"{self.path} was begun by an older release, which did not note its {name}: "
+                    f"{ANEW}"
+                )
+            if before[name] != now.get(name):
+                raise BadRequest(
+                    f"{self.path} was begun with {name} {quoted(before[name], 300)}, and not "
+                    f"{quoted(now.get(name), 300)}: give the same, or {ANEW}"
+                )
+
+    def _check_line(self, number: int, line: Line, sample: Sample | None) -> None:
+        """Raises BadRequest: the answer is none to this question."""
+        key = tuple(line.get(name) for name in NAMES)
+        wrong = ""
+        if sample is None or key != (sample.dataset, sample.split, sample.id):
+            said = "nothing" if sample is None else sample.name
+            wrong = f"answers {' '.join(map(str, key))}, and the data has {said} there"
+        elif line.get("asked") != self._asked[key]:
+            wrong = f"{sample.name} had other words or another picture when it was asked"
+        elif line.get("config") != self.config:
+            wrong = f"{sample.name} was asked with other settings (see {ABOUT})"
+        if wrong:
+            raise BadRequest(f"{self.path / ANSWERS}, line {number + 1}: {wrong}: {ANEW}")
 
     @contextlib.contextmanager
     def kept(self) -> Iterator[None]:
@@ -137,8 +197,9 @@ class RunFolder:
                 os.fsync(file.fileno())
 
     def _text(self, pair: tuple[Line, Line], at: int) -> str:
-        names = {key: pair[0][key] for key in ("dataset", "split", "id")}
-        line = names | {"config": self.config} | pair[at]
+        names = {name: pair[0][name] for name in NAMES}
+        told = {"config": self.config, "asked": self._asked[tuple(names.values())]}
+        line = names | told | pair[at]
         return json.dumps(line, ensure_ascii=False) + "\n"
 
     def answers(self) -> list[Line]:

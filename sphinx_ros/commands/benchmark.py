@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from sphinx_ros.benchmarks.catalogue import BENCHMARKS, Benchmark, benchmark
 from sphinx_ros.benchmarks.layouts import missing, read_benchmark
 from sphinx_ros.benchmarks.published import NAMES
 from sphinx_ros.benchmarks.run_folder import (
+    DEPENDS,
     RESULTS,
     TABLE,
     WORST,
@@ -87,14 +88,13 @@ def run_benchmark(options: argparse.Namespace) -> int:
     }
     load_torch()
     from sphinx_ros.benchmarks.answering import Settings
-    from sphinx_ros.benchmarks.measuring import kind_of, measure
+    from sphinx_ros.benchmarks.measuring import measure
 
     batch = options.batch or BATCH
-    depends = {**answers, "batch": batch, "kind": kind_of(load)}
-    config = config_name({**depends, "version": __version__})
+    depends = _depends(answers, batch)
     jobs = plan(samples, batch)
-    folder = RunFolder(out, config)
-    about = _about(options, depends, config, layout, reading, samples)
+    folder = RunFolder(out, config_name(depends))
+    about = _about(options, depends, folder.config, layout, reading, samples)
     done = folder.begin(about, jobs, options.resume)
     _say(bench, layout, reading, samples)
     settings = Settings(**answers)
@@ -105,6 +105,25 @@ def run_benchmark(options: argparse.Namespace) -> int:
         if done < len(jobs):
             print(f"{rate:.1f} questions/s")
         return finish(options, folder, asked, reading)
+
+
+def _depends(answers: Mapping[str, Any], batch: int) -> dict[str, Any]:
+    """Name -> value of all that answers depend on beside the questions.
+
+    answers: of :class:`Settings`. Raises SphinxError: there is no such checkpoint or device.
+    """
+    from sphinx_ros.benchmarks.measuring import kind_of
+    from sphinx_ros.checkpoint.identity import identity
+
+    load = dict(answers["load"])
+    kind, checkpoint = kind_of(load), load.pop("checkpoint")
+    files = {name: load.get(name) for name in ("variant", "tokenizer")}
+    known = identity(checkpoint, **files)
+    if answers["raw"]:  # whatever lies beside the checkpoint, it is not heeded
+        known["calibration"] = ""
+    asking = {name: value for name, value in answers.items() if name != "load"}
+    about = {"checkpoint": checkpoint, "model": load, **asking, "batch": batch, "kind": kind}
+    return {**about, **known, "version": __version__}
 
 
 def finish(options: argparse.Namespace, folder: RunFolder, asked: Asked, reading: Reading) -> int:
@@ -145,8 +164,8 @@ def _calibrate(folder: RunFolder, asked: Asked, source: str) -> None:
 
 
 def _notes(asked: Asked, reading: Reading) -> list[str]:
-    """What was left out, and what failed."""
-    notes = [reading.summary] if reading.summary else []
+    """What is to be known of the figures, what was left out, and what failed."""
+    notes = [*reading.remarks, *([reading.summary] if reading.summary else [])]
     refused = [answer["refused"] for _, answer in asked if answer.get("refused")]
     if refused:
         notes.append(f"{len(refused)} questions could not be asked, as: {refused[0]}")
@@ -189,7 +208,7 @@ def _about(
     given = {k: v for k, v in vars(options).items() if k not in ("resume", "list", "json")}
     return {
         "arguments": given,
-        "answers_depend_on": answers,
+        DEPENDS: answers,
         "config": config,
         "versions": versions,
         "layout": layout,

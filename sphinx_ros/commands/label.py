@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sphinx_ros.commands.arguments import OK, Parser, add_every, add_number, add_topic, given
 from sphinx_ros.commands.label_told import MOST_TOLD, read_told, writing
-from sphinx_ros.commands.model_options import add_asked_model, check_model
+from sphinx_ros.commands.model_options import AskedModel, add_asked_model, check_model
 from sphinx_ros.errors import BadRequest, SphinxError, Status, quoted
 from sphinx_ros.runtime.files import write_text
 from sphinx_ros.runtime.printable import file_name
@@ -104,20 +104,23 @@ def run(argv: Sequence[str]) -> int:
     out = checked_out(options.out, options.resume)
     from sphinx_ros.teach.label_folder import JOURNAL, TOLD
 
+    model = AskedModel(options, quality=None)  # pictures go to a server without loss
     if (out / TOLD).exists() and not (out / JOURNAL).exists():
         told = read_told(out)
         check_finished(out, told, settings(queries, options))
+        if not options.server:  # which need not be there any more
+            check_finished(out, told, model.identity())
         return tell(out, told)
     check_model(options)
     from sphinx_ros.commands.label_answers import sheets_of
 
     try:
-        sheets = sheets_of(out, queries, options)
+        sheets = sheets_of(out, queries, options, model)
     except (KeyboardInterrupt, SphinxError):
         if (out / JOURNAL).exists():
             print("sphinx-ros: what was answered is kept: go on with --resume", file=sys.stderr)
         raise
-    return finish(out, sheets, queries, options)
+    return finish(out, sheets, queries, options, model.identity())
 
 
 def checked_out(name: str | None, resume: bool) -> Path:
@@ -166,8 +169,15 @@ def check_finished(folder: Path, told: dict[str, Any], asked: dict[str, Any]) ->
             )
 
 
-def finish(out: Path, sheets: list[Sheet], queries: Sequence[Query], options: Any) -> int:
-    """Write the labels, and tell of them; returns the exit code.
+def finish(
+    out: Path,
+    sheets: list[Sheet],
+    queries: Sequence[Query],
+    options: Any,
+    known: Mapping[str, str],
+) -> int:
+    """Write the labels, and tell of them; returns the exit code. known: what tells the model that
+    was asked from others.
 
     Raises:
         SphinxError: no picture was answered.
@@ -185,6 +195,7 @@ def finish(out: Path, sheets: list[Sheet], queries: Sequence[Query], options: An
     write_folder(out, there, kinds, options.format, style)
     told = {
         **settings(queries, options),
+        **known,
         **(style._asdict() if options.format == "llava" else {}),
         "pictures": len(there),
         "to_review": sum(not sheet.sure for sheet in there),

@@ -6,7 +6,7 @@ A run that was killed goes on where it was, and ends with the same labels.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from sphinx_ros.teach.label_folder import IMAGES, JOURNAL
 from sphinx_ros.teach.labelling import Sheet, sheet_of
 
 
-def sheets_of(out: Path, queries: Sequence[Query], options: Any) -> list[Sheet]:
+def sheets_of(out: Path, queries: Sequence[Query], options: Any, model: AskedModel) -> list[Sheet]:
     """Ask about each picture, and put it into the folder. Each answer is on the disk before the
     next picture is asked about.
 
@@ -34,12 +34,13 @@ def sheets_of(out: Path, queries: Sequence[Query], options: Any) -> list[Sheet]:
     """
     stems = options.format == "yolo"  # its files of labels are called by them
     total, shots = shots_of(Path(options.source), options.topic, options.every, stems)
+    known = model.identity()
     out.mkdir(parents=True, exist_ok=True)
     sheets: list[Sheet] = []
     asking: Answering | None = None
     latest: dict[str, dict[str, Any]] = {}  # of each topic, what was answered about last
     with (
-        Journal(out / JOURNAL, about(queries, options), options.resume) as journal,
+        Journal(out / JOURNAL, about(queries, options, known), options.resume) as journal,
         Progress(total, "labelling", "picture") as bar,
     ):
         (out / IMAGES).mkdir(exist_ok=True)
@@ -47,8 +48,7 @@ def sheets_of(out: Path, queries: Sequence[Query], options: Any) -> list[Sheet]:
             entry = journal.get((shot.topic, shot.number))
             if entry is None:
                 if asking is None:
-                    sphinx = AskedModel(options, quality=None)()  # pictures go there without loss
-                    asking = Answering(sphinx, queries, {})
+                    asking = Answering(model(), queries, {})
                     for before in latest.values():
                         asking.remember(before)
                 entry = asking.entry(shot)
@@ -63,8 +63,8 @@ def sheets_of(out: Path, queries: Sequence[Query], options: Any) -> list[Sheet]:
     return sheets
 
 
-def about(queries: Sequence[Query], options: Any) -> dict[str, Any]:
-    """What the answers depend on."""
+def about(queries: Sequence[Query], options: Any, known: Mapping[str, str]) -> dict[str, Any]:
+    """What the answers depend on. known: the model's :meth:`AskedModel.identity`."""
     return {
         "source": file_name(options.source),
         "queries": [query.line() for query in queries],
@@ -72,6 +72,7 @@ def about(queries: Sequence[Query], options: Any) -> dict[str, Any]:
         "every": options.every,
         "checkpoint": options.server or options.checkpoint,
         "model": {name: str(value) for name, value in sorted(model_options(options).items())},
+        **known,
     }
 
 

@@ -12,7 +12,7 @@ from sphinx_ros.checkpoint.released import RELEASED
 from sphinx_ros.errors import BadRequest
 from sphinx_ros.model.quantities import DTYPES, KINDS
 from sphinx_ros.model.recipes import RECIPES
-from sphinx_ros.remote.address import TOKEN
+from sphinx_ros.remote.address import SERVED, TOKEN
 
 Model = Callable[[], Any]
 """Gives the model that is asked, at the first call after it is loaded."""
@@ -141,6 +141,7 @@ class AskedModel:
     def __init__(self, options: argparse.Namespace, **connecting: Any):
         self._options, self._connecting = options, connecting
         self._sphinx, self._loading = None, threading.Lock()
+        self._identity: dict[str, str] = {}
 
     def __call__(self) -> Any:
         """The model. Raises SphinxError: checkpoint, device or server can't be used."""
@@ -148,6 +149,19 @@ class AskedModel:
             if self._sphinx is None:
                 self._sphinx = self._load()
         return self._sphinx
+
+    def identity(self) -> dict[str, str]:
+        """What tells it from another model of the same name, by name; of one on a server what that
+        calls it. Raises SphinxError: it can't be opened, or the server can't be reached.
+        """
+        if self._options.server:
+            return {SERVED: self().name}
+        if not self._identity:
+            from sphinx_ros.checkpoint.identity import identity
+
+            files = {name: getattr(self._options, name) for name in ("variant", "tokenizer")}
+            self._identity = identity(self._options.checkpoint, **files)
+        return self._identity
 
     def _load(self) -> Any:
         from sphinx_ros.pipeline import Sphinx

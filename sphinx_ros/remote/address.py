@@ -20,6 +20,9 @@ QUALITY = 90
 SILENCE = 120.0
 """Seconds without a byte after which a server is given up, where there is no time limit."""
 
+SERVED = "served_model"
+"""What files that tell of answers call the name that a server gives its model."""
+
 FORM = "write http://HOST:PORT, as http://gpu-box:8000"
 
 PORTS = {"http": 80, "https": 443}
