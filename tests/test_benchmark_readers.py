@@ -503,6 +503,25 @@ def test_whatever_a_file_holds_is_read_or_named(layout, name, tmp_path):
     assert named > 5
 
 
+@pytest.mark.parametrize("name", OWN)
+def test_whatever_a_data_sets_own_file_holds_is_read_or_named(name, tmp_path):
+    files, pictures, _ = OWN[name]
+    small_png(tmp_path / "data", *pictures)
+    draw = random.Random(0)
+    for file, values in files.items():
+        put(tmp_path / "data" / file, values)
+    for file, values in files.items():
+        for _ in range(0 if file.endswith(".txt") else 15):
+            whole = json.loads(values) if isinstance(values, str) else values
+            made = spoilt(whole, draw)
+            put(tmp_path / "data" / file, f"{json.dumps(made)}\n")
+            try:
+                read_benchmark(benchmark(name), tmp_path / "data")
+            except BadRequest:
+                continue
+        put(tmp_path / "data" / file, values)
+
+
 def test_paths_of_other_machines_are_found_by_their_last_parts(tmp_path):
     (tmp_path / "coco" / "train2014").mkdir(parents=True)
     (tmp_path / "coco" / "train2014" / "a.jpg").write_bytes(b"x")

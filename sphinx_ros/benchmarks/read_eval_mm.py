@@ -64,7 +64,7 @@ def read(bench: Benchmark, files: list[Path], pictures: PictureFiles, into: Read
         *files, answered = files
         people = answers_of_people(answered)
     for path in files:
-        (split,) = [s for s in bench.splits if f"_{s}" in path.stem] or bench.splits[:1]
+        split = next((s for s in bench.splits if f"_{s}" in path.stem), bench.splits[0])
         rows = ((number, (number, row)) for number, row in enumerate(read_list(path)))
 
         def make(pair: tuple[int, Any], split: str = split) -> Sample:
