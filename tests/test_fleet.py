@@ -20,13 +20,18 @@ from process_support import lives, until
 
 from sphinx_ros.commands.serve_fleet import replicas
 from sphinx_ros.errors import SphinxError, Status
+from sphinx_ros.events import Finished
 from sphinx_ros.prompt.checks import MAX_STANDING
+from sphinx_ros.prompt.queries import Query
+from sphinx_ros.remote.wire import event_to_json
 from sphinx_ros.serve.asked_model import asking
 from sphinx_ros.serve.desk import Limits
 from sphinx_ros.serve.leftovers import descendants
 from sphinx_ros.serve.rendezvous import Homes, ranked
 from sphinx_ros.serve.reports import SILENT, Report, Reports
 from sphinx_ros.serve.work import Busy, Health, NoModel, Work, picture_id
+from sphinx_ros.tasks import Task
+from sphinx_ros.types import Answer
 
 ROOT = Path(__file__).parent.parent
 NAMES = [f"replica {k}" for k in range(5)]
@@ -220,6 +225,72 @@ def test_a_door_that_has_heard_no_replica_does_not_guess_which_model_is_meant():
     with pytest.raises(NoModel, match="no replica has said yet"):
         asyncio.run(asked())
     backend.close()
+
+
+class Handle:
+    """What Ray gives of a deployment: one after another is asked, each tells lists of events."""
+
+    def __init__(self, *replicas):
+        self.replicas, self.do = [*replicas], self
+
+    def options(self, **_):
+        return self
+
+    def remote(self, *_):
+        return Bunches(self.replicas.pop(0))
+
+
+class Bunches:
+    def __init__(self, told):
+        self.told = iter(told)
+
+    async def __anext__(self):
+        for bunch in self.told:
+            return bunch
+        raise StopAsyncIteration
+
+    def cancel(self):
+        pass
+
+
+LOOK = {"type": "look", "picture": "", "width": 8, "height": 8, "cached": False, "look_ms": 1.0}
+
+
+def finished(number, result):
+    return event_to_json(Finished(result, number), Task.CAPTION)
+
+
+def told_of(*replicas):
+    """The events of a work with two questions, by replicas that tell so."""
+    from sphinx_ros.serve.fleet import FleetBackend
+
+    async def all_of(backend):
+        return [event async for event in backend.do(work)]
+
+    work = Work(PICTURES[0], b"x", (Query(Task.CAPTION), Query(Task.CAPTION)))
+    backend = FleetBackend(Handle(*replicas), Limits(), "demo", adapters=())
+    try:
+        return asyncio.run(all_of(backend))
+    finally:
+        backend.close()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_what_a_replica_that_is_to_end_leaves_is_asked_of_another_one():
+    pytest.importorskip("ray", reason=MISSING)
+    from sphinx_ros.serve.replica import refusal
+
+    ends = SphinxError("it ends", status=Status.NOT_ACTIVE)
+    yes, late = (Answer(text, raw_text=text) for text in ("yes", "late"))
+    leaves = [[LOOK, finished(0, ends), finished(1, yes)]]
+    answers = [[LOOK, finished(0, yes), finished(1, late)]]
+    for several in ([leaves, answers], [[[refusal(ends)]], leaves, answers]):
+        look, *rest = told_of(*several)
+        texts = {event["number"]: event["answer"]["text"] for event in rest}
+        assert look == LOOK and len(rest) == 2 and texts == {0: "yes", 1: "yes"}
+    with pytest.raises(SphinxError, match="it ends") as ended:
+        told_of(*[[[refusal(ends)]]] * 4)
+    assert ended.value.status is Status.NOT_ACTIVE
 
 
 @pytest.mark.filterwarnings("ignore")

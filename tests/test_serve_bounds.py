@@ -501,7 +501,8 @@ def test_the_end_answers_what_is_under_way(random_one):
         until(lambda: running(asked) == figures(asked)["sphinx_waiting"] == 1)
     for thread in threads:
         thread.join()
-    assert [code(answer) for answer in answers] == [(499, "CANCELLED")] * 2
+    assert [code(answer) for answer in answers] == [(503, "NOT_ACTIVE")] * 2, "nobody cancelled"
+    assert all("the server is ending" in answer.text for answer in answers)
 
 
 # Requests that cost nothing to send

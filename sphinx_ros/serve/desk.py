@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sphinx_ros.errors import Cancelled, SphinxError, Status
+from sphinx_ros.errors import SphinxError, Status
 from sphinx_ros.image.picture_size import MAX_PIXELS
 from sphinx_ros.remote.wire import error_of
 from sphinx_ros.runtime.failures import logged
@@ -26,6 +26,9 @@ from sphinx_ros.serve.work import Busy, Health, Json, Work
 DECODED = 4
 """Usual pictures that are decoded, or wait for their look, at a time, beside one of the large
 ones: they take memory, and looks come one after another anyway."""
+
+ENDING = "the server is ending, or put to rest: ask again when it is back"
+"""What those are told whose works it ends: nobody of them has cancelled anything."""
 
 LATELY = 0.2
 """How much the newest work counts in the mean time of a work, which says when to come again."""
@@ -103,16 +106,16 @@ class Desk:
             self._era += 1
 
     def cancel(self) -> None:
-        """Cancel all works, and take no more."""
+        """End all works, NOT_ACTIVE, and take no more."""
         with self._called:
             self._closed = True
             for flight in {*self._flights.values(), *self._line}:
-                flight.close()
+                flight.close(_ending())
             waiting = list(self._line)
             self._line.clear()
             self._called.notify_all()
         for flight in waiting:
-            self._settle(flight, Cancelled("cancelled: the server is ending"))
+            self._settle(flight, flight.stopped())
 
     def hung(self, seconds: float) -> list[Flight]:
         """The works that make no step for so many seconds."""
@@ -129,7 +132,7 @@ class Desk:
         self.cancel()
 
     def close(self, seconds: float) -> bool:
-        """Cancel all works; whether their threads ended within some seconds."""
+        """:meth:`cancel`; whether the works' threads ended within some seconds."""
         self.cancel()
         end = time.monotonic() + seconds
         for worker in self._workers:
@@ -143,7 +146,7 @@ class Desk:
         self._lend()  # without a model nothing waits
         with self._called:
             if self._closed:
-                raise SphinxError("the server is ending", status=Status.NOT_ACTIVE)
+                raise _ending()
             key = self._era, work
             flight = self._flights.get(key)
             if flight is not None and flight.join(listener):
@@ -236,3 +239,7 @@ class Desk:
         bad = error is not None and error.status is Status.BAD_IMAGE
         self._shelf.give_back(flight.work.picture, bad)
         flight.end(error)
+
+
+def _ending() -> SphinxError:
+    return SphinxError(ENDING, status=Status.NOT_ACTIVE)

@@ -1,7 +1,8 @@
 """Works -> replicas on Ray Serve, and what these tell back. Knows no model and no torch.
 
-A replica may end at any moment. What it had not told is then asked of another one; where a part of
-an answer was already told, the query ends with the status INTERNAL.
+A replica may end at any moment, or say NOT_ACTIVE, as one does that is told to end. What it had
+not answered is then asked of another one; where a part of an answer was already told, the query
+ends with INTERNAL, or with what the replica says.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from ray.exceptions import ObjectLostError, RayActorError, RayError
 from ray.serve.exceptions import RayServeException
 
 from sphinx_ros.errors import SphinxError, Status, first_line
-from sphinx_ros.remote.wire import answer_to_json
+from sphinx_ros.remote.wire import answer_to_json, error_of
 from sphinx_ros.serve.desk import Limits
 from sphinx_ros.serve.flight import GRACE, timed_out
 from sphinx_ros.serve.rendezvous import Homes
@@ -36,6 +37,12 @@ ATTEMPTS = 4
 """Replicas that a work is given to, one after another, when each of them ends."""
 PERIOD, PATIENCE = 2.0, 5.0
 """Seconds between two questions to all replicas how they are, and until one that says nothing."""
+
+INACTIVE = Status.NOT_ACTIVE.name
+
+
+class Ended(SphinxError):
+    """The replica that was asked has ended, or is about to: INTERNAL, or what it says itself."""
 
 
 class FleetBackend:
@@ -89,10 +96,10 @@ class FleetBackend:
                             if told.is_new(event):
                                 yield event
                     return
-                except LOST as error:
-                    log.warning("a replica ended while it answered: %s", first_line(error))
+                except Ended as error:
+                    log.warning("a replica ended while it answered: %s", error)
                     if told.begun() or not left:
-                        for event in told.ended():
+                        for event in told.ended(error):
                             yield event
                         return
                     seconds = max(0.1, end - time.monotonic())  # what is left of the time limit
@@ -108,22 +115,35 @@ class FleetBackend:
                 self._shelf.give_back(work.picture, bad)
 
     async def _ask(self, work: Work) -> AsyncIterator[Json]:
-        """What one replica tells, from its first event on. Raises SphinxError, or one of LOST."""
+        """What one replica tells, from its first event on.
+
+        Raises:
+            Ended: it is lost, or ends; what it had answered was told before. SphinxError: it, or
+                Ray, refuses.
+        """
         limit = (work.options.timeout or self._timeout) + 2 * GRACE
         home = self._homes.of(work.picture, work.after)
         given = {"multiplexed_model_id": home} if self._sticky else {}
         bunches = self._replicas.options(stream=True, **given).do.remote(work, home)
+        gone = ""
         try:
             while True:
                 # The replica keeps the time limit; this one is for a fleet without any.
                 for event in await asyncio.wait_for(anext(bunches), limit):
                     if event["type"] == REFUSED:
-                        raise refused(event)
-                    yield event
+                        raise _of_replica(refused(event))
+                    if event["type"] == "finished" and event["answer"]["status"] == INACTIVE:
+                        gone = event["answer"]["message"]
+                    else:
+                        yield event
         except StopAsyncIteration:
-            return
-        except (SphinxError, *LOST):
+            if gone:
+                raise Ended(gone, status=Status.NOT_ACTIVE) from None
+        except SphinxError:
             raise
+        except LOST as error:
+            log.debug("a replica is lost: %s", first_line(error))
+            raise Ended("the replica that answered has ended: ask again") from None
         except asyncio.TimeoutError:
             raise timed_out(limit) from None
         except RayServeException as error:
@@ -196,12 +216,17 @@ class _Told:
         """Whether a part of an answer was told: another replica may divide it differently."""
         return bool(self._written.keys() - self._finished)
 
-    def ended(self) -> Iterator[Json]:
-        """The end of all queries that have none. Raises SphinxError where nothing was told."""
-        said = "the replica that answered has ended: ask again"
+    def ended(self, error: Ended) -> Iterator[Json]:
+        """The end of all queries that have none. Raises the error where nothing was told."""
         if not self._looked:
-            raise SphinxError(said)
+            raise error
         for number, task in enumerate(self._tasks):
             if number not in self._finished:
-                error = SphinxError(said, partial_text=self._written.get(number, ""))
-                yield {"type": "finished", "number": number, "answer": answer_to_json(task, error)}
+                own = error_of(error.status, str(error), self._written.get(number, ""))
+                yield {"type": "finished", "number": number, "answer": answer_to_json(task, own)}
+
+
+def _of_replica(error: SphinxError) -> SphinxError:
+    """What a replica refuses a work with; another one may do it where this one is not active."""
+    inactive = error.status is Status.NOT_ACTIVE
+    return Ended(str(error), status=error.status) if inactive else error

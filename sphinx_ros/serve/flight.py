@@ -42,7 +42,7 @@ class Flight:
         kept: its picture. drafts: what may be written again. era: an equal work of another one is
         not the same.
         told: all events so far. error: what ended all of it, or None.
-        ended: nothing more will be told. closed: nobody wants it any more.
+        ended: nothing more will be told. closed: nobody wants it any more, or is to have it.
         taken: when a worker began, seconds of the steady clock; None while it waits.
         stepped: when its work last went on. model: what is asked; None before.
     """
@@ -56,7 +56,7 @@ class Flight:
         self.ended = self.closed = False
         self.taken: float | None = None
         self.stepped, self.model = 0.0, None  # type: float, Any
-        self._deadline = 0.0
+        self._deadline, self._why = 0.0, None  # type: float, SphinxError | None
         self._listeners: tuple[Listener, ...] = ()
         self._lock = threading.Lock()
 
@@ -75,8 +75,9 @@ class Flight:
             self._listeners = tuple(one for one in self._listeners if one is not listener)
             self.closed = self.closed or not self._listeners
 
-    def close(self) -> None:
-        """Nobody is to have it: it ends before the next pass."""
+    def close(self, why: SphinxError) -> None:
+        """Nobody is to have it: it ends before the next pass, with this error."""
+        self._why = self._why or why
         self.closed = True
 
     def take(self) -> None:
@@ -93,6 +94,8 @@ class Flight:
 
     def stopped(self, partial_text: str = "") -> SphinxError:
         """Why it is :meth:`over`."""
+        if self._why is not None:
+            return error_of(self._why.status, str(self._why), partial_text)
         if self.closed:
             return Cancelled("cancelled", partial_text=partial_text)
         seconds = max((one.seconds for one in self._listeners), default=0.0)
