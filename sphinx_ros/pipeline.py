@@ -16,7 +16,7 @@ import numpy as np
 from sphinx_ros.errors import BadRequest, quoted
 from sphinx_ros.prompt.conversation import LONGEST_ANSWER
 from sphinx_ros.prompt.queries import Query
-from sphinx_ros.remote.address import QUALITY, SILENCE
+from sphinx_ros.remote.address import BUSY, QUALITY, SILENCE
 from sphinx_ros.runtime.interrupts import load_torch
 from sphinx_ros.seen import Seen
 
@@ -116,6 +116,7 @@ class Sphinx:
         quality: int | str | None = QUALITY,
         silence: float = SILENCE,
         heartbeat: float = 0.0,
+        busy: float = BUSY,
     ) -> Sphinx:
         """Ask a model on a server: ``sphinx-ros serve`` there. Loads no torch.
 
@@ -130,9 +131,12 @@ class Sphinx:
                 reached, and answers until one is back; "" for none. This needs torch.
             token: of the bearer; None: the environment's ``SPHINX_ROS_TOKEN``.
             quality: of the JPEG that a picture is sent as, 1..100; None or "png" sends PNG.
-            silence: seconds without a byte after which a server is given up.
+            silence: seconds without a byte after which a server is given up, where a question
+                has no time limit.
             heartbeat: seconds between two looks whether the servers are well, 0 for none; then
                 :attr:`trouble` tells of a loss while nothing is asked.
+            busy: seconds for which a server that has too much to do is asked again, when it says,
+                where a question has no time limit; ``math.inf``: until it answers.
 
         Raises:
             Unreachable: there is nobody to ask; the status is NOT_ACTIVE.
@@ -141,7 +145,7 @@ class Sphinx:
         from sphinx_ros.remote.client import RemoteSphinx
 
         load = functools.partial(cls.from_pretrained, fallback) if fallback else None
-        remote = RemoteSphinx(servers, token, quality, load, silence, heartbeat)
+        remote = RemoteSphinx(servers, token, quality, load, silence, heartbeat, busy)
         return cls.__new__(cls)._hand_to(remote)
 
     def adapt(self, adapter: str | Path | None) -> Sphinx:

@@ -13,11 +13,11 @@ import numpy as np
 from serve_support import served
 
 from sphinx_ros import Sphinx
-from sphinx_ros.errors import SphinxError, Status
+from sphinx_ros.errors import Cancelled, SphinxError, Status
 from sphinx_ros.events import Finished, Piece
 from sphinx_ros.remote.wire import event_to_json
 from sphinx_ros.serve.work import Busy, Health
-from sphinx_ros.types import Answer
+from sphinx_ros.types import Answer, Timing
 
 NUMBERS = itertools.count()
 
@@ -32,7 +32,8 @@ def fresh_picture(width=64, height=48):
 class Hand:
     """A backend in the hand of a test; it answers "one two" to each question.
 
-    ``go`` holds it between the words. ``refuse``: errors for the next works, one each.
+    ``go`` holds it between the words. ``refuse``: errors for the next works, one each; None
+    lets one pass.
     ``known``: names of pictures. ``sent``: works that brought one. ``change`` alters each answer.
     """
 
@@ -55,16 +56,17 @@ class Hand:
     async def do(self, work):
         import asyncio
 
-        if self.refuse:
-            raise self.refuse.pop(0)
+        if self.refuse and (error := self.refuse.pop(0)) is not None:
+            raise error
         if work.encoded is None and work.picture not in self.known:
             raise SphinxError(f"no picture {work.picture}", status=Status.NO_IMAGE)
+        again = work.picture in self.known
         self.known.add(work.picture)
         self.works.append(work)
         ended = False
         try:
             look = {"type": "look", "picture": work.picture, "width": 64, "height": 48}
-            yield {**look, "cached": False, "look_ms": 1.5}
+            yield {**look, "cached": again, "look_ms": 0.0 if again else 1.5}
             numbers = range(len(work.tasks))
             for word in ("one", " two"):
                 for number in numbers:
@@ -79,6 +81,44 @@ class Hand:
             ended = True
         finally:
             self.gone += not ended
+
+
+class Held:
+    """A model that answers "yes" to each question, when ``go`` is set or it is cancelled."""
+
+    name, device, trouble = "held", "cpu", ""
+
+    def __init__(self):
+        self.go, self.closed, self.looks = threading.Event(), threading.Event(), 0
+
+    def look(self, rgb, **_):
+        self.looks += 1
+        return HeldSeen(self.go, rgb)
+
+    def close(self):
+        self.closed.set()
+
+
+class HeldSeen:
+    """A picture that a :class:`Held` has looked at."""
+
+    cached, key, drafts, timing = False, b"", {}, Timing(1.0, 1.0)
+
+    def __init__(self, go, rgb):
+        self.go, (self.height, self.width) = go, rgb.shape[:2]
+
+    def answer(self, queries, cancel=lambda: False, **_):
+        while not self.go.wait(0.005):
+            if cancel():
+                return [Cancelled("cancelled", partial_text="ye") for _ in queries]
+        return [Answer("yes", raw_text="yes") for _ in queries]
+
+    def stream(self, queries, **options):
+        for number, result in enumerate(self.answer(queries, **options)):
+            yield Finished(result, number)
+
+    def _stream(self, queries, return_errors, options):
+        return self.stream(queries, **options)
 
 
 @contextlib.contextmanager

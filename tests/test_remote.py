@@ -4,12 +4,14 @@ import json
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from remote_support import free_port, fresh_picture
+from patience import PATIENCE
+from remote_support import busy, free_port, fresh_picture
 from serve_support import lent, served
 from small_network import picture
 
@@ -21,6 +23,7 @@ from sphinx_ros.errors import (
 )
 from sphinx_ros.events import Finished, Found, Piece
 from sphinx_ros.prompt.queries import Query
+from sphinx_ros.remote import upload
 from sphinx_ros.seen import Seen
 from sphinx_ros.serve.app import Settings
 from sphinx_ros.tasks import Task
@@ -235,6 +238,35 @@ def test_questions_longer_than_an_address_are_asked_behind_the_picture(hand):
     look, asked = backend.works
     assert look.encoded is not None and not look.queries
     assert asked.encoded is None and asked.queries[0].text == words.strip()
+
+
+def test_a_picture_that_goes_before_its_question_is_told_as_new(hand):
+    backend, sphinx = hand
+    backend.refuse = [None, busy(0.05)]  # the picture is taken, its question comes too early
+    seen = sphinx.look(fresh_picture())
+    assert seen.ground("the mug " * 800, verify=False) is not None and not backend.refuse
+    assert not seen.cached and seen.timing.encode == 1.5
+    seen.caption()
+    assert seen.cached and seen.timing.encode == 0.0
+
+
+def test_threads_that_look_at_the_same_pixels_at_once_share_a_file(monkeypatch):
+    rgb, real, both = fresh_picture(), upload.encoded, threading.Barrier(2)
+
+    def meeting(*given):
+        both.wait(PATIENCE)
+        return real(*given)
+
+    monkeypatch.setattr(upload, "encoded", meeting)
+    with ThreadPoolExecutor(2) as threads:
+        (one, first), (other, second) = threads.map(upload.Uploads(90).of, [rgb, rgb.copy()])
+    assert one is other and {first, second} == {True, False}
+
+
+def test_a_time_limit_of_a_conversation_is_the_server_s_too(hand):
+    backend, sphinx = hand
+    assert sphinx.look(fresh_picture()).chat().ask("what is it?", timeout=500).text == "one two"
+    assert 120 < backend.works[-1].options.timeout <= 500
 
 
 @pytest.mark.parametrize("quality", [-1, 101, True, "best", 90.5])

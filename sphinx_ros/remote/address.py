@@ -23,6 +23,9 @@ SILENCE = 120.0
 SERVED = "served_model"
 """What files that tell of answers call the name that a server gives its model."""
 
+BUSY = 30.0
+"""Seconds for which a busy server is asked again, where there is no time limit."""
+
 FORM = "write http://HOST:PORT, as http://gpu-box:8000"
 
 PORTS = {"http": 80, "https": 443}

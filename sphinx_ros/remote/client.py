@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from sphinx_ros.errors import BadRequest, TimedOut, Unreachable, quoted
+from sphinx_ros.errors import BadRequest, Unreachable, quoted
 from sphinx_ros.prompt.conversation import LONGEST_ANSWER, checked_turns, conversation
 from sphinx_ros.prompt.queries import Query
-from sphinx_ros.remote.address import QUALITY, SILENCE, chosen_token, read_addresses
+from sphinx_ros.remote.address import BUSY, QUALITY, SILENCE, chosen_token, read_addresses
 from sphinx_ros.remote.elsewhere import Elsewhere, gathered
 from sphinx_ros.remote.link import Link
 from sphinx_ros.remote.patience import Overseer, Patience
@@ -34,7 +34,8 @@ class RemoteSphinx:
         token: of the bearer; None: that of the environment.
         quality: of the JPEG that a picture is sent as; None or "png" sends PNG.
         load: makes a model of this process for when no server can be reached; None for none.
-        silence: seconds. heartbeat: seconds between two looks at the servers' health, 0 for none.
+        silence, busy: seconds, of :class:`Link`. heartbeat: seconds between two looks at the
+            servers' health, 0 for none.
 
     Raises:
         Unreachable: there is nobody to ask.
@@ -55,10 +56,11 @@ class RemoteSphinx:
         load: Callable[[], Any] | None = None,
         silence: float = SILENCE,
         heartbeat: float = 0.0,
+        busy: float = BUSY,
     ):
         self._uploads, self._overseer = Uploads(quality), Overseer()
         secret, addresses = chosen_token(token), read_addresses(servers)
-        links = [Link(one, secret, self._overseer, silence) for one in addresses]
+        links = [Link(one, secret, self._overseer, silence, busy) for one in addresses]
         self._servers = Servers(links, load, heartbeat)
         try:
             info = self._info()
@@ -72,17 +74,17 @@ class RemoteSphinx:
         """What the first server says of itself that can answer; of the local model if none can."""
         for link in self._servers.links:
             try:
-                info = link.fetch("/v1/info", Patience(timeout=INFO_SECONDS))
+                info = link.soon("/v1/info", INFO_SECONDS)
                 if info.get("state") not in (None, "ready"):
                     link.health(INFO_SECONDS)  # it says why
                 if not link.trouble:
                     return info
-            except (Unreachable, TimedOut) as error:
+            except Unreachable as error:
                 link.trouble = str(error)
             self._servers.failed()
         if not self._servers.has_local:
             raise Unreachable(self._servers.trouble)
-        local = self._servers.local()
+        local = self._servers.local(Patience())
         return {"model": local.name, "device": str(local.device)}
 
     def close(self) -> None:

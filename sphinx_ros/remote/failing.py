@@ -13,7 +13,7 @@ from sphinx_ros.errors import BadRequest, SphinxError, Status, Unreachable, shor
 from sphinx_ros.remote.address import TOKEN, Address
 from sphinx_ros.remote.wire import error_of
 
-__all__ = ["Crowded", "Forgotten", "Unreachable", "failure", "reason", "unreadable"]
+__all__ = ["Crowded", "Forgotten", "Unreachable", "failure", "inactive", "reason", "unreadable"]
 
 GATEWAY = (502, 503, 504)
 """What a proxy says whose server is away."""
@@ -63,9 +63,16 @@ def failure(address: Address, code: int, headers: Mapping[str, Any], said: bytes
         return Forgotten(message)
     if status is Status.BUSY:
         return Crowded(f"the server {address} is busy: {message}", _seconds(headers))
+    partial_text = str(told.get("partial_text") or "")
     if status is Status.NOT_ACTIVE:
-        return Unreachable(f"the server {address} can't answer now: {message}")
-    return error_of(status, message, str(told.get("partial_text") or ""))
+        return inactive(address, message, partial_text)
+    return error_of(status, message, partial_text)
+
+
+def inactive(address: Address, message: str, partial_text: str = "") -> Unreachable:
+    """The error of a server that says NOT_ACTIVE: another one may answer, or this one later."""
+    said = f"the server {address} can't answer now: {message}"
+    return Unreachable(said, partial_text=partial_text)
 
 
 def _foreign(address: Address, code: int, said: bytes) -> SphinxError:

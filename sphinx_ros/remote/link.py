@@ -8,50 +8,52 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
-import select
-import socket
-import threading
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sphinx_ros.errors import SphinxError, TimedOut
-from sphinx_ros.remote.address import Address
-from sphinx_ros.remote.failing import Unreachable, failure, reason
+from sphinx_ros.remote.address import BUSY, SILENCE, Address
+from sphinx_ros.remote.connections import BROKEN, Connections
+from sphinx_ros.remote.failing import Unreachable, failure, inactive, reason
 from sphinx_ros.remote.patience import Overseer, Patience
 from sphinx_ros.remote.traffic import Traffic
 
 Json = dict[str, Any]
 
-CONNECT_SECONDS = 3.0
-"""For a connection to come about."""
-
-IDLE = 16
-"""Connections of one server that are kept while nobody uses them."""
-
 CHUNK = 1 << 16
+
+LATER = 1.0
+"""Seconds behind a time limit at which a socket gives up by itself: the overseer is to do so."""
 
 LARGEST = 64 << 20
 """Bytes of an answer, or of an event, at most: what sends more is no server of ours."""
 
-BROKEN = (OSError, http.client.HTTPException, ValueError)
-"""What a connection raises that is no good any more: ValueError where TLS was cut."""
-
 
 class Link:
-    """A server. token: of the bearer, "" for none. silence: seconds without a byte at most.
+    """A server.
+
+    token: of the bearer, "" for none. silence: seconds without a byte at most, where there is no
+    time limit.
 
     Attributes:
+        busy: seconds for which it is asked again while it has too much to do, where there is no
+            time limit.
         trouble: why it could not be reached the last time; "" where it could.
         traffic: what went over it.
     """
 
-    def __init__(self, address: Address, token: str, overseer: Overseer, silence: float):
-        self.address, self.trouble, self.traffic = address, "", Traffic()
+    def __init__(
+        self,
+        address: Address,
+        token: str,
+        overseer: Overseer,
+        silence: float = SILENCE,
+        busy: float = BUSY,
+    ):
+        self.address, self.trouble, self.traffic, self.busy = address, "", Traffic(), busy
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._overseer, self._silence = overseer, silence
-        self._idle: list[http.client.HTTPConnection] = []
-        self._lock = threading.Lock()
-        self._closed = False
+        self._connections = Connections(address)
 
     def fetch(self, path: str, patience: Patience, body: bytes = b"", kind: str = "") -> Json:
         """The whole answer to a GET, or to a POST where there is a body of a kind."""
@@ -77,22 +79,44 @@ class Link:
             if not over:
                 raise http.client.IncompleteRead(rest)
 
+    def soon(self, path: str, seconds: float) -> Json:
+        """The whole answer to a GET that needs no model, within some seconds.
+
+        Raises:
+            Unreachable: there is none; also where it says nothing so long.
+        """
+        seconds = min(seconds, self._silence)
+        try:
+            return self.fetch(path, Patience(timeout=seconds))
+        except TimedOut:
+            self.trouble = f"the server {self.address} has said nothing for {seconds:g} s"
+            raise Unreachable(self.trouble) from None
+
     def health(self, seconds: float) -> None:
         """Note in ``trouble`` whether the server can answer."""
         try:
             with self.traffic.ping():
-                self.fetch("/healthz", Patience(timeout=seconds))
+                self.soon("/healthz", seconds)
         except SphinxError as error:
-            silent = isinstance(error, TimedOut)
-            said = f"the server {self.address} has said nothing for {seconds:g} s"
-            self.trouble = said if silent else str(error)
+            self.trouble = str(error)
+
+    def inactive(self, error: SphinxError) -> Unreachable:
+        """The error of a question that it can't answer now; it is looked for from now on."""
+        away = inactive(self.address, str(error))
+        self.trouble = str(away)
+        return away
+
+    def pause(self, patience: Patience, seconds: float) -> None:
+        """Wait before it is asked again. Raises what ends it meanwhile, the closing as well."""
+        self._overseer.watch(patience)
+        try:
+            patience.pause(seconds)
+        finally:
+            self._overseer.leave(patience)
 
     def close(self) -> None:
         """Let all connections go."""
-        with self._lock:
-            self._closed, idle, self._idle = True, self._idle, []
-        for one in idle:
-            one.close()
+        self._connections.close()
 
     # One exchange
 
@@ -113,7 +137,7 @@ class Link:
                 headers = {name.lower(): value for name, value in reply.headers.items()}
                 refused = failure(self.address, reply.status, headers, self._whole(reply))
             patience.release()
-            self._keep(connection, reply)
+            self._connections.keep(connection, reply)
             connection = None
             if refused is not None:
                 raise refused
@@ -149,9 +173,11 @@ class Link:
         headers = {**self._headers, **({"Content-Type": kind} if kind else {})}
         while True:
             patience.check()
-            kept = self._kept()
-            connection = kept or self._connected(patience)
+            kept = self._connections.kept()
+            connection = kept or self._connections.made(patience)
             try:
+                left = patience.left()
+                connection.sock.settimeout(self._silence if left is None else left + LATER)
                 patience.hold(connection.sock)
                 method, place = "POST" if kind else "GET", self.address.path + path
                 with contextlib.suppress(BrokenPipeError, ConnectionResetError):
@@ -166,51 +192,12 @@ class Link:
                 if kept is None or silent or patience.why is not None:
                     raise
 
-    def _kept(self) -> http.client.HTTPConnection | None:
-        """A connection that is kept and still there."""
-        while True:
-            with self._lock:
-                if not self._idle:
-                    return None
-                connection = self._idle.pop()
-            if not _speaks(connection.sock):  # else its end has come
-                return connection
-            connection.close()
-
-    def _connected(self, patience: Patience) -> http.client.HTTPConnection:
-        """A new connection. Raises Unreachable."""
-        secure = self.address.scheme == "https"
-        kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
-        left = patience.left()
-        seconds = CONNECT_SECONDS if left is None else min(CONNECT_SECONDS, max(left, 0.01))
-        connection = kind(self.address.host, self.address.port, timeout=seconds)
-        try:
-            connection.connect()
-        except BROKEN as error:
-            connection.close()
-            patience.check()
-            raise Unreachable(
-                f"the server {self.address} can't be reached: {reason(error, seconds)}; is "
-                "`sphinx-ros serve` running there?"
-            ) from error
-        connection.sock.settimeout(self._silence)
-        connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        return connection
-
-    def _keep(
-        self, connection: http.client.HTTPConnection, reply: http.client.HTTPResponse
-    ) -> None:
-        with self._lock:
-            keep = reply.isclosed() and not reply.will_close and len(self._idle) < IDLE
-            if keep and not self._closed and connection.sock is not None:
-                self._idle.append(connection)
-                return
-        connection.close()
-
     def _lost(self, error: Exception, patience: Patience) -> Exception:
         """What a broken connection means."""
         if patience.why is not None:
             return patience.why
+        if isinstance(error, TimeoutError) and patience.left() is not None:
+            return patience.late()
         if isinstance(error, TimeoutError):
             return TimedOut(
                 f"the server {self.address} has sent nothing for {self._silence:g} s; is it "
@@ -218,13 +205,6 @@ class Link:
             )
         self.trouble = f"the server {self.address} was lost while it answered: {reason(error)}"
         return Unreachable(f"{self.trouble}; ask again")
-
-
-def _speaks(connected: socket.socket) -> bool:
-    """Whether there is something to read, unasked. select() takes no more than 1024 files."""
-    polled = select.poll()
-    polled.register(connected, select.POLLIN)
-    return bool(polled.poll(0))
 
 
 def _object(said: bytes, address: Address) -> Json:

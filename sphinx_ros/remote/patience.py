@@ -112,6 +112,11 @@ class Patience:
             time.sleep(min(left, PERIOD))
         self.check()
 
+    def wait(self, event: threading.Event) -> None:
+        """Wait for an event. Raises what ends the exchange meanwhile."""
+        while not event.wait(PERIOD):
+            self.check()
+
 
 class Overseer:
     """Looks at all exchanges under way, in a thread that lives while there are any."""

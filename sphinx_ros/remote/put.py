@@ -23,8 +23,8 @@ Json = dict[str, Any]
 LONGEST_ADDRESS = 4000
 """Characters behind "?" beside a picture; what is longer is asked behind it, by its name."""
 
-TRIES, BUSY_SECONDS = 4, 30.0
-"""How often a busy server is asked, and for how many seconds where there is no time limit."""
+TRIES = 4
+"""How often a picture is sent that the server has forgotten each time."""
 
 
 def put(
@@ -32,28 +32,35 @@ def put(
 ) -> Iterator[Json]:
     """The events of a request; where they are not streamed, no pieces among them.
 
-    A busy server is asked again, when it says and within the time limit.
+    The look is told once, as it was the first time. A busy server is asked again, when it says:
+    within the time limit, or for ``link.busy`` seconds, and once whatever it says.
 
     Raises:
         SphinxError: nothing was answered, or the rest is not.
     """
-    told = False
-    for tries in range(1, TRIES + 1):
+    looked, told, forgotten, waited = False, False, 0, 0.0
+    while True:
         try:
             for event in _put(link, upload, request, patience, stream):
-                told = True
+                is_look = event.get("type") == "look"
+                if is_look and looked:
+                    continue
+                looked, told = looked or is_look, told or not is_look
                 yield event
             return
         except Forgotten:  # since the last question about it
             upload.known.discard(str(link.address))
-            if told or tries == TRIES:
+            forgotten += 1
+            if told or forgotten == TRIES:
                 raise
         except Crowded as error:
             left = patience.left()
-            most = BUSY_SECONDS / TRIES if left is None else left
-            if told or tries == TRIES or error.seconds >= most:
+            most = link.busy - waited if left is None else left
+            first = left is None and not waited
+            if told or (error.seconds >= most and not first):
                 raise
-            patience.pause(error.seconds)
+            link.pause(patience, error.seconds)
+            waited += error.seconds
 
 
 def _put(
@@ -78,7 +85,7 @@ def _put(
 def _told(
     link: Link, upload: Upload, request: Request, patience: Patience, stream: bool
 ) -> Iterator[Json]:
-    left = patience.left() if request.timed else None
+    left = patience.left()
     limits = {} if left is None else {"timeout": max(left, LEAST_SECONDS)}
     asked = {**request.fields, **limits, "stream": stream}
     path, body, kind = request.path, b"", "application/json"

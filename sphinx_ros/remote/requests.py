@@ -25,7 +25,6 @@ class Request:
     Attributes:
         path: of the door. fields: what it is given. count: queries in it.
         bare: whether the picture may be the body, and the fields stand in the address.
-        timed: whether the door takes a time limit.
         whole: what it answers at once -> events. part: an object of its stream -> events.
     """
 
@@ -33,7 +32,6 @@ class Request:
     fields: Mapping[str, Any]
     count: int
     bare: bool
-    timed: bool
     whole: Callable[[Json], Iterator[Json]]
     part: Callable[[Json], Iterator[Json]]
 
@@ -43,7 +41,7 @@ def queries_request(queries: Sequence[Query], options: Mapping[str, Any]) -> Req
     limit = queries[0].max_new_tokens
     fields = {**options, **({"max_new_tokens": limit} if limit else {})}
     fields["queries"] = [query.line() for query in queries]
-    return Request("/v1/answer", fields, len(queries), True, True, whole_answer, part_answer)
+    return Request("/v1/answer", fields, len(queries), True, whole_answer, part_answer)
 
 
 def groups(queries: Sequence[Query]) -> list[list[int]]:
@@ -64,7 +62,7 @@ def turns_request(turns: Turns, asked: str, options: Mapping[str, Any]) -> Reque
     for question, answer in turns:
         messages += [_message("user", question), _message("assistant", answer)]
     fields = {**options, "messages": [*messages, _message("user", asked)]}
-    return Request("/v1/chat/completions", fields, 1, False, False, whole_chat, part_chat)
+    return Request("/v1/chat/completions", fields, 1, False, whole_chat, part_chat)
 
 
 def _message(role: str, text: str) -> Json:

@@ -7,8 +7,7 @@ same, if there is one. Knows no torch.
 from __future__ import annotations
 
 import contextlib
-import copy
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -28,6 +27,7 @@ from sphinx_ros.prompt.checks import (
 )
 from sphinx_ros.prompt.queries import Query
 from sphinx_ros.remote.failing import UNREADABLE, unreadable
+from sphinx_ros.remote.heard import Events, Heard
 from sphinx_ros.remote.link import Link
 from sphinx_ros.remote.patience import Patience
 from sphinx_ros.remote.put import put
@@ -36,9 +36,7 @@ from sphinx_ros.remote.servers import Servers
 from sphinx_ros.remote.upload import Upload
 from sphinx_ros.remote.wire import event_from_json
 from sphinx_ros.seen import Seen
-from sphinx_ros.types import Answer, Timing
-
-Events = Generator[Event, None, None]
+from sphinx_ros.types import Timing
 
 Here = Callable[[Seen, dict[str, Any]], Iterator[Event]]
 """Asks the same of a model of this process; the options are the time limit and the cancelling."""
@@ -143,44 +141,36 @@ class Route:
     def _request(self, request: Request, patience: Patience, listens: bool, here: Here) -> Events:
         """The events of one request; what ends it early ends each query that is not answered.
 
+        A query that nobody has heard anything of goes on to the next server where one is lost.
         Pieces are wanted by who listens, and by who may stop it: what was written is not lost.
         """
         if self._model:
             request = replace(request, fields={**request.fields, "model": self._model})
-        texts, left, told = [""] * request.count, set(range(request.count)), False
-        error: Exception = Unreachable(self.servers.trouble)
+        heard = Heard(request.count, listens)
+        error: SphinxError = Unreachable(self.servers.trouble)
         for link in self.servers.reachable():
             try:
-                for event in self._events(link, request, patience, listens or patience.bounded):
-                    number = event.number
-                    if isinstance(event, Piece):
-                        texts[number] += event.text
-                    if isinstance(event, Finished):
-                        left.discard(number)
-                        event = _with_text(event, texts[number])
-                    elif not listens:
-                        continue
-                    told = True
-                    yield event
+                told = self._events(link, request, patience, listens or patience.bounded)
+                if (gone := (yield from heard.new(told))) is not None:
+                    raise link.inactive(gone)
                 error = SphinxError("the server left a question without an answer")
                 break
             except Unreachable as away:
                 error = away
                 self.servers.failed()
-                if told:
-                    break
-                texts = [""] * request.count
+                yield from heard.ended(error, heard.begun)
+                if not heard.left:
+                    return
             except SphinxError as ended:
                 error = ended
                 break
-        if isinstance(error, Unreachable) and self.servers.has_local and not told:
+        if isinstance(error, Unreachable) and self.servers.has_local:
             try:
-                yield from self._from_here(patience, here)
-                return
+                gone = yield from heard.new(self._from_here(patience, here))
+                error = gone or error
             except SphinxError as ended:
                 error = ended
-        for number in sorted(left):
-            yield Finished(_own(error, texts[number]), number)
+        yield from heard.ended(error, heard.left)
 
     def _events(self, link: Link, request: Request, patience: Patience, stream: bool) -> Events:
         """What one server tells."""
@@ -198,32 +188,14 @@ class Route:
             if event is not None:
                 yield event
 
-    def _from_here(self, patience: Patience, here: Here) -> Events:
+    def _from_here(self, patience: Patience, here: Here) -> Iterator[Event]:
         """What the model of this process tells. What ends a query is its result."""
         if self._here is None:
             # what was sent, as the caller may have written into the picture since
-            self._here = self.servers.local().look(decode_file(self.upload.data))
+            self._here = self.servers.local(patience).look(decode_file(self.upload.data))
             self.cached, self.timing = self._here.cached, self._here.timing
         patience.check()
         yield from here(self._here, {"cancel": patience.over, "timeout": patience.left()})
-
-
-def _with_text(event: Finished, text: str) -> Finished:
-    """The end of an answer whose text was told in pieces alone."""
-    result = event.result
-    if isinstance(result, Answer) and not result.raw_text:
-        return Finished(replace(result, text=text.strip(), raw_text=text.strip()), event.number)
-    return event
-
-
-def _own(error: Exception, text: str) -> Exception:
-    """What ended a query of several, with its own words so far."""
-    if not isinstance(error, SphinxError):
-        return error
-    own = copy.copy(error)
-    own.__cause__ = error.__cause__
-    own.partial_text = text or error.partial_text
-    return own
 
 
 def _renumbered(event: Any, number: int) -> Any:

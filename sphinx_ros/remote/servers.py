@@ -11,8 +11,10 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sphinx_ros.errors import Cancelled, SphinxError, Unreachable
+from sphinx_ros.errors import Unreachable
 from sphinx_ros.remote.link import Link
+from sphinx_ros.remote.patience import Patience
+from sphinx_ros.remote.spare import Spare
 
 RETURN_SECONDS = 1.0
 """Between two looks whether a server is back."""
@@ -32,8 +34,7 @@ class Servers:
         self, links: Sequence[Link], load: Callable[[], Any] | None, heartbeat: float = 0.0
     ):
         self.links, self.heartbeat = tuple(links), heartbeat
-        self._load, self._local, self._loading = load, None, threading.Lock()
-        self._no_local = ""  # why there is none
+        self._spare = Spare(load)
         self._lock, self._over = threading.Lock(), threading.Event()
         self._watching = False
         if heartbeat:
@@ -42,14 +43,15 @@ class Servers:
     @property
     def has_local(self) -> bool:
         """Whether there is a model of this process to fall back on."""
-        return self._load is not None and not self._no_local
+        return self._spare.there
 
     @property
     def trouble(self) -> str:
         """Why nobody can answer; "" where somebody can."""
         if self.has_local or any(not link.trouble for link in self.links):
             return ""
-        return "; ".join(filter(None, [*(link.trouble for link in self.links), self._no_local]))
+        troubles = [*(link.trouble for link in self.links), self._spare.trouble]
+        return "; ".join(filter(None, troubles))
 
     def reachable(self) -> list[Link]:
         """Whom to ask, one after another; nobody where the model of this process is to answer."""
@@ -81,38 +83,29 @@ class Servers:
             if self.heartbeat or link.trouble:
                 link.health(HEALTH_SECONDS)
 
-    def local(self) -> Any:
+    def local(self, patience: Patience) -> Any:
         """The model of this process, loaded now unless it is there.
 
         Raises:
-            Unreachable: it can't be loaded; it is not tried again.
+            Unreachable: it can't be loaded; it is not tried again. Cancelled: closed meanwhile.
+            What ends the patience.
         """
-        with self._loading:
-            if self._over.is_set():
-                raise Cancelled("the connection was closed: connect again")
-            if self._local is None:
-                assert self._load is not None
-                try:
-                    self._local = self._load()
-                except SphinxError as error:
-                    self._no_local = f"the fallback can't be loaded: {error}"
-                    raise Unreachable(self.trouble) from error
-            return self._local
+        try:
+            return self._spare.get(patience)
+        except Unreachable as error:
+            raise Unreachable(self.trouble or str(error)) from error
 
     @property
     def loaded(self) -> Any:
         """The model of this process, None where it was never needed."""
-        return self._local
+        return self._spare.model
 
     def close(self) -> None:
         """Look no more, let all go."""
         self._over.set()
         for link in self.links:
             link.close()
-        with self._loading:
-            local, self._local = self._local, None
-        if local is not None:
-            local.close()
+        self._spare.close()
 
 
 def _watch(servers: weakref.ref[Servers], over: threading.Event) -> None:

@@ -72,10 +72,10 @@ class Uploads:
         kind = "image/png" if self.quality is None else "image/jpeg"
         upload = Upload(name, data, kind, pixels.shape[1], pixels.shape[0])
         with self._lock:
-            self._kept[key] = upload
+            kept = self._kept.setdefault(key, upload)  # another thread may have been faster
             while len(self._kept) > REMEMBERED:
                 self._kept.popitem(last=False)
-        return upload, False
+        return kept, kept is not upload
 
 
 def encoded(rgb: np.ndarray, quality: int | None) -> bytes:
