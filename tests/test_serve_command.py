@@ -16,7 +16,7 @@ from small_network import taught_checkpoint
 from sphinx_ros.commands.cli import main
 from sphinx_ros.commands.serve import MEBI, parser
 from sphinx_ros.prompt.checks import MAX_STANDING, MAX_TOKENS
-from sphinx_ros.remote.address import QUALITY, SILENCE
+from sphinx_ros.remote.address import BUSY, QUALITY, SILENCE
 from sphinx_ros.serve.app import Settings
 from sphinx_ros.serve.desk import Limits
 
@@ -45,7 +45,8 @@ def ready(address, headers=None):
 def test_the_help_tells_the_usual_limits():
     """The verb's own numbers, which are read before the server's modules are."""
     options, limits, settings = parser().parse_args([]), Limits(), Settings()
-    assert (options.slots, options.line) == (limits.slots, limits.line)
+    usual = options.slots, options.line, options.timeout
+    assert usual == (limits.slots, limits.line, limits.timeout)
     assert options.max_body * MEBI == settings.max_body
     told = (ROOT / "docs" / "serve.md").read_text()
     words = f"`--slots` requests are answered at a time ({limits.slots})"
@@ -55,6 +56,7 @@ def test_the_help_tells_the_usual_limits():
     assert f"{limits.pictures >> 20} MB" in told and f"{limits.pixels // 10**6} million" in told
     assert f"within {settings.body_seconds:g} s" in told
     assert f"{MAX_STANDING} queries" in told and f"up to {MAX_TOKENS}" in told
+    assert f"{BUSY:g} s where a question has none" in told
     assert f"({SILENCE:g})" in told and f"; {QUALITY})" in told
 
 

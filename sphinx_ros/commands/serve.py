@@ -17,6 +17,7 @@ from sphinx_ros.commands.arguments import OK, Parser, add_number, add_port
 from sphinx_ros.commands.model_options import add_model_options, model_options
 from sphinx_ros.commands.serve_fleet import add_fleet_options, check_single, serve_fleet
 from sphinx_ros.errors import BadRequest, quoted
+from sphinx_ros.prompt.checks import LEAST_SECONDS, MAX_SECONDS
 from sphinx_ros.remote.address import TOKEN, demanded_token
 from sphinx_ros.runtime.extras import extra
 
@@ -73,6 +74,9 @@ def parser() -> Parser:
     add_number(made, "--slots", (1, 256), 16, "requests that are answered at a time")
     waiting = "requests that may wait; others are refused at once"
     add_number(made, "--line", (0, 100_000), 64, waiting)
+    seconds = "time limit of a request that says none, from its arrival"
+    span = (LEAST_SECONDS, MAX_SECONDS)
+    add_number(made, "--timeout", span, 120.0, seconds, "SECONDS", float)
     body = "largest body of a request, in MiB"
     add_number(made, "--max-body", (0.001, 4096), 32, body, "MIB", float)
     made.add_argument(
@@ -131,7 +135,7 @@ def run(argv: Sequence[str]) -> int:
 
     hosts = host_names(options.host, options.allow_host)
     given = {**model_options(options), **({"adapters": named} if named else {})}
-    limits = Limits(slots=options.slots, line=options.line)
+    limits = Limits(slots=options.slots, line=options.line, timeout=options.timeout)
     token = demanded_token(options.token)
     settings = Settings(
         token=token,

@@ -24,7 +24,7 @@ FAILURES = {
     413: "the body is too large",
     415: "the body is no picture, form or JSON, or has a Content-Encoding",
     429: "too many requests are under way: come again after Retry-After",
-    503: "the model is loading, failed, or out of memory",
+    503: "the model is loading, failed, or out of memory; or the server ends",
     504: "the time limit ran out",
 }
 

@@ -78,7 +78,8 @@ def read_chat(fields: Fields) -> Chat:
     stream = bool(asked.stream)
     usage = asked.stream_options is not None and bool(asked.stream_options.include_usage)
     limit = asked.max_completion_tokens or asked.max_tokens or 0
-    options: dict[str, Any] = {"max_new_tokens": min(limit, MAX_TOKENS)}  # more is never written
+    limit = min(limit, MAX_TOKENS)  # more is never written
+    options: dict[str, Any] = {"max_new_tokens": limit, "timeout": asked.timeout}
     turns, model = _turns(read), asked.model or ""
     how: dict[str, Any] = {"tokens": stream, "model": model.removesuffix(TASKS)}
     if model.endswith(TASKS):

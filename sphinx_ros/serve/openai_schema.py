@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from sphinx_ros.prompt.checks import LEAST_SECONDS, MAX_SECONDS
 from sphinx_ros.serve.schema import Item, Person, Pictured, Place, Took
 
 MAX_MESSAGES = 256
@@ -58,6 +59,12 @@ class ChatRequest(Pictured):
     max_completion_tokens: int | None = Field(None, ge=1)
     stop: Any = Field(None, description="a text, or a list of them, that ends the answer")
     n: int | None = Field(None, description="1")
+    timeout: float | None = Field(
+        None,
+        ge=LEAST_SECONDS,
+        le=MAX_SECONDS,
+        description="seconds from the arrival; OpenAI's clients have it in extra_body",
+    )
 
 
 class Extra(BaseModel):
