@@ -3,11 +3,13 @@
 import errno
 import fcntl
 import json
+import math
 import os
 import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +34,8 @@ from process_support import until
 from rosbags.rosbag2 import StoragePlugin
 from small_network import MUG, fresh, picture, taught_checkpoint
 
+from sphinx_ros import Sphinx
+from sphinx_ros.bags.bag_answers import DOUBTFUL, GONE
 from sphinx_ros.bags.bag_fleet import Doer, do_all, in_order
 from sphinx_ros.bags.bag_job import Job
 from sphinx_ros.bags.bag_kinds import DEFAULTS, NAMES, Kinds, type_store
@@ -40,7 +44,7 @@ from sphinx_ros.bags.bag_summary import KEY, summary_line, summary_of
 from sphinx_ros.bags.bag_topics import camera_of, chosen_topics
 from sphinx_ros.bags.bag_writer import BagWriter
 from sphinx_ros.commands.cli import main
-from sphinx_ros.errors import BadRequest, Status
+from sphinx_ros.errors import BadRequest, SphinxError, Status
 from sphinx_ros.image.decode import decode_compressed
 from sphinx_ros.image.letterbox import Letterbox
 from sphinx_ros.prompt.queries import Query
@@ -614,3 +618,50 @@ def test_a_server_that_is_lost_ends_the_job_and_keeps_what_was_answered(tmp_path
     done = Doer()(job_of(bag, tmp_path, server="http://127.0.0.1:1"))
     assert done.status == "NOT_ACTIVE" and "127.0.0.1:1" in done.error
     assert not Path(done.target).exists()
+
+
+class Stumbling:
+    """A model that fails at its first picture, so often."""
+
+    def __init__(self, status, times):
+        self.status, self.left = status, times
+
+    def look(self, rgb, after=None):
+        return self
+
+    def answer(self, queries, **_):
+        self.left -= 1
+        if self.left >= 0:
+            return [SphinxError("it failed", status=self.status) for _ in queries]
+        return [Answer("a mug", raw_text="a mug") for _ in queries]
+
+
+@pytest.mark.parametrize("status", [*GONE, *DOUBTFUL])
+def test_what_is_not_the_pictures_own_is_asked_again(tmp_path, status):
+    """One run after another; what the same picture has twice, though, may be its own."""
+    bag = write_bag(tmp_path / "drive", {"/image": film(2)})
+    job = Job(str(bag), str(tmp_path / "out.mcap"), ("caption",), shown=False)
+    with pytest.raises(SphinxError, match="it failed") as ended:
+        do(job, lambda: Stumbling(status, 1))
+    assert ended.value.status is status and not Path(job.target).exists()
+    again = replace(job, resume=True)
+    if status in GONE:
+        with pytest.raises(SphinxError, match="it failed"):
+            do(again, lambda: Stumbling(status, 1))
+        assert do(again, lambda: Stumbling(status, 0)).statuses == {"OK": 2}
+    else:
+        assert do(again, lambda: Stumbling(status, 1)).statuses == {status.name: 1, "OK": 1}
+
+
+def test_a_time_limit_of_ones_own_is_an_outcome(tmp_path):
+    bag = write_bag(tmp_path / "drive", {"/image": film(1)})
+    job = Job(str(bag), str(tmp_path / "out.mcap"), ("caption",), asking={"timeout": 5.0})
+    done = do(job, lambda: Stumbling(Status.TIMEOUT, 1))
+    assert done.statuses == {"TIMEOUT": 1}
+
+
+def test_a_busy_server_is_waited_for(tmp_path, monkeypatch):
+    given = {}
+    monkeypatch.setattr(Sphinx, "connect", lambda server, **options: given.update(options))
+    Doer()._load(job_of("drive", tmp_path, server="http://127.0.0.1:1"))
+    assert given["busy"] == math.inf

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from sphinx_ros.bags.bag_journal import Journal
 from sphinx_ros.bags.bag_reader import SECOND, Every, Shot
 from sphinx_ros.errors import SphinxError, Status
 from sphinx_ros.prompt.queries import Query
@@ -20,13 +21,17 @@ from sphinx_ros.remote.wire import answer_from_json, answer_to_json
 from sphinx_ros.ros.asking import SENTENCES
 from sphinx_ros.ros.outcomes import Outcome, Times, name_error
 from sphinx_ros.ros.threshold import above
+from sphinx_ros.runtime.failures import logged
 from sphinx_ros.tasks import Task
 from sphinx_ros.types import Answer, Results
 
 Json = dict[str, Any]
 
-GONE = (Status.NOT_ACTIVE, Status.BUSY)
-"""Outcomes that say nothing of a picture: another run may answer."""
+GONE = (Status.NOT_ACTIVE, Status.BUSY, Status.CANCELLED)
+"""Outcomes that say nothing of a picture: nobody has answered, and another run may."""
+
+DOUBTFUL = (Status.INTERNAL, Status.OUT_OF_MEMORY, Status.TIMEOUT)
+"""Outcomes that are the machine's or the server's, unless the same picture has them again."""
 
 
 @dataclass(frozen=True)
@@ -58,17 +63,20 @@ class Answering:
 
     def __init__(self, sphinx: Any, queries: Sequence[Query], options: Mapping[str, Any]):
         self._sphinx, self._queries, self._options = sphinx, queries, dict(options)
+        own = [Status.TIMEOUT] if options.get("timeout") is not None else []
+        self._doubtful = [status for status in DOUBTFUL if status not in own]
         self._earlier: dict[str, Earlier] = {}
         self._habits = _habits_of(sphinx)
         if self._habits is not None:  # of another bag, in this process
             self._habits.begin_with([])
 
-    def entry(self, shot: Shot) -> Json:
-        """What became of a picture.
+    def entry(self, shot: Shot, doubtful: bool = True) -> Json:
+        """What became of a picture. doubtful: also where that is one of :data:`DOUBTFUL`.
 
         Raises:
             SphinxError: the model can't be asked any more.
         """
+        raised = GONE if doubtful else (*GONE, *self._doubtful)
         entry: Json = {"topic": shot.topic, "number": shot.number}
         try:
             rgb = shot.decode()
@@ -82,8 +90,10 @@ class Answering:
             if isinstance(drafts, Mapping):
                 entry["drafts"] = Earlier(drafts).to_json()
                 self._earlier[shot.topic] = Earlier(drafts)
-        for one in came:
-            if getattr(one, "status", None) in GONE:
+        for number, one in enumerate(came):
+            if isinstance(one, Exception) and not isinstance(one, SphinxError):
+                came[number] = one = logged(one, "this program's", "a question")
+            if isinstance(one, SphinxError) and one.status in raised:
                 raise one
         entry["answers"] = [
             answer_to_json(query.task, one) for query, one in zip(self._queries, came, strict=True)
@@ -91,6 +101,23 @@ class Answering:
         if self._habits is not None:
             entry["habits"] = self._habits.told()
         return entry
+
+    def journaled(self, shot: Shot, journal: Journal) -> Json:
+        """:meth:`entry`, for a journal that lacks it; it is not added yet.
+
+        What may be the machine's doing ends the run, and is noted. Where it comes again at the
+        same picture, when the run is gone on with, it is what became of the picture.
+
+        Raises:
+            SphinxError: the model can't be asked any more, or what it ended with is doubtful.
+        """
+        key = (shot.topic, shot.number)
+        try:
+            return self.entry(shot, doubtful=journal.noted(key))
+        except SphinxError as error:
+            if error.status in self._doubtful:
+                journal.note(key)
+            raise
 
     def remember(self, entry: Json) -> None:
         """Go on after a picture that was asked about earlier; of several in their order."""

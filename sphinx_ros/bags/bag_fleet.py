@@ -6,6 +6,7 @@ All ways end in :func:`sphinx_ros.bags.bag_run.do`, so the files are the same.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import pickle
 from collections.abc import Iterable, Iterator, Sequence
@@ -57,7 +58,7 @@ class Doer:
 
                 torch.set_num_threads(self._threads)
             if job.server:
-                self._sphinx = Sphinx.connect(job.server, token=job.token)
+                self._sphinx = Sphinx.connect(job.server, token=job.token, busy=math.inf)
             else:
                 self._sphinx = Sphinx.from_pretrained(job.checkpoint, **job.model)
         return self._sphinx

@@ -18,6 +18,9 @@ Json = dict[str, Any]
 Key = tuple[str, int]
 """A picture: its topic, and which of the topic's messages it is."""
 
+NOTE = "ended"
+"""The key of a line that is no answer: a run ended at this picture."""
+
 
 class Journal:
     """The answers of one job, open to read and to go on; used as a statement.
@@ -35,6 +38,7 @@ class Journal:
         self.path = path
         self._file: BinaryIO = open(path, "a+b")
         self._places: dict[Key, int] = {}
+        self._noted: set[Key] = set()
         try:
             self._lock()
             self._begin(about, resume)
@@ -70,7 +74,11 @@ class Journal:
             old, end = dict(json.loads(first)), self._file.tell()
             while (line := self._file.readline()).endswith(b"\n"):
                 entry = json.loads(line)
-                self._places[entry["topic"], entry["number"]] = end
+                key = entry["topic"], entry["number"]
+                if NOTE in entry:
+                    self._noted.add(key)
+                else:
+                    self._places[key] = end
                 end = self._file.tell()
         except (ValueError, TypeError, KeyError):
             raise BadRequest(
@@ -93,6 +101,15 @@ class Journal:
             OSError: the disk is full.
         """
         self._places[entry["topic"], entry["number"]] = self._append(entry)
+
+    def note(self, key: Key) -> None:
+        """Write that a run ended at a picture, for the next one to know."""
+        self._noted.add(key)
+        self._append({"topic": key[0], "number": key[1], NOTE: True})
+
+    def noted(self, key: Key) -> bool:
+        """Whether a run ended at a picture."""
+        return key in self._noted
 
     def _append(self, value: Json) -> int:
         place = self._file.seek(0, os.SEEK_END)

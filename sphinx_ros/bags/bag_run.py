@@ -100,7 +100,7 @@ def _ask(
                     asking = Answering(load(), job.queries, job.asking)
                     for before in latest.values():
                         asking.remember(before)
-                journal.add(asking.entry(shot))
+                journal.add(asking.journaled(shot, journal))
             progress.advance()
 
 

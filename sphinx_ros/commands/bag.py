@@ -57,8 +57,9 @@ A query is a line as the node takes it: "detect: mug", "ground: the red mug", "p
 "ask: is the door open?", "describe: 10,20,110,220", "point: the handle", "read_text".
 
 What was answered is in OUT.part until OUT is whole; after Ctrl-C, a power cut or kill -9 the same
-command with --resume goes on, and ends with the same bytes. Several bags, or a folder of bags,
-go into a folder OUT.
+command with --resume goes on, and ends with the same bytes. A server that is away ends the run, as
+do a defect and too little memory: --resume asks about that picture again. Several bags, or a
+folder of bags, go into a folder OUT.
 
 Exit codes: 0 answered, 1 not found in any picture, 2 bad usage or pictures that could not be read
 (OUT is written, with the answers about the others), 3 answers that are missing, 130 Ctrl-C. With

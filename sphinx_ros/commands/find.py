@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -96,7 +97,8 @@ def run(argv: Sequence[str]) -> int:
     with Bag(options.bag) as bag:
         topics = [*chosen_topics(bag.pictures, options.topic).values()]
         search = Search(text, topics, options.every, options.threshold, on_best=keep)
-        spans = list(printed(bag, search, AskedModel(options)(), options.json))
+        sphinx = AskedModel(options, busy=math.inf)()
+        spans = list(printed(bag, search, sphinx, options.json))
         if target is not None and spans:
             write_picture(target, sheet_of(bag, spans, shown.tiles))
     for topic, reason in search.troubles.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -104,7 +105,8 @@ def run(argv: Sequence[str]) -> int:
     out = checked_out(options.out, options.resume)
     from sphinx_ros.teach.label_folder import JOURNAL, TOLD
 
-    model = AskedModel(options, quality=None)  # pictures go to a server without loss
+    # pictures go to a server without loss, however long it is busy
+    model = AskedModel(options, quality=None, busy=math.inf)
     if (out / TOLD).exists() and not (out / JOURNAL).exists():
         told = read_told(out)
         check_finished(out, told, settings(queries, options))

@@ -51,7 +51,7 @@ def sheets_of(out: Path, queries: Sequence[Query], options: Any, model: AskedMod
                     asking = Answering(model(), queries, {})
                     for before in latest.values():
                         asking.remember(before)
-                entry = asking.entry(shot)
+                entry = asking.journaled(shot, journal)
                 if "width" in entry:
                     keep_picture(out / IMAGES / name, shot, file)
                 journal.add(entry)
