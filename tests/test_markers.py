@@ -9,6 +9,7 @@ pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 pytest.importorskip("sphinx_ros.msg", reason="the ROS interfaces are not built")
 
 import cv2
+from sensor_msgs.msg import RegionOfInterest
 
 from sphinx_ros.errors import Status
 from sphinx_ros.prompt.queries import Query
@@ -95,6 +96,62 @@ def test_the_simulated_camera_is_calibrated_as_its_pixels_are_counted():
 def test_markers_scale_with_a_binned_picture():
     half = lift([(50.0, 60.0)], camera(), (320, 240), 1.0)
     assert np.allclose(half, lift([(100.0, 120.0)], camera(), SIZE, 1.0))
+
+
+PART = RegionOfInterest(x_offset=200, y_offset=100, width=320, height=240)
+AT = np.array([(50.0, 60.0), (300.0, 200.0)])
+"""Pixels of that part."""
+
+
+@pytest.mark.parametrize("bent", [{}, {"p": P, "d": [0.1, -0.05, 0.001, 0.0, 0.0]}])
+@pytest.mark.parametrize("rectified", [False, True])
+@pytest.mark.parametrize("binning", [0, 1, 2])
+def test_a_region_of_interest_is_a_part_of_the_sensor(bent, rectified, binning):
+    share = max(binning, 1)
+    info = camera(roi=PART, binning_x=binning, binning_y=binning, **bent)
+    whole = camera(**bent)
+    if rectified:
+        info, whole = of_rectified(info), of_rectified(whole)
+    made = lift(AT / share, info, (320 // share, 240 // share), 2.0)
+    assert np.allclose(made, lift(AT + (200, 100), whole, SIZE, 2.0))
+
+
+@pytest.mark.parametrize(
+    "roi, size",
+    [
+        ((200, 100, 320, 240), SIZE),  # a driver that sends the whole all the same
+        ((0, 0, 640, 480), SIZE),
+        ((0, 0, 640, 480), (320, 240)),
+        ((0, 0, 0, 0), SIZE),
+        ((0, 0, 0, 240), SIZE),
+        ((400, 300, 320, 240), SIZE),
+        ((2**31, 2**31, 2**31, 2**31), SIZE),
+    ],
+)
+def test_regions_that_are_no_part_of_the_picture(roi, size):
+    x, y, wide, high = roi
+    info = camera(roi=RegionOfInterest(x_offset=x, y_offset=y, width=wide, height=high))
+    assert np.allclose(lift(AT, info, size, 1.0), lift(AT, camera(), size, 1.0))
+
+
+def test_a_binned_picture_of_the_whole_sensor_is_no_part_of_it():
+    fields = {"binning_x": 2, "binning_y": 2}
+    half = lift(AT, camera(roi=PART, **fields), (320, 240), 1.0)
+    assert np.allclose(half, lift(2 * AT, camera(), SIZE, 1.0))
+
+
+def test_letters_over_a_part_have_the_height_of_letters_over_the_whole():
+    """As a share of the picture's height, at the same depth."""
+
+    def letters(info, size):
+        one = Outcome(
+            Query(Task.DETECT, "x"), Status.OK, "", Results([MUG]), header=HEADER,
+            width=size[0], height=size[1],
+        )  # fmt: skip
+        return texts(marker_array([one], info, 1.0))[0].scale.z
+
+    part, whole = letters(camera(roi=PART), (320, 240)), letters(camera(), SIZE)
+    assert part == pytest.approx(whole / 2)
 
 
 def test_what_is_no_place_is_nan_and_spoils_nothing():

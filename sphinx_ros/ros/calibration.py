@@ -140,7 +140,9 @@ def lift(
     in the picture (NaN) or can't be rectified is NaN.
 
     Args:
-        info: sensor_msgs/CameraInfo. Where it describes another size, pixels are scaled to it.
+        info: sensor_msgs/CameraInfo. K, D and P are those of the whole sensor; where the picture
+            has another size or shows a part of it, its pixels become the sensor's, see
+            :func:`window`.
         size: (width, height) of the picture.
         depth: z of the points, metres.
 
@@ -150,8 +152,9 @@ def lift(
     if why_unusable(info) is not None or min(size) <= 0:
         return None
     k, p = np.array(info.k, float).reshape(3, 3), projection(info)
-    scale = (info.width / size[0], info.height / size[1])
-    places = np.array(points, float).reshape(-1, 2) * scale
+    left, top, wide, high = window(info, size)
+    scale = (wide / size[0], high / size[1])
+    places = np.array(points, float).reshape(-1, 2) * scale + (left, top)
     places -= 0.5  # calibrations count from the middle of the first pixel
     known = np.isfinite(places).all(axis=1)
     places[known] = _rectified(places[known], info, k, p[:, :3])
@@ -161,6 +164,32 @@ def lift(
     lost = ~(np.abs(lifted[:, :2]).max(axis=1, initial=0.0) <= FARTHEST * abs(depth))  # NaN, too
     lifted[lost] = np.nan
     return lifted
+
+
+def window(info: Any, size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """What a picture shows of the sensor: left, top, width and height in the sensor's pixels.
+
+    That is the camera info's `roi`, before binning, if it is set to a part of the sensor; of a
+    rectified picture, too, as image_proc makes it. Some drivers fill `roi` and send all of the
+    sensor all the same, so a picture of the whole size is taken for the whole.
+
+    Args:
+        info: a usable sensor_msgs/CameraInfo. size: (width, height) of the picture.
+    """
+    full = int(info.width), int(info.height)
+    whole = (0, 0, *full)
+    roi = getattr(info, "roi", None)
+    if roi is None:
+        return whole
+    left, top = int(roi.x_offset), int(roi.y_offset)
+    wide, high = int(roi.width), int(roi.height)
+    inside = left + wide <= full[0] and top + high <= full[1]
+    if min(wide, high) <= 0 or not inside or (wide, high) == full:
+        return whole
+    binning = max(int(info.binning_x), 1), max(int(info.binning_y), 1)
+    binned = full[0] // binning[0], full[1] // binning[1]
+    part = wide // binning[0], high // binning[1]
+    return whole if size in (full, binned) and size != part else (left, top, wide, high)
 
 
 def of_rectified(info: Any) -> Any:

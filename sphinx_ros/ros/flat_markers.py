@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sphinx_ros.ros.calibration import lift, projection
+from sphinx_ros.ros.calibration import lift, projection, window
 from sphinx_ros.ros.captions import Caption, captions_of
 from sphinx_ros.ros.lettering import Plates, in_ascii
 from sphinx_ros.ros.marker_parts import new_lines, new_marker, new_text, point_of
@@ -85,7 +85,8 @@ class Sheet:
             return []
         rows = [row for row in map(in_ascii, caption.rows) if row]
         rows = [self.plates.fit(row) for row in rows]
-        height = TEXT_SHARE * self.depth * self.info.height / projection(self.info)[1, 1]
+        *_, high = window(self.info, self.size)
+        height = TEXT_SHARE * self.depth * high / projection(self.info)[1, 1]
         middles = self._lift(self.plates.place(rows, caption.box))
         return [
             new_text(self.header, caption.name, row, middle, height)
