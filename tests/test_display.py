@@ -1,6 +1,7 @@
 """What is shown of a camera: for listeners alone, and gone when it is no longer true."""
 
 import math
+import threading
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import pytest
 pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 pytest.importorskip("sphinx_ros.msg", reason="the ROS interfaces are not built")
 
+from patience import PATIENCE
 from rviz_support import complaints
 
 from sphinx_ros.errors import Status
@@ -16,7 +18,7 @@ from sphinx_ros.prompt.queries import Query
 from sphinx_ros.ros import messages as m
 from sphinx_ros.ros.annotated import annotate
 from sphinx_ros.ros.display import Display
-from sphinx_ros.ros.markers import REQUEST, STANDING
+from sphinx_ros.ros.markers import REQUEST, STANDING, marker_array
 from sphinx_ros.ros.outcomes import Frame, Look, Outcome, Times
 from sphinx_ros.ros.pace import FIRST, LONGEST, SHORTEST, Pace
 from sphinx_ros.ros.positions import Place, Positions
@@ -128,6 +130,65 @@ def test_what_is_shown_of_standing_queries_is_taken_down_once():
     shown.show(look(), [outcome(MUG)], 1.0)
     shown.close()
     assert ends(board) == {*STANDING} and len(board.heard["markers"]) == 4
+
+
+def test_pictures_that_can_t_be_looked_at_take_the_boxes_before_down():
+    shown, board = display("markers")
+    broken = Look(Frame(lambda: GREY, 0.0, header=HEADER), failure=(Status.BAD_IMAGE, "torn"))
+    shown.show(look(), [outcome(MUG)], 1.0)
+    shown.show(broken, [], 1.0, standing=False)
+    assert len(board.heard["markers"]) == 1, "a request says nothing of standing queries"
+    shown.show(broken, [], 1.0)
+    assert ends(board) == {*STANDING} and len(board.heard["markers"]) == 2
+    shown.show(broken, [], 1.0)
+    assert len(board.heard["markers"]) == 2
+
+
+def test_a_calibration_that_can_t_be_used_takes_the_boxes_before_down():
+    shown, board = display("markers")
+    shown.show(look(), [outcome(MUG)], 1.0)
+    shown.calibrate(m.CameraInfo())
+    shown.show(look(), [outcome(MUG)], 1.0)
+    assert ends(board) == {*STANDING} and len(board.heard["markers"]) == 2
+
+
+def test_a_camera_that_is_heard_no_more_leaves_no_calibration_and_no_boxes():
+    said, board = [], Board("markers")
+    shown = Display(board.make, QuietLog(said.append, period=0.0), lambda: 0.0)
+    for count in (1, 2):
+        shown.calibrate(m.CameraInfo())
+        shown.calibrate(m.CameraInfo())
+        assert len(said) == count, "once for each time that the camera is heard"
+        shown.calibrate(INFO)
+        shown.show(look(), [outcome(MUG)], 1.0)
+        shown.forget()
+        assert ends(board) == {*STANDING}
+    shown.show(look(), [outcome(MUG)], 1.0)
+    assert len(board.heard["markers"]) == 4, "without a calibration there are no markers"
+
+
+def test_what_takes_boxes_down_waits_until_they_are_up(monkeypatch):
+    """Else they would be up for good: who asks for it is another thread."""
+    shown, board = display("markers")
+    drawing, go = threading.Event(), threading.Event()
+
+    def slowly(*args, **options):
+        drawing.set()
+        assert go.wait(PATIENCE)
+        return marker_array(*args, **options)
+
+    monkeypatch.setattr("sphinx_ros.ros.display.marker_array", slowly)
+    worker = threading.Thread(target=shown.show, args=(look(), [outcome(MUG)], 1.0))
+    timer = threading.Thread(target=shown.clear)
+    worker.start()
+    assert drawing.wait(PATIENCE)
+    timer.start()
+    timer.join(0.05)
+    assert timer.is_alive()
+    go.set()
+    for thread in (worker, timer):
+        thread.join(PATIENCE)
+    assert ends(board) == {*STANDING} and len(board.heard["markers"]) == 2
 
 
 def test_a_request_leaves_the_standing_boxes_and_goes_by_itself():

@@ -199,6 +199,9 @@ def test_the_mirror_in_space_with_messages_of_the_same_fields(monkeypatch):
     )
     check_mirror_in_space(Positions("base", (0.0, 0.0, 1.0, 0.0), (PLACE, Place())))
 
+    none = replies.mirror_3d_message(outcome(Task.GROUND, Results([MUG])))
+    assert none.header == HEADER and not none.detections, "as where nothing is there"
+
 
 PLACE = Place((0.1, -0.2, 1.5), (0.3, 0.4, 0.5))
 

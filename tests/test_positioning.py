@@ -16,6 +16,7 @@ from patience import until
 from rclpy.clock import ROSClock
 from rclpy.time import Time
 from ros_support import CHECKPOINT, UNHURRIED, Client, clip_pictures, process
+from sensor_msgs.msg import RegionOfInterest
 
 from sphinx_ros.errors import Status
 from sphinx_ros.prompt.queries import Query
@@ -44,8 +45,8 @@ def header(seconds=7, frame="camera"):
 AHEAD = depth_message(FLAT, header())
 
 
-def calibrated(**changes):
-    return m.CameraInfo(header=header(), **{**calibration(CAMERA), **changes})
+def calibrated(frame="camera", **changes):
+    return m.CameraInfo(header=header(frame=frame), **{**calibration(CAMERA), **changes})
 
 
 class Told(list):
@@ -198,6 +199,89 @@ def test_an_unknown_target_frame_leaves_positions_unknown():
     (line,) = told
     assert "target_frame needs tf2_ros" in line or "TF is not heard" in line
     assert told.locate(target_frame="camera").frame == "camera", "which needs no TF"
+
+
+@pytest.mark.parametrize("target", ["", "map"])
+def test_pictures_without_the_name_of_a_frame_have_no_positions(target):
+    """They would go out as places in no frame, or in one that they are not in."""
+    told = Told(calibrated(frame=""), depth_message(FLAT, header(frame="")))
+    look = told.look(header(frame=""))
+    assert told.locate(look, target_frame=target) == Positions()
+    (line,) = told
+    assert "have no frame_id" in line and "driver" in line
+    told.positioning.on_depth(depth_message(FLAT, header(8, "camera")))
+    assert told.locate(told.look(header(8, ""))).frame == "camera", "its depth says the frame"
+
+
+def test_a_camera_that_is_heard_no_more_leaves_no_calibration():
+    told = Told(calibrated(), depth_message(FLAT, header()))
+    assert told.locate().frame
+    told.positioning.forget()
+    told.positioning.on_depth(depth_message(FLAT, header()))
+    assert told.locate() == Positions()
+    assert "no camera info has come" in told.pop()
+    told.positioning.calibrate(calibrated())
+    assert told.locate().frame
+
+
+def test_a_part_of_the_sensor_is_where_it_is():
+    """A region of interest of 320x240 in the middle of the sensor, as CameraInfo tells of it."""
+    part = RegionOfInterest(x_offset=160, y_offset=120, width=320, height=240)
+    told = Told(calibrated(roi=part), depth_message(FLAT[:240, :320], header()))
+    frame = told.positioning.claim(Frame(lambda: None, 0.0, 7.0, header()))
+    look = Look(frame, np.zeros((240, 320, 3), np.uint8))
+    x0, y0, x1, y1 = BOX
+    inside = (x0 - 160, y0 - 120, x1 - 160, y1 - 120)
+    found = Results([Detection("mug", inside)])
+    one = Outcome(Query(Task.GROUND, "mug"), Status.OK, result=found, header=header())
+    (one,) = told.positioning.locate(look, [one])
+    assert one.positions.box(0).position == pytest.approx((0.4, 0.0, 2.0))
+    assert one.positions.box(0).size == pytest.approx((0.4, 0.4, 0.0), abs=1e-6)
+
+
+class Geometry:
+    """What `tf2_ros` offers, as far as it is used; it is not on PyPI."""
+
+    def __init__(self):
+        self.cleared = self.left = 0
+
+    def Buffer(self, **options):
+        assert not options, "with a node it opens a service, and keeps it"
+        return self
+
+    def TransformListener(self, buffer, node):
+        return self
+
+    def clear(self):
+        self.cleared += 1
+
+    def unregister(self):
+        self.left += 1
+
+
+def test_tf_that_is_heard_no_more_leaves_nothing_on_the_node(monkeypatch):
+    from rclpy.clock import Clock
+
+    geometry, clock = Geometry(), Clock()
+    node = SimpleNamespace(get_clock=lambda: clock)
+    monkeypatch.setattr("sphinx_ros.ros.transforms.tf2_ros", geometry)
+    jumps = []
+    made = clock.create_jump_callback
+
+    def create(*args, **options):
+        jumps.append((made(*args, **options), options["post_callback"]))
+        return jumps[-1][0]
+
+    monkeypatch.setattr(clock, "create_jump_callback", create)
+    transforms = Transforms(node)
+    transforms.listen()
+    ((handle, jumped),) = jumps
+    jumped(None)
+    assert geometry.cleared == 1, "a bag that begins anew"
+    transforms.close()
+    assert geometry.left == 1 and handle._clock is None
+    transforms.listen()
+    assert len(jumps) == 2
 
 
 def test_points_are_turned_and_shifted_and_sizes_are_not():

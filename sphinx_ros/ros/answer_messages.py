@@ -158,11 +158,11 @@ class AnswerMessages(Parts):
         """vision_msgs/Detection3DArray of the boxes whose place is known, in the positions' frame.
 
         The sides of a box are along the axes of the camera's optical frame, whatever its frame is.
+        One without boxes, where no place is known, has the picture's frame.
         """
         where, header = outcome.positions, outcome.header or self.m.Header()
-        mirror = self.m.Detection3DArray(
-            header=self.m.Header(stamp=header.stamp, frame_id=where.frame)
-        )
+        frame = where.frame or header.frame_id
+        mirror = self.m.Detection3DArray(header=self.m.Header(stamp=header.stamp, frame_id=frame))
         for number, item in enumerate(outcome.boxes):
             place = where.box(number)
             if not place.known:

@@ -111,7 +111,10 @@ class Camera:
         self._watches = []
         while self._subscriptions:
             self._node.destroy_subscription(self._subscriptions.pop())
-        self.display.clear()
+        self._forget()
+
+    def _forget(self) -> None:
+        self.display.forget()
         self.positioning.forget()
 
     def close(self) -> None:
@@ -183,6 +186,8 @@ class Camera:
             info = of_rectified(info)
         self.display.calibrate(info)
         self.positioning.calibrate(info)
+        if not self._subscriptions:  # a callback that was under way when the camera was let go
+            self._forget()
 
     # Out
 
@@ -208,7 +213,7 @@ class Camera:
         self._outputs[answers].publish(replies.answer_to(outcome))
         if answers is Answers.BOXES and self._mirror is not None and outcome.status.answered:
             self._mirror.publish(replies.mirror_message(outcome))
-            if self._mirror_3d is not None and outcome.positions.frame:
+            if self._mirror_3d is not None and self.positioning.has_heard:
                 self._mirror_3d.publish(replies.mirror_3d_message(outcome))
 
     def _mind_bits(self, look: Look) -> None:

@@ -6,6 +6,7 @@ Each is made only where somebody listens. Knows no model.
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -22,7 +23,7 @@ from sphinx_ros.ros.quiet import QuietLog
 
 
 class Display:
-    """What is shown of the last answers about one camera.
+    """What is shown of the last answers about one camera. Any thread may call any method.
 
     Args:
         make: a publisher of a class of messages, on a topic below the node's (or the camera's)
@@ -43,6 +44,9 @@ class Display:
         foxglove = m.ImageAnnotations is not None
         self._annotations = make(m.ImageAnnotations, "image_annotations", 2) if foxglove else None
         self._warnings, self._pace = warnings, Pace(clock)
+        # What is drawn and what takes it down go out one after the other, whoever asks for them:
+        # the worker, a timer and the lifecycle do.
+        self._showing = threading.RLock()
         self._info: m.CameraInfo | None = None
         self._check = CalibrationCheck()
         self._standing: m.Header | None = None  # of what is shown of standing queries
@@ -50,9 +54,16 @@ class Display:
 
     def calibrate(self, info: m.CameraInfo) -> None:
         """Take the camera's calibration; needed for markers alone."""
-        self._info = info
-        if reason := self._check.news(info):
+        with self._showing:
+            self._info, reason = info, self._check.news(info)
+        if reason:
             self._warnings.say(reason.kind, f"no markers: {reason.text}")
+
+    def forget(self) -> None:
+        """Take down what is shown of standing queries, and let go of the calibration."""
+        with self._showing:
+            self.clear()
+            self._info, self._check = None, CalibrationCheck()
 
     def show(
         self,
@@ -64,43 +75,65 @@ class Display:
     ) -> None:
         """Show what is known of a picture of the camera, to whoever listens.
 
+        A picture that could not be looked at takes down what is shown of the ones before.
+
         Args:
             depth: metres in front of the camera, of markers over the picture.
             standing: whether standing queries were asked. The answers to a request leave their
                 markers alone, and are drawn into pictures only where there are no others.
             pause: least seconds between passes, as far as is known.
         """
-        if look.frame.own or look.rgb is None:
+        if look.frame.own:
             return
-        header = look.frame.header
+        with self._showing:
+            if look.rgb is not None:
+                self._show(look.frame.header, look.rgb, outcomes, depth, standing, pause)
+            elif standing:
+                self.clear()
+
+    def clear(self) -> None:
+        """Take down what is shown of standing queries, once; that of requests goes by itself."""
+        with self._showing:
+            if self._standing is None:
+                return
+            header, self._standing = self._standing, None
+            self._pace.rest()
+            self._take_down(header, STANDING)
+            if self._annotations is not None and self._annotations.get_subscription_count():
+                self._annotations.publish(image_annotations((), header, m))
+
+    def close(self) -> None:
+        """Take down everything, at the end of the node."""
+        with self._showing:
+            header = self._standing or m.Header()
+            self.clear()
+            self._take_down(header, REQUEST)
+
+    def _show(
+        self,
+        header: m.Header,
+        rgb: np.ndarray,
+        outcomes: Sequence[Outcome],
+        depth: float,
+        standing: bool,
+        pause: float,
+    ) -> None:
         if standing or self._standing is None:
-            self._draw(look.rgb, outcomes, header)
+            self._draw(rgb, outcomes, header)
         names, lifetime = REQUEST, SHORTEST
         if standing:
             self._standing, names = header, STANDING
             lifetime = self._pace.lifetime(max(pause, seconds_of(outcomes)))
-        if self._info is None or not self._markers.get_subscription_count():
+        made = None
+        if self._info is not None:
+            if not self._markers.get_subscription_count():
+                return
+            made = marker_array(outcomes, self._info, depth, lifetime=lifetime, names=names)
+        if made is None:  # those that are up are of a picture before
+            self._take_down(header, names)
             return
-        made = marker_array(outcomes, self._info, depth, lifetime=lifetime, names=names)
-        if made is not None:
-            self._markers.publish(made)
-            self._names.add(names)
-
-    def clear(self) -> None:
-        """Take down what is shown of standing queries, once; that of requests goes by itself."""
-        if self._standing is None:
-            return
-        header, self._standing = self._standing, None
-        self._pace.rest()
-        self._take_down(header, STANDING)
-        if self._annotations is not None and self._annotations.get_subscription_count():
-            self._annotations.publish(image_annotations((), header, m))
-
-    def close(self) -> None:
-        """Take down everything, at the end of the node."""
-        header = self._standing or m.Header()
-        self.clear()
-        self._take_down(header, REQUEST)
+        self._markers.publish(made)
+        self._names.add(names)
 
     def _draw(self, rgb: np.ndarray, outcomes: Sequence[Outcome], header: m.Header) -> None:
         wanted = [one.get_subscription_count() for one in (self._annotated, self._compressed)]

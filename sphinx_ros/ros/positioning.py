@@ -53,8 +53,16 @@ class Positioning:
         self._info = info
 
     def forget(self) -> None:
-        """Let go of what was heard: the camera is heard no more."""
-        self._pairs = DepthPairs()
+        """Let go of what was heard, the calibration included: the camera is heard no more.
+
+        What is heard next may be another camera, or the same one in another mode.
+        """
+        self._pairs, self._info, self._why = DepthPairs(), None, ""
+
+    @property
+    def has_heard(self) -> bool:
+        """Whether depth has ever come."""
+        return self._counts["depth"] > 0
 
     def claim(self, frame: Frame) -> Frame:
         """The frame of a picture that has arrived, with its claim on depth.
@@ -80,7 +88,7 @@ class Positioning:
         asked = [bool(one.boxes or one.points or one.people) for one in outcomes]
         if not any(asked) or look.rgb is None or look.frame.depth is None:
             return outcomes
-        if not self._counts["depth"]:
+        if not self.has_heard:
             return outcomes
         size = (look.rgb.shape[1], look.rgb.shape[0])
         scene = self._scene(look, size, max_pixels)
@@ -103,7 +111,7 @@ class Positioning:
 
     def facts(self) -> dict[str, Any]:
         """What /diagnostics says of the depth."""
-        if not self._counts["depth"]:
+        if not self.has_heard:
             return {"depth": "never"}
         state = "arriving" if self._pairs.alive else "stopped"
         counted = {f"pictures {what} depth": self._counts[what] for what in ("with", "without")}
@@ -134,9 +142,17 @@ class Positioning:
         if reason := why_unusable(info):
             self._warn(reason.kind, reason.text)
             return None
+        frame = ours or theirs or info.header.frame_id
+        if not frame:
+            self._warn(
+                "frame name",
+                "the pictures have no frame_id, and neither has their depth or camera info: set "
+                "the frame of the camera's driver (often its parameter frame_id)",
+            )
+            return None
         try:
             picture = DepthPicture(*plain_fields(depth), max_pixels=max_pixels)
-            return Scene(picture, info, size, ours or theirs or info.header.frame_id)
+            return Scene(picture, info, size, frame)
         except BadImage as error:
             self._warn("depth", str(error))
             return None
