@@ -3,13 +3,14 @@
 import logging
 import threading
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from sphinx_ros.errors import CheckpointError, Status
 from sphinx_ros.prompt.queries import Query
-from sphinx_ros.ros.outcomes import Frame
+from sphinx_ros.ros.outcomes import Frame, Look, Outcome
 from sphinx_ros.ros.params import Config
 from sphinx_ros.ros.quiet import LogHandler, QuietLog, writers
 from sphinx_ros.ros.state import State
@@ -23,6 +24,7 @@ pytest.importorskip("sphinx_ros.msg")
 from patience import PATIENCE, until
 from ros_support import find
 
+from sphinx_ros.ros import messages as m
 from sphinx_ros.ros.transforms import tf2_ros
 
 ASK = Query(Task.ASK, "how many?")
@@ -311,6 +313,54 @@ def test_a_defect_after_a_warning_is_internal_and_the_node_goes_on(make):
         assert until(lambda: not node.worker.inbox.in_hand)
     finally:
         handler.detach()
+
+
+def test_deactivating_ends_what_is_published_before_it_takes_it_down(make, monkeypatch):
+    node, order = make(), []
+    assert until(lambda: node.lifecycle_state == "active")
+    (camera,) = node.cameras.values()
+    for one, name in ((node.worker, "rest"), (camera, "unlisten")):
+        done = getattr(one, name)
+        monkeypatch.setattr(one, name, lambda done=done, name=name: (order.append(name), done()))
+    steps(node, "deactivate")
+    assert order == ["rest", "unlisten"]
+
+
+def test_a_calibration_does_not_outlive_a_deactivation(make):
+    node = make()
+    assert until(lambda: node.lifecycle_state == "active")
+    (camera,) = node.cameras.values()
+
+    def stood():
+        return {camera.positioning._info is None, camera.display._info is None}
+
+    camera._on_info(m.CameraInfo())
+    assert stood() == {False}
+    steps(node, "deactivate")
+    assert stood() == {True}
+    camera._on_info(m.CameraInfo())
+    assert stood() == {True}, "a callback that was under way meanwhile"
+
+
+def test_the_mirror_in_space_says_that_nothing_is_there_once_depth_was_heard(make, monkeypatch):
+    """vision_msgs is not on PyPI: outcomes stand for its messages."""
+    node, sent = make(), []
+    assert until(lambda: node.lifecycle_state == "active")
+    (camera,) = node.cameras.values()
+    camera._mirror = SimpleNamespace(publish=lambda message: None)
+    camera._mirror_3d = SimpleNamespace(publish=sent.append)
+    for name in ("mirror_message", "mirror_3d_message"):
+        monkeypatch.setattr(f"sphinx_ros.ros.replies.{name}", lambda outcome: outcome)
+    rgb = np.zeros((4, 6, 3), np.uint8)
+    look = Look(Frame(lambda: rgb, node.now(), node.now(), m.Header()), rgb)
+    detect = Query(Task.DETECT, "mug")
+    none = Outcome(detect, Status.NOT_FOUND, header=m.Header(), width=6, height=4)
+    late = Outcome(detect, Status.TIMEOUT, header=m.Header(), width=6, height=4)
+    camera.publish(look, [none], True)
+    assert not sent, "a camera without depth"
+    camera.positioning.on_depth(m.Image())
+    camera.publish(look, [none, late], True)
+    assert sent == [none]
 
 
 def test_deactivating_answers_who_waits(make):

@@ -239,51 +239,6 @@ def test_a_part_of_the_sensor_is_where_it_is():
     assert one.positions.box(0).size == pytest.approx((0.4, 0.4, 0.0), abs=1e-6)
 
 
-class Geometry:
-    """What `tf2_ros` offers, as far as it is used; it is not on PyPI."""
-
-    def __init__(self):
-        self.cleared = self.left = 0
-
-    def Buffer(self, **options):
-        assert not options, "with a node it opens a service, and keeps it"
-        return self
-
-    def TransformListener(self, buffer, node):
-        return self
-
-    def clear(self):
-        self.cleared += 1
-
-    def unregister(self):
-        self.left += 1
-
-
-def test_tf_that_is_heard_no_more_leaves_nothing_on_the_node(monkeypatch):
-    from rclpy.clock import Clock
-
-    geometry, clock = Geometry(), Clock()
-    node = SimpleNamespace(get_clock=lambda: clock)
-    monkeypatch.setattr("sphinx_ros.ros.transforms.tf2_ros", geometry)
-    jumps = []
-    made = clock.create_jump_callback
-
-    def create(*args, **options):
-        jumps.append((made(*args, **options), options["post_callback"]))
-        return jumps[-1][0]
-
-    monkeypatch.setattr(clock, "create_jump_callback", create)
-    transforms = Transforms(node)
-    transforms.listen()
-    ((handle, jumped),) = jumps
-    jumped(None)
-    assert geometry.cleared == 1, "a bag that begins anew"
-    transforms.close()
-    assert geometry.left == 1 and handle._clock is None
-    transforms.listen()
-    assert len(jumps) == 2
-
-
 def test_points_are_turned_and_shifted_and_sizes_are_not():
     """A camera 1 m above the base that looks ahead: its z is the base's x (REP 103)."""
     transform = SimpleNamespace(

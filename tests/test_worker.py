@@ -9,6 +9,7 @@ import logging
 import threading
 import time
 import weakref
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -18,10 +19,12 @@ from patience import PATIENCE, until
 from sphinx_ros.errors import BadImage, BadRequest, Cancelled, SphinxError, Status, TimedOut
 from sphinx_ros.prompt.queries import Query
 from sphinx_ros.ros.counts import Counts
-from sphinx_ros.ros.outcomes import Frame
+from sphinx_ros.ros.outcomes import Frame, Look
 from sphinx_ros.ros.params import Config
 from sphinx_ros.ros.quiet import LogHandler, QuietLog, writers
 from sphinx_ros.ros.serving import Serving
+from sphinx_ros.ros.settling import Settling
+from sphinx_ros.ros.state import Lifetime
 from sphinx_ros.ros.waiting import Inbox
 from sphinx_ros.ros.worker import AT_ONCE, Job, State, Worker
 from sphinx_ros.tasks import Task
@@ -312,6 +315,95 @@ def test_a_camera_that_stopped_is_stale_and_a_limit_of_zero_takes_any(make):
     assert outcome.status is Status.STALE_IMAGE and "still running" in outcome.text
     worker.inbox.change(Config(max_image_age=0.0))
     assert worker.result(worker.submit(ASK)).status is Status.OK
+
+
+@pytest.mark.parametrize("still", [False, True])
+def test_a_camera_that_stopped_is_stale_for_standing_queries_too(make, still):
+    """Its last picture is one that nobody has looked at, as after a load of minutes."""
+    model, told = HandModel(), []
+    worker = make(
+        model,
+        config=Config(max_image_age=0.05, skip_still=still),
+        on_pass=lambda look, out, standing: told.append((look.rgb, out[0])),
+    )
+    old = frame(1)
+    worker.inbox.offer(replace(old, received=old.received - 9.0))
+    worker.inbox.slots[""].arrived -= 9.0
+    worker.inbox.change(replace(worker.inbox.config, queries=("ask: how many?",)))
+    assert until(lambda: told)
+    ((rgb, outcome),) = told
+    assert outcome.status is Status.STALE_IMAGE and "still running" in outcome.text
+    assert rgb is None and outcome.header == "header 1" and not model.looks
+    assert worker.counts["looked"] == 0 and worker.counts["STALE_IMAGE"] == 1
+    worker.inbox.nudge()
+    worker.inbox.change(replace(worker.inbox.config, max_image_age=0.0))
+    worker.inbox.offer(frame(2))
+    assert until(lambda: len(told) == 2), "said once; the next picture is looked at"
+    assert told[1][1].status is Status.OK and worker.counts["dropped"] == 1
+
+
+def test_the_stamps_of_recordings_are_not_judged_by_standing_queries(make):
+    told = []
+    worker = make(
+        config=Config(max_image_age=5.0, queries=("ask: how many?",)),
+        on_pass=lambda look, out, standing: told.append(out[0].status),
+    )
+    worker.inbox.offer(frame(1, stamp=1000.0))
+    assert until(lambda: told) and told == [Status.OK]
+    assert worker.result(worker.submit(ASK)).status is Status.STALE_IMAGE
+
+
+@pytest.mark.parametrize("standing", [True, False])
+def test_a_node_that_comes_to_rest_while_positions_are_worked_out_publishes_none(make, standing):
+    locating, go, told = threading.Event(), threading.Event(), []
+
+    def locate(look, outcomes):
+        locating.set()
+        go.wait(PATIENCE)
+        return outcomes
+
+    queries = ("ask: how many?",) if standing else ()
+    config = Config(max_image_age=0.0, default_timeout=3600.0, queries=queries)
+    worker = make(config=config, locate=locate, on_pass=lambda *news: told.append(news))
+    worker.inbox.offer(frame(1))
+    job = None if standing else worker.submit(ASK)
+    assert locating.wait(PATIENCE)
+    worker.rest()
+    go.set()
+    assert until(lambda: not worker._serving.under_way())
+    assert not told and worker.counts["OK"] == 0
+    assert job is None or worker.result(job).status is Status.CANCELLED
+
+
+@pytest.mark.parametrize("standing", [True, False])
+def test_a_rest_waits_for_what_is_being_published(make, standing):
+    publishing, go, told = threading.Event(), threading.Event(), []
+
+    def publish(*news):
+        publishing.set()
+        go.wait(PATIENCE)
+        told.append(news)
+
+    queries = ("ask: how many?",) if standing else ()
+    config = Config(max_image_age=0.0, default_timeout=3600.0, queries=queries)
+    worker = make(config=config, on_pass=publish)
+    worker.inbox.offer(frame(1))
+    if not standing:
+        worker.submit(ASK)
+    assert publishing.wait(PATIENCE)
+    threading.Timer(0.05, go.set).start()
+    worker.rest()
+    assert len(told) == 1, "what had begun is out when a rest returns"
+
+
+def test_what_was_answered_before_a_rest_is_not_published_after_it():
+    """The last question before publishing is whether the node rests."""
+    told = []
+    ending = Settling(Counts(), Lifetime(HandModel), time.time, lambda *news: told.append(news))
+    ending.report(Look(frame(1)), [], True, lambda: True)
+    assert not told
+    ending.report(Look(frame(1)), [], True, lambda: False)
+    assert len(told) == 1
 
 
 @pytest.mark.parametrize("timeout", [-1.0, float("nan"), float("inf")])

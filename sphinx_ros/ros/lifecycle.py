@@ -116,11 +116,11 @@ class Managed(LifecycleNodeMixin):
 
     @said
     def on_deactivate(self, state: LifecycleState) -> Any:
-        """Hear the cameras no more, cancel what is under way."""
+        """Cancel what is under way, hear the cameras no more."""
+        self.worker.rest()  # before what is shown is taken down: it may be publishing
+        self.web.rest()
         for camera in self.cameras.values():
             camera.unlisten()
-        self.worker.rest()
-        self.web.rest()
         return SUCCESS
 
     @said

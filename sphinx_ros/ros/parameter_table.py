@@ -74,12 +74,12 @@ class Config(ModelRows):
     max_image_age: float = row_field(
         5.0,
         "Seconds of the node's clock after which the newest picture is refused as STALE_IMAGE, by "
-        "its stamp and by its arrival; 0: never.",
+        "its arrival and, for requests, by its stamp; 0: never.",
         low=0.0,
         high=MAX_SECONDS,
         per_camera=True,
         unit="s",
-        more="0 where a bag is played without use_sim_time.",
+        more="0 for requests while a bag is played without use_sim_time.",
     )
     max_image_pixels: int = row_field(
         MAX_PIXELS,

@@ -13,8 +13,9 @@ from typing import Any
 from sphinx_ros.errors import SphinxError, Status
 from sphinx_ros.ros.asking import Asker
 from sphinx_ros.ros.job import Job
-from sphinx_ros.ros.outcomes import Frame, Look, Outcome
+from sphinx_ros.ros.outcomes import Frame, Look, Outcome, name_error
 from sphinx_ros.ros.settling import Settling
+from sphinx_ros.ros.slot import check_age
 from sphinx_ros.ros.state import Lifetime, State
 from sphinx_ros.ros.waiting import Due, Inbox
 
@@ -122,7 +123,7 @@ class Serving:
         (outcome,) = self._ending.located(look, answered)
         settled = self._ending.settle(job, outcome)
         if job.outcome is settled:  # else who asked was told something else, as "cancelled"
-            self._ending.report(look, [settled], standing=False)
+            self._ending.report(look, [settled], False, lambda: not self._life.working)
 
     def _over(self, job: Job) -> bool:
         """Whether nobody wants the answer any more; asked before each pass of the network."""
@@ -137,8 +138,10 @@ class Serving:
         They end together; where the node comes to rest meanwhile nobody is told.
         """
         asker = self.asker
-        due = None if asker is None or not self._life.working else self._inbox.begin_pass()
-        if asker is None or due is None:
+        if asker is None or not self._life.working:
+            return
+        due = self._inbox.begin_pass(self._clock())
+        if due is None:
             return
         limit, camera = due.config.default_timeout, due.frame.camera
         jobs = [Job(query, due.frame, limit, camera=camera) for query in due.queries]
@@ -146,10 +149,24 @@ class Serving:
             job.take()
         self.standing = tuple(jobs)
         try:
-            if not self._repeat(asker, due, jobs):
+            if not (self._refuse(asker, due, jobs) or self._repeat(asker, due, jobs)):
                 self._pass(asker, due, jobs)
         finally:
             self.standing = ()
+
+    def _refuse(self, asker: Asker, due: Due, jobs: list[Job]) -> bool:
+        """Whether the frame is too old to be looked at, as where the camera has stopped.
+
+        The refusal is published once, in place of an answer that would be taken for one about
+        now. Stamps are not judged: recordings are played whose stamps are of another day.
+        """
+        try:
+            check_age(due.age, due.config, due.frame.camera, self._inbox.about_source)
+        except SphinxError as error:
+            look = Look(due.frame, failure=name_error(error))
+            self._settle(look, jobs, asker.answer(look, jobs, due.config, self._resting))
+            return True
+        return False
 
     def _repeat(self, asker: Asker, due: Due, jobs: list[Job]) -> bool:
         """Whether there is nothing to look at: the node rests, or the frame shows nothing new.
@@ -191,9 +208,11 @@ class Serving:
         self._settle(look, jobs, outcomes)
 
     def _settle(self, look: Look, jobs: list[Job], outcomes: Sequence[Outcome]) -> None:
-        located = self._ending.located(look, outcomes)
+        located = self._ending.located(look, outcomes)  # which may wait for depth and for TF
+        if self._resting():
+            return
         settled = [self._ending.settle(*one) for one in zip(jobs, located, strict=True)]
-        self._ending.report(look, settled, standing=True)
+        self._ending.report(look, settled, True, self._resting)
 
     def _resting(self) -> bool:
         """Whether nobody wants answers to standing queries."""

@@ -22,6 +22,9 @@ log = logging.getLogger("sphinx_ros")
 OnPass = Callable[[Look, Sequence[Outcome], bool], None]
 """What is called with (look, outcomes, standing) when there is something to publish."""
 
+LONGEST_REPORT = 2.0
+"""Seconds that :meth:`Settling.await_reports` waits at most."""
+
 Locate = Callable[[Look, Sequence[Outcome]], Sequence[Outcome]]
 """What adds to a look's outcomes where their things are in space."""
 
@@ -82,19 +85,34 @@ class Settling:
         self.last_error = encodable(f"INTERNAL: {type(error).__name__}: {error}")
         log.error("%s: %s", what, error, exc_info=error)
 
-    def report(self, look: Look, outcomes: Sequence[Outcome], standing: bool) -> None:
+    def report(
+        self,
+        look: Look,
+        outcomes: Sequence[Outcome],
+        standing: bool,
+        unwanted: Callable[[], bool],
+    ) -> None:
         """Hand outcomes to who publishes them, one call at a time.
 
-        standing: they are those of standing queries.
+        standing: they are those of standing queries. unwanted: asked last; True keeps them back.
         """
         if self._on_pass is None:
             return
         try:
             with self._publishing:
-                self._on_pass(look, outcomes, standing)
+                if not unwanted():
+                    self._on_pass(look, outcomes, standing)
         except Exception as error:  # publishing must not end the worker
             if self._life.state is not State.STOPPED:
                 self.defect(error, "publishing failed")
+
+    def await_reports(self) -> None:
+        """Wait until what is being published has gone out; what is unwanted by now never will.
+
+        No longer than :data:`LONGEST_REPORT`: a middleware may hang.
+        """
+        if self._publishing.acquire(timeout=LONGEST_REPORT):
+            self._publishing.release()
 
     def check(self, job: Job) -> None:
         """Raise the named error of a job that is over before it began."""

@@ -138,13 +138,8 @@ class Slot:
                 f"of the topic `{topic}`, or put a picture into the request",
                 status=Status.NO_IMAGE,
             )
-        arrived = self._age(frame, now)  # of this one, whatever comes or is forgotten meanwhile
-        if 0 < limit < arrived:
-            raise SphinxError(
-                f"the newest picture{of} arrived {arrived:.1f} s ago{about_source(name)}; the "
-                f"limit is {limit:g} s: is the camera still running? (parameter max_image_age)",
-                status=Status.STALE_IMAGE,
-            )
+        # Of this one, whatever comes or is forgotten meanwhile.
+        check_age(self._age(frame, now), self.config, name, about_source)
         if 0 < limit < now - frame.stamp:
             raise SphinxError(
                 f"the newest picture{of} is {now - frame.stamp:.1f} s old by its stamp; the limit "
@@ -153,3 +148,19 @@ class Slot:
                 status=Status.STALE_IMAGE,
             )
         return frame
+
+
+def check_age(age: float, config: Config, name: str, about_source: Callable[[str], str]) -> None:
+    """Raise STALE_IMAGE for a picture that arrived too long ago.
+
+    age: seconds since then. config: of its camera, whose name is "" for the only one.
+    about_source: as for :meth:`Slot.fresh_frame`.
+    """
+    limit = config.max_image_age
+    if 0 < limit < age:
+        of = f" of {name}" if name else ""
+        raise SphinxError(
+            f"the newest picture{of} arrived {age:.1f} s ago{about_source(name)}; the limit is "
+            f"{limit:g} s: is the camera still running? (parameter max_image_age)",
+            status=Status.STALE_IMAGE,
+        )

@@ -10,6 +10,7 @@ one and counted; nothing else is ever lost.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import deque
@@ -29,11 +30,15 @@ LONGEST_PAUSE = 3600.0
 
 
 class Due(NamedTuple):
-    """A pass that may begin: the frame, what is asked of it, and its camera's parameters."""
+    """A pass that may begin: the frame, what is asked of it, and its camera's parameters.
+
+    age: seconds since the frame arrived.
+    """
 
     frame: Frame
     queries: tuple[Query, ...]
     config: Config
+    age: float
 
 
 class Inbox:
@@ -203,10 +208,11 @@ class Inbox:
             self._nudged = False
             return not self.closed
 
-    def begin_pass(self) -> Due | None:
+    def begin_pass(self, now: float = math.inf) -> Due | None:
         """What is due: of the cameras whose turn it is that which has waited longest.
 
-        None: no pass may begin.
+        None: no pass may begin. now: seconds of the node's clock; without it the age of the frame
+        is by the steady one.
         """
         with self._lock:
             pause = self._until_pass()
@@ -218,7 +224,7 @@ class Inbox:
             slot = min(due, key=lambda slot: slot.last_pass)
             slot.last_pass, slot.passed, self._ahead = time.monotonic(), True, None
             assert slot.newest is not None
-            return Due(slot.newest, slot.queries, slot.config)
+            return Due(slot.newest, slot.queries, slot.config, slot.age(now))
 
     def _until_pass(self) -> float | None:
         """Seconds until the next standing pass may begin; None: until there is news."""

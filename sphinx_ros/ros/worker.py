@@ -134,11 +134,15 @@ class Worker:
             self.inbox.forget_frames()
 
     def rest(self, why: str = "the node was deactivated") -> None:
-        """Take no more requests; those that wait or are answered are cancelled."""
+        """Take no more requests; those that wait or are answered are cancelled.
+
+        When this returns nothing is published any more.
+        """
         self.life.working = False
         for job in self.inbox.in_hand:
             self.withdraw(job, Cancelled(why))
         self.inbox.forget_frames()
+        self._ending.await_reports()
 
     def unload(self, seconds: float = 10.0) -> bool:
         """Let the model go and give its memory back; whether nobody holds it any more.
