@@ -16,7 +16,7 @@ from sphinx_ros.benchmarks.catalogue import Benchmark
 from sphinx_ros.benchmarks.coco_truth import NUMBERS, CocoFile, Thing
 from sphinx_ros.benchmarks.each_row import each
 from sphinx_ros.benchmarks.json_files import field, read_json
-from sphinx_ros.benchmarks.samples import Family, PictureFiles, Reading, Sample
+from sphinx_ros.benchmarks.samples import Family, Picture, PictureFiles, Reading, Sample
 from sphinx_ros.errors import BadRequest
 
 _KIND = {Family.DETECT: "instances", Family.POSE: "person_keypoints"}
@@ -78,6 +78,10 @@ def _kinds(file: CocoFile) -> dict[str, list[int]]:
     return found
 
 
+Given = tuple[str, str, Picture, Family, str]
+"""Split, id, picture, family and text of a sample."""
+
+
 @dataclass(frozen=True)
 class _Asking:
     """What is asked about the pictures of one file. title: of it."""
@@ -118,7 +122,7 @@ class _Asking:
             found.append(self._sample(given, people, told | {"keypoints": joints}))
         return found
 
-    def _sample(self, given: tuple, things: Sequence[Thing], more: dict[str, Any]) -> Sample:
+    def _sample(self, given: Given, things: Sequence[Thing], more: dict[str, Any]) -> Sample:
         more = more | {
             "crowd": [int(one.crowd) for one in things],
             "area": [one.area for one in things],

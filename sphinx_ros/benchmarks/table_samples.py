@@ -113,7 +113,7 @@ _PROMPT = re.compile(r"\A.*\bdescribes?: *(?=\S)|(?<=</ref>)[\s.].*\Z", re.DOTAL
 def _size(row: Mapping[str, Any]) -> tuple[int, int] | None:
     """Width and height, px; None where the row tells none."""
     width, height = (_number(row.get(name)) for name in ("width", "height"))
-    if not is_number(width) or not is_number(height):
+    if width is None or height is None or not is_number(width) or not is_number(height):
         return None
     return int(width), int(height)
 

@@ -18,7 +18,7 @@ from sphinx_ros.prompt.queries import Query, read_query
 from sphinx_ros.remote.wire import answer_from_json
 from sphinx_ros.runtime.printable import one_line
 from sphinx_ros.tasks import Task
-from sphinx_ros.types import Box, same_box
+from sphinx_ros.types import Answer, Box, same_box
 
 TASKS = (Task.DETECT, Task.GROUND)
 """What can be labelled: what answers with boxes of a kind that is asked for."""
@@ -116,7 +116,8 @@ def sheet_of(
             why = one_line(came) if isinstance(came, SphinxError) else repr(came.raw_text)
             return Sheet(name, sheet.size, trouble=f"{query.line()}: {why}")
         kind = kind_of(query)
-        for boxes, denied in ((came.detections, False), (came.denied, True)):
+        without = () if isinstance(came, Answer) else came.denied
+        for boxes, denied in ((came.detections, False), (without, True)):
             everything += [Found(kind, in_hundredths(d.box), d.score, denied) for d in boxes]
     for found in without_repeats(everything):
         if found.score < review or not has_area(found.box):

@@ -95,7 +95,9 @@ class Run:
             new = self.start_from(start)
             if all(in_decoder(f"model.{key}") for key in new):
                 schedule = replace(schedule, towers_share=recipe.GOING_ON_TOWERS_SHARE)
-                self.schedule = schedule
+            if not new:
+                schedule = replace(schedule, rate=recipe.GOING_ON_RATE)
+            self.schedule = schedule
         self.average = Average(self.net, schedule.average)
         self.optimizer = torch.optim.AdamW(groups(self.net, schedule), lr=1.0, betas=recipe.BETAS)
         self.seconds, self.images, self.asked_to_stop = 0.0, 0, False

@@ -14,7 +14,7 @@ from sphinx_ros.world.turn import Turn
 
 __all__ = ["MAKERS", "TRAINING_MIX", "Turn", "turns"]
 
-EXPRESSION_SHARES = dict(zip(EXPRESSION_KINDS, (0.14, 0.24, 0.28, 0.18, 0.16), strict=True))
+EXPRESSION_SHARES = dict(zip(EXPRESSION_KINDS, (0.12, 0.20, 0.36, 0.17, 0.15), strict=True))
 DENIAL_SHARES = {f"no_{kind}": 1.0 for kind in EXPRESSION_KINDS}
 DETECTION_SHARES = {"detect": 0.45, "detect_none": 0.3, "detect_all": 0.25}
 
