@@ -84,16 +84,20 @@ class Hand:
 
 
 class Held:
-    """A model that answers "yes" to each question, when ``go`` is set or it is cancelled."""
+    """A model that answers "yes" to each question, when ``go`` is set or it is cancelled.
+
+    ``asked``: a question has come. ``looks``: pictures.
+    """
 
     name, device, trouble = "held", "cpu", ""
 
     def __init__(self):
         self.go, self.closed, self.looks = threading.Event(), threading.Event(), 0
+        self.asked = threading.Event()
 
     def look(self, rgb, **_):
         self.looks += 1
-        return HeldSeen(self.go, rgb)
+        return HeldSeen(self, rgb)
 
     def close(self):
         self.closed.set()
@@ -104,11 +108,12 @@ class HeldSeen:
 
     cached, key, drafts, timing = False, b"", {}, Timing(1.0, 1.0)
 
-    def __init__(self, go, rgb):
-        self.go, (self.height, self.width) = go, rgb.shape[:2]
+    def __init__(self, model, rgb):
+        self.model, (self.height, self.width) = model, rgb.shape[:2]
 
     def answer(self, queries, cancel=lambda: False, **_):
-        while not self.go.wait(0.005):
+        self.model.asked.set()
+        while not self.model.go.wait(0.005):
             if cancel():
                 return [Cancelled("cancelled", partial_text="ye") for _ in queries]
         return [Answer("yes", raw_text="yes") for _ in queries]

@@ -45,7 +45,7 @@ def test_a_server_that_is_shut_down_hands_its_questions_on(options):
         sphinx = Sphinx.connect([preferred, other])
         seen = sphinx.look(fresh_picture())
         with asked(lambda: seen.answer(["caption", "ask: what is it?"], **options)) as came:
-            until(lambda: first.looks)
+            until(first.asked.is_set)
             desk.cancel()  # as the server's end does
         assert [one.text for one in came[0]] == ["yes", "yes"]
         assert (first.looks, second.looks) == (1, 1)
@@ -58,7 +58,7 @@ def test_a_server_that_is_shut_down_is_not_active():
     with served(desk) as address:
         sphinx = Sphinx.connect(address)
         with asked(lambda: sphinx.look(fresh_picture()).caption()) as came:
-            until(lambda: model.looks)
+            until(model.asked.is_set)
             desk.cancel()
     assert isinstance(came[0], Unreachable) and came[0].status is Status.NOT_ACTIVE
     assert "the server is ending" in str(came[0]) and came[0].partial_text == "ye"

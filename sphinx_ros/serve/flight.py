@@ -75,8 +75,8 @@ class Flight:
             self._listeners = tuple(one for one in self._listeners if one is not listener)
             self.closed = self.closed or not self._listeners
 
-    def close(self, why: SphinxError) -> None:
-        """Nobody is to have it: it ends before the next pass, with this error."""
+    def close(self, why: SphinxError | None = None) -> None:
+        """Nobody is to have it: it ends before the next pass, CANCELLED or with this error."""
         self._why = self._why or why
         self.closed = True
 
