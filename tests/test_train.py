@@ -499,6 +499,7 @@ def test_starting_from_fewer_blocks_answers_as_before(place, tmp_path, monkeypat
     monkeypatch.setattr(recipe, "SIZES", SIZES | {"towers": larger})
     grown = new_run(place, tmp_path / "grown", start=checkpoint)
     assert same.schedule.towers_share == recipe.GOING_ON_TOWERS_SHARE
+    assert same.schedule.rate == recipe.GOING_ON_RATE and grown.schedule.rate == SCHEDULE.rate
     assert grown.schedule.towers_share == SCHEDULE.towers_share, "the new blocks have to learn"
     picture = torch.randn(1, 3, grown.config.image_size, grown.config.image_size)
     with torch.inference_mode():
