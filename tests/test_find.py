@@ -134,7 +134,7 @@ def test_what_was_found_is_printed_where_the_search_is_broken_off(
     scores = [0.5, 0, 0.6, 0.7, 0.9, 0.5]
     shots = [shot(score, START + i * 10**9) for i, score in enumerate(scores)]
     bag = write_bag(tmp_path / "drive", {"/image": shots})
-    monkeypatch.setattr("sphinx_ros.commands.find.AskedModel", lambda options: Ending)
+    monkeypatch.setattr("sphinx_ros.commands.find.AskedModel", lambda *_, **__: Ending)
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
     assert main(["find", str(bag), "a mug"]) not in (0, 1)
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
