@@ -1,5 +1,7 @@
 """Scenes without a renderer, written as data sets, for the tests of benchmarks."""
 
+import json
+
 import cv2
 import numpy as np
 from small_network import picture
@@ -37,3 +39,18 @@ def written(layout, folder, number=4):
 def as_written(box, place):
     """A box in pixels as the model writes it, three decimals."""
     return "[" + ",".join(f"{v:.3f}" for v in place.box_to_square(box)) + "]"
+
+
+def png(folder, *names):
+    """The same picture of 64x48 pixels under each name."""
+    data = written("mine", folder / "made", 1)[0].png
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+    return data
+
+
+def put(path, values):
+    """A file of values as JSON, or of a text as it is."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(values if isinstance(values, str) else json.dumps(values), encoding="utf-8")

@@ -5,7 +5,7 @@ import json
 from importlib.util import find_spec
 
 import pytest
-from benchmark_support import written
+from benchmark_support import png, put, written
 
 from sphinx_ros.benchmarks.catalogue import benchmark
 from sphinx_ros.benchmarks.layouts import read_benchmark
@@ -14,21 +14,6 @@ from sphinx_ros.errors import BadRequest
 needs_parquet = pytest.mark.skipif(
     find_spec("pyarrow") is None, reason='pyarrow is missing: pip install "sphinx_ros[eval]"'
 )
-
-
-def put(path, values):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = values if isinstance(values, str) else json.dumps(values)
-    path.write_text(text, encoding="utf-8")
-
-
-def png(folder, *names):
-    """The same small picture under each name."""
-    data = written("mine", folder / "made", 1)[0].png
-    for name in names:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(data)
-    return data
 
 
 def read(name, folder, **more):

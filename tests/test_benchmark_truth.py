@@ -5,7 +5,7 @@ import pickle
 from importlib.util import find_spec
 
 import pytest
-from benchmark_support import written
+from benchmark_support import png, put, written
 
 from sphinx_ros.benchmarks.catalogue import benchmark
 from sphinx_ros.benchmarks.layouts import read_benchmark
@@ -22,20 +22,6 @@ needs_coco = pytest.mark.skipif(
     reason='faster-coco-eval is missing: pip install "sphinx_ros[eval]"',
 )
 JOINTS = [20.0, 20.0, 2] * 17
-
-
-def png(folder, *names):
-    """The same picture of 64x48 pixels under each name."""
-    data = written("mine", folder / "made", 1)[0].png
-    for name in names:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(data)
-    return data
-
-
-def put(path, values):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(values if isinstance(values, str) else json.dumps(values), encoding="utf-8")
 
 
 def thing(id, image=1, category=1, box=(5, 5, 20, 20), **more):

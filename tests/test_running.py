@@ -236,6 +236,20 @@ def test_parameters_that_cannot_be_used_are_one_line(words, says):
     assert "Traceback" not in done.stderr
 
 
+def in_a_process(program):
+    """A program that runs a node, once it has ended."""
+    pytest.importorskip("rclpy", reason="ROS 2 is not installed")
+    pytest.importorskip("sphinx_ros.msg", reason="the ROS interfaces are not built")
+    return subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        cwd=ROOT,
+        env=ros_support.environment(),
+    )
+
+
 FAILING = """
 import logging, signal
 from rclpy.node import Node
@@ -259,16 +273,7 @@ run("world_camera", Failing, [])
 
 
 def test_a_callback_that_always_fails_is_one_line_with_its_trace():
-    pytest.importorskip("rclpy", reason="ROS 2 is not installed")
-    pytest.importorskip("sphinx_ros.msg", reason="the ROS interfaces are not built")
-    done = subprocess.run(
-        [sys.executable, "-c", FAILING],
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        cwd=ROOT,
-        env=ros_support.environment(),
-    )
+    done = in_a_process(FAILING)
     said = done.stdout + done.stderr
     assert done.returncode == 0
     assert said.count("a callback failed: ZeroDivisionError: call 1\n") == 1, said
@@ -300,16 +305,7 @@ run("world_camera", lambda: Ending("ending"), [], begin=begin, end=end)
 
 def test_a_defect_at_the_start_and_one_at_the_end_leave_nothing_behind():
     """Only a node that can't be made is a refusal, of one line and without an end."""
-    pytest.importorskip("rclpy", reason="ROS 2 is not installed")
-    pytest.importorskip("sphinx_ros.msg", reason="the ROS interfaces are not built")
-    done = subprocess.run(
-        [sys.executable, "-c", ENDING],
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        cwd=ROOT,
-        env=ros_support.environment(),
-    )
+    done = in_a_process(ENDING)
     assert done.returncode == 1 and done.stdout.split() == ["ended", "destroyed"], done.stderr
     assert "BadRequest: begin" in done.stderr and "ZeroDivisionError: end" in done.stderr
 

@@ -90,6 +90,7 @@ class _Numbers:
 
     @classmethod
     def of(cls, asked: Asked, pose: bool) -> _Numbers:
+        """The numbers of what samples are about. pose: all people are of one category."""
         images = {sample.more["image"] for sample, _ in asked}
         if pose:
             return cls(_counted(images), {})

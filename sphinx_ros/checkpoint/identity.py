@@ -12,6 +12,7 @@ from pathlib import Path
 
 from sphinx_ros.checkpoint.adapter import fingerprint
 from sphinx_ros.checkpoint.hub import beside
+from sphinx_ros.checkpoint.intact import is_file
 from sphinx_ros.checkpoint.layout import ADAPTER, CALIBRATION
 from sphinx_ros.checkpoint.names import parted
 from sphinx_ros.checkpoint.stored import open_checkpoint
@@ -40,7 +41,7 @@ def identity(
         "network": hashlib.sha256(told.encode()).hexdigest()[:DIGITS],
         "tokenizer": _hash_of(layout.tokenizer),
         "adapter": _hash_of(None if folder is None else folder / ADAPTER),
-        "calibration": _hash_of(next((one for one in calibrations if one.is_file()), None)),
+        "calibration": _hash_of(next((one for one in calibrations if is_file(one)), None)),
     }
 
 
