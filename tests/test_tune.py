@@ -234,6 +234,38 @@ def test_crops_are_learnt_and_what_is_known_is_kept(tmp_path):
         tune(dataclasses.replace(plan, full=True), tmp_path / "full")
 
 
+def test_a_weaker_result_is_scored_as_it_is_used(whole_run, rows_folder, tmp_path):
+    """The steps are the same; the adapter, and the scores of the run, are those of a share."""
+    plan = plan_for(rows_folder, strength=0.5, patience=0, held_out=0.0, ask=0, epochs=2)
+    tune(plan, tmp_path / "half")
+    tune(dataclasses.replace(plan, strength=1.0), tmp_path / "whole")
+    assert same(weights(tmp_path / "half"), weights(tmp_path / "whole"))
+    moved = []
+    plain = load_checkpoint(plan.checkpoint)[0].state_dict()
+    for name in ("half", "whole"):
+        taught = load_checkpoint(f"{plan.checkpoint}+{tmp_path / name / 'adapter'}")[0]
+        moved.append({key: one - plain[key] for key, one in taught.state_dict().items()})
+    for key, half in moved[0].items():
+        torch.testing.assert_close(2 * half, moved[1][key], rtol=1e-3, atol=1e-6)
+    tuned = Tuned(plan_for(rows_folder, strength=0.5), whole_run[0], CPU, torch.float32)
+    tuned.take_best()
+    tuned.folder = tmp_path
+    half, best = tuned.check()["loss"], whole_run[1]["after"]["loss"]
+    assert best < half < whole_run[1]["before"]["loss"]
+    with pytest.raises(BadRequest, match="leave out --full or --strength"):
+        tune(dataclasses.replace(plan, full=True), tmp_path / "full")
+
+
+def test_a_run_of_an_older_release_goes_on():
+    """What its settings did not say was as it is without them."""
+    plan = Plan(data=("rows",), remember_weight=5.0)
+    said = plan.as_json()
+    del said["strength"], said["remember_weight"]
+    plan.check_goes_on(said)
+    with pytest.raises(BadRequest, match=r"begun with strength 1.0.*go on with 0.5"):
+        dataclasses.replace(plan, strength=0.5).check_goes_on(said)
+
+
 def test_towers_learn_where_they_are_asked_to(rows_folder, tmp_path):
     results = tune(plan_for(rows_folder, towers=True, epochs=1), tmp_path / "run")
     keys = weights(tmp_path / "run")

@@ -15,9 +15,9 @@ from sphinx_ros.errors import BadRequest
 from sphinx_ros.image.pixels import preprocess
 from sphinx_ros.prompt.conversation import END_SIGNAL, conversation
 from sphinx_ros.teach.example import Example
-from sphinx_ros.teach.learning import KNOWN_WEIGHT, answers_logits, answers_loss, image_tokens
+from sphinx_ros.teach.learning import answers_logits, answers_loss, image_tokens
 from sphinx_ros.teach.looks_kept import LooksKept
-from sphinx_ros.teach.low_rank import add_factors, factors, without_factors
+from sphinx_ros.teach.low_rank import add_factors, factors, weakened
 from sphinx_ros.teach.packed import Packing
 from sphinx_ros.teach.shown import Shown
 
@@ -141,9 +141,9 @@ def test_known_answers_cost_what_their_probabilities_have_moved(rows_folder):
 
     def losses() -> list[float]:
         image = image_tokens(model, [looks.of(Shown(new.image))])
-        with without_factors(model):
+        with weakened(model, 0.0):
             before = answers_logits(model, batch, image_tokens(model, [looks.of(new.shown)]))
-        total, _, _ = answers_loss(model, batch, image, before=before)
+        total, _, _ = answers_loss(model, batch, image, False, before, 3.0)
         plain, _, _ = answers_loss(model, packing.batch([words[:1]], CPU), image)
         now = answers_logits(model, packing.batch([words[1:]], CPU), image).log_softmax(-1)
         then = before[-len(now) :].log_softmax(-1)
@@ -154,7 +154,7 @@ def test_known_answers_cost_what_their_probabilities_have_moved(rows_folder):
         for number, (_, b) in enumerate(factors(model).values()):
             b.copy_(0.1 * torch.randn(b.shape, generator=torch.Generator().manual_seed(number)))
     moved, wanted = losses()
-    assert wanted > 0.01 and moved == pytest.approx(KNOWN_WEIGHT * wanted, rel=1e-4)
+    assert wanted > 0.01 and moved == pytest.approx(3.0 * wanted, rel=1e-4)
     assert all(p.requires_grad for name, p in model.named_parameters() if ".lora_" in name)
 
 

@@ -136,6 +136,15 @@ def _add_how(parser: argparse.ArgumentParser) -> None:
         "it must not forget; may be given several times",
     )  # fmt: skip
     parser.add_argument(
+        "--remember-weight", type=number(0, 1e6), default=usual.remember_weight, metavar="W",
+        help=f"of what is remembered, beside 1 of what is learnt ({usual.remember_weight:g})",
+    )  # fmt: skip
+    parser.add_argument(
+        "--strength", type=number(0.01, 1), default=usual.strength, metavar="S",
+        help="share of what was learnt that counts in the result: less of the old is forgotten, "
+        f"and less of the new is known ({usual.strength:g})",
+    )  # fmt: skip
+    parser.add_argument(
         "--checkpointing", action="store_true",
         help="compute each layer anew for the gradient: a third more time, much less memory",
     )  # fmt: skip

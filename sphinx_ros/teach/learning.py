@@ -19,10 +19,6 @@ from sphinx_ros.model.sphinx import SphinxModel
 from sphinx_ros.teach.packed import Packed
 from sphinx_ros.train.trained import packed_positions, turn_mask, with_image
 
-KNOWN_WEIGHT = 5.0
-"""Weight of a token that is to stay as it is: its loss is small as long as it has not moved far,
-and would be drowned by what is new."""
-
 
 def answers_loss(
     model: SphinxModel,
@@ -30,13 +26,15 @@ def answers_loss(
     image: Tensor,
     checkpointing: bool = False,
     before: Tensor | None = None,
+    known_weight: float = 1.0,
 ) -> tuple[Tensor, int, int]:
     """Sum of the losses of all learnt tokens, their number, and how many are the likeliest.
 
     image: image tokens [B, image_words, dim] of the rows' pictures. checkpointing: keep only the
     layers' inputs for the gradient, and compute the rest anew: a third more time, a fraction of
     the memory. before: :func:`answers_logits` of the network that was not taught, where rows are
-    known. The mean is the quotient, over all rows of a step.
+    known; known_weight: of the loss of their tokens. The mean is the quotient, over all rows of a
+    step.
     """
     logits = answers_logits(model, rows, image, checkpointing)
     wanted = rows.tokens[rows.learnt]
@@ -44,7 +42,7 @@ def answers_loss(
     if before is not None and rows.known is not None:
         old, new = before.log_softmax(-1), logits.log_softmax(-1)
         apart = F.kl_div(new, old, reduction="none", log_target=True).sum(-1)
-        losses = torch.where(rows.known[rows.learnt], KNOWN_WEIGHT * apart, losses)
+        losses = torch.where(rows.known[rows.learnt], known_weight * apart, losses)
     right = int((logits.detach().argmax(-1) == wanted).sum())
     return losses.sum(), len(wanted), right
 

@@ -77,13 +77,13 @@ def add_factors(model: SphinxModel, rank: int, alpha: float, towers: bool, seed:
 
 
 @contextmanager
-def without_factors(model: nn.Module) -> Iterator[None]:
-    """A block in which the network is as it was before it was taught; without gradients."""
+def weakened(model: nn.Module, strength: float) -> Iterator[None]:
+    """A block in which only so much counts of what was taught, of 0 nothing; without gradients."""
     layers = [module for module in model.modules() if NAME in getattr(module, "scaling", ())]
     before = [layer.scaling[NAME] for layer in layers]
     try:
-        for layer in layers:
-            layer.scaling[NAME] = 0.0
+        for layer, scale in zip(layers, before, strict=True):
+            layer.scaling[NAME] = strength * scale
         with torch.no_grad():
             yield
     finally:

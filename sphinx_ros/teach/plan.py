@@ -33,6 +33,9 @@ class Plan:
             pictures whose labels are boxes and joints are learnt as their mirror images as well.
             crops: so are so many parts of each, drawn anew for each run. remember: files and
             folders like ``data``, whose answers are to stay those of the checkpoint.
+            remember_weight: of their loss, which is small as long as they have not moved far,
+            and would be drowned by what is new. strength: share of what was learnt that counts in
+            the result and its scores; not with ``full``.
             shard: where several processes learn, each has a part of the weights.
     """
 
@@ -59,6 +62,8 @@ class Plan:
     mirror: bool = False
     crops: int = 0
     remember: tuple[str, ...] = ()
+    remember_weight: float = 5.0
+    strength: float = 1.0
     shard: bool = False
 
     def check_works(self, processes: int) -> None:
@@ -67,6 +72,10 @@ class Plan:
             raise BadRequest(
                 "where all learns nothing is left of the checkpoint to compare with: leave out "
                 "--full or --remember"
+            )
+        if self.full and self.strength != 1:
+            raise BadRequest(
+                "without factors nothing can be weakened: leave out --full or --strength"
             )
         if self.full and self.quantise:
             raise BadRequest("what all learns can't be held in fewer bits: leave out --quantise")
@@ -112,9 +121,10 @@ class Plan:
         Raises:
             BadRequest: a setting that must be the same differs; named.
         """
+        before = Plan().as_json() | before  # an older release did not know all of them
         for name, value in self.as_json().items():
-            if name not in FREE and before.get(name) != value:
+            if name not in FREE and before[name] != value:
                 raise BadRequest(
-                    f"the run was begun with {name} {before.get(name)!r}, and is to go on with "
+                    f"the run was begun with {name} {before[name]!r}, and is to go on with "
                     f"{value!r}: give the same, or another folder as --out"
                 )

@@ -38,7 +38,7 @@ from sphinx_ros.teach.learner import (
 )
 from sphinx_ros.teach.learning import answers_logits, answers_loss, image_tokens
 from sphinx_ros.teach.looks_kept import LooksKept
-from sphinx_ros.teach.low_rank import add_factors, let_all_learn, without_factors
+from sphinx_ros.teach.low_rank import add_factors, let_all_learn, weakened
 from sphinx_ros.teach.packed import Packing
 from sphinx_ros.teach.plan import Plan
 from sphinx_ros.teach.rows import PackedRow, Rows, learnt_tokens, rows_of
@@ -151,9 +151,10 @@ class Tuned:
 
             before = None
             if batch.known is not None:
-                with without_factors(self.model):
+                with weakened(self.model, 0.0):
                     before = answers_logits(self.model, batch, image())
-            return answers_loss(self.model, batch, image(), self.plan.checkpointing, before)
+            keep = self.plan.checkpointing, before, self.plan.remember_weight
+            return answers_loss(self.model, batch, image(), *keep)
 
     def _part_loss(self, rows: Sequence[PackedRow]) -> tuple[Tensor, int, int]:
         """:meth:`_loss` of this process's part of some rows.
@@ -202,12 +203,16 @@ class Tuned:
         self.seconds += time.monotonic() - began
         return loss
 
-    @torch.no_grad()
     def check(self) -> dict[str, float]:
         """Held-out loss, share of tokens right, and scores of full answers; keeps the best.
 
-        Without held-out pictures the newest weights are the best.
+        They are those of the result, at the plan's strength. Without held-out pictures the newest
+        weights are the best.
         """
+        with weakened(self.model, self.plan.strength):
+            return self._check()
+
+    def _check(self) -> dict[str, float]:
         sums, held = np.zeros(3), self.rows.held
         for at in range(0, len(held), self.peers.size):
             one, count, hits = self._part_loss(held[at : at + self.peers.size])

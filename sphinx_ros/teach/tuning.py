@@ -181,10 +181,9 @@ def finish(tuned: Tuned) -> dict[str, Any]:
             shutil.rmtree(target)
         result = write_whole(plan.checkpoint, taught, target)
     else:
-        named = plan.checkpoint, plan.rank, plan.alpha
-        result = adapter_of(taught, named[1], named[2], tuned.base, named[0]).write(
-            folder / "adapter"
-        )
+        alpha = plan.strength * plan.alpha
+        made = adapter_of(taught, plan.rank, alpha, tuned.base, plan.checkpoint)
+        result = made.write(folder / "adapter")
     lowest = min(tuned.checks, key=lambda one: one.get("loss", -one["step"]))
     results = {
         "result": str(result),
