@@ -13,6 +13,10 @@ have an answer. A request is a picture's file and eight questions about it, none
 time; all pictures had been looked at. scalings: of each round. tokens_s: tokens that the two write
 per second.
 
+machine_scaling: the same of two plain processes over one, each with a model and threads that ask
+it, without server, fleet or client: the most that this machine gives, from `serve_plain.py`.
+fleet_share: replica_scaling over it.
+
 hit_rate_ratio: of a mix in which --pictures pictures are asked again and again, the share of looks
 that were spared, of two replicas over that of the one process. Nothing is asked twice at a time.
 
@@ -48,6 +52,7 @@ from pathlib import Path
 from typing import Any
 
 import serve_load
+import serve_plain
 from serve_load import Reply, Request, Server, served
 from serve_table import table
 
@@ -211,10 +216,14 @@ def measure(options: Any) -> dict[str, Any]:
             shared = hit_rate(server, files) if number == options.rounds else 0.0
             twos.append(rate(server, files, options, 2 * options.clients))
             killed = kill(server, files, options) if number == options.rounds else {}
+    plain = serve_plain.machine_scaling(files, LINES, QUESTIONS, options.clients, options.seconds)
     one, two = together(ones), together(twos)
+    scaling = two["answers_s"] / one["answers_s"]
     pairs = zip(ones, twos, strict=True)
     return {
-        "replica_scaling": two["answers_s"] / one["answers_s"],
+        "replica_scaling": scaling,
+        "fleet_share": scaling / plain["machine_scaling"],
+        **plain,
         "scalings": [together([b])["answers_s"] / together([a])["answers_s"] for a, b in pairs],
         "hit_rate_ratio": shared / alone,
         "unanswered_after_kill": killed["unanswered_after_kill"],

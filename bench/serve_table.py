@@ -28,6 +28,9 @@ def table(found: dict[str, Any]) -> str:
         f"scaling {found['replica_scaling']:.2f} (of the rounds {scalings}); looks spared: "
         f"{hits['one process']:.3f} by one process, {hits['two replicas']:.3f} by two, ratio "
         f"{found['hit_rate_ratio']:.3f}",
+        f"two plain processes without a fleet answer {found['machine_scaling']:.2f} times what "
+        f"one does ({found['plain_cpu_ms']:.0f} ms of a processor for a request, then "
+        f"{found['two_plain_cpu_ms']:.0f}): the fleet reaches {found['fleet_share']:.2f} of that",
         f"kill -9 of one under load: {killed['requests']} requests, "
         f"{killed['unanswered_after_kill']} without an answer or a name, "
         f"{killed['refused_after_kill']} refused by name; {moved}; the slowest answer took "
