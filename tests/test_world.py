@@ -26,7 +26,7 @@ from sphinx_ros.world.clip import read_clip, read_truth
 from sphinx_ros.world.kinds import PALETTE, SPAN
 from sphinx_ros.world.live import PERIOD, LiveWorld
 from sphinx_ros.world.mannequin import Looks, build_person
-from sphinx_ros.world.newcomer import world_with_plates
+from sphinx_ros.world.newcomer import room_for_plates, world_with_plates
 from sphinx_ros.world.postures import Posture
 from sphinx_ros.world.preview import draw_truth
 from sphinx_ros.world.record import record
@@ -351,6 +351,7 @@ def test_plates_stand_on_the_tables_of_newcomers_and_on_no_others():
         made, plain = newcomers.observe(seed), usual.observe(seed)
         plates = [thing for thing in made.objects if thing.kind == "plate"]
         assert all(thing.kind in KINDS for thing in plain.objects)
+        assert len(plates) <= room_for_plates(scenes.compose(seed, *SHAPES[0]))
         assert {thing.kind for thing in made.objects} <= {*KINDS, "plate"}
         for plate in plates:  # flat: lower than it is wide, however it is seen
             assert plate.box[3] - plate.box[1] < 1.05 * (plate.box[2] - plate.box[0])

@@ -23,6 +23,11 @@ SHARE, NONE = 0.4, 0.2
 """Of the wide things that become plates, at least one; and of the scenes without any."""
 
 
+def room_for_plates(stage: Stage) -> int:
+    """How many of its things leave room for a plate."""
+    return sum(thing.kind in WIDE for thing in stage.things)
+
+
 def with_plates(seed: int | list[int], width: int, height: int, share: float = SHARE) -> Stage:
     """As :func:`sphinx_ros.world.scenes.compose`, with plates on the table. share: see SHARE."""
     stage = compose(seed, width, height)
