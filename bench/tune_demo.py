@@ -13,6 +13,7 @@ that nobody has used, and the scores of `sphinx-ros eval world`. Needs the simul
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import shutil
 import time
@@ -31,23 +32,37 @@ from sphinx_ros.evaluate.tabletop import BARS, evaluate
 from sphinx_ros.pipeline import Sphinx
 from sphinx_ros.runtime.progress import Progress
 from sphinx_ros.world.clip import read_truth
-from sphinx_ros.world.exercises import turns
-from sphinx_ros.world.newcomer import KIND, SHARE, world_with_plates
+from sphinx_ros.world.exercises import TRAINING_MIX, turns
+from sphinx_ros.world.newcomer import KIND, SHARE, room_for_plates, world_with_plates
 from sphinx_ros.world.record import stamp_of, write_clip
+from sphinx_ros.world.scenes import compose
 from sphinx_ros.world.truth import Observation
 
 LEARNT, UNSEEN = 2_000_000, 2_100_000
 """First seeds of the pictures that are learnt, and of those that are scored."""
 
+LEARNING = ("rank", "rate", "epochs", "batch", "tokens", "crops", "held-out")
+LEARNING += ("remember-weight", "strength")
+"""Options that are those of `sphinx-ros tune`."""
+
+REHEARSED = TRAINING_MIX | {"exist_refer": 5.0, "exist": 1.5}
+"""Questions drawn of a picture. Whether a thing is there is answered by one word, which counts
+little beside boxes, and scores depend on it."""
+
 SIZE, RATE = (512, 384), 1.0
 """Of the pictures, and how many the bag has a second."""
 
 
-def observations(first: int, count: int, share: float = SHARE) -> Iterator[Observation]:
-    """So many tables with plates. share: of the wide things that are plates."""
+def observations(
+    first: int, count: int, share: float = SHARE, least: int = 0
+) -> Iterator[Observation]:
+    """So many tables with plates. share: of the wide things that are plates. least: number of
+    these; tables with fewer are left out.
+    """
     world = world_with_plates(*SIZE, share)
+    full = (n for n in itertools.count(first) if room_for_plates(compose(n, *SIZE)) >= least)
     with Progress(count, "rendering", "scene") as bar:
-        for seed in range(first, first + count):
+        for seed in itertools.islice(full, count):
             yield world.observe(seed)
             bar.advance()
     world.close()
@@ -100,7 +115,9 @@ def rehearsal(path: Path, bag: Path, scenes: list[Observation], number: int) -> 
     rows = []
     for scene, (name, _, _) in zip(scenes, shots_of(bag, [], 0.0)[1], strict=True):
         draw = np.random.default_rng([scene.seed, 5])
-        asked = [one for one in turns(scene, draw) if KIND not in one.question + one.answer]
+        asked = [
+            one for one in turns(scene, draw, REHEARSED) if KIND not in one.question + one.answer
+        ]
         for at in draw.permutation(len(asked))[:number]:
             said = (("human", asked[at].question), ("gpt", asked[at].answer))
             rounds = [{"from": who, "value": what} for who, what in said]
@@ -151,7 +168,7 @@ def learn(options: argparse.Namespace, new: Path, old: Path) -> dict[str, Any]:
     run = options.out / "run"
     words = ["tune", str(new), "--remember", str(old), "--out", str(run), "--mirror"]
     words += ["--ask", "0", "--patience", "0"]
-    for name in ("rank", "rate", "epochs", "batch", "tokens", "crops", "held-out"):
+    for name in LEARNING:
         words += [f"--{name}", str(getattr(options, name.replace("-", "_")))]
     began = time.monotonic()
     if sphinx_ros(words + (["--towers"] if options.towers else [])):
@@ -163,16 +180,20 @@ def learn(options: argparse.Namespace, new: Path, old: Path) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--pictures", type=int, default=200)
-    parser.add_argument("--share", type=float, default=0.8, help="of wide things: plates, learnt")
+    parser.add_argument("--share", type=float, default=0.45, help="of wide things: plates, learnt")
+    parser.add_argument("--least", type=int, default=4, help="wide things on a table, learnt")
     parser.add_argument("--crops", type=int, default=2, help="of each picture")
-    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--batch", type=int, default=4)
-    parser.add_argument("--scenes", type=int, default=200, help="unseen, new and old")
+    parser.add_argument("--scenes", type=int, default=200, help="unseen, with plates")
+    parser.add_argument("--old-scenes", type=int, default=600, help="unseen, for the old bars")
     parser.add_argument("--rank", type=int, default=2)
     parser.add_argument("--rate", type=float, default=6e-3)
     parser.add_argument("--tokens", type=int, default=200)
     parser.add_argument("--rehearse", type=int, default=8, help="old questions a picture")
-    parser.add_argument("--held-out", type=float, default=0.05)
+    parser.add_argument("--held-out", type=float, default=0)
+    parser.add_argument("--remember-weight", type=float, default=5)
+    parser.add_argument("--strength", type=float, default=0.85)
     parser.add_argument("--towers", action="store_true")
     parser.add_argument("--old", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--out", type=Path, default=Path("runs/tune"))
@@ -181,7 +202,7 @@ def main() -> None:
     for old in ("lab", "run"):  # of an earlier run of this demonstration
         shutil.rmtree(out / old, ignore_errors=True)
     out.mkdir(parents=True, exist_ok=True)
-    scenes = list(observations(LEARNT, options.pictures, options.share))
+    scenes = list(observations(LEARNT, options.pictures, options.share, options.least))
     bag = record_bag(out / "plates.mcap", scenes)
     old_questions = rehearsal(out / "old.json", bag, scenes, options.rehearse)
     done = learn(options, label_bag(bag, out / "lab"), old_questions)
@@ -196,7 +217,9 @@ def main() -> None:
         "held_out": [done["before"], done["after"]],
     }
     if options.old:
-        scores = [evaluate(one, options.scenes, seed=41) for one in ("demo", done["checkpoint"])]
+        scores = [
+            evaluate(one, options.old_scenes, seed=41) for one in ("demo", done["checkpoint"])
+        ]
         sides = {name: (scores[0][name], scores[1][name]) for name in BARS if name in scores[0]}
         loss = {name: worth(name, old) - worth(name, new) for name, (old, new) in sides.items()}
         told |= {"old": sides, "old.worst_loss": max(loss.values())}

@@ -191,10 +191,11 @@ def tell(done: dict[str, Any], folder: Path) -> None:
 
         count, why = sum(done["left_out"].values()), reasons(done["left_out"])
         print(f"sphinx-ros: {count} pictures were left out: {why}", file=sys.stderr)
-    print(f"{'held out':10} {'before':>8} {'after':>8}  of")
-    for name in ("loss", "tokens", "f1", "joints", "words"):
-        if name in done["after"]:
-            before, after = done["before"].get(name, float("nan")), done["after"][name]
-            of = done["after"].get(f"{name}.n")
-            print(f"{name:10} {before:8.3f} {after:8.3f}  {'' if of is None else f'{of:g}'}")
+    scored = [one for one in ("loss", "tokens", "f1", "joints", "words") if one in done["after"]]
+    if scored:
+        print(f"{'held out':10} {'before':>8} {'after':>8}  of")
+    for name in scored:
+        before, after = done["before"].get(name, float("nan")), done["after"][name]
+        of = done["after"].get(f"{name}.n")
+        print(f"{name:10} {before:8.3f} {after:8.3f}  {'' if of is None else f'{of:g}'}")
     print(f"{done['result']}: use it as --checkpoint {done['checkpoint']}")
