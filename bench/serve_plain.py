@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import queue
 import random
 import threading
 import time
@@ -39,17 +40,27 @@ def _together(number: int, given: tuple[Any, ...]) -> Told:
     """Sum of the rates of some processes that work at the same time, mean of their costs."""
     context = multiprocessing.get_context("spawn")
     told, go = context.Queue(), context.Event()
-    os.environ["OMP_NUM_THREADS"] = "1"  # the children read it before torch is loaded
-    each = [context.Process(target=_answers, args=(*given, told, go)) for _ in range(number)]
+    every = {"target": _answers, "args": (*given, told, go), "daemon": True}  # none outlives this
+    each = [context.Process(**every) for _ in range(number)]
     for process in each:
         process.start()
     for _ in each:
-        told.get(timeout=240)  # it is ready
+        _next(told, each)  # it is ready
     go.set()
-    rows = [told.get(timeout=10 * given[-1] + 60) for _ in each]
+    rows = [_next(told, each) for _ in each]
     for process in each:
         process.join()
     return sum(rate for rate, _ in rows), sum(cost for _, cost in rows) / number
+
+
+def _next(told: Any, each: Sequence[Any]) -> Any:
+    """What one of the processes tells next. Raises SystemExit where one has failed."""
+    while True:
+        try:
+            return told.get(timeout=1)
+        except queue.Empty:
+            if any(process.exitcode for process in each):
+                raise SystemExit("a plain process ended: its own error stands above") from None
 
 
 def _answers(
@@ -62,9 +73,12 @@ def _answers(
     go: Any,
 ) -> None:
     """The work of a process: look at all pictures, then answer for some seconds."""
+    import torch
+
     from sphinx_ros.image.formats import decode_file
     from sphinx_ros.pipeline import Sphinx
 
+    torch.set_num_threads(1)
     sphinx = Sphinx.from_pretrained("demo", device="cpu")
     looks = [sphinx.look(decode_file(one)) for one in files]
     told.put(None)
