@@ -18,8 +18,9 @@ from sphinx_ros.errors import SphinxError
 from sphinx_ros.image.pixels import preprocess
 from sphinx_ros.model import quant
 from sphinx_ros.model.config import ModelConfig
-from sphinx_ros.model.kernels import pack, scaled_into, tile_rows, unpack
-from sphinx_ros.model.quant import Int4Linear, Int8Linear, WideLinear, stored_linear
+from sphinx_ros.model.cpu_layers import WideLinear
+from sphinx_ros.model.kernels import pack, packed_kernel, scaled_into, tile_rows, unpack
+from sphinx_ros.model.quant import Int4Linear, Int8Linear, stored_linear
 from sphinx_ros.model.sphinx import SphinxModel
 
 WIDE = SIZES | {"dim": 128, "n_heads": 4, "n_layers": 2, "multiple_of": 64}
@@ -54,7 +55,10 @@ def error(a, b):
     return ((a - b).norm() / b.norm()).item()
 
 
-@pytest.mark.parametrize("kind, most", [("int8", 0.012), ("int4", 0.12), ("wide", 0.005)])
+KINDS = [("int8", 0.012), ("int4", 0.12), ("wide", 0.005)]
+
+
+@pytest.mark.parametrize("kind, most", KINDS + [("packed", 0.005)] * packed_kernel())
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_layers(kind, most, dtype):
     torch.manual_seed(0)

@@ -29,6 +29,7 @@ from sphinx_ros.checkpoint.survey import survey
 from sphinx_ros.model.config import ModelConfig
 from sphinx_ros.model.keys import PARTS, part, quantised, split_dim
 from sphinx_ros.model.quantities import BITS, DTYPES
+from sphinx_ros.runtime.memory import available_memory
 
 OWN_LICENCE = "Apache-2.0, as this package"
 
@@ -206,14 +207,7 @@ def differences(checkpoint: str | Path) -> Iterator[tuple[str, str | None]]:
 
 def memory_here() -> dict[str, int]:
     """Device -> bytes: what the CPU can still give, and each CUDA device's free memory."""
-    here = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    try:
-        with open("/proc/meminfo", encoding="ascii") as file:
-            lines = dict(line.split(":", 1) for line in file)
-        here = int(lines["MemAvailable"].split()[0]) * 1024
-    except (OSError, KeyError, ValueError):
-        pass  # not Linux: all there is, free or not
-    free = {"cpu": here}
+    free = {"cpu": available_memory()}
     for index in range(torch.cuda.device_count()):
         free[f"cuda:{index}"] = torch.cuda.mem_get_info(index)[0]
     return free

@@ -24,8 +24,10 @@ from sphinx_ros.checkpoint.keeping import Keeping
 from sphinx_ros.checkpoint.placing import place
 from sphinx_ros.checkpoint.stored import Stored, open_checkpoint
 from sphinx_ros.errors import CheckpointError
+from sphinx_ros.model.keys import quantised
 from sphinx_ros.model.ranks import ALONE, Ranks
 from sphinx_ros.runtime.device import request_large_pages
+from sphinx_ros.runtime.memory import available_memory
 
 
 def load_checkpoint(
@@ -50,7 +52,8 @@ def load_checkpoint(
         checkpoint: see :mod:`sphinx_ros.checkpoint.names`.
         device, dtype: where the parameters go and what they become. bfloat16 on a processor that
             multiplies only float32 is kept in matrices, convolutions and embeddings, and
-            everything is computed in float32.
+            everything is computed in float32. On one that multiplies bfloat16 the decoder's large
+            matrices are copied into the order in which they are read, where memory is plenty.
         computes_on: where the caller will move the network before it computes; default ``device``.
         ranks: load this process's part of a network that several share, whatever the number of
             shards; only that part is read.
@@ -80,12 +83,21 @@ def load_checkpoint(
         config = dataclasses.replace(config, max_seq_len=max_seq_len)
     model = stored.model if ranks.size == 1 else _shared_model(stored, ranks)
     model.config = config
-    keep = Keeping(torch.device(device), dtype, quantise, computes_on)
+    keep = Keeping(torch.device(device), dtype, quantise, computes_on, _may_copy(stored))
     _fill(model, stored, keep, ranks, progress or (lambda done, whole: None))
     keep.finish(model)
     if ranks.size == 1:
         model.origin = Origin.of(stored, keep)
     return model.eval(), stored.tokenizer, config
+
+
+def _may_copy(stored: Stored) -> bool:
+    """Whether the decoder may lie in memory as a copy of what is mapped: where that is no more
+    than half of what the system can give. Otherwise pages that the system can drop are better.
+    """
+    matrices = filter(quantised, stored.keys)
+    needed = 2 * sum(math.prod(stored.shape(key)) for key in matrices)
+    return needed <= available_memory() // 2
 
 
 def _fill(

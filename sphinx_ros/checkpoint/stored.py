@@ -146,7 +146,8 @@ class Stored:
         """Give the mapped pages of a tensor back to the system, those excepted on which one of
         ``unless`` lies; they are read anew when needed.
         """
-        in_use = [span(tensor)[0] for tensor in unless if tensor.device.type == "cpu"]
+        there = [one for one in unless if one.device.type == "cpu" and not one.is_mkldnn]
+        in_use = [span(tensor)[0] for tensor in there]
         for part in self.parts(key):
             low, high = span(part)
             if not any(low <= address < high for address in in_use):

@@ -1,7 +1,7 @@
 """What this machine multiplies stored weights with, tried once and compared with plain arithmetic.
 
-torch's kernels for 8 and 4 bits are not public, that for groups is new: each is used only where it
-is there and right.
+torch's kernels for 8 and 4 bits and for packed matrices are not public, that for groups is new:
+each is used only where it is there and right.
 Knows no layer.
 """
 
@@ -114,6 +114,42 @@ def grouped_kernel(device: torch.device) -> bool:
         want = torch.bmm(x[:, None].float(), weights[group].float())[:, 0]
         if not bool((y.float() - want).norm() < 0.02 * want.norm()):
             return False
+    return True
+
+
+def packed_bfloat16(weight: Tensor) -> Tensor:
+    """A bfloat16 matrix [out, in] in oneDNN's order; ``to_dense()`` undoes it, exactly. Where
+    :func:`packed_kernel` is true.
+    """
+    return torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), 1)
+
+
+def product_with_packed(x: Tensor, packed: Tensor) -> Tensor:
+    """X [N, in], bfloat16, and a matrix of :func:`packed_bfloat16` to [N, out]."""
+    return torch.ops.mkldnn._linear_pointwise(x, packed, None, "none", [], "")
+
+
+@functools.cache
+def packed_kernel() -> bool:
+    """Whether this CPU multiplies bfloat16, and torch's products with packed matrices, which
+    torch.compile uses and nobody else is meant to, are there and right.
+    """
+    if slow_bfloat16(torch.device("cpu")):
+        return False
+    draw = torch.Generator().manual_seed(0)
+    w = torch.randn(96, 64, generator=draw).bfloat16()
+    try:
+        packed = packed_bfloat16(w)
+        if not torch.equal(packed.to_dense(), w):
+            return False
+        for rows in (1, 5):
+            x = torch.randn(rows, 64, generator=draw).bfloat16()
+            want = x.float() @ w.float().T
+            y = product_with_packed(x, packed)
+            if not bool((y.float() - want).norm() < 0.02 * want.norm()):
+                return False
+    except (RuntimeError, AttributeError, NotImplementedError):
+        return False
     return True
 
 

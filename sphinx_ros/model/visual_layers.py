@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sphinx_ros.model.quant import linear_into
 from sphinx_ros.model.scratch import take
+from sphinx_ros.model.stored_layers import linear_into
 
 ROWS = 8192
 """Rows that :func:`mlp_in_pieces` takes at a time. Between a ConvNeXt block's layers the map has

@@ -49,6 +49,16 @@ def free_memory() -> None:
             cuda.empty_cache()
 
 
+def available_memory() -> int:
+    """Bytes that the system can still give; where it does not say so, all there are."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as file:
+            lines = dict(line.split(":", 1) for line in file)
+        return int(lines["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):  # no Linux
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
 def memory_in_use() -> dict[str, int]:
     """Bytes that this process holds, by kind: "resident", and "device", "device peak" on a GPU."""
     sizes = {}
