@@ -165,11 +165,12 @@ SAID = {"base_sha256": "0", "rank": "4", "alpha": "8"}
 @pytest.mark.parametrize(
     ("a", "b", "said", "words"),
     [
-        ((), (8, 4), {}, r"has .*'A': \(\).*expected A \[4, in\] and B \[out, 4\]"),
-        ((4,), (8, 4), {}, r"expected A \[4, in\]"),
-        ((4, 8), (4,), {}, r"expected A \[4, in\]"),
-        ((4, 8), (8, 4, 1), {}, r"expected A \[4, in\]"),
-        ((4, 8), (8, 3), {}, r"expected A \[4, in\]"),
+        ((), (8, 4), {}, r"has .*'A': \(\).*expected A \[r, in\] and B \[out, r\]"),
+        ((4,), (8, 4), {}, r"expected A \[r, in\]"),
+        ((4, 8), (4,), {}, r"expected A \[r, in\]"),
+        ((4, 8), (8, 4, 1), {}, r"expected A \[r, in\]"),
+        ((4, 8), (8, 3), {}, r"expected A \[r, in\]"),
+        ((0, 8), (8, 0), {}, r"expected A \[r, in\]"),
         ((0, 8), (8, 0), {"rank": "0"}, "says rank 0"),
         ((4, 8), (8, 4), {"rank": "-4"}, "says rank -4"),
         ((4, 8), (8, 4), {"alpha": "nan"}, "alpha nan"),

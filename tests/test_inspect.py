@@ -1,5 +1,6 @@
 """`sphinx-ros inspect`: what a checkpoint is, and what is wrong with it, without loading it."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from sphinx_ros.checkpoint.look_memory import Held, look_numbers
 from sphinx_ros.checkpoint.names import find
 from sphinx_ros.checkpoint.released import LLAMA_LICENCE, RELEASED, recognise
 from sphinx_ros.commands.cli import main
-from sphinx_ros.commands.inspect import as_lines, fit, sized
+from sphinx_ros.commands.inspect import adapter_lines, as_lines, fit, sized
 from sphinx_ros.errors import CheckpointError
 from sphinx_ros.model.config import ModelConfig
 from sphinx_ros.model.keys import PARTS
@@ -213,9 +214,11 @@ def test_an_adapter_is_shown_beside_its_base(tmp_path, capsys):
     assert f"adapter     {folder}" in said and "fits this checkpoint" in said
     assert f"LoRA of rank 2, alpha 2, of {taught.matrices} matrices" in said
     assert f"{taught.total / found.total:.2%} of the parameters" in said
+    wider = dataclasses.replace(taught, ranks=(2, 32))
+    assert "of rank 2 (of some 32), alpha 2, of" in adapter_lines(wider, 1)[1]
     assert main(["inspect", f"demo+{folder}", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)["adapter"]
-    assert told["rank"] == 2 and told["parameters"] == taught.parameters
+    assert told["rank"] == 2 and told["ranks"] == [2] and told["parameters"] == taught.parameters
 
 
 def test_the_adapter_of_a_checkpoint_that_is_not_here(tmp_path, monkeypatch):

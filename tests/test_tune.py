@@ -18,6 +18,7 @@ from tune_support import command_line, one_thread, plan_for, same, weights, writ
 
 from sphinx_ros import Sphinx
 from sphinx_ros.checkpoint import load_checkpoint
+from sphinx_ros.checkpoint.adapter import read_adapter
 from sphinx_ros.errors import BadRequest, CheckpointError
 from sphinx_ros.image.pixels import preprocess
 from sphinx_ros.prompt.conversation import conversation
@@ -27,7 +28,7 @@ from sphinx_ros.teach.states import read_state, write_state
 from sphinx_ros.teach.tuned import STATE, Tuned
 from sphinx_ros.teach.tuning import finish, learn_all, tune
 
-pytest.importorskip("peft")
+peft = pytest.importorskip("peft")
 
 ROOT = Path(__file__).parents[1]
 CPU = torch.device("cpu")
@@ -65,6 +66,31 @@ def test_what_was_taught_in_the_run_is_what_is_loaded(whole_run, rows_folder):
     ids = torch.tensor([[1, 5, 9, 20]])
     in_run = tuned.model(ids, tuned.model.encode_image(rgb))
     torch.testing.assert_close(in_run, loaded(ids, loaded.encode_image(rgb)), rtol=0, atol=2e-5)
+
+
+def test_projections_may_have_a_rank_of_their_own(rows_folder, tmp_path):
+    """What is loaded is what was taught, by this package and by peft."""
+    plan = plan_for(rows_folder, projection_rank=5, ask=0)
+    results = tune(plan, tmp_path)
+    tuned = Tuned(plan, tmp_path, CPU, torch.float32)
+    tuned.take_best()
+    wanted = {key: tuned.model.get_submodule(key.removesuffix(".weight")) for key in tuned_keys()}
+    stored, base = (load_checkpoint(name)[0] for name in (results["checkpoint"], plan.checkpoint))
+    theirs = peft.PeftModel.from_pretrained(base, results["result"]).merge_and_unload()
+    for key, layer in wanted.items():
+        weight = layer.base_layer.weight + layer.get_delta_weight("default")
+        for model in (stored, theirs):
+            found = model.get_parameter(key)
+            torch.testing.assert_close(found, weight, rtol=0, atol=1e-6)
+    ranks = {key: len(a) for key, (a, _) in read_adapter(tmp_path / "adapter").factors.items()}
+    assert ranks["visual_proj.0.weight"] == 5 and ranks["output.weight"] == plan.rank
+    with pytest.raises(BadRequest, match="leave out --full or --projection-rank"):
+        tune(dataclasses.replace(plan, full=True), tmp_path / "full")
+
+
+def tuned_keys():
+    """Parameters that learn, of the decoder and of the projections."""
+    return "layers.0.attention.wq.weight", "output.weight", "visual_proj.0.weight"
 
 
 @pytest.mark.parametrize("at", [1, 2])

@@ -1,8 +1,9 @@
 """A folder with an adapter -> what it adds to the matrices of the checkpoint it was made for.
 
 An adapter is low-rank (LoRA, arXiv 2106.09685): a matrix W [out, in] becomes
-W + alpha / rank * B A, with A [rank, in] and B [out, rank]. The file and its keys are those of the
-library peft; its metadata say for which weights it was made.
+W + alpha / rank * B A, with A [r, in] and B [out, r]; r is the adapter's rank, or another one that
+the matrix has. The file and its keys are those of the library peft; its metadata say for which
+weights it was made.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class Adapter:
     Attributes:
         rank, alpha: as above. base: :func:`fingerprint` of the checkpoint it was made for;
             base_name: what that was called. factors: parameter, as
-            ``layers.0.attention.wq.weight`` -> (A [rank, in], B [out, rank]), float32.
+            ``layers.0.attention.wq.weight`` -> (A [r, in], B [out, r]), float32.
     """
 
     rank: int
@@ -66,9 +67,11 @@ class Adapter:
 
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        tensors, modules = {}, []
+        tensors, modules, ranks = {}, [], {}
         for key, pair in self.factors.items():
             modules.append(key.removesuffix(".weight"))
+            if len(pair[0]) != self.rank:
+                ranks[modules[-1]] = len(pair[0])
             for letter, value in zip("AB", pair, strict=True):
                 tensors[f"base_model.model.{modules[-1]}.lora_{letter}.weight"] = value
         said = {
@@ -81,7 +84,13 @@ class Adapter:
             "base_model_name_or_path": self.base_name,
             "r": self.rank,
             "lora_alpha": self.alpha,
-            "target_modules": modules,
+            # peft divides a matrix's alpha by its rank, and each is to count as much
+            "rank_pattern": {re.escape(name): rank for name, rank in ranks.items()},
+            "alpha_pattern": {
+                re.escape(name): self.alpha / self.rank * rank for name, rank in ranks.items()
+            },
+            # as a pattern: peft would take a plain name for the end of longer ones, too
+            "target_modules": "|".join(map(re.escape, modules)),
             "bias": "none",
             "inference_mode": True,
         }
@@ -96,8 +105,9 @@ class Taught:
     """What an adapter is.
 
     folder: where it is; file_bytes: of its tensors' file. base: name of the checkpoint that it was
-    made for. matrices: how many it changes. parameters: part of the network -> its own numbers.
-    checked: whether it was made for the checkpoint that is here; False: that is not here.
+    made for. ranks: of its matrices, each once. matrices: how many it changes. parameters: part of
+    the network -> its own numbers. checked: whether it was made for the checkpoint that is here;
+    False: that is not here.
     """
 
     folder: Path
@@ -105,6 +115,7 @@ class Taught:
     base: str
     rank: int
     alpha: float
+    ranks: tuple[int, ...]
     matrices: int
     parameters: dict[str, int]
     checked: bool
@@ -121,6 +132,7 @@ class Taught:
             adapter.base_name,
             adapter.rank,
             adapter.alpha,
+            tuple(sorted({len(a) for a, _ in adapter.factors.values()})),
             len(adapter.factors),
             {name: count for name, count in counts.items() if count},
             checked=False,
@@ -146,10 +158,9 @@ def read_adapter(folder: Path) -> Adapter:
     for key, pair in pairs.items():
         shapes = {letter: tuple(value.shape) for letter, value in pair.items()}
         flat = set(pair) == {"A", "B"} and all(len(shape) == 2 for shape in shapes.values())
-        if not flat or shapes["A"][0] != rank or shapes["B"][1] != rank:
+        if not flat or not shapes["A"][0] or shapes["A"][0] != shapes["B"][1]:
             raise CheckpointError(
-                f"{path}: {key} has {shapes}, expected A [{rank}, in] and B [out, {rank}]; "
-                f"{REMEDY}"
+                f"{path}: {key} has {shapes}, expected A [r, in] and B [out, r]; {REMEDY}"
             )
         factors[key] = (pair["A"].float(), pair["B"].float())
     if not factors:

@@ -129,10 +129,12 @@ def adapter_lines(taught: Taught, total: int) -> list[str]:
     """What is added to the checkpoint. total: parameters of that."""
     fits = "fits this checkpoint" if taught.checked else "not compared with X, which is not here"
     parts = ", ".join(f"{count:,} {part}" for part, count in taught.parameters.items())
+    others = [str(rank) for rank in taught.ranks if rank != taught.rank]
+    some = f" (of some {', '.join(others)})" if others else ""
     return [
         f"adapter     {taught.folder}, {sized(taught.file_bytes)}; {fits}",
         f"            made for {taught.base or 'a checkpoint without a name'}; LoRA of rank "
-        f"{taught.rank}, alpha {taught.alpha:g}, of {taught.matrices} matrices",
+        f"{taught.rank}{some}, alpha {taught.alpha:g}, of {taught.matrices} matrices",
         f"            {parts}: {taught.total / total:.2%} of the parameters",
     ]
 

@@ -70,6 +70,11 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
         help=f"of the factors: more can learn more (default: {usual.rank})",
     )  # fmt: skip
     parser.add_argument(
+        "--projection-rank", type=number(1, 1024, int), metavar="R",
+        help="of those beside the projections, through which all passes that is seen: they are "
+        "few, and a kind that looks unlike all others needs more of them (default: as --rank)",
+    )  # fmt: skip
+    parser.add_argument(
         "--alpha", type=number(0.001, 4096), metavar="A",
         help="their weight is alpha / rank (default: twice the rank)",
     )  # fmt: skip

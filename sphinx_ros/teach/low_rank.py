@@ -52,8 +52,17 @@ def linear_layers(model: SphinxModel, towers: bool) -> list[str]:
     ]
 
 
-def add_factors(model: SphinxModel, rank: int, alpha: float, towers: bool, seed: int) -> None:
+def add_factors(
+    model: SphinxModel,
+    rank: int,
+    alpha: float,
+    towers: bool,
+    seed: int,
+    projection_rank: int | None = None,
+) -> None:
     """Put factors beside the linear layers; they learn, and nothing else does.
+
+    projection_rank: of those beside the projections, which are scaled as the others; None: rank.
 
     Raises:
         BadRequest: peft is missing.
@@ -62,9 +71,13 @@ def add_factors(model: SphinxModel, rank: int, alpha: float, towers: bool, seed:
         from peft import LoraConfig, inject_adapter_in_model
         from peft.tuners.lora.layer import Linear as WithFactors
     settings: dict[str, Any] = {"r": rank, "lora_alpha": alpha, "lora_dropout": 0.0}
-    names = map(re.escape, linear_layers(model, towers))
+    names = linear_layers(model, towers)
+    if projection_rank is not None:
+        wider = [re.escape(one) for one in names if keys.part(f"{one}.weight") == keys.PROJECTIONS]
+        settings["rank_pattern"] = dict.fromkeys(wider, projection_rank)
+        settings["alpha_pattern"] = dict.fromkeys(wider, alpha / rank * projection_rank)
     # as a pattern: peft would take a plain name for the end of longer ones, too
-    config = LoraConfig(target_modules="|".join(names), bias="none", **settings)
+    config = LoraConfig(target_modules="|".join(map(re.escape, names)), bias="none", **settings)
     config._register_custom_module(dict.fromkeys(stored_kinds(), WithFactors))
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # peft does not know these layers

@@ -19,8 +19,10 @@ class Plan:
 
     Attributes:
         checkpoint: what is taught, by name. data: files and folders.
-        rank, alpha: of the adapter. full: all weights of the decoder and the projections learn,
-            and the result is a whole checkpoint. towers: the visual encoders learn as well.
+        rank, alpha: of the adapter. projection_rank: of its factors beside the projections,
+            through which all passes that is seen; None: rank. full: all weights of the decoder and
+            the projections learn, and the result is a whole checkpoint. towers: the visual
+            encoders learn as well.
         epochs: times that each row is learnt. batch: rows of a step. tokens: text of a row.
         rate: highest learning rate. warmup: share of the steps in which it rises; then it falls
             by a cosine to nothing. decay: of weights. clip: largest norm of the gradient.
@@ -43,6 +45,7 @@ class Plan:
     data: tuple[str, ...] = ()
     rank: int = 16
     alpha: float = 32.0
+    projection_rank: int | None = None
     full: bool = False
     towers: bool = False
     epochs: int = 10
@@ -72,6 +75,10 @@ class Plan:
             raise BadRequest(
                 "where all learns nothing is left of the checkpoint to compare with: leave out "
                 "--full or --remember"
+            )
+        if self.full and self.projection_rank is not None:
+            raise BadRequest(
+                "without factors none has a rank: leave out --full or --projection-rank"
             )
         if self.full and self.strength != 1:
             raise BadRequest(

@@ -121,7 +121,8 @@ class Tuned:
         if plan.full:
             let_all_learn(self.model, plan.towers)
         else:
-            add_factors(self.model, plan.rank, plan.alpha, plan.towers, plan.seed)
+            how = plan.rank, plan.alpha, plan.towers, plan.seed, plan.projection_rank
+            add_factors(self.model, *how)
 
     def _with_all_weights(self, work: Callable[[], T]) -> T:
         """Do what needs all weights in this process, without gradients."""
