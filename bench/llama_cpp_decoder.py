@@ -4,10 +4,10 @@
     python bench/llama_cpp_decoder.py --folder F [--threads N] [--json FILE]
 
 Both read weights of the same shapes, behind the same number of positions, with the same number of
-threads, in one run, one after the other. llama.cpp's kinds: bf16, q8_0 and q4_0; the engine's:
+threads, in one run, one after the other. llama.cpp's kinds: bf16, q8_0 and q4_k_m; the engine's:
 bfloat16, int8 and int4. The numbers are random, so that only times can be compared. The engine's
 network is the whole of SPHINX (a checkpoint of 6 GB is written to F where it is not there);
-the decoder of llama.cpp is written beside it.
+the decoder of llama.cpp is written beside it in bf16, and quantised by llama.cpp itself.
 """
 
 from __future__ import annotations
@@ -30,8 +30,10 @@ import torch
 from sphinx_ros.checkpoint.released import RELEASED, VOCABULARY
 from sphinx_ros.pipeline import Sphinx
 
-KINDS = {"bf16": None, "q8_0": "int8", "q4_0": "int4"}
+KINDS = {"bf16": None, "q8_0": "int8", "q4_k_m": "int4"}
 """Kind of llama.cpp -> ours."""
+
+BF16 = "bf16"
 
 HIDDEN = 5632  # width of TinyLlama's feed-forward layers
 CONTEXT = 512
@@ -52,11 +54,11 @@ def shapes(params: dict[str, Any]) -> dict[str, tuple[int, int]]:
     }
 
 
-def write_gguf(path: Path, params: dict[str, Any], kind: str) -> None:
-    """A random decoder in llama.cpp's format."""
+def write_gguf(path: Path, params: dict[str, Any]) -> None:
+    """A random decoder in llama.cpp's format, bfloat16."""
     import gguf
 
-    wanted = getattr(gguf.GGMLQuantizationType, kind.upper())
+    wanted = gguf.GGMLQuantizationType.BF16
     writer = gguf.GGUFWriter(str(path), "llama")
     dim, draw = params["dim"], np.random.default_rng(0)
     writer.add_context_length(2048)
@@ -92,6 +94,17 @@ def write_gguf(path: Path, params: dict[str, Any], kind: str) -> None:
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
+
+
+def quantise(plain: Path, path: Path, kind: str) -> None:
+    """The same decoder in fewer bits, by llama.cpp's own hand."""
+    import llama_cpp
+
+    params = llama_cpp.llama_model_quantize_default_params()
+    params.ftype = getattr(llama_cpp, f"LLAMA_FTYPE_MOSTLY_{kind.upper()}")
+    failed = llama_cpp.llama_model_quantize(str(plain).encode(), str(path).encode(), params)
+    if failed:
+        raise SystemExit(f"llama.cpp could not make {path}")
 
 
 def median(action: Callable[[], Any], repeat: int) -> float:
@@ -152,8 +165,10 @@ def main() -> int:
     print(f"{'':14}{'llama.cpp 1':>12}{'engine 1':>10}{'llama.cpp 8':>13}{'engine 8':>10}   ms")
     for kind, own in KINDS.items():
         path = options.folder / f"random-{kind}.gguf"
-        if not path.exists():
-            write_gguf(path, tiny.decoder, kind)
+        if not path.exists() and kind == BF16:
+            write_gguf(path, tiny.decoder)
+        elif not path.exists():
+            quantise(options.folder / f"random-{BF16}.gguf", path, kind)
         a, b = theirs(path, options.threads, options.repeat), ours(folder, own, options.repeat)
         print(
             f"{kind:14}{a['pass_1_ms']:12.1f}{b['pass_1_ms']:10.1f}"

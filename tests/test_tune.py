@@ -14,7 +14,15 @@ import torch
 from adapter_support import experts_checkpoint
 from process_support import until
 from small_network import picture, random_checkpoint
-from tune_support import command_line, one_thread, plan_for, same, weights, write_rows
+from tune_support import (
+    command_line,
+    one_thread,
+    plan_for,
+    same,
+    weights,
+    write_boxes,
+    write_rows,
+)
 
 from sphinx_ros import Sphinx
 from sphinx_ros.checkpoint import load_checkpoint
@@ -225,26 +233,14 @@ def test_crops_are_learnt_and_what_is_known_is_kept(tmp_path):
     """A run that is interrupted ends with the same weights; remembering holds the old answers
     nearer to what they were.
     """
-    folder = write_rows(tmp_path / "rows")
-    boxes = {"images": [{"id": n, "file_name": f"{n}.png", "width": 64, "height": 48}
-                        for n in range(4)],
-             "categories": [{"id": 1, "name": "plate"}],
-             "annotations": [{"id": n, "image_id": n, "category_id": 1, "bbox": [9, 9, 20, 10]}
-                             for n in range(4)]}  # fmt: skip
-    known = [
-        {"image": f"{n}.png", "conversations": [{"from": "human", "value": f"Which side {word}?"},
-                                                {"from": "gpt", "value": "left of the middle"}]}
-        for n in range(4) for word in "one two three four five six seven eight".split()
-    ]  # fmt: skip
-    for name, value in (("boxes", boxes), ("known", known)):
-        (folder / f"{name}.json").write_text(json.dumps(value))
+    boxes, known = write_boxes(tmp_path / "rows")
     settings = {"mirror": True, "crops": 2, "epochs": 2, "ask": 0}
     moved = []
-    for number, remember in enumerate(((), (str(folder / "known.json"),))):
-        plan = plan_for(folder / "boxes.json", **settings, remember=remember)
+    for number, remember in enumerate(((), (str(known),))):
+        plan = plan_for(boxes, **settings, remember=remember)
         results = tune(plan, tmp_path / f"{number}")
         sides = [Sphinx.from_pretrained(name) for name in (plan.checkpoint, results["checkpoint"])]
-        asked = conversation([("Which side three?", None)])
+        asked = conversation([("Is three left?", None)])
         ids = sides[0].tokenizer.encode(asked, True, False)
         one, two = (side.logits(ids, picture(64, 48, seed=1)).log_softmax(-1) for side in sides)
         moved.append((one.exp() * (one - two)).sum().item())

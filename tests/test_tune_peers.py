@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from process_support import lives, until
-from tune_support import command_line, plan_for, same, weights, write_rows
+from tune_support import command_line, plan_for, same, weights, write_boxes, write_rows
 
 from sphinx_ros.errors import BadRequest, SphinxError, Status
 from sphinx_ros.runtime.peers import Peers, own_device
@@ -38,10 +38,13 @@ def rows_folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def plans(rows_folder):
+def plans(rows_folder, tmp_path_factory):
     """Three rows a step leave the second process without one at the end of each epoch."""
     usual = plan_for(rows_folder, epochs=2, batch=3, ask=0, patience=0)
+    boxes, known = write_boxes(tmp_path_factory.mktemp("boxes"))
+    views = {"data": (str(boxes),), "remember": (str(known),), "remember_views": 2, "crops": 1}
     return {
+        "views": dataclasses.replace(usual, **views, shard=True, ask=1),
         "whole": dataclasses.replace(usual, ask=1),
         "shard": dataclasses.replace(usual, shard=True, checkpointing=True),
         "full": dataclasses.replace(usual, shard=True, full=True, towers=True, epochs=1),
@@ -53,7 +56,8 @@ def two(plans, tmp_path_factory):
     """A folder with a run of each plan by two processes."""
     folder = tmp_path_factory.mktemp("two")
     works = [{"plan": plan.as_json(), "out": str(folder / name)} for name, plan in plans.items()]
-    works.append(works[1] | {"out": str(folder / "resumed"), "whole_steps": 1})
+    shard = works[[*plans].index("shard")]
+    works.append(shard | {"out": str(folder / "resumed"), "whole_steps": 1})
     subprocess.run(
         [*TOGETHER, str(ROOT / "tests" / "tune_support.py"), json.dumps(works)],
         env=ENV, check=True, timeout=PATIENCE,
@@ -61,7 +65,7 @@ def two(plans, tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("name", ["whole", "shard"])
+@pytest.mark.parametrize("name", ["whole", "shard", "views"])
 def test_two_learn_what_one_would(two, plans, tmp_path, name):
     alone = tune(dataclasses.replace(plans[name], shard=False), tmp_path / "one")
     ours, theirs = weights(two / name), weights(tmp_path / "one")

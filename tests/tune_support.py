@@ -41,6 +41,25 @@ def write_rows(folder: Path, pictures: int = 6, seed: int = 0) -> Path:
     return folder
 
 
+def write_boxes(folder: Path, pictures: int = 4) -> tuple[Path, Path]:
+    """The same pictures with a plate each, as COCO, and questions about what is known in them."""
+    write_rows(folder, pictures)
+    numbers = range(pictures)
+    boxes = {"images": [{"id": n, "file_name": f"{n}.png", "width": 64, "height": 48}
+                        for n in numbers],
+             "categories": [{"id": 1, "name": "plate"}],
+             "annotations": [{"id": n, "image_id": n, "category_id": 1, "bbox": [9, 9, 20, 10]}
+                             for n in numbers]}  # fmt: skip
+    known = [
+        {"image": f"{n}.png", "conversations": [{"from": "human", "value": f"Is {word} left?"},
+                                                {"from": "gpt", "value": "left of the middle"}]}
+        for n in numbers for word in "one two three four five six seven eight".split()
+    ]  # fmt: skip
+    (folder / "boxes.json").write_text(json.dumps(boxes))
+    (folder / "known.json").write_text(json.dumps(known))
+    return folder / "boxes.json", folder / "known.json"
+
+
 def plan_for(data: Path, **settings) -> Plan:
     usual = {"epochs": 3, "batch": 2, "rank": 2, "alpha": 4.0, "rate": 5e-3, "ask": 1,
              "held_out": 0.34}  # fmt: skip

@@ -145,6 +145,11 @@ def _add_how(parser: argparse.ArgumentParser) -> None:
         help=f"of what is remembered, beside 1 of what is learnt ({usual.remember_weight:g})",
     )  # fmt: skip
     parser.add_argument(
+        "--remember-views", type=number(0, 1000, int), default=usual.remember_views, metavar="N",
+        help="of each mirror image and part (--mirror, --crops) N of these questions are asked, "
+        f"too, and X's own answers are remembered ({usual.remember_views})",
+    )  # fmt: skip
+    parser.add_argument(
         "--strength", type=number(0.01, 1), default=usual.strength, metavar="S",
         help="share of what was learnt that counts in the result: less of the old is forgotten, "
         f"and less of the new is known ({usual.strength:g})",

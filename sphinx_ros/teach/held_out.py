@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from sphinx_ros.prompt.tokenizer import Tokenizer
 from sphinx_ros.tasks import Language
 from sphinx_ros.teach.example import Example
 from sphinx_ros.teach.picture_files import read_picture
+from sphinx_ros.teach.shown import Shown
 
 NEAR = 0.1
 """A joint is right within this share of the longer side of all joints of the answer."""
@@ -38,19 +39,28 @@ def parted(pictures: Sequence[Path], share: float, seed: int) -> tuple[list[Path
     return learnt, [one for i, one in enumerate(pictures) if i in held]
 
 
-def answers(model: SphinxModel, tokenizer: Tokenizer, examples: Sequence[Example]) -> list[str]:
-    """The greedy answers to examples of one round, by the engine that answers at a robot."""
-    pictures: dict[Path, list[int]] = {}
+def answers(
+    model: SphinxModel,
+    tokenizer: Tokenizer,
+    examples: Sequence[Example],
+    done: Callable[[int], None] = lambda number: None,
+) -> list[str]:
+    """The greedy answers to examples of one round, by the engine that answers at a robot.
+
+    done: told how many more are answered, after each picture.
+    """
+    pictures: dict[Shown, list[int]] = {}
     for index, one in enumerate(examples):
-        pictures.setdefault(one.image, []).append(index)
+        pictures.setdefault(one.shown, []).append(index)
     said = [""] * len(examples)
     asker = BatchAsker(model, tokenizer)
-    for image, indices in pictures.items():
-        square = preprocess(read_picture(image), model.config.image_size)
+    for shown, indices in pictures.items():
+        square = preprocess(shown.of(read_picture(shown.image)), model.config.image_size)
         asker.look(torch.from_numpy(square)[None])
         asked = [(0, examples[i].rounds[0][0], Language.FREE) for i in indices]
         for index, text in zip(indices, asker.ask(asked, LONGEST), strict=True):
             said[index] = text
+        done(len(indices))
     return said
 
 

@@ -36,7 +36,9 @@ class Plan:
             crops: so are so many parts of each, drawn anew for each run. remember: files and
             folders like ``data``, whose answers are to stay those of the checkpoint.
             remember_weight: of their loss, which is small as long as they have not moved far,
-            and would be drowned by what is new. strength: share of what was learnt that counts in
+            and would be drowned by what is new. remember_views: of so many of these questions the
+            checkpoint's own answers about each mirror image and part of their picture are
+            remembered as well. strength: share of what was learnt that counts in
             the result and its scores; not with ``full``.
             shard: where several processes learn, each has a part of the weights.
     """
@@ -66,6 +68,7 @@ class Plan:
     crops: int = 0
     remember: tuple[str, ...] = ()
     remember_weight: float = 5.0
+    remember_views: int = 0
     strength: float = 1.0
     shard: bool = False
 
@@ -83,6 +86,21 @@ class Plan:
         if self.full and self.strength != 1:
             raise BadRequest(
                 "without factors nothing can be weakened: leave out --full or --strength"
+            )
+        if self.remember_views and not self.remember:
+            raise BadRequest(
+                "nothing is remembered about the views of pictures where nothing is remembered: "
+                "give --remember, or leave out --remember-views"
+            )
+        if self.remember_views and not (self.mirror or self.crops):
+            raise BadRequest(
+                "pictures have no other views: give --mirror or --crops, or leave out "
+                "--remember-views"
+            )
+        if self.remember_views and self.shard and not self.ask:
+            raise BadRequest(
+                "to answer about the views of pictures each process gathers the whole decoder: "
+                "give --ask, or leave out --remember-views"
             )
         if self.full and self.quantise:
             raise BadRequest("what all learns can't be held in fewer bits: leave out --quantise")

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,10 +24,11 @@ from sphinx_ros.checkpoint.names import parted as parted_name
 from sphinx_ros.checkpoint.stored import open_checkpoint
 from sphinx_ros.errors import BadRequest, CheckpointError
 from sphinx_ros.runtime.peers import Peers
+from sphinx_ros.teach.asking import Asking
 from sphinx_ros.teach.dataset import read_data
 from sphinx_ros.teach.example import Data
 from sphinx_ros.teach.habit import writing_of
-from sphinx_ros.teach.held_out import answers, scores
+from sphinx_ros.teach.held_out import scores
 from sphinx_ros.teach.learner import (
     Learner,
     like,
@@ -39,6 +40,7 @@ from sphinx_ros.teach.learner import (
 from sphinx_ros.teach.learning import answers_logits, answers_loss, image_tokens
 from sphinx_ros.teach.looks_kept import LooksKept
 from sphinx_ros.teach.low_rank import add_factors, let_all_learn, weakened
+from sphinx_ros.teach.own_answers import AnswersKept, own_answers
 from sphinx_ros.teach.packed import Packing
 from sphinx_ros.teach.plan import Plan
 from sphinx_ros.teach.rows import PackedRow, Rows, learnt_tokens, rows_of
@@ -46,12 +48,12 @@ from sphinx_ros.teach.said import Writing
 from sphinx_ros.teach.shown import Views
 from sphinx_ros.teach.states import read_state, write_state
 
-STATE, BEST = "state.pt", "best.pt"
-"""Files of a run's folder: to go on from, and what had the lowest held-out loss."""
+STATE, BEST, OWN = "state.pt", "best.pt", "remembered.json"
+"""Files of a run's folder: to go on from; what had the lowest held-out loss; what the checkpoint
+answered about views of what it must not forget.
+"""
 
 ALONE = Peers()
-
-T = TypeVar("T")
 
 
 class Tuned:
@@ -79,10 +81,11 @@ class Tuned:
         if plan.shard:
             spread_weights(self.learner, peers, device)
         config = self.model.config
+        self.asking = Asking(self.learner, self.tokenizer, peers)
         if plan.shard and not plan.ask:  # for a network that no process can hold as a whole
             writing = Writing(config.coordinate_decimals)
         else:
-            writing = self._with_all_weights(lambda: writing_of(self.model, self.tokenizer))
+            writing = self.asking.with_all_weights(writing_of)
         self.packing = Packing(
             self.tokenizer, plan.tokens, config.max_seq_len - config.image_words
         )
@@ -91,6 +94,11 @@ class Tuned:
             if peers.leads:
                 views = Views(plan.mirror, plan.crops)
                 self.data = read_data(plan.data, writing, views, plan.remember)
+        if plan.remember_views:
+            kept = AnswersKept(folder / OWN, self.base)
+            self.data.examples += own_answers(self.data, plan, self.packing, self.asking, kept)
+        with peers.agreed():
+            if peers.leads:
                 rows = rows_of(self.data, self.packing, plan)
         self.rows = peers.first(rows)
         room_gb = int(plan.keep_gb * 1e9)
@@ -124,11 +132,6 @@ class Tuned:
             how = plan.rank, plan.alpha, plan.towers, plan.seed, plan.projection_rank
             add_factors(self.model, *how)
 
-    def _with_all_weights(self, work: Callable[[], T]) -> T:
-        """Do what needs all weights in this process, without gradients."""
-        with torch.no_grad(), self.learner.gathered():
-            return self.learner(work)
-
     @property
     def ended(self) -> bool:
         """Whether all steps are done, or the held-out loss has not fallen for long."""
@@ -139,8 +142,12 @@ class Tuned:
         """Whether the step just made was the last of an epoch."""
         return self.step % self.plan.steps_of_epoch(len(self.rows.learnt)) == 0
 
-    def _loss(self, rows: Sequence[PackedRow]) -> tuple[Tensor, int, int]:
-        """Sum of losses of some rows, learnt tokens, and how many of them are right."""
+    def _loss(self, rows: Sequence[PackedRow], known: bool) -> tuple[Tensor, int, int]:
+        """Sum of losses of some rows, learnt tokens, and how many of them are right.
+
+        known: some process has a row whose answers are to stay as they are. Where the weights are
+        spread, all compute what they were, or none could.
+        """
         pictures = list(dict.fromkeys(image for image, _ in rows))
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
             batch = self.packing.batch([row for _, row in rows], self.device)
@@ -151,7 +158,7 @@ class Tuned:
                 return image_tokens(self.model, looks)[chosen]
 
             before = None
-            if batch.known is not None:
+            if batch.known is not None or (known and self.learner.spread):
                 with weakened(self.model, 0.0):
                     before = answers_logits(self.model, batch, image())
             keep = self.plan.checkpointing, before, self.plan.remember_weight
@@ -163,7 +170,9 @@ class Tuned:
         One without a part computes another row for nothing: the others meet it on the way.
         """
         mine = self.peers.share(rows)
-        total, number, right = self.learner(functools.partial(self._loss, mine or rows[:1]))
+        known = any(one.known for _, row in rows for one in row)
+        work = functools.partial(self._loss, mine or rows[:1], known)
+        total, number, right = self.learner(work)
         return (total, number, right) if mine else (total * 0.0, 0, 0)
 
     def _next_rows(self) -> list[PackedRow]:
@@ -223,7 +232,7 @@ class Tuned:
         if number:
             found |= {"loss": total / number, "tokens": right / number}
         if self.rows.asked:
-            found |= scores(self.rows.asked, self._answers())
+            found |= scores(self.rows.asked, self.asking.answers(self.rows.asked))
         self.checks.append(found)
         if found.get("loss", -self.step) < self.best:
             self.best, self.waited = found.get("loss", -self.step), 0
@@ -231,17 +240,6 @@ class Tuned:
         else:
             self.waited += 1
         return found
-
-    def _answers(self) -> list[str]:
-        """The answers to all held-out questions; each process answers those on some pictures."""
-        asked = self.rows.asked
-        mine = set(self.peers.share(list(dict.fromkeys(one.image for one in asked))))
-        numbers = [i for i, one in enumerate(asked) if one.image in mine]
-        said = self._with_all_weights(
-            lambda: answers(self.model, self.tokenizer, [asked[i] for i in numbers])
-        )
-        every = self.peers.gather(dict(zip(numbers, said, strict=True)))
-        return [text for _, text in sorted((i, t) for one in every for i, t in one.items())]
 
     def _taught(self) -> dict[str, Tensor]:
         named = self.model.named_parameters()
