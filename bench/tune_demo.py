@@ -41,8 +41,8 @@ from sphinx_ros.world.truth import Observation
 LEARNT, UNSEEN = 2_000_000, 2_100_000
 """First seeds of the pictures that are learnt, and of those that are scored."""
 
-LEARNING = ("rank", "rate", "epochs", "batch", "tokens", "crops", "held-out")
-LEARNING += ("remember-weight", "strength")
+LEARNING = ("rank", "projection-rank", "rate", "epochs", "batch", "tokens", "crops", "held-out")
+LEARNING += ("remember-weight", "remember-views", "strength")
 """Options that are those of `sphinx-ros tune`."""
 
 REHEARSED = TRAINING_MIX | {"exist_refer": 5.0, "exist": 1.5}
@@ -183,17 +183,19 @@ def main() -> None:
     parser.add_argument("--share", type=float, default=0.45, help="of wide things: plates, learnt")
     parser.add_argument("--least", type=int, default=4, help="wide things on a table, learnt")
     parser.add_argument("--crops", type=int, default=2, help="of each picture")
-    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--scenes", type=int, default=200, help="unseen, with plates")
-    parser.add_argument("--old-scenes", type=int, default=600, help="unseen, for the old bars")
-    parser.add_argument("--rank", type=int, default=2)
+    parser.add_argument("--old-scenes", type=int, default=1200, help="unseen, for the old bars")
+    parser.add_argument("--rank", type=int, default=1)
+    parser.add_argument("--projection-rank", type=int, default=32)
     parser.add_argument("--rate", type=float, default=6e-3)
-    parser.add_argument("--tokens", type=int, default=200)
+    parser.add_argument("--tokens", type=int, default=240)
     parser.add_argument("--rehearse", type=int, default=8, help="old questions a picture")
     parser.add_argument("--held-out", type=float, default=0)
-    parser.add_argument("--remember-weight", type=float, default=5)
-    parser.add_argument("--strength", type=float, default=0.85)
+    parser.add_argument("--remember-weight", type=float, default=2.5)
+    parser.add_argument("--remember-views", type=int, default=2)
+    parser.add_argument("--strength", type=float, default=0.9)
     parser.add_argument("--towers", action="store_true")
     parser.add_argument("--old", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--out", type=Path, default=Path("runs/tune"))

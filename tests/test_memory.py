@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from sphinx_ros.errors import BadImage, SphinxError, Status
+from sphinx_ros.runtime import memory
 from sphinx_ros.runtime.memory import memory_error, memory_named, out_of_memory
 
 HUGE = 2**58
@@ -102,3 +103,24 @@ def test_torch_is_not_loaded_for_it():
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert ran.stdout == "OUT_OF_MEMORY False\n", ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("limit", "used", "cached"),
+    [
+        ("memory.max", "memory.current", "inactive_file"),
+        ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    ],
+)
+def test_what_is_available_in_a_container_is_what_it_may_use(
+    tmp_path, monkeypatch, limit, used, cached
+):
+    free = memory.available_memory()
+    monkeypatch.setattr(memory, "_groups", lambda: [str(tmp_path / "none"), str(tmp_path)])
+    for name, text in ((limit, 9000), (used, 5000), ("memory.stat", f"anon 7\n{cached} 1500")):
+        (tmp_path / name).write_text(f"{text}\n")
+    assert memory.available_memory() == 9000 - 5000 + 1500
+    (tmp_path / limit).write_text("max\n")
+    assert memory.available_memory() == pytest.approx(free, rel=0.5)
+    (tmp_path / limit).write_text("100\n")
+    assert memory.available_memory() == 0

@@ -1,14 +1,15 @@
 """A decoder whose bfloat16 matrices are copied into the order in which a CPU reads them."""
 
+import json
+
 import pytest
 import torch
 import torch.nn.functional as F
 from adapter_support import random_adapter
-from small_network import random_checkpoint
+from small_network import VARIANT, random_checkpoint
 
-import sphinx_ros.checkpoint.keeping as keeping
 import sphinx_ros.checkpoint.loading as loading
-from sphinx_ros.checkpoint import load_checkpoint
+from sphinx_ros.checkpoint import load_checkpoint, save_checkpoint
 from sphinx_ros.model.cpu_layers import PackedLinear
 from sphinx_ros.model.kernels import packed_kernel
 from sphinx_ros.teach.low_rank import linear_layers
@@ -18,8 +19,8 @@ pytestmark = pytest.mark.skipif(not packed_kernel(), reason="a CPU that multipli
 
 @pytest.fixture
 def packs(monkeypatch):
-    """Small matrices are packed, too."""
-    monkeypatch.setattr(keeping, "PACKED", 1)
+    """A small decoder is packed, too."""
+    monkeypatch.setattr(loading, "SMALL", 0)
 
 
 def loaded(name=None):
@@ -63,9 +64,22 @@ def test_a_network_packs_its_decoder_and_answers_as_before(packs, monkeypatch):
         torch.testing.assert_close(packed(ids), plain(ids), rtol=0.05, atol=0.05)
 
 
-def test_small_matrices_and_float32_stay_where_the_file_is_mapped():
+def test_small_decoders_what_learns_and_float32_stay_as_they_are(monkeypatch):
     assert not layers(loaded())
+    monkeypatch.setattr(loading, "SMALL", 0)
+    assert not layers(load_checkpoint(random_checkpoint(), dtype=torch.bfloat16, pack=False)[0])
     assert not layers(load_checkpoint(random_checkpoint())[0])
+
+
+def test_what_is_packed_is_saved_as_it_was(packs, tmp_path):
+    base = random_checkpoint()
+    params = json.loads((base / "config.json").read_text())
+    tokenizer = base / "tokenizer.model"
+    save_checkpoint(loaded(), params, VARIANT, tokenizer, tmp_path, dtype=torch.bfloat16)
+    again = load_checkpoint(tmp_path, dtype=torch.bfloat16, pack=False)[0].state_dict()
+    plain = load_checkpoint(base, dtype=torch.bfloat16, pack=False)[0].state_dict()
+    assert again.keys() == plain.keys()
+    assert all(torch.equal(again[key], plain[key]) for key in plain)
 
 
 def test_another_adapter_and_back(packs, tmp_path):

@@ -8,7 +8,7 @@ import torch
 from tune_support import plan_for, same, weights, write_boxes
 
 from sphinx_ros.errors import BadRequest
-from sphinx_ros.teach import asking
+from sphinx_ros.teach import asked_together
 from sphinx_ros.teach.example import Data, Example
 from sphinx_ros.teach.own_answers import unanswered
 from sphinx_ros.teach.plan import Plan
@@ -38,6 +38,13 @@ def test_questions_are_about_the_views_that_are_learnt(tmp_path):
     assert len({one.rounds[0][0] for one in found[:2]}) == 2
     assert found == unanswered(data, 2, seed=1)
     assert len(unanswered(data, 9, seed=1)) == 6
+    again = "Is the red mug right?"
+    data.examples += [
+        Example(plain, ((known[0][0], "no"),), "twice", known=True),
+        Example(mirrored, ((again, "yes"),), "of the view", known=True),
+    ]
+    found = unanswered(data, 9, seed=1)
+    assert len(found) == 5 and again not in {one.rounds[0][0] for one in found}
 
 
 def test_own_answers_are_kept_by_a_run_that_goes_on(tmp_path, monkeypatch):
@@ -56,7 +63,7 @@ def test_own_answers_are_kept_by_a_run_that_goes_on(tmp_path, monkeypatch):
     stopped.check()
     stopped.learn()
     stopped.save()
-    monkeypatch.setattr(asking, "answers", lambda *_: pytest.fail("they were there"))
+    monkeypatch.setattr(asked_together, "answers", lambda *_: pytest.fail("they were there"))
     tune(plan, tmp_path / "stopped", resume=True)
     assert same(weights(tmp_path / "whole"), weights(tmp_path / "stopped"))
 
@@ -72,6 +79,14 @@ def test_answers_of_another_checkpoint_and_damaged_ones_are_asked_anew(tmp_path)
         file.write_text(text)
         assert len(Tuned(plan, folder, CPU, torch.float32).data.examples) == wanted
         assert json.loads(file.read_text()) == whole
+
+
+def test_nothing_is_asked_about_other_pictures(tmp_path):
+    boxes, _ = write_boxes(tmp_path / "rows")
+    _, known = write_boxes(tmp_path / "others", first=10)
+    plan = plan_for(boxes, crops=1, ask=0, remember=(str(known),), remember_views=1)
+    with pytest.raises(BadRequest, match="give --remember questions about the pictures in DATA"):
+        Tuned(plan, made(tmp_path / "run"), CPU, torch.float32)
 
 
 @pytest.mark.parametrize(

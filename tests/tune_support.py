@@ -20,12 +20,12 @@ from sphinx_ros.teach.tuned import Tuned
 from sphinx_ros.teach.tuning import tune
 
 
-def write_rows(folder: Path, pictures: int = 6, seed: int = 0) -> Path:
+def write_rows(folder: Path, pictures: int = 6, seed: int = 0, first: int = 0) -> Path:
     """Pictures with two conversations each, in the official format."""
     folder.mkdir(exist_ok=True)
     rows = []
     for number in range(pictures):
-        Image.fromarray(picture(64, 48, seed=number)).save(folder / f"{number}.png")
+        Image.fromarray(picture(64, 48, seed=first + number)).save(folder / f"{number}.png")
         side = 0.1 + 0.1 * ((number + seed) % 5)
         rows += [
             {"image": f"{number}.png", "conversations": [
@@ -41,9 +41,9 @@ def write_rows(folder: Path, pictures: int = 6, seed: int = 0) -> Path:
     return folder
 
 
-def write_boxes(folder: Path, pictures: int = 4) -> tuple[Path, Path]:
-    """The same pictures with a plate each, as COCO, and questions about what is known in them."""
-    write_rows(folder, pictures)
+def write_boxes(folder: Path, pictures: int = 4, first: int = 0) -> tuple[Path, Path]:
+    """Such pictures with a plate each, as COCO, and questions about what is known in them."""
+    write_rows(folder, pictures, first=first)
     numbers = range(pictures)
     boxes = {"images": [{"id": n, "file_name": f"{n}.png", "width": 64, "height": 48}
                         for n in numbers],

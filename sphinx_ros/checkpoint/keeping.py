@@ -13,10 +13,6 @@ from sphinx_ros.model.moe import MixtureOfExperts
 from sphinx_ros.model.quant import stored_linear
 from sphinx_ros.model.visual_layers import JointProjection
 
-PACKED = 1 << 18
-"""Numbers of a matrix from which packing it pays. Smaller ones stay in the processor's caches, and
-those of a small decoder are joined to fewer products (:mod:`sphinx_ros.model.flat`)."""
-
 
 class Keeping:
     """In which form each parameter is kept.
@@ -24,7 +20,7 @@ class Keeping:
     Attributes:
         device, dtype: as asked for. wide: whether bfloat16 is stored and float32 computed. packs:
             whether the decoder's bfloat16 matrices are copied, into the order in which this CPU
-            reads them.
+            reads them, where it has one.
     """
 
     def __init__(
@@ -33,12 +29,12 @@ class Keeping:
         dtype: torch.dtype,
         quantise: str | None,
         computes_on: torch.device | None = None,
-        may_copy: bool = True,
+        pack: bool = False,
     ):
         self.device, self.dtype, self.quantise = device, dtype, quantise
         place, half = computes_on or device, dtype == torch.bfloat16
         self.wide = half and slow_bfloat16(place)
-        self.packs = may_copy and half and place.type == "cpu" and packed_kernel()
+        self.packs = pack and half and place.type == "cpu" and packed_kernel()
         self._computed = torch.float32 if self.wide else dtype
 
     def kind(self, key: str, owner: nn.Module) -> str | None:
@@ -46,7 +42,7 @@ class Keeping:
         if self.quantise and quantised(key):
             return self.quantise
         matrix = type(owner) is nn.Linear and key.endswith(".weight")
-        if self.packs and matrix and quantised(key) and owner.weight.numel() >= PACKED:
+        if self.packs and matrix and quantised(key):
             return "packed"
         experts = isinstance(owner, MixtureOfExperts)  # its own parameters are all experts
         return "wide" if self.wide and (matrix or experts) else None

@@ -24,6 +24,7 @@ from sphinx_ros.checkpoint.keeping import Keeping
 from sphinx_ros.checkpoint.placing import place
 from sphinx_ros.checkpoint.stored import Stored, open_checkpoint
 from sphinx_ros.errors import CheckpointError
+from sphinx_ros.model.flat import SMALL
 from sphinx_ros.model.keys import quantised
 from sphinx_ros.model.ranks import ALONE, Ranks
 from sphinx_ros.runtime.device import request_large_pages
@@ -42,6 +43,7 @@ def load_checkpoint(
     variant: str | None = None,
     tokenizer: str | Path | None = None,
     progress: Callable[[int, int], None] | None = None,
+    pack: bool = True,
 ):
     """Load a checkpoint by name or folder, whatever its layout and number of files.
 
@@ -52,8 +54,7 @@ def load_checkpoint(
         checkpoint: see :mod:`sphinx_ros.checkpoint.names`.
         device, dtype: where the parameters go and what they become. bfloat16 on a processor that
             multiplies only float32 is kept in matrices, convolutions and embeddings, and
-            everything is computed in float32. On one that multiplies bfloat16 the decoder's large
-            matrices are copied into the order in which they are read, where memory is plenty.
+            everything is computed in float32.
         computes_on: where the caller will move the network before it computes; default ``device``.
         ranks: load this process's part of a network that several share, whatever the number of
             shards; only that part is read.
@@ -63,6 +64,8 @@ def load_checkpoint(
             where there is no ``meta.json`` and the shapes are those of several variants.
         tokenizer: a sentencepiece model file in place of the folder's ``tokenizer.model``.
         progress: called with (bytes read, bytes in all) after each tensor.
+        pack: in bfloat16, on a CPU that multiplies it, copy the matrices of a large decoder into
+            the order in which they are read, where memory is plenty. False for what learns.
 
     Returns:
         (``SphinxModel`` in eval mode without gradients, ``Tokenizer``, ``ModelConfig``). Its
@@ -83,7 +86,8 @@ def load_checkpoint(
         config = dataclasses.replace(config, max_seq_len=max_seq_len)
     model = stored.model if ranks.size == 1 else _shared_model(stored, ranks)
     model.config = config
-    keep = Keeping(torch.device(device), dtype, quantise, computes_on, _may_copy(stored))
+    pack = pack and _pays_to_pack(stored)
+    keep = Keeping(torch.device(device), dtype, quantise, computes_on, pack)
     _fill(model, stored, keep, ranks, progress or (lambda done, whole: None))
     keep.finish(model)
     if ranks.size == 1:
@@ -91,13 +95,14 @@ def load_checkpoint(
     return model.eval(), stored.tokenizer, config
 
 
-def _may_copy(stored: Stored) -> bool:
-    """Whether the decoder may lie in memory as a copy of what is mapped: where that is no more
-    than half of what the system can give. Otherwise pages that the system can drop are better.
+def _pays_to_pack(stored: Stored) -> bool:
+    """Whether the decoder's matrices should be copied: not where its passes are bound by starting
+    operations (:mod:`sphinx_ros.model.flat`), nor where the copy takes more than half of what the
+    system can give, since it can drop pages that map a file, and has them once for all processes.
     """
     matrices = filter(quantised, stored.keys)
     needed = 2 * sum(math.prod(stored.shape(key)) for key in matrices)
-    return needed <= available_memory() // 2
+    return SMALL < needed <= available_memory() // 2
 
 
 def _fill(

@@ -51,7 +51,9 @@ def save_checkpoint(
     experts = table("moe", params.get("moe")).get("num_experts")
     with ReleasedShards(folder, entries, shards, experts) as sink:
         for entry in sink.order:
-            sink.write(entry.key, _finite(entry.key, state[entry.key].detach().to("cpu", dtype)))
+            value = state[entry.key].detach()
+            value = value.to_dense() if value.is_mkldnn else value  # packed for a CPU
+            sink.write(entry.key, _finite(entry.key, value.to("cpu", dtype)))
     for name, content in ((CONFIG, params), (META, {"llama_type": llama_type})):
         write_text(folder / name, json.dumps(content, indent=2) + "\n")
     if tokenizer_path.resolve() != (folder / TOKENIZER).resolve():

@@ -2,7 +2,8 @@
 
 A few rows, as when answers are decoded, are bound by the bytes that are read: there the CPU has
 kernels that read the stored form. Many rows are bound by arithmetic: there a block of the weights
-at a time becomes floating point, so that neither case ever has the whole layer in two forms.
+at a time becomes floating point, so that neither case ever has the whole layer in two forms (a
+packed one has, where its numbers are asked for: it is not made for what learns).
 """
 
 from __future__ import annotations

@@ -50,13 +50,54 @@ def free_memory() -> None:
 
 
 def available_memory() -> int:
-    """Bytes that the system can still give; where it does not say so, all there are."""
+    """Bytes that the system can still give this process: of the machine, and of the containers
+    and services (control groups) that it is in. Where it does not say so, all there are.
+    """
     try:
         with open("/proc/meminfo", encoding="ascii") as file:
             lines = dict(line.split(":", 1) for line in file)
-        return int(lines["MemAvailable"].split()[0]) * 1024
+        free = int(lines["MemAvailable"].split()[0]) * 1024
     except (OSError, KeyError, ValueError):  # no Linux
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return max(0, int(min([free, *map(_left_in, _groups())])))
+
+
+GROUPS = "/sys/fs/cgroup"
+
+
+def _groups() -> list[str]:
+    """Folders of the control groups of this process that limit memory, the outermost last."""
+    found = []
+    with contextlib.suppress(OSError, ValueError):
+        with open("/proc/self/cgroup", encoding="utf-8") as file:
+            lines = [line.strip().split(":", 2) for line in file]
+        for number, kinds, path in lines:
+            second = number == "0"  # version 2 has one tree for all kinds of limits
+            if second or "memory" in kinds.split(","):
+                root = GROUPS if second else f"{GROUPS}/memory"
+                parts = path.strip("/").split("/")
+                found += ["/".join([root, *parts[:n]]) for n in range(len(parts), -1, -1)]
+    return found
+
+
+def _left_in(group: str) -> float:
+    """Bytes that a control group still allows, the files that it has cached not counted; infinity
+    where it has no limit or says none.
+    """
+    for names in (
+        ("memory.max", "memory.current", "inactive_file"),
+        ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    ):
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            limit, used = (int(_read(f"{group}/{name}")) for name in names[:2])
+            lines = _read(f"{group}/memory.stat").splitlines()
+            return limit - used + int(dict(line.split() for line in lines)[names[2]])
+    return float("inf")
+
+
+def _read(path: str) -> str:
+    with open(path, encoding="ascii") as file:
+        return file.read().strip()
 
 
 def memory_in_use() -> dict[str, int]:

@@ -22,8 +22,8 @@ from sphinx_ros.teach.shown import Shown
 NEAR = 0.1
 """A joint is right within this share of the longer side of all joints of the answer."""
 
-LONGEST = 320
-"""Tokens of an answer."""
+LONGEST, TOGETHER = 320, 32
+"""Tokens of an answer, and questions about a picture that are asked at once, at most."""
 
 
 def parted(pictures: Sequence[Path], share: float, seed: int) -> tuple[list[Path], list[Path]]:
@@ -47,7 +47,7 @@ def answers(
 ) -> list[str]:
     """The greedy answers to examples of one round, by the engine that answers at a robot.
 
-    done: told how many more are answered, after each picture.
+    done: told how many more are answered, again and again.
     """
     pictures: dict[Shown, list[int]] = {}
     for index, one in enumerate(examples):
@@ -57,10 +57,12 @@ def answers(
     for shown, indices in pictures.items():
         square = preprocess(shown.of(read_picture(shown.image)), model.config.image_size)
         asker.look(torch.from_numpy(square)[None])
-        asked = [(0, examples[i].rounds[0][0], Language.FREE) for i in indices]
-        for index, text in zip(indices, asker.ask(asked, LONGEST), strict=True):
-            said[index] = text
-        done(len(indices))
+        for at in range(0, len(indices), TOGETHER):
+            some = indices[at : at + TOGETHER]
+            asked = [(0, examples[i].rounds[0][0], Language.FREE) for i in some]
+            for index, text in zip(some, asker.ask(asked, LONGEST), strict=True):
+                said[index] = text
+            done(len(some))
     return said
 
 

@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from sphinx_ros.checkpoint.adapter import Adapter
+from sphinx_ros.errors import BadRequest
 from sphinx_ros.model import keys
 from sphinx_ros.model.cpu_layers import PackedLinear, WideLinear
 from sphinx_ros.model.quant import Int4Linear, Int8Linear
@@ -73,7 +74,7 @@ def add_factors(
     settings: dict[str, Any] = {"r": rank, "lora_alpha": alpha, "lora_dropout": 0.0}
     names = linear_layers(model, towers)
     if projection_rank is not None:
-        wider = [re.escape(one) for one in names if keys.part(f"{one}.weight") == keys.PROJECTIONS]
+        wider = [re.escape(name) for name in names if _projects(f"{name}.weight")]
         settings["rank_pattern"] = dict.fromkeys(wider, projection_rank)
         settings["alpha_pattern"] = dict.fromkeys(wider, alpha / rank * projection_rank)
     # as a pattern: peft would take a plain name for the end of longer ones, too
@@ -83,11 +84,27 @@ def add_factors(
         warnings.simplefilter("ignore", UserWarning)  # peft does not know these layers
         torch.manual_seed(seed)
         inject_adapter_in_model(config, model, adapter_name=NAME)
+    if projection_rank is not None:
+        _check_ranks(model, projection_rank)
     for name, parameter in model.named_parameters():
         learns = ".lora_" in name
         parameter.requires_grad_(learns)
         if learns:  # a base in half precision would round their small steps away
             parameter.data = parameter.data.float()
+
+
+def _check_ranks(model: SphinxModel, projection_rank: int) -> None:
+    """Older versions of peft pass over ranks of single layers. Raises BadRequest."""
+    found = factors(model)
+    if any(len(a) != projection_rank for key, (a, _) in found.items() if _projects(key)):
+        raise BadRequest(
+            "this version of peft knows no ranks of single layers: pip install 'peft>=0.15', or "
+            "leave out --projection-rank"
+        )
+
+
+def _projects(key: str) -> bool:
+    return keys.part(key) == keys.PROJECTIONS
 
 
 @contextmanager

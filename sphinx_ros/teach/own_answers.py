@@ -17,7 +17,7 @@ import numpy as np
 from sphinx_ros.errors import BadRequest
 from sphinx_ros.runtime.files import write_text
 from sphinx_ros.runtime.progress import Progress
-from sphinx_ros.teach.asking import Asking
+from sphinx_ros.teach.asked_together import Asking
 from sphinx_ros.teach.example import Data, Example
 from sphinx_ros.teach.packed import Packing
 from sphinx_ros.teach.plan import Plan
@@ -25,25 +25,28 @@ from sphinx_ros.teach.shown import Shown, other_side
 
 
 def unanswered(data: Data, number: int, seed: int) -> list[Example]:
-    """Questions about views of pictures that are learnt, without answers: of those that are
-    remembered about the whole picture at most ``number`` a view, drawn.
+    """Questions about views of pictures, without answers: of those that are remembered about the
+    whole picture at most ``number`` a view, drawn, and none that the view has already.
 
     In a mirror a question about what is on the left is one about what is on the right.
     """
-    asked: dict[Path, list[Example]] = {}
+    asked: dict[Path, dict[str, str]] = {}  # of each picture the questions, and where they are
     for one in data.examples:
-        if one.known:
-            asked.setdefault(one.image, []).append(one)
+        if one.known and one.shown == Shown(one.image):
+            asked.setdefault(one.image, {}).setdefault(one.rounds[0][0], one.where)
     draw, found = np.random.default_rng([seed, 4]), []
-    for shown in data.pictures:
+    for shown, examples in data.pictures.items():
         if shown == Shown(shown.image):
             continue
-        several = asked.get(shown.image, [])
+        there = {one.rounds[0][0] for one in examples}
+        several = [
+            (other_side(question) if shown.mirrored else question, where)
+            for question, where in asked.get(shown.image, {}).items()
+        ]
+        several = [one for one in several if one[0] not in there]
         for at in draw.permutation(len(several))[:number]:
-            question = several[at].rounds[0][0]
-            if shown.mirrored:
-                question = other_side(question)
-            found.append(Example(shown, ((question, ""),), several[at].where, known=True))
+            question, where = several[at]
+            found.append(Example(shown, ((question, ""),), where, known=True))
     return found
 
 
@@ -65,7 +68,7 @@ class AnswersKept:
     """The answers of a run, in a file: rounding that differs by the number of threads could
     change one, and a run that goes on is to go on with the same.
 
-    base: fingerprint of the checkpoint that answers.
+    base: what tells the checkpoint that answers, and the form in which it is held, from others.
     """
 
     def __init__(self, path: Path, base: str):
@@ -95,9 +98,21 @@ def own_answers(
     """What is remembered about the views of the leader's data: asked before anything is taught.
 
     All processes call this; only the leader's data and result count.
+
+    Raises:
+        BadRequest: no view has a question.
     """
-    peers = asking.peers
-    asked = peers.first(unanswered(data, plan.remember_views, plan.seed) if peers.leads else [])
+    peers, asked = asking.peers, list[Example]()
+    with peers.agreed():
+        if peers.leads:
+            asked = unanswered(data, plan.remember_views, plan.seed)
+            if not asked:
+                raise BadRequest(
+                    "nothing is to be remembered about a picture that is shown in other views: "
+                    "give --remember questions about the pictures in DATA, or leave out "
+                    "--remember-views"
+                )
+    asked = peers.first(asked)
     answers = peers.first(kept.read(asked) if peers.leads else None)
     if answers is None:
         with Progress(len(asked), "asking", "question", shown=peers.leads) as bar:

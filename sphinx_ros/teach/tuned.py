@@ -24,7 +24,7 @@ from sphinx_ros.checkpoint.names import parted as parted_name
 from sphinx_ros.checkpoint.stored import open_checkpoint
 from sphinx_ros.errors import BadRequest, CheckpointError
 from sphinx_ros.runtime.peers import Peers
-from sphinx_ros.teach.asking import Asking
+from sphinx_ros.teach.asked_together import Asking
 from sphinx_ros.teach.dataset import read_data
 from sphinx_ros.teach.example import Data
 from sphinx_ros.teach.habit import writing_of
@@ -62,7 +62,8 @@ class Tuned:
     Attributes:
         data: what was read; the leader's alone. rows: what is learnt, and what is held out.
             steps: of the whole run. step: how many are done. best: lowest held-out loss so far;
-            waited: checks since then. base: fingerprint of the checkpoint. peers: the processes
+            waited: checks since then. base: fingerprint of the checkpoint; kind: in which form it
+            is held; numbers: how many it has. peers: the processes
             that learn together; all make the same calls.
     """
 
@@ -95,8 +96,10 @@ class Tuned:
                 views = Views(plan.mirror, plan.crops)
                 self.data = read_data(plan.data, writing, views, plan.remember)
         if plan.remember_views:
-            kept = AnswersKept(folder / OWN, self.base)
-            self.data.examples += own_answers(self.data, plan, self.packing, self.asking, kept)
+            kept = AnswersKept(folder / OWN, f"{self.base}, {self.kind}")
+            own = own_answers(self.data, plan, self.packing, self.asking, kept)
+            self.data.examples += own
+            self.data.formats["own answers"] += len(own)
         with peers.agreed():
             if peers.leads:
                 rows = rows_of(self.data, self.packing, plan)
@@ -120,10 +123,16 @@ class Tuned:
                 f"{plan.checkpoint} has an adapter already, and a second one would have no name: "
                 "make one checkpoint of it first (sphinx-ros merge), and teach that"
             )
-        self.base = fingerprint(open_checkpoint(plan.checkpoint))
+        stored = open_checkpoint(plan.checkpoint)
+        self.base, self.kind = fingerprint(stored), f"{kind}, {plan.quantise}"
+        self.numbers = sum(parameter.numel() for parameter in stored.model.parameters())
         # what is spread over devices goes there part by part
-        place = {"device": "cpu" if plan.shard else self.device, "computes_on": self.device}
-        loaded = load_checkpoint(plan.checkpoint, **place, dtype=kind, quantise=plan.quantise)
+        place: dict[str, Any] = {
+            "device": "cpu" if plan.shard else self.device,
+            "computes_on": self.device,
+        }
+        place |= {"dtype": kind, "quantise": plan.quantise, "pack": False}
+        loaded = load_checkpoint(plan.checkpoint, **place)
         self.model, self.tokenizer, _ = loaded
         self.model.keep_plain()
         if plan.full:

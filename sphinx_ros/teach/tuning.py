@@ -174,7 +174,6 @@ def finish(tuned: Tuned) -> dict[str, Any]:
     """Write the best weights as the result, and what came of it; the leader's work."""
     plan, folder, data = tuned.plan, tuned.folder, tuned.data
     taught = read_state(folder / BEST)
-    total = sum(p.numel() for name, p in tuned.model.named_parameters() if ".lora_" not in name)
     if plan.full:
         target = folder / "checkpoint"
         if target.exists():  # of a run that was killed just behind this
@@ -196,7 +195,7 @@ def finish(tuned: Tuned) -> dict[str, Any]:
         "rows": len(tuned.rows.learnt),
         "steps": tuned.step,
         "minutes": round(tuned.seconds / 60, 3),
-        "share": sum(one.numel() for one in taught.values()) / total,
+        "share": sum(one.numel() for one in taught.values()) / tuned.numbers,
         "before": tuned.checks[0],
         "after": lowest,
     }
