@@ -19,8 +19,8 @@ class Keeping:
 
     Attributes:
         device, dtype: as asked for. wide: whether bfloat16 is stored and float32 computed. packs:
-            whether the decoder's bfloat16 matrices are copied, into the order in which this CPU
-            reads them, where it has one.
+            whether the decoder's matrices, which are bfloat16 then, are copied into the order in
+            which this CPU reads them, where it has one.
     """
 
     def __init__(
@@ -32,9 +32,9 @@ class Keeping:
         pack: bool = False,
     ):
         self.device, self.dtype, self.quantise = device, dtype, quantise
-        place, half = computes_on or device, dtype == torch.bfloat16
-        self.wide = half and slow_bfloat16(place)
-        self.packs = pack and half and place.type == "cpu" and packed_kernel()
+        place = computes_on or device
+        self.wide = dtype == torch.bfloat16 and slow_bfloat16(place)
+        self.packs = pack and place.type == "cpu" and packed_kernel()
         self._computed = torch.float32 if self.wide else dtype
 
     def kind(self, key: str, owner: nn.Module) -> str | None:

@@ -53,11 +53,9 @@ def load_checkpoint(
     Args:
         checkpoint: see :mod:`sphinx_ros.checkpoint.names`.
         device, dtype: where the parameters go and what they become. bfloat16 on a processor that
-            multiplies only float32 is kept in matrices, convolutions and embeddings, and
-            everything is computed in float32.
+            multiplies only float32 is kept in what is large, and computed in float32.
         computes_on: where the caller will move the network before it computes; default ``device``.
-        ranks: load this process's part of a network that several share, whatever the number of
-            shards; only that part is read.
+        ranks: which part of a network that several processes share; no more of it is read.
         quantise: "int8", "int4" or "nf4" for the decoder's linear layers.
         max_seq_len: longest sequence, image and text; default that of ``config.json``.
         variant: ``llama_type``, a key of ``RECIPES``, in place of what ``meta.json`` says. Needed
@@ -86,7 +84,7 @@ def load_checkpoint(
         config = dataclasses.replace(config, max_seq_len=max_seq_len)
     model = stored.model if ranks.size == 1 else _shared_model(stored, ranks)
     model.config = config
-    pack = pack and _pays_to_pack(stored)
+    pack = pack and dtype == torch.bfloat16 and _pays_to_pack(stored)
     keep = Keeping(torch.device(device), dtype, quantise, computes_on, pack)
     _fill(model, stored, keep, ranks, progress or (lambda done, whole: None))
     keep.finish(model)

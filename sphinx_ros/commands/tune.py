@@ -57,6 +57,8 @@ def parser() -> Parser:
     parser.add_argument("--resume", action="store_true", help="go on with the run in RUN")
     _add_what(parser)
     _add_how(parser)
+    _add_views(parser)
+    _add_old(parser)
     add_device(parser)
     add_dtype(parser)
     return parser
@@ -127,6 +129,15 @@ def _add_how(parser: argparse.ArgumentParser) -> None:
         "no device can hold; without it each holds all, which is faster",
     )  # fmt: skip
     parser.add_argument(
+        "--checkpointing", action="store_true",
+        help="compute each layer anew for the gradient: a third more time, much less memory",
+    )  # fmt: skip
+
+
+def _add_views(parser: argparse.ArgumentParser) -> None:
+    """In which ways pictures are shown, beside the plain one."""
+    usual = Plan()
+    parser.add_argument(
         "--mirror", action="store_true",
         help="learn the mirror images as well, of pictures whose labels are boxes and joints",
     )  # fmt: skip
@@ -135,6 +146,11 @@ def _add_how(parser: argparse.ArgumentParser) -> None:
         help="learn N parts of each picture whose labels are boxes and joints, as well; a part "
         f"holds all of its things, and equal parts count once ({usual.crops})",
     )  # fmt: skip
+
+
+def _add_old(parser: argparse.ArgumentParser) -> None:
+    """What is not to be forgotten."""
+    usual = Plan()
     parser.add_argument(
         "--remember", metavar="DATA", action="append", default=[],
         help="pictures and answers as in DATA, whose probabilities are to stay those of X: what "
@@ -153,10 +169,6 @@ def _add_how(parser: argparse.ArgumentParser) -> None:
         "--strength", type=number(0.01, 1), default=usual.strength, metavar="S",
         help="share of what was learnt that counts in the result: less of the old is forgotten, "
         f"and less of the new is known ({usual.strength:g})",
-    )  # fmt: skip
-    parser.add_argument(
-        "--checkpointing", action="store_true",
-        help="compute each layer anew for the gradient: a third more time, much less memory",
     )  # fmt: skip
 
 

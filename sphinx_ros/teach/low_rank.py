@@ -19,7 +19,7 @@ from torch import nn
 from sphinx_ros.checkpoint.adapter import Adapter
 from sphinx_ros.errors import BadRequest
 from sphinx_ros.model import keys
-from sphinx_ros.model.cpu_layers import PackedLinear, WideLinear
+from sphinx_ros.model.cpu_layers import WideLinear
 from sphinx_ros.model.quant import Int4Linear, Int8Linear
 from sphinx_ros.model.sphinx import SphinxModel
 from sphinx_ros.runtime.extras import extra
@@ -34,7 +34,7 @@ NAME = "default"
 def stored_kinds() -> tuple[type[nn.Module], ...]:
     """Classes of linear layers that are held in fewer bits; bitsandbytes' where it was loaded."""
     loaded = sys.modules.get("bitsandbytes")
-    ours = (Int8Linear, Int4Linear, PackedLinear, WideLinear)
+    ours = (Int8Linear, Int4Linear, WideLinear)
     return ours if loaded is None else (*ours, loaded.nn.Linear4bit)
 
 
