@@ -196,22 +196,11 @@ class Client:
         return client.call_async(kind.Request(**fields))
 
     def meet(self) -> None:
-        """Wait until the target hears and answers all that this node has made so far.
+        """Wait until the target hears and answers all that this node has made so far."""
+        from sphinx_ros.ros.late_clients import meet
 
-        That this side has found the other does not say so. What is announced first is met first:
-        an answer to a service that is asked for last means that all before it is met as well.
-        """
-        from rcl_interfaces.srv import GetParameters
-
-        asking = self.node.create_client(GetParameters, f"/{self.target}/get_parameters")
-        end = time.monotonic() + PATIENCE
-        sent = []
-        while not any(one.done() for one in sent):
-            assert time.monotonic() < end, f"/{self.target} does not answer"
-            find(asking)
-            sent.append(asking.call_async(GetParameters.Request()))  # an early answer may be lost
-            self.until(sent[-1].done, 2.0)
-        self.node.destroy_client(asking)
+        target = f"/{self.target}"
+        assert meet(self.node, target, self.until, PATIENCE), f"{target} does not answer"
 
     def finish(self, future, seconds: float = PATIENCE):
         assert self.until(future.done, seconds), "no answer came"

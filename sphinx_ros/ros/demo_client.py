@@ -23,6 +23,7 @@ from sphinx_ros.image.decode import decode_compressed
 from sphinx_ros.ros import messages as m
 from sphinx_ros.ros.client_values import detections_of, points_of, poses_of
 from sphinx_ros.ros.demo_questions import CAMERAS, Question, Reply, judge
+from sphinx_ros.ros.late_clients import meet
 from sphinx_ros.ros.running import release
 from sphinx_ros.ros.services import PORTS
 from sphinx_ros.tasks import Task
@@ -131,6 +132,10 @@ class Client:
         while not done() and time.monotonic() < end:
             rclpy.spin_once(self.node, timeout_sec=0.05)
         return bool(done())
+
+    def meets_node(self, seconds: float) -> bool:
+        """Wait until the node can answer whatever this client asks; whether it can."""
+        return meet(self.node, "/sphinx", self.spin_until, seconds)
 
     def wait(self, future: Any) -> Any:
         """The future's result, None if it did not come.

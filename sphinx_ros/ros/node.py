@@ -33,6 +33,7 @@ from sphinx_ros.ros.camera_names import read_cameras
 from sphinx_ros.ros.declaring import against, declare, declare_again, declare_cameras, read_node
 from sphinx_ros.ros.exchanging import adapt, adapted
 from sphinx_ros.ros.health import reports
+from sphinx_ros.ros.late_clients import send_again
 from sphinx_ros.ros.lifecycle import Managed
 from sphinx_ros.ros.loader import load_sphinx, prepare
 from sphinx_ros.ros.outcomes import Look, Outcome
@@ -91,6 +92,7 @@ class SphinxNode(Managed, Node):
         self._io = MutuallyExclusiveCallbackGroup()
         self._health = self.create_publisher(m.DiagnosticArray, "/diagnostics", 10)
         self._ports = Services(self)
+        send_again(self)
         self.add_on_set_parameters_callback(self._check_parameters)
         if hasattr(self, "add_post_set_parameters_callback"):  # from Iron on
             self.add_post_set_parameters_callback(self._follow)

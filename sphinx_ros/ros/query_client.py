@@ -34,6 +34,7 @@ from sphinx_ros.prompt.plain import plain
 from sphinx_ros.prompt.queries import Query, read_query
 from sphinx_ros.ros import messages as m
 from sphinx_ros.ros.client_values import detections_of, found_of, points_of, poses_of
+from sphinx_ros.ros.late_clients import meet
 from sphinx_ros.ros.query_words import Words, add_verbs
 from sphinx_ros.ros.running import release
 from sphinx_ros.runtime.printable import one_line
@@ -129,6 +130,7 @@ class _Asker:
         try:
             if not self._until(self._client.server_is_ready, APPEARS):
                 raise Unanswered(self._nobody(words.node))
+            meet(self._node, words.node, self._until, APPEARS)
             goal = m.QueryAction.Goal(query=query, timeout=words.timeout)
             sent = self._client.send_goal_async(goal)
             handle = self._wait(sent, words.node)

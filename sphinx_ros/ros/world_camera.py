@@ -29,6 +29,7 @@ from sphinx_ros.errors import SphinxError
 from sphinx_ros.image.decode import decode_compressed
 from sphinx_ros.ros import messages as m
 from sphinx_ros.ros.camera_params import TABLE
+from sphinx_ros.ros.late_clients import send_again
 from sphinx_ros.ros.parameter_row import Parameter
 from sphinx_ros.ros.running import run
 from sphinx_ros.ros.usage import limits
@@ -88,6 +89,7 @@ class WorldCamera(Node):
         self._depth = self.create_publisher(m.Image, "depth/image_raw", 1)
         self._truth = self.create_publisher(m.String, "~/truth", 100)
         self.create_timer(1 / rate, self.publish)
+        send_again(self)
 
     def _declare(self, row: Parameter) -> Any:
         """The checked value of a parameter. A whole number stands for a float as well."""
