@@ -129,6 +129,22 @@ def product_with_packed(x: Tensor, packed: Tensor) -> Tensor:
     return torch.ops.mkldnn._linear_pointwise(x, packed, None, "none", [], "")
 
 
+def packed_address(packed: Tensor) -> int:
+    """Where the numbers of a packed matrix begin; it may be another address later. 0: unknown."""
+    try:
+        return torch.ops.mkldnn.data_ptr(packed)
+    except (AttributeError, RuntimeError):
+        return 0
+
+
+def packed_bytes(packed: Tensor) -> int:
+    """How many bytes the numbers of a packed matrix take, padding included. 0: unknown."""
+    try:
+        return torch.ops.mkldnn._nbytes(packed)
+    except (AttributeError, RuntimeError):
+        return 0
+
+
 @functools.cache
 def packed_kernel() -> bool:
     """Whether this CPU multiplies bfloat16, and torch's products with packed matrices, which

@@ -14,6 +14,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from sphinx_ros.model import native
 from sphinx_ros.model.cpu_layers import PackedLinear, WideLinear
 from sphinx_ros.model.kernels import (
     INT8_STEP,
@@ -57,6 +58,36 @@ class Int8Linear(StoredLinear):
         # the kernel's own scales would be bfloat16
         y = torch._weight_int8pack_mm(x.bfloat16(), self.weight, self.ones)
         return (y.float() * self.scale).to(x.dtype)
+
+
+class BlockedInt8Linear(Int8Linear):
+    """The same weights in the order of :mod:`sphinx_ros.model.native`, which multiplies few rows:
+    one takes as long as reading the weights, 8 take 1.5 to 1.7 times that; of torch's kernel one
+    takes 1.4 to 1.7 times that, 8 take 4 to 5 (2 cores with AVX-512).
+    """
+
+    stored_rows = native.MOST
+
+    def __init__(self, weight: Tensor):
+        super().__init__(weight, "cpu")
+        del self.ones
+        self.register_buffer("totals", self.weight.sum(1, dtype=torch.int32))
+        self.weight = native.blocks(self.weight, 4)
+
+    @staticmethod
+    def takes(shape: torch.Size, device) -> bool:
+        """Whether weights of this shape can be stored so, and are multiplied faster."""
+        cpu = torch.device(device).type == "cpu"
+        return cpu and native.fits(shape) and native.native_products()
+
+    def block_into(self, into: Tensor, low: int) -> Tensor:
+        """See the base class."""
+        high = low + len(into)
+        return into.copy_(native.unblocked(self.weight, low, high)).mul_(self.scale[low:high, None])
+
+    def product_from_stored(self, x: Tensor) -> Tensor:
+        """See the base class."""
+        return native.int8_product(x, self.weight, self.scale, self.totals).to(x.dtype)
 
 
 class Int4Linear(StoredLinear):
@@ -125,6 +156,8 @@ def stored_linear(kind: str, weight: Tensor, device, dtype: torch.dtype) -> nn.M
         return _nf4(weight, device, dtype)
     if kind == "int4" and Int4Linear.takes(weight.shape):
         return Int4Linear(weight, device)
+    if BlockedInt8Linear.takes(weight.shape, device):
+        return BlockedInt8Linear(weight)
     return Int8Linear(weight, device)
 
 

@@ -1,0 +1,122 @@
+"""A C file -> its functions, compiled once per machine for its very processor, and kept.
+
+What is kept lies in ~/.cache/sphinx_ros (or $XDG_CACHE_HOME), named by all that it was made of.
+OpenMP is the one that torch has loaded, so that both share one set of threads. Knows no function.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import os
+import shutil
+import stat
+import subprocess
+import tempfile
+from pathlib import Path
+
+from sphinx_ros.runtime.files import replaced
+
+COMPILERS = ("cc", "gcc")
+"""clang's OpenMP is not the one that torch has loaded."""
+
+FLAGS = ("-O3", "-march=native", "-fopenmp", "-fPIC")
+
+SECONDS = 120.0
+"""That compiling may take; it takes one or two."""
+
+
+class Uncompiled(Exception):
+    """The functions can't be had here; the message says why."""
+
+
+@functools.cache
+def cpu_flags() -> frozenset[str]:
+    """What this CPU can do, in Linux's words, as "avx512f"; none where Linux does not say."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return frozenset()
+    line = next((line for line in text.splitlines() if line.startswith("flags")), "")
+    return frozenset(line.partition(":")[2].split())
+
+
+def compiled(source: Path) -> ctypes.CDLL:
+    """The functions of a C file; torch must have been imported. Raises Uncompiled."""
+    found = list(dict.fromkeys(filter(None, map(shutil.which, COMPILERS))))
+    if not found:
+        raise Uncompiled(f"there is no C compiler ({' or '.join(COMPILERS)}): install gcc")
+    reasons = []
+    for compiler in found:
+        try:
+            return _of(source, compiler)
+        except subprocess.CalledProcessError as error:
+            reasons.append(_first_line(error.stderr) or str(error))
+        except (OSError, subprocess.SubprocessError) as error:
+            reasons.append(str(error))
+    raise Uncompiled(f"{source.name} can't be compiled or loaded: {'; '.join(reasons)}")
+
+
+def _of(source: Path, compiler: str) -> ctypes.CDLL:
+    version = _run([compiler, "--version"])
+    made_of = [source.read_bytes(), version, *map(str.encode, FLAGS)]
+    made_of += [flag.encode() for flag in sorted(cpu_flags())]
+    name = f"{source.stem}-{hashlib.sha256(b'|'.join(made_of)).hexdigest()[:20]}.so"
+    folder = _own_folder()
+    if folder is not None:
+        try:
+            if not _is_ours(folder / name):
+                with replaced(folder / name) as file:
+                    file.write(_made(source, compiler))
+            return ctypes.CDLL(str(folder / name))
+        except OSError:  # the disk is full, or the file is damaged: once without it
+            pass
+    with tempfile.TemporaryDirectory(prefix="sphinx_ros_") as once:
+        path = Path(once) / name
+        path.write_bytes(_made(source, compiler))
+        return ctypes.CDLL(str(path))
+
+
+def _made(source: Path, compiler: str) -> bytes:
+    """The shared library. Its OpenMP calls are left open, for those that torch has loaded."""
+    with tempfile.TemporaryDirectory(prefix="sphinx_ros_") as folder:
+        parts, whole = f"{folder}/parts.o", f"{folder}/whole.so"
+        _run([compiler, *FLAGS, "-c", str(source), "-o", parts])
+        _run([compiler, "-shared", parts, "-o", whole])
+        return Path(whole).read_bytes()
+
+
+def _run(command: list[str]) -> bytes:
+    """What a command says, in its own language. Raises OSError, SubprocessError."""
+    environment = {**os.environ, "LC_ALL": "C"}
+    return subprocess.run(
+        command, check=True, capture_output=True, timeout=SECONDS, env=environment
+    ).stdout
+
+
+def _own_folder() -> Path | None:
+    """Where it is kept; None where nobody can write, or others could: code is loaded from it."""
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    folder = Path(base) / "sphinx_ros"
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError:
+        return None
+    return folder if _is_ours(folder) and os.access(folder, os.W_OK) else None
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether it is there, belongs to this user, and nobody else can write to it."""
+    try:
+        found = path.stat()
+    except OSError:
+        return False
+    others = stat.S_IWGRP | stat.S_IWOTH
+    return found.st_uid == os.geteuid() and not found.st_mode & others
+
+
+def _first_line(said: bytes | None) -> str:
+    """The first line of a compiler's complaint that names an error."""
+    lines = (said or b"").decode("utf-8", "replace").splitlines()
+    return next((line for line in lines if "error" in line), lines[0] if lines else "")
