@@ -96,7 +96,9 @@ def test_lifecycle_and_parameters_are_answered_again_as_well(made, monkeypatch):
         assert client.call("get_state", GetState).current_state.label == "active"
     finally:
         client.close()
-    assert deaf.tries["/late/sphinx/get_state"] == 2 and "/late/sphinx/get_parameters" in deaf.tries
+    assert (
+        deaf.tries["/late/sphinx/get_state"] == 2 and "/late/sphinx/get_parameters" in deaf.tries
+    )
 
 
 def test_who_is_never_found_costs_a_line_and_no_thread(monkeypatch, caplog):

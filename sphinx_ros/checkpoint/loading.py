@@ -24,9 +24,11 @@ from sphinx_ros.checkpoint.keeping import Keeping
 from sphinx_ros.checkpoint.placing import place
 from sphinx_ros.checkpoint.stored import Stored, open_checkpoint
 from sphinx_ros.errors import CheckpointError
+from sphinx_ros.model import native
 from sphinx_ros.model.flat import SMALL
 from sphinx_ros.model.keys import quantised
 from sphinx_ros.model.ranks import ALONE, Ranks
+from sphinx_ros.runtime.compiled import compiled
 from sphinx_ros.runtime.device import request_large_pages
 from sphinx_ros.runtime.memory import available_memory
 
@@ -78,6 +80,7 @@ def load_checkpoint(
         BadRequest: nf4 without bitsandbytes.
     """
     request_large_pages()
+    native.compile_with(compiled)
     stored = open_checkpoint(checkpoint, variant=variant, tokenizer=tokenizer)
     config = stored.config
     if max_seq_len is not None:

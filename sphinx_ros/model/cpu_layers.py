@@ -26,8 +26,8 @@ class PackedLinear(StoredLinear):
     """bfloat16 weights in oneDNN's own order, for any number of rows: what each plain product has
     to do anew, and for few rows is most of its time, is done once.
 
-    Where that order is the one of :mod:`sphinx_ros.model.native`, few rows are multiplied there. In
-    times of a plain sum of the same bytes (2 cores with AVX-512 and bfloat16 instructions, 2048 to
+    Where that order is the one of :mod:`sphinx_ros.model.native`, few rows are multiplied there.
+    In times of a plain sum of the same bytes (2 cores with AVX-512 and bfloat16 products, 2048 to
     5632 rows of 2048 or 5632; the sum reads 31 to 36 GB/s): 1 to 4 rows 1.0, oneDNN 1.3 to 1.5, a
     plain layer 1.6 to 2.3; 8 rows 1.1, 16 rows 1.6. The numbers are the same.
     """
@@ -37,20 +37,23 @@ class PackedLinear(StoredLinear):
     def __init__(self, weight: Tensor):
         super().__init__(weight.shape)
         self.register_buffer("weight", packed_bfloat16(weight))
-        self._native_rows = native.MOST if self._in_blocks(weight) else 0
+        self.is_native = self._in_blocks(weight)
 
     def _in_blocks(self, weight: Tensor) -> bool:
         """Whether oneDNN chose the order that the functions of this package read."""
-        if not native.fits(weight.shape) or not native.native_products():
+        if not native.fits(weight.shape) or not native.native_blocks():
             return False
         if packed_bytes(self.weight) != weight.nbytes or not packed_address(self.weight):
             return False
         x = torch.randn(1, self.in_features, generator=torch.Generator().manual_seed(0)).bfloat16()
-        y, want = self._native(x).float(), product_with_packed(x, self.weight).float()
+        y, want = native.product(x, self.matrix()), product_with_packed(x, self.weight).float()
         return bool((y - want).norm() <= 0.01 * want.norm())
 
-    def _native(self, x: Tensor) -> Tensor:
-        return native.bfloat16_product(x, packed_address(self.weight), self.out_features)
+    def matrix(self) -> native.Matrix:
+        """For :func:`native.product`, where ``is_native``; valid as long as the weights are."""
+        return native.Matrix(
+            native.BFLOAT16, self.out_features, self.in_features, packed_address(self.weight)
+        )
 
     def block_into(self, into: Tensor, low: int) -> Tensor:
         """See the base class; the order of all weights is undone for it."""
@@ -59,8 +62,8 @@ class PackedLinear(StoredLinear):
     def product_from_stored(self, x: Tensor) -> Tensor:
         """See the base class."""
         narrow = x.bfloat16()
-        if len(x) <= self._native_rows:
-            return self._native(narrow).to(x.dtype)
+        if self.is_native and len(x) <= native.MOST:
+            return native.product(narrow, self.matrix()).to(x.dtype)
         return product_with_packed(narrow, self.weight).to(x.dtype)
 
 

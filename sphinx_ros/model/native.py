@@ -1,8 +1,8 @@
-"""products.c -> functions that multiply a few rows with a stored matrix, where this machine can.
+"""native.c -> products of a few rows with a stored matrix, and its structures, where they work.
 
-They are for CPUs with AVX-512 and its products of bfloat16 and of bytes, and need gcc at their
-first use on a machine: see :mod:`sphinx_ros.runtime.compiled`. Elsewhere, or with
-SPHINX_ROS_NATIVE=0 in the environment, torch's own kernels do the same. Knows no layer.
+Who loads networks hands in what compiles C (:func:`compile_with`); without it, without a
+compiler, or with SPHINX_ROS_NATIVE=0 in the environment, torch does the same. Products of bfloat16
+and 8 bits need a CPU with AVX-512 and its products of these. Knows no layer.
 """
 
 from __future__ import annotations
@@ -11,32 +11,71 @@ import ctypes
 import functools
 import logging
 import os
+from collections.abc import Callable
+from ctypes import c_int64, c_void_p
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
-
-from sphinx_ros.runtime.compiled import Uncompiled, compiled, cpu_flags
+from torch.utils._python_dispatch import _disable_current_modes
 
 log = logging.getLogger("sphinx_ros")
 
-SOURCE = Path(__file__).with_name("products.c")
+SOURCE = Path(__file__).with_name("native.c")
 OUTS = 64
-"""Outputs of one block of a matrix: ``OUTS`` of products.c."""
+"""Outputs of one block of a matrix: ``OUTS`` of products.h."""
+
+LANES = 16
+"""Sizes must be multiples of it: the most ``LANES`` of vectors.h."""
 
 MOST = 16
-"""Rows of one product: ``MOST`` of products.c."""
+"""Rows of one product and tokens of one pass: ``MOST`` of products.h."""
 
-NEEDED = ("avx512f", "avx512bw", "avx512vl", "avx512_bf16", "avx512_vnni")
+FLOAT32, BFLOAT16, INT8 = range(3)
+"""Kinds of matrices: those of native.c."""
+
+
+_compile: Callable[[Path], ctypes.CDLL] | None = None
+
+
+def compile_with(compiler: Callable[[Path], ctypes.CDLL]) -> None:
+    """What makes functions of a C file, once they are needed; raises OSError where it can't."""
+    global _compile
+    _compile = compiler
+
+
+class Matrix(ctypes.Structure):
+    """A matrix [outs, ins]: float32 as in a linear layer, or in blocks. See native.c."""
+
+    _fields_ = [
+        *((name, c_int64) for name in ("kind", "outs", "ins")),
+        *((name, c_void_p) for name in ("weight", "scale", "totals")),
+    ]
+
+
+class Ready(ctypes.Structure):
+    """Memory for the rows of a product in every form."""
+
+    _fields_ = [(name, c_void_p) for name in ("narrow", "halves", "step")]
+
+
+def ready(rows: int, ins: int) -> tuple[Ready, Tensor]:
+    """Memory for so many rows of so many inputs, and what owns it."""
+    halves = 2 * rows * ins  # bytes, of either form
+    owner = torch.empty(halves + 4 * MOST, dtype=torch.uint8)
+    return Ready(owner.data_ptr(), owner.data_ptr(), owner.data_ptr() + halves), owner
 
 
 def fits(shape: tuple[int, ...] | torch.Size) -> bool:
     """Whether a matrix [out, in] consists of whole blocks, and of whole steps for each number."""
-    return len(shape) == 2 and shape[0] % OUTS == 0 and shape[1] % 16 == 0
+    return len(shape) == 2 and shape[0] % OUTS == 0 and shape[1] % LANES == 0
 
 
 def blocks(weight: Tensor, step: int) -> Tensor:
-    """A matrix [out, in] in blocks, [out / OUTS, in / step, OUTS, step]."""
+    """A matrix [out, in] in blocks, [out / OUTS, in / step, OUTS, step]; step: 2 for bfloat16 and
+    4 for 8 bits.
+    """
     return weight.view(-1, OUTS, weight.shape[1] // step, step).transpose(1, 2).contiguous()
 
 
@@ -47,76 +86,79 @@ def unblocked(stored: Tensor, low: int, high: int) -> Tensor:
     return rows[low - OUTS * first : high - OUTS * first]
 
 
-def bfloat16_product(x: Tensor, address: int, outs: int) -> Tensor:
-    """X [N, in], bfloat16, N at most MOST, times blocks of 2 at an address: [N, outs], bfloat16."""
-    x = x.contiguous()
-    y = x.new_empty(len(x), outs)
-    _library().product_bfloat16(
-        address, x.data_ptr(), y.data_ptr(), outs, x.shape[1], len(x), torch.get_num_threads()
-    )
-    return y
+def product(x: Tensor, matrix: Matrix) -> Tensor:
+    """X [N, ins], N at most :data:`MOST`, to [N, outs], float32.
 
-
-def int8_product(x: Tensor, weight: Tensor, scale: Tensor, totals: Tensor) -> Tensor:
-    """X [N, in] times :func:`blocks` of 4 of int8, N at most MOST: [N, out], float32.
-
-    x: any number type; it is rounded to 16 bits of its row's largest. scale [out] float32: what a
-    weight counts. totals [out] int32: the sums of the weights.
+    With bfloat16 x is rounded to bfloat16; with 8 bits to 16 bits of its row's largest.
     """
     x = x.float().contiguous()
-    rows, ins = x.shape
-    y = x.new_empty(rows, len(scale))
-    halves = torch.empty(2 * rows * ins, dtype=torch.uint8)
-    given = (weight, scale, totals, x, y, halves)
-    _library().product_int8(
-        *(tensor.data_ptr() for tensor in given), len(scale), ins, rows, torch.get_num_threads()
+    y = x.new_empty(len(x), matrix.outs)
+    memory, _owner = ready(len(x), matrix.ins)
+    library().product(
+        ctypes.byref(matrix),
+        x.data_ptr(),
+        y.data_ptr(),
+        ctypes.byref(memory),
+        len(x),
+        torch.get_num_threads(),
     )
     return y
 
 
 @functools.cache
-def native_products() -> bool:
-    """Whether the functions of this module are there, and right; says why not, once."""
-    if os.environ.get("SPHINX_ROS_NATIVE", "1") == "0" or not cpu_flags().issuperset(NEEDED):
+def native() -> bool:
+    """Whether the functions are there, for float32 at least; says once why not."""
+    if os.environ.get("SPHINX_ROS_NATIVE", "1") == "0" or _compile is None:
         return False
     try:
-        _library()
-    except Uncompiled as error:
-        log.info("products of few rows are torch's, which are slower: %s", error)
+        library()
+    except OSError as error:
+        log.info("passes of few tokens are torch's, which are slower: %s", error)
         return False
-    if not _right():
-        log.warning("products.c multiplies wrongly here; torch's own products are used")
-        return False
-    return True
+    return _right(FLOAT32)
 
 
-def _right() -> bool:
+@functools.cache
+def native_blocks() -> bool:
+    """Whether they are there for matrices in blocks, too."""
+    able = native() and bool(library().has_blocks())
+    return able and _right(BFLOAT16) and _right(INT8)
+
+
+def _right(kind: int) -> bool:
     """Whether products of small matrices are those of plain arithmetic."""
+    with _disable_current_modes():  # numbers, whatever stands for tensors around us
+        return _right_numbers(kind)
+
+
+def _right_numbers(kind: int) -> bool:
     draw = torch.Generator().manual_seed(0)
+    w = torch.randn(2 * OUTS, 64, generator=draw)
+    scale = w.abs().amax(1) / 127
+    whole = (w / scale[:, None]).round().to(torch.int8)
+    totals = whole.sum(1, dtype=torch.int32)
+    stored: Any = {FLOAT32: w, BFLOAT16: blocks(w.bfloat16(), 2), INT8: blocks(whole, 4)}[kind]
+    matrix = Matrix(kind, *w.shape, stored.data_ptr(), scale.data_ptr(), totals.data_ptr())
     for rows in (1, 7, MOST):
-        w, x = (torch.randn(n, 64, generator=draw).bfloat16() for n in (2 * OUTS, rows))
-        whole = torch.randint(-127, 128, w.shape, generator=draw, dtype=torch.int8)
-        scale, totals = torch.rand(len(w), generator=draw), whole.sum(1, dtype=torch.int32)
-        stored = blocks(w, 2)
-        for y, want in (
-            (bfloat16_product(x, stored.data_ptr(), len(w)), x.float() @ w.float().T),
-            (
-                int8_product(x, blocks(whole, 4), scale, totals),
-                x.float() @ (whole.float() * scale[:, None]).T,
-            ),
-        ):
-            if not bool((y.float() - want).norm() < 0.01 * want.norm()):
-                return False
+        x = torch.randn(rows, 64, generator=draw)
+        want = x @ w.T
+        if not bool((product(x, matrix) - want).norm() < 0.02 * want.norm()):
+            log.warning("%s multiplies wrongly here; torch's own products are used", SOURCE.name)
+            return False
     return True
 
 
 @functools.cache
-def _library() -> ctypes.CDLL:
-    """Raises Uncompiled."""
-    library = compiled(SOURCE)
-    matrix, size = ctypes.c_void_p, ctypes.c_long
-    library.product_bfloat16.argtypes = [*[matrix] * 3, *[size] * 3, ctypes.c_int]
-    library.product_int8.argtypes = [*[matrix] * 6, *[size] * 3, ctypes.c_int]
-    for function in (library.product_bfloat16, library.product_int8):
-        function.restype = None
-    return library
+def library() -> ctypes.CDLL:
+    """The compiled functions; structures go by reference. Raises OSError."""
+    if _compile is None:
+        raise OSError("nothing that compiles C has been handed in")
+    return typed(_compile(SOURCE))
+
+
+def typed(found: ctypes.CDLL) -> ctypes.CDLL:
+    """The same functions, that say what they take."""
+    found.product.argtypes = [*[c_void_p] * 4, c_int64, ctypes.c_int]
+    found.pass_of.argtypes = [*[c_void_p] * 3, c_int64, *[c_void_p] * 3, c_int64, ctypes.c_int]
+    found.product.restype = found.pass_of.restype = None
+    return found

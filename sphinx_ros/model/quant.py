@@ -67,27 +67,43 @@ class BlockedInt8Linear(Int8Linear):
     """
 
     stored_rows = native.MOST
+    is_native = True
 
     def __init__(self, weight: Tensor):
         super().__init__(weight, "cpu")
         del self.ones
-        self.register_buffer("totals", self.weight.sum(1, dtype=torch.int32))
-        self.weight = native.blocks(self.weight, 4)
+        plain = self.get_buffer("weight")
+        self.register_buffer("totals", plain.sum(1, dtype=torch.int32))
+        self.register_buffer("weight", native.blocks(plain, 4))
 
     @staticmethod
     def takes(shape: torch.Size, device) -> bool:
         """Whether weights of this shape can be stored so, and are multiplied faster."""
         cpu = torch.device(device).type == "cpu"
-        return cpu and native.fits(shape) and native.native_products()
+        return cpu and native.fits(shape) and native.native_blocks()
+
+    def matrix(self) -> native.Matrix:
+        """For :func:`native.product`; valid as long as the weights are."""
+        given = self.weight, self.scale, self.totals
+        return native.Matrix(
+            native.INT8,
+            self.out_features,
+            self.in_features,
+            *(tensor.data_ptr() for tensor in given),
+        )
 
     def block_into(self, into: Tensor, low: int) -> Tensor:
         """See the base class."""
         high = low + len(into)
-        return into.copy_(native.unblocked(self.weight, low, high)).mul_(self.scale[low:high, None])
+        return into.copy_(native.unblocked(self.weight, low, high)).mul_(
+            self.scale[low:high, None]
+        )
 
-    def product_from_stored(self, x: Tensor) -> Tensor:
+    def product_from_stored(self, x: Tensor) -> Tensor | None:
         """See the base class."""
-        return native.int8_product(x, self.weight, self.scale, self.totals).to(x.dtype)
+        if x.is_cuda:
+            return None
+        return native.product(x, self.matrix()).to(x.dtype)
 
 
 class Int4Linear(StoredLinear):

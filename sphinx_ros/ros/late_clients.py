@@ -4,7 +4,7 @@ DDS may bring a client's request before the service has found where that client 
 rmw waits 0.1 s, rclpy says "failed to send response" in a RuntimeWarning, and the client waits for
 ever. So a service here sends such an answer again (:func:`send_again`), and a client of ours first
 asks something that may be asked as often as it takes (:func:`meet`), since the same happens to the
-answers of an action, which rclpy gives nobody a hold on. Knows no message of this package.
+answers of an action, which rclpy gives nobody a hold on.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A C file -> its functions, compiled once per machine for its very processor, and kept.
 
 What is kept lies in ~/.cache/sphinx_ros (or $XDG_CACHE_HOME), named by all that it was made of.
-OpenMP is the one that torch has loaded, so that both share one set of threads. Knows no function.
+OpenMP is the one that torch has loaded, so that both share one set of threads.
 """
 
 from __future__ import annotations
@@ -27,12 +27,8 @@ SECONDS = 120.0
 """That compiling may take; it takes one or two."""
 
 
-class Uncompiled(Exception):
-    """The functions can't be had here; the message says why."""
-
-
 @functools.cache
-def cpu_flags() -> frozenset[str]:
+def _cpu_flags() -> frozenset[str]:
     """What this CPU can do, in Linux's words, as "avx512f"; none where Linux does not say."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
@@ -43,10 +39,14 @@ def cpu_flags() -> frozenset[str]:
 
 
 def compiled(source: Path) -> ctypes.CDLL:
-    """The functions of a C file; torch must have been imported. Raises Uncompiled."""
+    """The functions of a C file and its headers; torch must have been imported.
+
+    Raises:
+        OSError: they can't be had here; the message says why.
+    """
     found = list(dict.fromkeys(filter(None, map(shutil.which, COMPILERS))))
     if not found:
-        raise Uncompiled(f"there is no C compiler ({' or '.join(COMPILERS)}): install gcc")
+        raise OSError(f"there is no C compiler ({' or '.join(COMPILERS)}): install gcc")
     reasons = []
     for compiler in found:
         try:
@@ -55,22 +55,25 @@ def compiled(source: Path) -> ctypes.CDLL:
             reasons.append(_first_line(error.stderr) or str(error))
         except (OSError, subprocess.SubprocessError) as error:
             reasons.append(str(error))
-    raise Uncompiled(f"{source.name} can't be compiled or loaded: {'; '.join(reasons)}")
+    raise OSError(f"{source.name} can't be compiled or loaded: {'; '.join(reasons)}")
 
 
 def _of(source: Path, compiler: str) -> ctypes.CDLL:
     version = _run([compiler, "--version"])
-    made_of = [source.read_bytes(), version, *map(str.encode, FLAGS)]
-    made_of += [flag.encode() for flag in sorted(cpu_flags())]
+    parts = [source, *sorted(source.parent.glob("*.h"))]
+    made_of = [*(part.read_bytes() for part in parts), version, *map(str.encode, FLAGS)]
+    made_of += [flag.encode() for flag in sorted(_cpu_flags())]
     name = f"{source.stem}-{hashlib.sha256(b'|'.join(made_of)).hexdigest()[:20]}.so"
     folder = _own_folder()
     if folder is not None:
         try:
-            if not _is_ours(folder / name):
+            if not _is_ours(folder / name) or not _is_whole(folder / name):
+                made = _made(source, compiler)
                 with replaced(folder / name) as file:
-                    file.write(_made(source, compiler))
+                    file.write(made + _digest(made))  # behind what the system reads of it
+                (folder / name).chmod(0o700)
             return ctypes.CDLL(str(folder / name))
-        except OSError:  # the disk is full, or the file is damaged: once without it
+        except OSError:  # the disk is full: once without it
             pass
     with tempfile.TemporaryDirectory(prefix="sphinx_ros_") as once:
         path = Path(once) / name
@@ -114,6 +117,16 @@ def _is_ours(path: Path) -> bool:
         return False
     others = stat.S_IWGRP | stat.S_IWOTH
     return found.st_uid == os.geteuid() and not found.st_mode & others
+
+
+def _digest(data: bytes) -> bytes:
+    return hashlib.sha256(data).digest()
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether what was written is there to its end: to load less may end the process."""
+    data = path.read_bytes()
+    return data[-32:] == _digest(data[:-32])
 
 
 def _first_line(said: bytes | None) -> str:

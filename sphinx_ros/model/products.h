@@ -1,27 +1,79 @@
-/* A few rows times a stored matrix, bound by reading the matrix: for CPUs with AVX-512, its bfloat16
- * and its 8-bit dot products. Compiled and called by native.py, whose functions say what is given.
+/* A few rows times a stored matrix, bound by reading the matrix: included by native.c.
  *
- * The matrix lies in blocks of 64 outputs. A block is a run of steps: the next K inputs of each of
- * its 64 outputs, 256 bytes, so that one stream is read from its beginning to its end. K is 2 for
- * bfloat16 (the order that oneDNN packs it into) and 4 for 8 bits. Each output is the sum of its
- * inputs' products in their order, however many rows there are.
+ * float32: the rows of the matrix one after the other, as in a linear layer; any CPU.
  *
- * Several rows take turns at a piece of a block that stays in the cache meanwhile.
+ * bfloat16 and 8 bits: for CPUs with AVX-512 and its products of these. The matrix lies in blocks of
+ * 64 outputs. A block is a run of steps: the next K inputs of each of its 64 outputs, 256 bytes, so
+ * that one stream is read from its beginning to its end. K is 2 for bfloat16 (the order that oneDNN
+ * packs it into) and 4 for 8 bits. Several rows take turns at a piece of a block that stays in the
+ * cache meanwhile.
+ *
+ * Each output is the sum of its inputs' products in one order, however many rows there are.
  */
-#include <immintrin.h>
-#include <omp.h>
 #include <stdint.h>
-#include <stdlib.h>
 #include <string.h>
+#include "vectors.h"
+#if defined(__AVX512BF16__) && defined(__AVX512VNNI__) && defined(__AVX512BW__) && \
+    defined(__AVX512VL__)
+#define HAS_BLOCKS 1
+#else
+#define HAS_BLOCKS 0
+#endif
 
-#define OUTS 64  /* of a block */
-#define WIDE 4   /* registers of 16 numbers for them */
+#define OUTS 64   /* of a block */
+#define WIDE 4    /* registers of 16 numbers for them */
 #define PIECE 128 /* steps of a block that several groups of rows read in turn: 32 KiB */
-#define MOST 16  /* rows of one call */
+#define MOST 16   /* rows of one call */
 
-#define UNROLL _Pragma("GCC unroll 16")
-#define INLINE static inline __attribute__((always_inline))
+/* float32: some outputs from o on of y[row * stride + o], for the matrix at w [.., ins], as many as
+ * vectors hold for 1, 2 or 4 rows, of which `real` are there. */
+INLINE void some_float32(int rows, int real, const float *w, const float *x, long ins, long o,
+                         float *y, long stride) {
+    int outs = LANES / rows, group = outs < 4 ? outs : 4; /* more streams would be slower */
+    floats sum[LANES] = {0};
+    for (int first = 0; first < outs; first += group) {
+        floats part[4][4];
+        memset(part, 0, sizeof part);
+        for (long i = 0; i < ins; i += LANES) {
+            floats u[4];
+            UNROLL for (int r = 0; r < real; r++) {
+                u[r] = floats_at(x + r * ins + i);
+                HOLD(u[r]);
+            }
+            UNROLL for (int a = 0; a < group; a++) {
+                floats v = floats_at(w + (o + first + a) * ins + i);
+                HOLD(v);
+                UNROLL for (int r = 0; r < real; r++) part[r][a] += v * u[r];
+            }
+        }
+        UNROLL for (int r = 0; r < real; r++)
+            UNROLL for (int a = 0; a < group; a++) sum[r * outs + first + a] = part[r][a];
+    }
+    floats sums = sums_of(sum);
+    UNROLL for (int r = 0; r < real; r++)
+        memcpy(y + r * stride + o, (float *)&sums + r * outs, outs * sizeof *y);
+}
 
+/* float32: outputs low .. high - 1, in whole vectors, of y[row * stride + o]. All rows are multiplied
+ * with some weights while these are in the cache. */
+static void times_float32(const float *w, const float *x, long ins, long rows, long low, long high,
+                          float *y, long stride) {
+    for (long block = low; block < high; block += LANES)
+        for (long r = 0, n; r < rows; r += n) {
+            const float *u = x + r * ins;
+            float *v = y + r * stride;
+            n = rows - r < 4 ? rows - r : 4;
+            long step = n > 2 ? LANES / 4 : LANES / n;
+            for (long o = block; o < block + LANES; o += step) switch (n) {
+                case 1: some_float32(1, 1, w, u, ins, o, v, stride); break;
+                case 2: some_float32(2, 2, w, u, ins, o, v, stride); break;
+                case 3: some_float32(4, 3, w, u, ins, o, v, stride); break;
+                default: some_float32(4, 4, w, u, ins, o, v, stride);
+                }
+        }
+}
+
+#if HAS_BLOCKS
 INLINE int32_t four_bytes(const void *at) {
     int32_t value;
     memcpy(&value, at, sizeof value);
@@ -64,26 +116,6 @@ static void block_bfloat16(const uint16_t *w, const uint16_t *x, long ins, long 
             case 5: add_bfloat16(5, v, u, ins, steps, s); break;
             default: add_bfloat16(6, v, u, ins, steps, s);
             }
-        }
-    }
-}
-
-/* x [rows, ins], y [rows, outs]: bfloat16 */
-void product_bfloat16(const uint16_t *w, const uint16_t *x, uint16_t *y, long outs, long ins,
-                      long rows, int threads) {
-    long blocks = outs / OUTS;
-#pragma omp parallel num_threads(threads)
-    {
-        long part = omp_get_thread_num(), parts = omp_get_num_threads();
-        float sums[MOST * OUTS];
-        for (long b = blocks * part / parts; b < blocks * (part + 1) / parts; b++) {
-            block_bfloat16(w + b * OUTS * ins, x, ins, rows, sums);
-            for (long r = 0; r < rows; r++)
-                for (int c = 0; c < WIDE; c++) {
-                    __m256bh short_ones = _mm512_cvtneps_pbh(_mm512_loadu_ps(sums + OUTS * r + 16 * c));
-                    _mm256_storeu_si256((__m256i *)(y + r * outs + OUTS * b + 16 * c),
-                                        (__m256i)short_ones);
-                }
         }
     }
 }
@@ -161,27 +193,4 @@ static void block_int8(const int8_t *w, const uint8_t *x, long ins, long rows, i
         }
     }
 }
-
-/* x [rows, ins], y [rows, outs]: float32; scale [outs] of the weights, totals [outs] their sums.
- * halves: memory for 2 * rows * ins bytes. */
-void product_int8(const int8_t *w, const float *scale, const int32_t *totals, const float *x,
-                  float *y, uint8_t *halves, long outs, long ins, long rows, int threads) {
-    long blocks = outs / OUTS;
-    float step[MOST];
-    for (long r = 0; r < rows; r++) step[r] = halves_of(x + r * ins, ins, halves + 2 * r * ins);
-#pragma omp parallel num_threads(threads)
-    {
-        long part = omp_get_thread_num(), parts = omp_get_num_threads();
-        int32_t sums[MOST * 2 * OUTS];
-        for (long b = blocks * part / parts; b < blocks * (part + 1) / parts; b++) {
-            block_int8(w + b * OUTS * ins, halves, ins, rows, sums);
-            for (long r = 0; r < rows; r++)
-                for (int k = 0; k < OUTS; k++) {
-                    long o = OUTS * b + k;
-                    int32_t *sum = sums + 2 * OUTS * r + k; /* 32768 is 128 of the high byte */
-                    float whole = 256.f * (sum[0] - 128 * totals[o]) + sum[OUTS];
-                    y[r * outs + o] = whole * (step[r] * scale[o]);
-                }
-        }
-    }
-}
+#endif

@@ -1,0 +1,322 @@
+"""Passes and products by compiled functions, compared with those of torch."""
+
+import os
+import platform
+import stat
+import subprocess
+import sys
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from small_network import SIZES
+
+import sphinx_ros.runtime.compiled as compiling
+from sphinx_ros.model import native, native_pass
+from sphinx_ros.model.cache import Span
+from sphinx_ros.model.config import ModelConfig
+from sphinx_ros.model.cpu_layers import PackedLinear
+from sphinx_ros.model.decoder import Decoder
+from sphinx_ros.model.flat import Heads
+from sphinx_ros.model.quant import BlockedInt8Linear, stored_linear
+from sphinx_ros.runtime.compiled import compiled
+
+native.compile_with(compiled)
+needs = pytest.mark.skipif(not native.native(), reason="needs gcc")
+blocks = pytest.mark.skipif(not native.native_blocks(), reason="a CPU with AVX-512's products")
+
+PARAMS = SIZES | {"dim": 64, "n_heads": 4, "n_layers": 3, "multiple_of": 64}
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """A folder of its own for what is kept."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "sphinx_ros"
+
+
+def decoder(seed=0, dtype=torch.float32, **changes):
+    """A small random decoder; sizes are those of :data:`PARAMS`, changed."""
+    torch.manual_seed(seed)
+    made = Decoder(ModelConfig.from_json(PARAMS | changes, "llama_ens", 99)).eval()
+    for parameter in made.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    return made.requires_grad_(False).to(dtype)
+
+
+def turned(model, fewest=64):
+    """Each linear layer of the layers in blocks of 8 bits."""
+    for block in model.layers:
+        for owner in (block.attention, block.feed_forward):
+            for name, layer in list(owner.named_children()):
+                if type(layer) is torch.nn.Linear:
+                    setattr(owner, name, stored_linear("int8", layer.weight, "cpu", torch.float32))
+    return model
+
+
+def questions(model, rows, seed=0):
+    """Tokens in two caches: some see all before them, some not their neighbours. Both filled."""
+    torch.manual_seed(seed)
+    spans, positions = [], []
+    shares = [n for n in (rows - rows // 2, rows // 2) if n]
+    for number, n in enumerate(shares):
+        filled = 21 + 14 * number
+        cache = model.new_cache(1, filled + 20)
+        cache.stored.fill_(float("nan"))  # nobody may read what nobody wrote
+        x = torch.randn(1, filled, model.config.dim).to(model.norm.weight)
+        model.hidden(x, cache=cache)
+        visible = torch.zeros(n, filled + n, dtype=torch.bool)
+        visible[:, :filled] = torch.rand(n, filled) < 0.9
+        visible[:, 0] = True
+        visible[:, filled:] = torch.eye(n, dtype=torch.bool)
+        spans.append(Span(cache, torch.arange(filled, filled + n), visible))
+        positions.append(torch.full((n,), filled))
+    return torch.cat(positions), spans
+
+
+def both(model, rows, seed=0):
+    """(packed hidden states, what the caches hold) by torch and by the compiled pass."""
+    found = []
+    table = model._turn_table(torch.device("cpu"))
+    made = native_pass.NativePass.of(model.layers, model._heads, model.config.norm_eps)
+    assert made is not None
+    for way in ("torch", "native"):
+        positions, spans = questions(model, rows, seed)
+        torch.manual_seed(seed)
+        x = torch.randn(rows, model.config.dim).to(model.norm.weight)
+        if way == "torch":
+            model._native = None
+            y = model.packed(x, positions, spans)
+        else:
+            y = made(x, table[positions], spans)
+        found.append((y, [span.cache.stored.nan_to_num(0) for span in spans]))
+    return found
+
+
+def error(a, b):
+    return ((a.float() - b.float()).norm() / b.float().norm()).item()
+
+
+@needs
+@pytest.mark.parametrize("rows", [1, 2, 3, 5, 16])
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"n_kv_heads": 1}, {"n_kv_heads": 2}, {"dim": 128}, {"dim": 336, "n_heads": 1}],
+    ids=["plain", "one key head", "two", "wider heads", "one head"],
+)
+def test_a_pass_is_that_of_torch(rows, changes):
+    (want, kept), (found, put) = both(decoder(rows, **changes), rows)
+    assert found.dtype is torch.float32 and error(found, want) < 1e-5
+    assert all(error(a, b) < 1e-5 for a, b in zip(put, kept, strict=True))
+
+
+@needs
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="flags of x86")
+@pytest.mark.parametrize("flags", [("-mavx2", "-mfma"), ()], ids=["AVX2", "SSE2"])
+def test_other_processors_have_the_same_pass(flags, cache, monkeypatch):
+    """As compiled for them; this one can do what they can."""
+    monkeypatch.setattr(compiling, "FLAGS", ("-O3", *flags, "-fopenmp", "-fPIC"))
+    other = native.typed(compiled(native.SOURCE))
+    assert not other.has_blocks()
+    monkeypatch.setattr(native, "library", lambda: other)
+    for rows in (1, 3, 16):
+        (want, _), (found, _) = both(decoder(rows, n_kv_heads=2), rows)
+        assert error(found, want) < 1e-5
+
+
+@needs
+@settings(max_examples=20, deadline=None)
+@given(st.integers(1, 16), st.integers(0, 10_000))
+def test_a_token_gets_the_same_numbers_in_any_company(rows, seed):
+    model = decoder(3)
+    made = native_pass.NativePass.of(model.layers, model._heads, model.config.norm_eps)
+    table = model._turn_table(torch.device("cpu"))
+    positions, spans = questions(model, rows, seed)
+    x = torch.randn(rows, model.config.dim)
+    together = made(x.clone(), table[positions], spans)
+    at = 0
+    for span in spans:
+        for n in range(len(span.slots)):
+            one = Span(span.cache, span.slots[n : n + 1], span.visible[n : n + 1])
+            alone = made(x[at : at + 1].clone(), table[positions[at : at + 1]], [one])
+            assert error(alone[0], together[at]) < 1e-6
+            at += 1
+
+
+@blocks
+@pytest.mark.parametrize("rows", [1, 4, 16])
+def test_a_pass_with_8_bits_is_that_of_its_layers(rows):
+    model = turned(decoder(1))
+    assert isinstance(model.layers[0].attention.wq, BlockedInt8Linear)
+    (want, _), (found, _) = both(model, rows)
+    assert error(found, want) < 1e-4
+
+
+@blocks
+@pytest.mark.parametrize("rows", [1, 4, 16])
+def test_a_pass_of_bfloat16_is_as_near_to_exact_as_that_of_torch(rows):
+    exact = decoder(2)
+    model = decoder(2, torch.bfloat16)
+    for block in model.layers:
+        for owner in (block.attention, block.feed_forward):
+            for name, layer in list(owner.named_children()):
+                if type(layer) is torch.nn.Linear:
+                    setattr(owner, name, PackedLinear(layer.weight))
+    for parameter, like in zip(exact.parameters(), decoder(2).parameters(), strict=True):
+        parameter.copy_(like.bfloat16())
+    (want, _), _ = both(exact, rows)
+    (theirs, _), (ours, _) = both(model, rows)
+    assert ours.dtype is torch.bfloat16
+    assert error(ours, want) < max(0.02, 1.5 * error(theirs, want))
+
+
+@blocks
+@pytest.mark.parametrize("rows", [1, 2, 3, 4, 6, 7, 8, 15, 16])
+@pytest.mark.parametrize("shape", [(64, 16), (192, 64), (128, 1088)], ids=str)
+def test_products(rows, shape):
+    torch.manual_seed(rows)
+    weight, x = torch.randn(shape), torch.randn(rows, shape[1])
+    packed = PackedLinear(weight.bfloat16())
+    assert packed.is_native == (shape[1] % 64 == 0), "oneDNN fills others up"
+    if packed.is_native:
+        want = x.bfloat16().float() @ weight.bfloat16().float().T
+        assert error(native.product(x, packed.matrix()), want) < 1e-5
+    eight = BlockedInt8Linear(weight)
+    assert error(native.product(x, eight.matrix()), x @ eight.block(0, shape[0], x.dtype).T) < 1e-4
+    alone = [native.product(row[None], eight.matrix()) for row in x]
+    assert torch.equal(torch.cat(alone), native.product(x, eight.matrix())), "no order matters"
+
+
+@blocks
+def test_blocks_and_back():
+    weight = torch.randint(-127, 128, (192, 32), dtype=torch.int8)
+    stored = native.blocks(weight, 4)
+    for low, high in ((0, 192), (64, 128), (10, 70), (191, 192)):
+        assert torch.equal(native.unblocked(stored, low, high), weight[low:high])
+
+
+@blocks
+@pytest.mark.parametrize("odd", [float("nan"), float("inf"), float("-inf")])
+def test_what_is_no_number_stays_none(odd):
+    layer = BlockedInt8Linear(torch.randn(64, 32))
+    x = torch.randn(3, 32)
+    x[1, 7] = odd
+    y = native.product(x, layer.matrix())
+    assert y[1].isnan().all() and y[[0, 2]].isfinite().all()
+    assert torch.equal(layer(torch.zeros(1, 32)), torch.zeros(1, 64))
+
+
+@needs
+def test_a_network_is_prepared_for_it_and_forgets_it():
+    model = decoder()
+    model.prepare()
+    assert model._native is not None and model.cheap_tokens
+    model.forget_prepared()
+    assert model._native is None
+    model.keep_plain()
+    model.prepare()
+    assert model._native is None, "weights that learn"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"dim": 72, "n_heads": 3}, {"dim": 32, "n_heads": 4}],
+    ids=["no whole vectors", "small heads"],
+)
+def test_sizes_that_it_is_not_written_for_stay_with_torch(changes):
+    model = decoder(**changes)
+    assert native_pass.NativePass.of(model.layers, model._heads, 1e-5) is None
+
+
+def test_layers_of_several_kinds_stay_with_torch():
+    model = decoder(dtype=torch.bfloat16)
+    assert native_pass.NativePass.of(model.layers, Heads(4, 4, 16), 1e-5) is None
+    assert native_pass.NativePass.of([], Heads(4, 4, 16), 1e-5) is None
+    mixed = decoder()
+    mixed.layers[1].attention.wq = torch.nn.Linear(64, 64)  # it has a bias
+    assert native_pass.NativePass.of(mixed.layers, Heads(4, 4, 16), 1e-5) is None
+
+
+# compiling
+
+
+@pytest.fixture
+def source(tmp_path):
+    path = tmp_path / "seven.c"
+    path.write_text("int seven(void) { return 7; }\n")
+    return path
+
+
+@needs
+def test_it_is_compiled_once_and_kept_for_this_user_alone(cache, source, monkeypatch):
+    assert compiled(source).seven() == 7
+    (kept,) = cache.iterdir()
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o700 == stat.S_IMODE(cache.stat().st_mode)
+    monkeypatch.setattr(compiling, "_made", None)
+    assert compiled(source).seven() == 7, "it was compiled again"
+
+
+@needs
+def test_a_changed_source_is_compiled_anew(cache, source):
+    compiled(source)
+    source.write_text("int seven(void) { return 70; }\n")
+    assert compiled(source).seven() == 70 and len(list(cache.iterdir())) == 2
+
+
+@needs
+@pytest.mark.parametrize("spoilt", ["cut off", "open to others", "no folder", "full"])
+def test_where_nothing_can_be_kept_it_works_all_the_same(cache, source, monkeypatch, spoilt):
+    if spoilt == "cut off":
+        compiled(source)
+        (kept,) = cache.iterdir()
+        part = kept.read_bytes()[:-5000]
+        kept.unlink()  # it is loaded here
+        kept.write_bytes(part)
+        kept.chmod(0o700)
+    elif spoilt == "open to others":
+        cache.mkdir(parents=True)
+        cache.chmod(0o777)
+    elif spoilt == "no folder":
+        cache.parent.write_text("a file")
+    else:
+
+        def full(path):
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(compiling, "replaced", full)
+    assert compiled(source).seven() == 7
+    if spoilt == "open to others":
+        assert not list(cache.iterdir()), "code from where anybody writes"
+
+
+@needs
+def test_bad_sources_and_no_compiler_are_said(cache, source, monkeypatch):
+    source.write_text("int seven(void) { return seventy; }\n")
+    with pytest.raises(OSError, match=r"seven\.c can't be compiled.*error.*seventy"):
+        compiled(source)
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(OSError, match="no C compiler .*install gcc"):
+        compiled(source)
+
+
+def test_without_it_torch_does_the_same():
+    code = (
+        "import logging, torch\n"
+        "from sphinx_ros import Sphinx\n"
+        "from sphinx_ros.model import native\n"
+        "logging.basicConfig(level='INFO')\n"
+        "made = Sphinx.from_pretrained('demo')\n"
+        "made.model.prepare()\n"
+        "print(made.model._native is None, native.native())\n"
+    )
+    for variables in ({"SPHINX_ROS_NATIVE": "0"}, {"PATH": "/nowhere"}):
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            env=os.environ | variables,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stdout == "True False\n"
+        assert ("install gcc" in done.stderr) == ("PATH" in variables)
