@@ -13,7 +13,7 @@ from sphinx_ros.engine.choosing import Wish
 from sphinx_ros.engine.sampling import Draw
 from sphinx_ros.model.cache import Span
 from sphinx_ros.model.config import RECIPES, ModelConfig
-from sphinx_ros.model.quant import Int8Linear, stored_linear
+from sphinx_ros.model.quant import Int4Linear, Int8Linear, stored_linear
 from sphinx_ros.model.recipes import is_mixture
 from sphinx_ros.model.sphinx import SphinxModel
 
@@ -73,11 +73,14 @@ def test_look_prefill_and_packed_steps_stay_on_the_device(variant, dtype, caplog
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
-@pytest.mark.parametrize("kind", ["int8", "int8 as it was on the CPU", "int4", "wide"])
+@pytest.mark.parametrize("kind", ["int8", "int4", "int8 of a CPU", "int4 of a CPU", "wide"])
 def test_layers_of_fewer_bits_stay_on_the_device(kind, dtype):
     weight = torch.randn(256, 128)
-    layer = Int8Linear(weight, "cpu") if kind == "int8" else None
-    layer = layer or stored_linear(kind.split()[0], weight, "cpu", dtype)
+    plain = {"int8": Int8Linear, "int4": Int4Linear}
+    if kind in plain:
+        layer = plain[kind](weight, "cpu")
+    else:
+        layer = stored_linear(kind.split()[0], weight, "cpu", dtype)
     with FakeTensorMode(), torch.inference_mode():
         to_fake_cuda(layer, torch.bfloat16)
         for rows in (1, 5, 100):

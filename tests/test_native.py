@@ -19,7 +19,12 @@ from sphinx_ros.model.config import ModelConfig
 from sphinx_ros.model.cpu_layers import PackedLinear
 from sphinx_ros.model.decoder import Decoder
 from sphinx_ros.model.flat import Heads
-from sphinx_ros.model.quant import BlockedInt8Linear, stored_linear
+from sphinx_ros.model.quant import (
+    BlockedInt4Linear,
+    BlockedInt8Linear,
+    Int4Linear,
+    stored_linear,
+)
 from sphinx_ros.runtime.compiled import compiled
 
 native.compile_with(compiled)
@@ -45,13 +50,13 @@ def decoder(seed=0, dtype=torch.float32, **changes):
     return made.requires_grad_(False).to(dtype)
 
 
-def turned(model, fewest=64):
-    """Each linear layer of the layers in blocks of 8 bits."""
+def turned(model, kind):
+    """Each linear layer of the layers in blocks of fewer bits."""
     for block in model.layers:
         for owner in (block.attention, block.feed_forward):
             for name, layer in list(owner.named_children()):
                 if type(layer) is torch.nn.Linear:
-                    setattr(owner, name, stored_linear("int8", layer.weight, "cpu", torch.float32))
+                    setattr(owner, name, stored_linear(kind, layer.weight, "cpu", torch.float32))
     return model
 
 
@@ -99,7 +104,7 @@ def error(a, b):
 
 
 @needs
-@pytest.mark.parametrize("rows", [1, 2, 3, 5, 16])
+@pytest.mark.parametrize("rows", [1, 2, 3, 5, native.MOST])
 @pytest.mark.parametrize(
     "changes",
     [{}, {"n_kv_heads": 1}, {"n_kv_heads": 2}, {"dim": 128}, {"dim": 336, "n_heads": 1}],
@@ -120,7 +125,7 @@ def test_other_processors_have_the_same_pass(flags, cache, monkeypatch):
     other = native.typed(compiled(native.SOURCE))
     assert not other.has_blocks()
     monkeypatch.setattr(native, "library", lambda: other)
-    for rows in (1, 3, 16):
+    for rows in (1, 3, native.MOST):
         (want, _), (found, _) = both(decoder(rows, n_kv_heads=2), rows)
         assert error(found, want) < 1e-5
 
@@ -145,16 +150,17 @@ def test_a_token_gets_the_same_numbers_in_any_company(rows, seed):
 
 
 @blocks
-@pytest.mark.parametrize("rows", [1, 4, 16])
-def test_a_pass_with_8_bits_is_that_of_its_layers(rows):
-    model = turned(decoder(1))
-    assert isinstance(model.layers[0].attention.wq, BlockedInt8Linear)
+@pytest.mark.parametrize("rows", [1, 4, native.MOST])
+@pytest.mark.parametrize("kind", ["int8", "int4"])
+def test_a_pass_with_fewer_bits_is_that_of_its_layers(rows, kind):
+    model = turned(decoder(1), kind)
+    assert isinstance(model.layers[0].attention.wq, (BlockedInt8Linear, BlockedInt4Linear))
     (want, _), (found, _) = both(model, rows)
     assert error(found, want) < 1e-4
 
 
 @blocks
-@pytest.mark.parametrize("rows", [1, 4, 16])
+@pytest.mark.parametrize("rows", [1, 4, native.MOST])
 def test_a_pass_of_bfloat16_is_as_near_to_exact_as_that_of_torch(rows):
     exact = decoder(2)
     model = decoder(2, torch.bfloat16)
@@ -172,7 +178,7 @@ def test_a_pass_of_bfloat16_is_as_near_to_exact_as_that_of_torch(rows):
 
 
 @blocks
-@pytest.mark.parametrize("rows", [1, 2, 3, 4, 6, 7, 8, 15, 16])
+@pytest.mark.parametrize("rows", [1, 2, 3, 4, 6, 7, 8, 15, native.MOST])
 @pytest.mark.parametrize("shape", [(64, 16), (192, 64), (128, 1088)], ids=str)
 def test_products(rows, shape):
     torch.manual_seed(rows)
@@ -183,23 +189,33 @@ def test_products(rows, shape):
         want = x.bfloat16().float() @ weight.bfloat16().float().T
         assert error(native.product(x, packed.matrix()), want) < 1e-5
     eight = BlockedInt8Linear(weight)
-    assert error(native.product(x, eight.matrix()), x @ eight.block(0, shape[0], x.dtype).T) < 1e-4
-    alone = [native.product(row[None], eight.matrix()) for row in x]
-    assert torch.equal(torch.cat(alone), native.product(x, eight.matrix())), "no order matters"
+    for layer in (eight, BlockedInt4Linear(weight)) if shape[1] % 32 == 0 else (eight,):
+        together = native.product(x, layer.matrix())
+        assert error(together, x @ layer.block(0, shape[0], x.dtype).T) < 1e-4
+        alone = [native.product(row[None], layer.matrix()) for row in x]
+        assert torch.equal(torch.cat(alone), together), "a row's numbers depend on its neighbours"
 
 
 @blocks
 def test_blocks_and_back():
     weight = torch.randint(-127, 128, (192, 32), dtype=torch.int8)
     stored = native.blocks(weight, 4)
+    four = (weight + 128).to(torch.uint8) >> 4
+    bytes_of = native.paired(native.blocks(four, 8))
+    plain, ours = Int4Linear(weight.float(), "cpu"), BlockedInt4Linear(weight.float())
     for low, high in ((0, 192), (64, 128), (10, 70), (191, 192)):
         assert torch.equal(native.unblocked(stored, low, high), weight[low:high])
+        assert torch.equal(native.unblocked(native.unpaired(bytes_of), low, high), four[low:high])
+    for low, high in ((0, 192), (64, 128), (64, 192)):
+        for dtype in (torch.float32, torch.bfloat16):
+            assert torch.equal(ours.block(low, high, dtype), plain.block(low, high, dtype))
 
 
 @blocks
 @pytest.mark.parametrize("odd", [float("nan"), float("inf"), float("-inf")])
-def test_what_is_no_number_stays_none(odd):
-    layer = BlockedInt8Linear(torch.randn(64, 32))
+@pytest.mark.parametrize("kind", [BlockedInt8Linear, BlockedInt4Linear])
+def test_what_is_no_number_stays_none(kind, odd):
+    layer = kind(torch.randn(64, 32))
     x = torch.randn(3, 32)
     x[1, 7] = odd
     y = native.product(x, layer.matrix())

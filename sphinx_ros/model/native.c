@@ -9,12 +9,12 @@
 #include <omp.h>
 #include "products.h"
 
-enum { FLOAT32, BFLOAT16, INT8 };
+enum { FLOAT32, BFLOAT16, INT8, INT4 };
 
 typedef struct {
     int64_t kind, outs, ins;
     const void *weight;
-    const float *scale;    /* INT8: what a weight counts */
+    const void *scale;     /* INT8: what a weight counts, float32; INT4: its steps */
     const int32_t *totals; /* INT8: sums of the weights */
 } Matrix;
 
@@ -39,11 +39,13 @@ typedef struct {
     int64_t seen;           /* filled in: how many places any token sees, up to whole vectors */
 } Span;
 
-/* What a product reads besides float32: the same rows as bfloat16, or as halves and their steps. */
+/* What a product reads besides float32: the same rows as bfloat16, or as halves, their steps and,
+ * for 4 bits, their sums. */
 typedef struct {
     uint16_t *narrow;
     uint8_t *halves;
     float *step;
+    int32_t *totals;
 } Ready;
 
 /* Memory of a pass, float32: rows of dim, of all heads, of the queries' heads, of hidden, of hidden;
@@ -69,28 +71,39 @@ static void make_ready(const Ready *ready, const Matrix *m, const float *x, long
         for (long i = 0; i < m->ins; i++)
             ready->narrow[row * m->ins + i] = to_bfloat16(x[row * m->ins + i]);
 #if HAS_BLOCKS
-    if (m->kind == INT8)
-        ready->step[row] = halves_of(x + row * m->ins, m->ins, ready->halves + 2 * row * m->ins);
+    uint8_t *halves = ready->halves + 2 * row * m->ins;
+    if (m->kind == INT8) ready->step[row] = halves_of(x + row * m->ins, m->ins, halves);
+    if (m->kind == INT4)
+        ready->step[row] = digits_of(x + row * m->ins, m->ins, (int8_t *)halves,
+                                     ready->totals + row * (m->ins / 32));
 #endif
 }
 
 #if HAS_BLOCKS
 /* Outputs o .. o + OUTS - 1 of y[row * stride + o]. */
 static void times_block(const Matrix *m, const Ready *x, long rows, long o, float *y, long stride) {
-    if (m->kind == BFLOAT16) {
-        float sums[MOST * OUTS];
-        block_bfloat16((const uint16_t *)m->weight + o * m->ins, x->narrow, m->ins, rows, sums);
-        for (long r = 0; r < rows; r++) memcpy(y + r * stride + o, sums + OUTS * r, 4 * OUTS);
+    float sums[MOST * OUTS];
+    if (m->kind == INT8) {
+        int32_t whole[MOST * 2 * OUTS];
+        const float *scale = m->scale;
+        block_int8((const int8_t *)m->weight + o * m->ins, x->halves, m->ins, rows, whole);
+        for (long r = 0; r < rows; r++)
+            for (int k = 0; k < OUTS; k++) { /* 32768, which is too much, is 128 of the high byte */
+                const int32_t *sum = whole + 2 * OUTS * r + k;
+                float product = 256.f * (sum[0] - 128 * m->totals[o + k]) + sum[OUTS];
+                y[r * stride + o + k] = product * (x->step[r] * scale[o + k]);
+            }
         return;
     }
-    int32_t sums[MOST * 2 * OUTS];
-    block_int8((const int8_t *)m->weight + o * m->ins, x->halves, m->ins, rows, sums);
+    if (m->kind == BFLOAT16)
+        block_bfloat16((const uint16_t *)m->weight + o * m->ins, x->narrow, m->ins, rows, sums);
+    else
+        block_int4((const uint8_t *)m->weight + o * m->ins / 2,
+                   (const uint16_t *)m->scale + o * m->ins / 16, (const int8_t *)x->halves,
+                   x->totals, m->ins, rows, sums);
     for (long r = 0; r < rows; r++)
-        for (int k = 0; k < OUTS; k++) { /* 32768, which is too much, is 128 of the high byte */
-            const int32_t *sum = sums + 2 * OUTS * r + k;
-            float whole = 256.f * (sum[0] - 128 * m->totals[o + k]) + sum[OUTS];
-            y[r * stride + o + k] = whole * (x->step[r] * m->scale[o + k]);
-        }
+        for (int k = 0; k < OUTS; k++)
+            y[r * stride + o + k] = sums[OUTS * r + k] * (m->kind == INT4 ? x->step[r] : 1);
 }
 #endif
 

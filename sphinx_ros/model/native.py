@@ -14,7 +14,6 @@ import os
 from collections.abc import Callable
 from ctypes import c_int64, c_void_p
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -29,10 +28,10 @@ OUTS = 64
 LANES = 16
 """Sizes must be multiples of it: the most ``LANES`` of vectors.h."""
 
-MOST = 16
+MOST = 32
 """Rows of one product and tokens of one pass: ``MOST`` of products.h."""
 
-FLOAT32, BFLOAT16, INT8 = range(3)
+FLOAT32, BFLOAT16, INT8, INT4 = range(4)
 """Kinds of matrices: those of native.c."""
 
 
@@ -57,14 +56,15 @@ class Matrix(ctypes.Structure):
 class Ready(ctypes.Structure):
     """Memory for the rows of a product in every form."""
 
-    _fields_ = [(name, c_void_p) for name in ("narrow", "halves", "step")]
+    _fields_ = [(name, c_void_p) for name in ("narrow", "halves", "step", "totals")]
 
 
 def ready(rows: int, ins: int) -> tuple[Ready, Tensor]:
     """Memory for so many rows of so many inputs, and what owns it."""
     halves = 2 * rows * ins  # bytes, of either form
-    owner = torch.empty(halves + 4 * MOST, dtype=torch.uint8)
-    return Ready(owner.data_ptr(), owner.data_ptr(), owner.data_ptr() + halves), owner
+    owner = torch.empty(halves + 4 * MOST + halves // 16 + 64, dtype=torch.uint8)
+    at = owner.data_ptr()
+    return Ready(at, at, at + halves, at + halves + 4 * MOST), owner
 
 
 def fits(shape: tuple[int, ...] | torch.Size) -> bool:
@@ -73,10 +73,21 @@ def fits(shape: tuple[int, ...] | torch.Size) -> bool:
 
 
 def blocks(weight: Tensor, step: int) -> Tensor:
-    """A matrix [out, in] in blocks, [out / OUTS, in / step, OUTS, step]; step: 2 for bfloat16 and
-    4 for 8 bits.
+    """A matrix [out, in] in blocks, [out / OUTS, in / step, OUTS, step]; step: 2 for bfloat16, 4
+    for 8 bits, 8 for 4 bits (which :func:`paired` makes bytes of).
     """
     return weight.view(-1, OUTS, weight.shape[1] // step, step).transpose(1, 2).contiguous()
+
+
+def paired(values: Tensor) -> Tensor:
+    """Numbers 0..15 in blocks of 8, uint8, to bytes [.., 4]: the first four are the low halves."""
+    low, high = values.unflatten(-1, (2, 4)).unbind(-2)
+    return (low | high << 4).contiguous()
+
+
+def unpaired(stored: Tensor) -> Tensor:
+    """The inverse of :func:`paired`."""
+    return torch.cat((stored & 15, stored >> 4), -1)
 
 
 def unblocked(stored: Tensor, low: int, high: int) -> Tensor:
@@ -89,7 +100,7 @@ def unblocked(stored: Tensor, low: int, high: int) -> Tensor:
 def product(x: Tensor, matrix: Matrix) -> Tensor:
     """X [N, ins], N at most :data:`MOST`, to [N, outs], float32.
 
-    With bfloat16 x is rounded to bfloat16; with 8 bits to 16 bits of its row's largest.
+    With bfloat16 x is rounded to bfloat16; with 8 and 4 bits to 16 bits of its row's largest.
     """
     x = x.float().contiguous()
     y = x.new_empty(len(x), matrix.outs)
@@ -122,7 +133,7 @@ def native() -> bool:
 def native_blocks() -> bool:
     """Whether they are there for matrices in blocks, too."""
     able = native() and bool(library().has_blocks())
-    return able and _right(BFLOAT16) and _right(INT8)
+    return able and all(map(_right, (BFLOAT16, INT8, INT4)))
 
 
 def _right(kind: int) -> bool:
@@ -134,10 +145,21 @@ def _right(kind: int) -> bool:
 def _right_numbers(kind: int) -> bool:
     draw = torch.Generator().manual_seed(0)
     w = torch.randn(2 * OUTS, 64, generator=draw)
-    scale = w.abs().amax(1) / 127
-    whole = (w / scale[:, None]).round().to(torch.int8)
+    scale = w.abs().amax(1) / (7 if kind == INT4 else 127)
+    whole = (w / scale[:, None]).round()
     totals = whole.sum(1, dtype=torch.int32)
-    stored: Any = {FLOAT32: w, BFLOAT16: blocks(w.bfloat16(), 2), INT8: blocks(whole, 4)}[kind]
+    steps = torch.stack((scale, torch.zeros_like(scale)), 1)[:, None].expand(-1, 2, 2)
+    stored: Tensor
+    if kind == FLOAT32:
+        stored = w
+    elif kind == BFLOAT16:
+        stored = blocks(w.bfloat16(), 2)
+    elif kind == INT8:
+        stored = blocks(whole.to(torch.int8), 4)
+    else:
+        stored = paired(blocks((whole + 8).to(torch.uint8), 8))
+        scale = blocks(steps.bfloat16().flatten(1).contiguous(), 2)
+        w = whole * steps[:, :1, 0].bfloat16().float()
     matrix = Matrix(kind, *w.shape, stored.data_ptr(), scale.data_ptr(), totals.data_ptr())
     for rows in (1, 7, MOST):
         x = torch.randn(rows, 64, generator=draw)

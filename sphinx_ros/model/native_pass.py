@@ -24,7 +24,10 @@ from sphinx_ros.model.cpu_layers import PackedLinear
 from sphinx_ros.model.flat import Heads
 from sphinx_ros.model.layers import Block, FeedForward
 from sphinx_ros.model.native import Matrix
-from sphinx_ros.model.quant import BlockedInt8Linear
+from sphinx_ros.model.quant import BlockedInt4Linear, BlockedInt8Linear
+
+BLOCKED = (PackedLinear, BlockedInt8Linear, BlockedInt4Linear)
+"""Layers whose matrices lie in blocks."""
 
 TOGETHER = 4
 """Queries that meet the same keys, at most: ``TOGETHER`` of native.c."""
@@ -131,7 +134,7 @@ class NativePass:
 
     def _matrix(self, layer: nn.Module) -> Matrix:
         self._owners.append(layer)
-        if isinstance(layer, (PackedLinear, BlockedInt8Linear)):
+        if isinstance(layer, BLOCKED):
             return layer.matrix()
         weight = layer.weight.detach()
         return Matrix(native.FLOAT32, *weight.shape, weight.data_ptr())
@@ -189,6 +192,4 @@ def _takes(block: Block, heads: Heads) -> bool:
             for layer in layers
         )
         return plain and not any(size % native.LANES for size in sizes)
-    return isinstance(one, (PackedLinear, BlockedInt8Linear)) and all(
-        layer.is_native for layer in layers
-    )
+    return isinstance(one, BLOCKED) and all(layer.is_native for layer in layers)

@@ -2,10 +2,10 @@
  *
  * float32: the rows of the matrix one after the other, as in a linear layer; any CPU.
  *
- * bfloat16 and 8 bits: for CPUs with AVX-512 and its products of these. The matrix lies in blocks of
+ * bfloat16, 8 and 4 bits: for CPUs with AVX-512 and its products of these. The matrix lies in blocks of
  * 64 outputs. A block is a run of steps: the next K inputs of each of its 64 outputs, 256 bytes, so
  * that one stream is read from its beginning to its end. K is 2 for bfloat16 (the order that oneDNN
- * packs it into) and 4 for 8 bits. Several rows take turns at a piece of a block that stays in the
+ * packs it into), 4 for 8 bits and 8 for 4 bits. Several rows take turns at a piece of a block that stays in the
  * cache meanwhile.
  *
  * Each output is the sum of its inputs' products in one order, however many rows there are.
@@ -23,7 +23,7 @@
 #define OUTS 64   /* of a block */
 #define WIDE 4    /* registers of 16 numbers for them */
 #define PIECE 128 /* steps of a block that several groups of rows read in turn: 32 KiB */
-#define MOST 16   /* rows of one call */
+#define MOST 32   /* rows of one call */
 
 /* float32: some outputs from o on of y[row * stride + o], for the matrix at w [.., ins], as many as
  * vectors hold for 1, 2 or 4 rows, of which `real` are there. */
@@ -120,29 +120,36 @@ static void block_bfloat16(const uint16_t *w, const uint16_t *x, long ins, long 
     }
 }
 
+/* What 1 stands for where the largest of a row stands for `most`; NaN where one is no number. */
+static float step_of(const float *x, long ins, float most) {
+    __m512 largest = _mm512_setzero_ps(), odd = _mm512_setzero_ps();
+    for (long i = 0; i < ins; i += 16) {
+        __m512 v = _mm512_loadu_ps(x + i);
+        largest = _mm512_max_ps(largest, _mm512_abs_ps(v));
+        odd = _mm512_fmadd_ps(v, _mm512_setzero_ps(), odd); /* NaN of inf, too */
+    }
+    float found = _mm512_reduce_max_ps(largest), zero = _mm512_reduce_add_ps(odd);
+    return zero != 0 ? zero : found > 1e-30f ? found / most : 1;
+}
+
+/* Of 16 numbers the lowest bytes of both kinds, four by four: 32 bytes. */
+INLINE void put_halves(__m512i high, __m512i low, uint8_t *to) {
+    __m128i h = _mm512_cvtepi32_epi8(high), l = _mm512_cvtepi32_epi8(low);
+    _mm_storeu_si128((__m128i *)to, _mm_unpacklo_epi32(h, l));
+    _mm_storeu_si128((__m128i *)(to + 16), _mm_unpackhi_epi32(h, l));
+}
+
 /* 8 bits. An activation is a whole number of 16 bits times its row's step; what is multiplied is
  * that number plus 32768, its high byte and its low byte apart: exact, so that no order matters.
  * halves: [ins / 4][4 high bytes, 4 low bytes] of a row, one row after the other. */
 static float halves_of(const float *x, long ins, uint8_t *halves) {
-    __m512 most = _mm512_setzero_ps(), odd = _mm512_setzero_ps(); /* odd: NaN where x is, or inf */
-    for (long i = 0; i < ins; i += 16) {
-        __m512 v = _mm512_loadu_ps(x + i);
-        most = _mm512_max_ps(most, _mm512_abs_ps(v));
-        odd = _mm512_fmadd_ps(v, _mm512_setzero_ps(), odd);
-    }
-    float largest = _mm512_reduce_max_ps(most), step = largest > 1e-30f ? largest / 32767 : 1;
-    if (_mm512_reduce_add_ps(odd) != 0) { /* what comes out is NaN as well */
-        memset(halves, 0, 2 * ins);
-        return (float)__builtin_nan("");
-    }
+    float step = step_of(x, ins, 32767);
     __m512 per_step = _mm512_set1_ps(1 / step);
+    if (step != step) per_step = _mm512_setzero_ps(); /* what comes out is NaN by the step */
     for (long i = 0; i < ins; i += 16) {
-        __m512i whole = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(x + i), per_step));
-        whole = _mm512_add_epi32(whole, _mm512_set1_epi32(32768));
-        __m128i high = _mm512_cvtepi32_epi8(_mm512_srli_epi32(whole, 8));
-        __m128i low = _mm512_cvtepi32_epi8(whole);
-        _mm_storeu_si128((__m128i *)(halves + 2 * i), _mm_unpacklo_epi32(high, low));
-        _mm_storeu_si128((__m128i *)(halves + 2 * i + 16), _mm_unpackhi_epi32(high, low));
+        __m512 scaled = _mm512_mul_ps(_mm512_loadu_ps(x + i), per_step);
+        __m512i whole = _mm512_add_epi32(_mm512_cvtps_epi32(scaled), _mm512_set1_epi32(32768));
+        put_halves(_mm512_srli_epi32(whole, 8), whole, halves + 2 * i);
     }
     return step;
 }
@@ -190,6 +197,88 @@ static void block_int8(const int8_t *w, const uint8_t *x, long ins, long rows, i
             case 2: add_int8(2, v, u, ins, steps, s); break;
             default: add_int8(3, v, u, ins, steps, s);
             }
+        }
+    }
+}
+
+/* 4 bits: a byte holds input i of a step in its low half and input i + 4 in its high half; a step
+ * is 8 inputs. 32 inputs share a scale and what the value 8 stands for, both bfloat16, which lie in
+ * blocks as well: [ins / 32][OUTS][2]. An activation is 256 times one signed byte plus another.
+ * halves: [ins / 4][4 high bytes, 4 low bytes] of a row; totals [ins / 32]: sums of the numbers. */
+static float digits_of(const float *x, long ins, int8_t *halves, int32_t *totals) {
+    float step = step_of(x, ins, 32512);
+    __m512 per_step = _mm512_set1_ps(1 / step);
+    if (step != step) per_step = _mm512_setzero_ps(); /* what comes out is NaN by the step */
+    for (long i = 0; i < ins; i += 16) {
+        __m512 scaled = _mm512_mul_ps(_mm512_loadu_ps(x + i), per_step);
+        __m512i whole = _mm512_cvtps_epi32(scaled);
+        __m512i high = _mm512_srai_epi32(_mm512_add_epi32(whole, _mm512_set1_epi32(128)), 8);
+        __m512i low = _mm512_sub_epi32(whole, _mm512_slli_epi32(high, 8));
+        put_halves(high, low, (uint8_t *)halves + 2 * i);
+        totals[i / 32] = (i % 32 ? totals[i / 32] : 0) + _mm512_reduce_add_epi32(whole);
+    }
+    return step;
+}
+
+INLINE void add_int4(int rows, const uint8_t *w, const uint16_t *steps, const int8_t *x,
+                     const int32_t *totals, long ins, long groups, float *sums) {
+    const __m512i half = _mm512_set1_epi8(15), upper = _mm512_set1_epi32(0xffff0000);
+    __m512 sum[2][WIDE];
+    UNROLL for (int r = 0; r < rows; r++)
+        UNROLL for (int c = 0; c < WIDE; c++) sum[r][c] = _mm512_loadu_ps(sums + OUTS * r + 16 * c);
+    for (long g = 0; g < groups; g++) {
+        __m512i high[2][WIDE], low[2][WIDE];
+        UNROLL for (int r = 0; r < rows; r++)
+            UNROLL for (int c = 0; c < WIDE; c++) high[r][c] = low[r][c] = _mm512_setzero_si512();
+        for (long i = 4 * g; i < 4 * g + 4; i++)
+            UNROLL for (int c = 0; c < WIDE; c++) {
+                __m512i both = _mm512_loadu_si512(w + 4 * OUTS * i + 64 * c);
+                __m512i first = _mm512_and_si512(both, half);
+                __m512i second = _mm512_and_si512(_mm512_srli_epi16(both, 4), half);
+                UNROLL for (int r = 0; r < rows; r++) {
+                    const int8_t *at = x + 2 * (r * ins + 8 * i);
+                    __m512i h = _mm512_set1_epi32(four_bytes(at));
+                    __m512i l = _mm512_set1_epi32(four_bytes(at + 4));
+                    high[r][c] = _mm512_dpbusd_epi32(high[r][c], first, h);
+                    low[r][c] = _mm512_dpbusd_epi32(low[r][c], first, l);
+                    h = _mm512_set1_epi32(four_bytes(at + 8));
+                    l = _mm512_set1_epi32(four_bytes(at + 12));
+                    high[r][c] = _mm512_dpbusd_epi32(high[r][c], second, h);
+                    low[r][c] = _mm512_dpbusd_epi32(low[r][c], second, l);
+                }
+            }
+        UNROLL for (int c = 0; c < WIDE; c++) {
+            __m512i pair = _mm512_loadu_si512(steps + 2 * OUTS * g + 32 * c);
+            __m512 scale = _mm512_castsi512_ps(_mm512_slli_epi32(pair, 16));
+            __m512 eight = _mm512_castsi512_ps(_mm512_and_si512(pair, upper));
+            UNROLL for (int r = 0; r < rows; r++) {
+                int32_t total = totals[r * (ins / 32) + g];
+                __m512i whole = _mm512_add_epi32(_mm512_slli_epi32(high[r][c], 8), low[r][c]);
+                whole = _mm512_sub_epi32(whole, _mm512_set1_epi32(8 * total));
+                sum[r][c] = _mm512_fmadd_ps(scale, _mm512_cvtepi32_ps(whole), sum[r][c]);
+                sum[r][c] = _mm512_fmadd_ps(eight, _mm512_set1_ps(total), sum[r][c]);
+            }
+        }
+    }
+    UNROLL for (int r = 0; r < rows; r++)
+        UNROLL for (int c = 0; c < WIDE; c++) _mm512_storeu_ps(sums + OUTS * r + 16 * c, sum[r][c]);
+}
+
+/* sums[rows][OUTS], of which each is to be multiplied by its row's step */
+static void block_int4(const uint8_t *w, const uint16_t *steps, const int8_t *x,
+                       const int32_t *totals, long ins, long rows, float *sums) {
+    long all = ins / 32, piece = rows > 2 ? PIECE / 4 : all;
+    memset(sums, 0, rows * OUTS * sizeof *sums);
+    for (long at = 0; at < all; at += piece) {
+        long groups = all - at < piece ? all - at : piece;
+        const uint8_t *v = w + 16 * OUTS * at;
+        for (long r = 0; r < rows; r += 2) {
+            const int8_t *u = x + 2 * (r * ins + 32 * at);
+            const int32_t *t = totals + r * all + at;
+            if (rows - r > 1)
+                add_int4(2, v, steps + 2 * OUTS * at, u, t, ins, groups, sums + OUTS * r);
+            else
+                add_int4(1, v, steps + 2 * OUTS * at, u, t, ins, groups, sums + OUTS * r);
         }
     }
 }

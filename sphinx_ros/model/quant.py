@@ -77,7 +77,7 @@ class BlockedInt8Linear(Int8Linear):
         self.register_buffer("weight", native.blocks(plain, 4))
 
     @staticmethod
-    def takes(shape: torch.Size, device) -> bool:
+    def blocked(shape: torch.Size, device) -> bool:
         """Whether weights of this shape can be stored so, and are multiplied faster."""
         cpu = torch.device(device).type == "cpu"
         return cpu and native.fits(shape) and native.native_blocks()
@@ -155,6 +155,53 @@ class Int4Linear(StoredLinear):
         return y.to(x.dtype)
 
 
+class BlockedInt4Linear(Int4Linear):
+    """The same weights in the order of :mod:`sphinx_ros.model.native`."""
+
+    stored_rows = native.MOST
+    is_native = True
+
+    def __init__(self, weight: Tensor):
+        super().__init__(weight, "cpu")
+        values = unpack(self.get_buffer("weight"))
+        self.register_buffer("weight", native.paired(native.blocks(values, 8)))
+        steps = (
+            self.get_buffer("steps").transpose(0, 1).flatten(1).contiguous()
+        )  # [out, 2 a group]
+        self.register_buffer("steps", native.blocks(steps, 2))
+
+    @staticmethod
+    def blocked(shape: torch.Size, device) -> bool:
+        """Whether weights of this shape can be stored so, and are multiplied faster."""
+        cpu = torch.device(device).type == "cpu"
+        return cpu and shape[1] % GROUP == 0 and native.fits(shape) and native.native_blocks()
+
+    def matrix(self) -> native.Matrix:
+        """For :func:`native.product`; valid as long as the weights are."""
+        given = self.weight.data_ptr(), self.steps.data_ptr()
+        return native.Matrix(native.INT4, self.out_features, self.in_features, *given)
+
+    def block_into(self, into: Tensor, low: int) -> Tensor:
+        """See the base class."""
+        high = low + len(into)
+        wide = into if into.dtype == torch.float32 else into.float()
+        blocks = self.weight[low // native.OUTS : -(-high // native.OUTS)]
+        values = native.unblocked(
+            native.unpaired(blocks), low % native.OUTS, low % native.OUTS + len(into)
+        )
+        wide.copy_(values)
+        steps = native.unblocked(self.steps, low, high).float().unflatten(1, (-1, 2))
+        scale, eight = steps.unbind(-1)
+        wide.unflatten(1, (-1, GROUP)).sub_(8).mul_(scale[..., None]).add_(eight[..., None])
+        return wide if wide is into else into.copy_(wide)
+
+    def product_from_stored(self, x: Tensor) -> Tensor | None:
+        """See the base class."""
+        if x.is_cuda:
+            return None
+        return native.product(x, self.matrix()).to(x.dtype)
+
+
 def stored_linear(kind: str, weight: Tensor, device, dtype: torch.dtype) -> nn.Module:
     """A linear layer [in] -> [out] that stores ``weight`` [out, in] as ``kind`` says; no bias yet.
 
@@ -171,8 +218,10 @@ def stored_linear(kind: str, weight: Tensor, device, dtype: torch.dtype) -> nn.M
     if kind == "nf4":
         return _nf4(weight, device, dtype)
     if kind == "int4" and Int4Linear.takes(weight.shape):
+        if BlockedInt4Linear.blocked(weight.shape, device):
+            return BlockedInt4Linear(weight)
         return Int4Linear(weight, device)
-    if BlockedInt8Linear.takes(weight.shape, device):
+    if BlockedInt8Linear.blocked(weight.shape, device):
         return BlockedInt8Linear(weight)
     return Int8Linear(weight, device)
 
