@@ -16,13 +16,14 @@ import sphinx_ros.runtime.compiled as compiling
 from sphinx_ros.model import native, native_pass
 from sphinx_ros.model.cache import Span
 from sphinx_ros.model.config import ModelConfig
-from sphinx_ros.model.cpu_layers import PackedLinear
+from sphinx_ros.model.cpu_layers import PackedLinear, WideLinear
 from sphinx_ros.model.decoder import Decoder
 from sphinx_ros.model.flat import Heads
 from sphinx_ros.model.quant import (
     BlockedInt4Linear,
     BlockedInt8Linear,
     Int4Linear,
+    Int8Linear,
     stored_linear,
 )
 from sphinx_ros.runtime.compiled import compiled
@@ -116,18 +117,55 @@ def test_a_pass_is_that_of_torch(rows, changes):
     assert all(error(a, b) < 1e-5 for a, b in zip(put, kept, strict=True))
 
 
-@needs
-@pytest.mark.skipif(platform.machine() != "x86_64", reason="flags of x86")
-@pytest.mark.parametrize("flags", [("-mavx2", "-mfma"), ()], ids=["AVX2", "SSE2"])
-def test_other_processors_have_the_same_pass(flags, cache, monkeypatch):
-    """As compiled for them; this one can do what they can."""
-    monkeypatch.setattr(compiling, "FLAGS", ("-O3", *flags, "-fopenmp", "-fPIC"))
+@pytest.fixture(params=[("-mavx2", "-mfma"), ()], ids=["AVX2", "SSE2"])
+def lesser(request, cache, monkeypatch):
+    """The functions as compiled for processors with less than this one has."""
+    if platform.machine() != "x86_64":
+        pytest.skip("flags of x86")
+    monkeypatch.setattr(compiling, "FLAGS", ("-O3", *request.param, "-fopenmp", "-fPIC"))
     other = native.typed(compiled(native.SOURCE))
-    assert not other.has_blocks()
+    assert not other.has_blocks() and bool(other.has_madd()) == bool(request.param)
     monkeypatch.setattr(native, "library", lambda: other)
-    for rows in (1, 3, native.MOST):
-        (want, _), (found, _) = both(decoder(rows, n_kv_heads=2), rows)
-        assert error(found, want) < 1e-5
+    monkeypatch.setattr(native, "native_blocks", lambda: False)
+    monkeypatch.setattr(native, "native_int8_rows", lambda: bool(other.has_madd()))
+    return other
+
+
+@needs
+@pytest.mark.parametrize("rows", [1, 2, 3, 8, native.MOST])
+def test_other_processors_have_the_same_products(lesser, rows):
+    torch.manual_seed(rows)
+    for shape in ((16, 32), (96, 64), (48, 1120)):
+        weight, x = torch.randn(shape), torch.randn(rows, shape[1])
+        wide = WideLinear(weight.bfloat16())
+        assert wide.is_native and wide.stored_rows == native.MOST
+        assert error(wide(x), x @ weight.bfloat16().float().T) < 1e-6
+        eight = stored_linear("int8", weight, "cpu", torch.float32)
+        assert type(eight) is Int8Linear and eight.is_native == bool(lesser.has_madd())
+        most = 2e-4 if eight.is_native else 0.01
+        assert error(eight(x), x @ eight.block(0, shape[0], x.dtype).T) < most
+
+
+@needs
+@pytest.mark.parametrize("rows", [1, 3, native.MOST])
+def test_other_processors_have_the_same_pass(lesser, rows):
+    (want, _), (found, _) = both(decoder(rows, n_kv_heads=2), rows)
+    assert error(found, want) < 1e-5
+    for kind in ("wide", "int8"):
+        model = turned(decoder(rows), kind)
+        if kind == "wide" or lesser.has_madd():
+            (want, _), (found, _) = both(model, rows)
+            assert error(found, want) < 1e-4
+        else:
+            assert native_pass.NativePass.of(model.layers, model._heads, 1e-5) is None
+
+
+@needs
+def test_a_row_of_8_bits_that_is_no_number_stays_none(lesser):
+    layer = Int8Linear(torch.randn(32, 64), "cpu")
+    x = torch.randn(3, 64)
+    x[1, 7] = float("nan")
+    assert layer(x)[1].isnan().all() and layer(x)[[0, 2]].isfinite().all()
 
 
 @needs

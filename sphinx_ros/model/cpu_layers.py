@@ -68,13 +68,22 @@ class PackedLinear(StoredLinear):
 
 
 class WideLinear(StoredLinear):
-    """bfloat16 weights that meet float32 activations."""
+    """bfloat16 weights that meet float32 activations. They stay where they are, mapped or not."""
 
     stored_rows = 3
 
     def __init__(self, weight: Tensor):
         super().__init__(weight.shape)
         self.weight = nn.Parameter(weight, requires_grad=False)
+        on_cpu = weight.device.type == "cpu" and weight.is_contiguous()
+        self.is_native = on_cpu and native.fits_rows(weight.shape) and native.native()
+        if self.is_native:
+            self.stored_rows = native.MOST
+
+    def matrix(self) -> native.Matrix:
+        """For :func:`native.product`, where ``is_native``; valid as long as the weights are."""
+        address = self.weight.data_ptr()
+        return native.Matrix(native.WIDE_BFLOAT16, self.out_features, self.in_features, address)
 
     def block_into(self, into: Tensor, low: int) -> Tensor:
         """See the base class."""
@@ -84,6 +93,8 @@ class WideLinear(StoredLinear):
         """See the base class."""
         if x.is_cuda:
             return None
+        if self.is_native:
+            return native.product(x, self.matrix()).to(x.dtype)
         # a product of one row reads the weights as they are, and adds up in float32
         y = [F.linear(row, self.weight) for row in x.to(self.weight.dtype).split(1)]
         return (y[0] if len(y) == 1 else torch.cat(y)).to(x.dtype)

@@ -75,9 +75,9 @@ class Decoder(nn.Module):
         small = sum(p.nbytes for p in self.layers.parameters()) <= SMALL
         if self._flat is None and (small or weight.is_cuda):
             self._flat = flat_layers(self.layers)
-        plain = weight.dtype is torch.float32
-        if self._native is None and not weight.is_cuda and (small or not plain) and native():
-            self._native = NativePass.of(self.layers, self._heads, self.config.norm_eps)
+        if self._native is None and not weight.is_cuda and native():
+            eps = self.config.norm_eps
+            self._native = NativePass.of(self.layers, self._heads, eps, small)
         if has_graphs(weight):
             self.capture_passes(CudaGraphs(weight.device))
 

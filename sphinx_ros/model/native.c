@@ -9,7 +9,7 @@
 #include <omp.h>
 #include "products.h"
 
-enum { FLOAT32, BFLOAT16, INT8, INT4 };
+enum { FLOAT32, BFLOAT16, INT8, INT4, WIDE_BFLOAT16, INT8_ROWS };
 
 typedef struct {
     int64_t kind, outs, ins;
@@ -39,10 +39,12 @@ typedef struct {
     int64_t seen;           /* filled in: how many places any token sees, up to whole vectors */
 } Span;
 
-/* What a product reads besides float32: the same rows as bfloat16, or as halves, their steps and,
- * for 4 bits, their sums. */
+/* What a product reads besides float32: the same rows in another order, as bfloat16, as numbers of
+ * 14 bits, or as halves; their steps, and for 4 bits their sums. */
 typedef struct {
+    float *turned;
     uint16_t *narrow;
+    int16_t *whole;
     uint8_t *halves;
     float *step;
     int32_t *totals;
@@ -70,6 +72,10 @@ static void make_ready(const Ready *ready, const Matrix *m, const float *x, long
     if (m->kind == BFLOAT16)
         for (long i = 0; i < m->ins; i++)
             ready->narrow[row * m->ins + i] = to_bfloat16(x[row * m->ins + i]);
+    if (m->kind == WIDE_BFLOAT16)
+        turn_row(x + row * m->ins, m->ins, ready->turned + row * m->ins);
+    if (m->kind == INT8_ROWS)
+        ready->step[row] = whole_of(x + row * m->ins, m->ins, ready->whole + row * m->ins);
 #if HAS_BLOCKS
     uint8_t *halves = ready->halves + 2 * row * m->ins;
     if (m->kind == INT8) ready->step[row] = halves_of(x + row * m->ins, m->ins, halves);
@@ -110,19 +116,29 @@ static void times_block(const Matrix *m, const Ready *x, long rows, long o, floa
 /* This thread's outputs [low, high) of y[row * stride + o], not rounded. */
 static void times(const Matrix *m, const float *x, const Ready *ready, long rows, float *y,
                   long stride, long *low, long *high) {
-    share(m->outs, m->kind == FLOAT32 ? LANES : OUTS, low, high);
+    int in_blocks = m->kind == BFLOAT16 || m->kind == INT8 || m->kind == INT4;
+    share(m->outs, in_blocks ? OUTS : LANES, low, high);
     if (m->kind == FLOAT32)
         times_float32(m->weight, x, m->ins, rows, *low, *high, y, stride);
+    else if (m->kind == WIDE_BFLOAT16)
+        times_wide(m->weight, ready->turned, m->ins, rows, *low, *high, y, stride);
+#if HAS_MADD
+    else if (m->kind == INT8_ROWS) {
+        times_madd(m->weight, ready->whole, m->ins, rows, *low, *high, y, stride);
+        for (long r = 0; r < rows; r++)
+            for (long o = *low; o < *high; o++)
+                y[r * stride + o] *= ready->step[r] * ((const float *)m->scale)[o];
+    }
+#endif
 #if HAS_BLOCKS
     else
         for (long o = *low; o < *high; o += OUTS) times_block(m, ready, rows, o, y, stride);
-#else
-    (void)ready;
 #endif
 }
 
-/* Whether products of matrices in blocks are there. */
+/* Whether products of matrices in blocks, and of 8 bits in rows, are there. */
 int has_blocks(void) { return HAS_BLOCKS; }
+int has_madd(void) { return HAS_MADD; }
 
 /* One product: x [rows, ins] to y [rows, outs], float32. ready: memory for x in every form. */
 void product(const Matrix *m, const float *x, float *y, const Ready *ready, int64_t rows,

@@ -31,7 +31,7 @@ LANES = 16
 MOST = 32
 """Rows of one product and tokens of one pass: ``MOST`` of products.h."""
 
-FLOAT32, BFLOAT16, INT8, INT4 = range(4)
+FLOAT32, BFLOAT16, INT8, INT4, WIDE_BFLOAT16, INT8_ROWS = range(6)
 """Kinds of matrices: those of native.c."""
 
 
@@ -56,20 +56,28 @@ class Matrix(ctypes.Structure):
 class Ready(ctypes.Structure):
     """Memory for the rows of a product in every form."""
 
-    _fields_ = [(name, c_void_p) for name in ("narrow", "halves", "step", "totals")]
+    _fields_ = [
+        (name, c_void_p) for name in ("turned", "narrow", "whole", "halves", "step", "totals")
+    ]
 
 
 def ready(rows: int, ins: int) -> tuple[Ready, Tensor]:
     """Memory for so many rows of so many inputs, and what owns it."""
-    halves = 2 * rows * ins  # bytes, of either form
-    owner = torch.empty(halves + 4 * MOST + halves // 16 + 64, dtype=torch.uint8)
+    forms = rows * ins  # numbers of 4 bytes: no form takes more
+    owner = torch.empty(forms + MOST + forms // 32 + 1)
     at = owner.data_ptr()
-    return Ready(at, at, at + halves, at + halves + 4 * MOST), owner
+    step = at + 4 * forms
+    return Ready(at, at, at, at, step, step + 4 * MOST), owner
 
 
 def fits(shape: tuple[int, ...] | torch.Size) -> bool:
     """Whether a matrix [out, in] consists of whole blocks, and of whole steps for each number."""
     return len(shape) == 2 and shape[0] % OUTS == 0 and shape[1] % LANES == 0
+
+
+def fits_rows(shape: tuple[int, ...] | torch.Size) -> bool:
+    """Whether a matrix [out, in] in rows consists of whole vectors."""
+    return len(shape) == 2 and shape[0] % LANES == 0 and shape[1] % (2 * LANES) == 0
 
 
 def blocks(weight: Tensor, step: int) -> Tensor:
@@ -100,7 +108,8 @@ def unblocked(stored: Tensor, low: int, high: int) -> Tensor:
 def product(x: Tensor, matrix: Matrix) -> Tensor:
     """X [N, ins], N at most :data:`MOST`, to [N, outs], float32.
 
-    With bfloat16 x is rounded to bfloat16; with 8 and 4 bits to 16 bits of its row's largest.
+    In blocks of bfloat16 x is rounded to bfloat16, of 8 and 4 bits to 16 bits of its row's
+    largest; with rows of 8 bits to 14 bits of that.
     """
     x = x.float().contiguous()
     y = x.new_empty(len(x), matrix.outs)
@@ -126,7 +135,7 @@ def native() -> bool:
     except OSError as error:
         log.info("passes of few tokens are torch's, which are slower: %s", error)
         return False
-    return _right(FLOAT32)
+    return _right(FLOAT32) and _right(WIDE_BFLOAT16)
 
 
 @functools.cache
@@ -134,6 +143,12 @@ def native_blocks() -> bool:
     """Whether they are there for matrices in blocks, too."""
     able = native() and bool(library().has_blocks())
     return able and all(map(_right, (BFLOAT16, INT8, INT4)))
+
+
+@functools.cache
+def native_int8_rows() -> bool:
+    """Whether they are there for matrices of 8 bits in rows."""
+    return native() and bool(library().has_madd()) and _right(INT8_ROWS)
 
 
 def _right(kind: int) -> bool:
@@ -152,10 +167,10 @@ def _right_numbers(kind: int) -> bool:
     stored: Tensor
     if kind == FLOAT32:
         stored = w
-    elif kind == BFLOAT16:
-        stored = blocks(w.bfloat16(), 2)
-    elif kind == INT8:
-        stored = blocks(whole.to(torch.int8), 4)
+    elif kind in (BFLOAT16, WIDE_BFLOAT16):
+        stored = w.bfloat16() if kind == WIDE_BFLOAT16 else blocks(w.bfloat16(), 2)
+    elif kind in (INT8, INT8_ROWS):
+        stored = whole.to(torch.int8) if kind == INT8_ROWS else blocks(whole.to(torch.int8), 4)
     else:
         stored = paired(blocks((whole + 8).to(torch.uint8), 8))
         scale = blocks(steps.bfloat16().flatten(1).contiguous(), 2)

@@ -4,7 +4,7 @@ The call is of native.c, whose structures are these.
 
 A pass of few tokens is bound by starting operations in a small network, and by reading the weights
 in a large one: there all operations between the products are a seventh of its time. Written for
-networks of float32 that are small, and of bfloat16 whose matrices lie in blocks.
+small networks of float32, and for any whose matrices are of a kind in native.c.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from torch import Tensor, nn
 
 from sphinx_ros.model import native
 from sphinx_ros.model.cache import Span
-from sphinx_ros.model.cpu_layers import PackedLinear
+from sphinx_ros.model.cpu_layers import PackedLinear, WideLinear
 from sphinx_ros.model.flat import Heads
 from sphinx_ros.model.layers import Block, FeedForward
 from sphinx_ros.model.native import Matrix
-from sphinx_ros.model.quant import BlockedInt4Linear, BlockedInt8Linear
+from sphinx_ros.model.quant import BlockedInt4Linear, Int8Linear
 
-BLOCKED = (PackedLinear, BlockedInt8Linear, BlockedInt4Linear)
-"""Layers whose matrices lie in blocks."""
+STORED = (PackedLinear, WideLinear, Int8Linear, BlockedInt4Linear)
+"""Layers that have a :class:`native.Matrix`, where they say that they are native."""
 
 TOGETHER = 4
 """Queries that meet the same keys, at most: ``TOGETHER`` of native.c."""
@@ -85,9 +85,14 @@ class NativePass:
         )
 
     @classmethod
-    def of(cls, blocks: Sequence[Block], heads: Heads, eps: float) -> NativePass | None:
-        """That of some layers; None where one is not of a kind that it is written for."""
-        if not blocks or not all(_takes(block, heads) for block in blocks):
+    def of(
+        cls, blocks: Sequence[Block], heads: Heads, eps: float, small: bool = True
+    ) -> NativePass | None:
+        """That of some layers; None where one is not of a kind that it is written for.
+
+        small: whether plain layers are: large ones are multiplied as fast by torch.
+        """
+        if not blocks or not all(_takes(block, heads, small) for block in blocks):
             return None
         return cls(blocks, heads, eps)
 
@@ -134,7 +139,7 @@ class NativePass:
 
     def _matrix(self, layer: nn.Module) -> Matrix:
         self._owners.append(layer)
-        if isinstance(layer, BLOCKED):
+        if isinstance(layer, STORED):
             return layer.matrix()
         weight = layer.weight.detach()
         return Matrix(native.FLOAT32, *weight.shape, weight.data_ptr())
@@ -175,7 +180,7 @@ def _span(span: Span) -> tuple[_Span, Any]:
     return made, (slots, visible, owner)
 
 
-def _takes(block: Block, heads: Heads) -> bool:
+def _takes(block: Block, heads: Heads, small: bool) -> bool:
     """Whether a layer is whole, dense, of sizes in whole vectors, and its matrices of one kind."""
     if not isinstance(block.feed_forward, FeedForward) or block.attention.ranks.size > 1:
         return False
@@ -191,5 +196,5 @@ def _takes(block: Block, heads: Heads) -> bool:
             layer.weight.dtype == torch.float32 and layer.weight.is_contiguous()
             for layer in layers
         )
-        return plain and not any(size % native.LANES for size in sizes)
-    return isinstance(one, BLOCKED) and all(layer.is_native for layer in layers)
+        return small and plain and not any(size % native.LANES for size in sizes)
+    return isinstance(one, STORED) and all(layer.is_native for layer in layers)

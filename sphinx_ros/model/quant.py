@@ -36,6 +36,10 @@ class Int8Linear(StoredLinear):
 
     def __init__(self, weight: Tensor, device):
         super().__init__(weight.shape)
+        on_cpu = torch.device(device).type == "cpu"
+        self.is_native = on_cpu and native.fits_rows(weight.shape) and native.native_int8_rows()
+        if self.is_native:
+            self.stored_rows = native.MOST
         weight = weight.float()
         scale = weight.abs().amax(1).clamp(min=1e-12) / 127
         stored = (weight / scale[:, None]).round_().to(torch.int8)
@@ -53,11 +57,18 @@ class Int8Linear(StoredLinear):
 
     def product_from_stored(self, x: Tensor) -> Tensor | None:
         """See the base class."""
+        if self.is_native and not x.is_cuda:
+            return native.product(x, self.matrix()).to(x.dtype)
         if self.in_features % INT8_STEP or not int8_kernel(x.device.type):
             return None
         # the kernel's own scales would be bfloat16
         y = torch._weight_int8pack_mm(x.bfloat16(), self.weight, self.ones)
         return (y.float() * self.scale).to(x.dtype)
+
+    def matrix(self) -> native.Matrix:
+        """For :func:`native.product`, where ``is_native``; valid as long as the weights are."""
+        given = self.weight.data_ptr(), self.scale.data_ptr()
+        return native.Matrix(native.INT8_ROWS, self.out_features, self.in_features, *given)
 
 
 class BlockedInt8Linear(Int8Linear):
@@ -67,11 +78,11 @@ class BlockedInt8Linear(Int8Linear):
     """
 
     stored_rows = native.MOST
-    is_native = True
 
     def __init__(self, weight: Tensor):
         super().__init__(weight, "cpu")
         del self.ones
+        self.is_native = True
         plain = self.get_buffer("weight")
         self.register_buffer("totals", plain.sum(1, dtype=torch.int32))
         self.register_buffer("weight", native.blocks(plain, 4))
