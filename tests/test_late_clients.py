@@ -56,6 +56,16 @@ class Deaf:
         return self
 
 
+def quickly(monkeypatch):
+    monkeypatch.setattr(late_clients, "PAUSES", (0.01, 0.01))
+    monkeypatch.setattr(late_clients, "REST", 0.01)
+
+
+def over():
+    """Whether nothing waits to be sent again."""
+    return not [one for one in threading.enumerate() if one.name == "send again"]
+
+
 @pytest.fixture
 def made(nodes):
     def make():
@@ -102,7 +112,7 @@ def test_lifecycle_and_parameters_are_answered_again_as_well(made, monkeypatch):
 
 
 def test_who_is_never_found_costs_a_line_and_no_thread(monkeypatch, caplog):
-    monkeypatch.setattr(late_clients, "PAUSES", (0.01, 0.01))
+    quickly(monkeypatch)
     sent = []
 
     def send(response, header):
@@ -111,13 +121,61 @@ def test_who_is_never_found_costs_a_line_and_no_thread(monkeypatch, caplog):
 
     with caplog.at_level(logging.WARNING, "sphinx_ros"):
         late_clients._send(send, "answer", "client")
-        assert until(lambda: not [t for t in threading.enumerate() if t.name == "send again"])
+        assert until(over)
     assert sent == ["client"] * 3
     assert "an answer was not delivered" in caplog.text
 
 
+def test_a_crowd_that_is_never_found_takes_one_thread_and_is_bounded(monkeypatch, caplog):
+    monkeypatch.setattr(late_clients, "PAUSES", (0.5,))
+    monkeypatch.setattr(late_clients, "REST", 0.001)
+
+    def send(response, header):
+        warnings.warn(WARNING, RuntimeWarning, stacklevel=2)
+
+    with caplog.at_level(logging.WARNING, "sphinx_ros"):
+        for number in range(late_clients.WAITING + 20):
+            late_clients._send(send, "answer", number)
+        threads = [one for one in threading.enumerate() if one.name == "send again"]
+        assert len(threads) == 1
+        assert until(over)
+    assert caplog.text.count("too many clients") >= 20
+    assert caplog.text.count("was not found") == late_clients.WAITING
+
+
+def test_who_is_found_soon_does_not_wait_for_who_is_not(monkeypatch):
+    monkeypatch.setattr(late_clients, "REST", 0.01)
+    sent = []
+
+    def never(response, header):
+        warnings.warn(WARNING, RuntimeWarning, stacklevel=2)
+
+    def second(response, header):
+        sent.append(time.monotonic())
+        if len(sent) == 1:
+            warnings.warn(WARNING, RuntimeWarning, stacklevel=2)
+
+    monkeypatch.setattr(late_clients, "PAUSES", (3.0,))
+    late_clients._send(never, "answer", 1)
+    monkeypatch.setattr(late_clients, "PAUSES", (0.1,))
+    late_clients._send(second, "answer", 2)
+    assert until(lambda: len(sent) == 2) and sent[1] - sent[0] < 2.5
+    assert until(over)
+
+
+def test_who_ignores_warnings_for_a_while_changes_nothing():
+    def send(response, header):
+        warnings.warn(WARNING, RuntimeWarning, stacklevel=2)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert not late_clients._sent(send, None, None)
+    assert not late_clients._sent(send, None, None), "each time, not once per place"
+    assert not late_clients._sent(send, None, None)
+
+
 def test_a_service_that_is_gone_ends_the_tries(monkeypatch):
-    monkeypatch.setattr(late_clients, "PAUSES", (0.01, 0.01))
+    quickly(monkeypatch)
     sent = []
 
     def send(response, header):
@@ -127,7 +185,7 @@ def test_a_service_that_is_gone_ends_the_tries(monkeypatch):
         warnings.warn(WARNING, RuntimeWarning, stacklevel=2)
 
     late_clients._send(send, "answer", "client")
-    assert until(lambda: not [t for t in threading.enumerate() if t.name == "send again"])
+    assert until(over)
     assert len(sent) == 2
 
 

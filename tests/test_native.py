@@ -1,7 +1,10 @@
 """Passes and products by compiled functions, compared with those of torch."""
 
+import copy
 import os
+import pickle
 import platform
+import shutil
 import stat
 import subprocess
 import sys
@@ -10,9 +13,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from small_network import SIZES
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 import sphinx_ros.runtime.compiled as compiling
+from sphinx_ros import Sphinx
 from sphinx_ros.model import native, native_pass
 from sphinx_ros.model.cache import Span
 from sphinx_ros.model.config import ModelConfig
@@ -26,11 +32,15 @@ from sphinx_ros.model.quant import (
     Int8Linear,
     stored_linear,
 )
-from sphinx_ros.runtime.compiled import compiled
+from sphinx_ros.runtime.compiled import compiled, processor
+from sphinx_ros.world.scenes import World
 
 native.compile_with(compiled)
-needs = pytest.mark.skipif(not native.native(), reason="needs gcc")
-blocks = pytest.mark.skipif(not native.native_blocks(), reason="a CPU with AVX-512's products")
+needs = pytest.mark.skipif(shutil.which("gcc") is None, reason="needs gcc")
+ABLE = {b"avx512_bf16", b"avx512_vnni", b"avx512bw", b"avx512vl"} <= set(processor().split())
+blocks = pytest.mark.skipif(
+    not ABLE or shutil.which("gcc") is None, reason="needs gcc, and a CPU with AVX-512's products"
+)
 
 PARAMS = SIZES | {"dim": 64, "n_heads": 4, "n_layers": 3, "multiple_of": 64}
 
@@ -105,13 +115,28 @@ def error(a, b):
 
 
 @needs
+def test_it_is_there_where_it_can_be():
+    assert native.native() and native.native_blocks() == ABLE
+    assert native.native_int8_rows() or platform.machine() != "x86_64"
+
+
+@pytest.fixture(params=[1, 2, 7])
+def threads(request):
+    """So many threads; the machine may have fewer processors."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+@needs
 @pytest.mark.parametrize("rows", [1, 2, 3, 5, native.MOST])
 @pytest.mark.parametrize(
     "changes",
     [{}, {"n_kv_heads": 1}, {"n_kv_heads": 2}, {"dim": 128}, {"dim": 336, "n_heads": 1}],
     ids=["plain", "one key head", "two", "wider heads", "one head"],
 )
-def test_a_pass_is_that_of_torch(rows, changes):
+def test_a_pass_is_that_of_torch(rows, changes, threads):
     (want, kept), (found, put) = both(decoder(rows, **changes), rows)
     assert found.dtype is torch.float32 and error(found, want) < 1e-5
     assert all(error(a, b) < 1e-5 for a, b in zip(put, kept, strict=True))
@@ -144,6 +169,8 @@ def test_other_processors_have_the_same_products(lesser, rows):
         assert type(eight) is Int8Linear and eight.is_native == bool(lesser.has_madd())
         most = 2e-4 if eight.is_native else 0.01
         assert error(eight(x), x @ eight.block(0, shape[0], x.dtype).T) < most
+    flat, x = torch.ones(16, 4096), torch.ones(rows, 4096)  # sums beyond 32 bits
+    assert error(stored_linear("int8", flat, "cpu", torch.float32)(x), x @ flat.T) < 0.005
 
 
 @needs
@@ -262,6 +289,59 @@ def test_what_is_no_number_stays_none(kind, odd):
 
 
 @needs
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float64], ids=str)
+def test_other_number_types_stay_with_torch(dtype):
+    for kind in ("int8", "wide"):
+        model = turned(decoder(), kind)
+        assert native_pass.NativePass.of(model.layers, model._heads, 1e-5) is not None
+        model.to(dtype)
+        assert native_pass.NativePass.of(model.layers, model._heads, 1e-5) is None
+
+
+@needs
+def test_what_is_moved_converted_or_copied_is_prepared_anew():
+    model = decoder()
+    model.prepare()
+    assert copy.deepcopy(model)._native is None and model._native is not None
+    assert pickle.loads(pickle.dumps(model))._native is None
+    model.to(torch.float64)
+    assert model._native is None
+
+
+@needs
+def test_tokens_that_it_can_not_take_go_to_torch():
+    model = decoder()
+    model.prepare()
+    positions, spans = questions(model, 3)
+    x = torch.randn(3, 64)
+    assert model._native.takes(x, spans)
+    assert not model._native.takes(torch.randn(native.MOST + 1, 64), spans)
+    with torch.enable_grad():
+        assert not model._native.takes(x.requires_grad_(), spans)
+    with FakeTensorMode():
+        assert not model._native.takes(torch.empty(3, 64), spans)
+    half = Span(model.new_cache(1, 60), *spans[0][1:])
+    half.cache.stored = half.cache.stored.half()
+    assert not model._native.takes(torch.randn(3, 64), [half])
+
+
+@needs
+def test_slots_outside_of_the_cache_are_refused():
+    model = decoder()
+    model.prepare()
+    positions, (span,) = questions(model, 1)
+    table = model._turn_table(torch.device("cpu"))[positions]
+    for slots, visible in (
+        (torch.tensor([span.cache.length]), span.visible),
+        (span.slots, torch.ones(1, span.cache.length + 1, dtype=torch.bool)),
+    ):
+        with pytest.raises(IndexError, match="positions of 41"):
+            model._native(torch.randn(1, 64), table, [Span(span.cache, slots, visible)])
+    with pytest.raises(ValueError, match="expected up to 32 rows of 64"):
+        native.product(torch.randn(33, 64), model._native._layers[0].out)
+
+
+@needs
 def test_a_network_is_prepared_for_it_and_forgets_it():
     model = decoder()
     model.prepare()
@@ -319,7 +399,7 @@ def test_a_changed_source_is_compiled_anew(cache, source):
 
 
 @needs
-@pytest.mark.parametrize("spoilt", ["cut off", "open to others", "no folder", "full"])
+@pytest.mark.parametrize("spoilt", ["cut off", "open to others", "a link", "no folder", "full"])
 def test_where_nothing_can_be_kept_it_works_all_the_same(cache, source, monkeypatch, spoilt):
     if spoilt == "cut off":
         compiled(source)
@@ -331,6 +411,9 @@ def test_where_nothing_can_be_kept_it_works_all_the_same(cache, source, monkeypa
     elif spoilt == "open to others":
         cache.mkdir(parents=True)
         cache.chmod(0o777)
+    elif spoilt == "a link":
+        (cache.parent / "theirs").mkdir(parents=True, mode=0o700)
+        cache.symlink_to(cache.parent / "theirs")
     elif spoilt == "no folder":
         cache.parent.write_text("a file")
     else:
@@ -340,7 +423,7 @@ def test_where_nothing_can_be_kept_it_works_all_the_same(cache, source, monkeypa
 
         monkeypatch.setattr(compiling, "replaced", full)
     assert compiled(source).seven() == 7
-    if spoilt == "open to others":
+    if spoilt in ("open to others", "a link"):
         assert not list(cache.iterdir()), "code from where anybody writes"
 
 
@@ -354,23 +437,34 @@ def test_bad_sources_and_no_compiler_are_said(cache, source, monkeypatch):
         compiled(source)
 
 
-def test_without_it_torch_does_the_same():
+def test_without_it_torch_does_the_same(tmp_path):
     code = (
-        "import logging, torch\n"
+        "import logging, sys, torch\n"
+        "import numpy as np\n"
+        "from PIL import Image\n"
         "from sphinx_ros import Sphinx\n"
         "from sphinx_ros.model import native\n"
         "logging.basicConfig(level='INFO')\n"
         "made = Sphinx.from_pretrained('demo')\n"
         "made.model.prepare()\n"
-        "print(made.model._native is None, native.native())\n"
+        "rgb = np.asarray(Image.open(sys.argv[1]).convert('RGB'))\n"
+        "words = made.look(rgb).caption().raw_text\n"
+        "print(made.model._native is None, native.native(), words)\n"
+    )
+    scene = tmp_path / "scene.png"
+    Image.fromarray(World().observe(3).rgb).save(scene)
+    as_usual = (
+        Sphinx.from_pretrained("demo").look(World().observe(3).rgb).caption().raw_text + "\n"
     )
     for variables in ({"SPHINX_ROS_NATIVE": "0"}, {"PATH": "/nowhere"}):
         done = subprocess.run(
-            [sys.executable, "-c", code],
+            [sys.executable, "-c", code, str(scene)],
             env=os.environ | variables,
             capture_output=True,
             text=True,
             check=True,
         )
-        assert done.stdout == "True False\n"
+        plain, native_there, words = done.stdout.split(" ", 2)
+        assert (plain, native_there) == ("True", "False")
+        assert words == as_usual
         assert ("install gcc" in done.stderr) == ("PATH" in variables)

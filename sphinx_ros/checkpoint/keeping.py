@@ -36,6 +36,10 @@ class Keeping:
         self.wide = dtype == torch.bfloat16 and slow_bfloat16(place)
         self.packs = pack and place.type == "cpu" and packed_kernel()
         self._computed = torch.float32 if self.wide else dtype
+        self._place = place
+
+    def _stored(self, kind: str, weight: Tensor) -> nn.Module:
+        return stored_linear(kind, weight, self.device, self._computed, self._place)
 
     def kind(self, key: str, owner: nn.Module) -> str | None:
         """As which stored layer a parameter is kept; None: as the plain parameter it is."""
@@ -66,14 +70,11 @@ class Keeping:
             if isinstance(module, MixtureOfExperts):
                 each = weight.unflatten(0, (module.experts, -1))
                 turned = each.transpose(1, 2) if leaf == "w2" else each
-                layers = [
-                    stored_linear(kind, one.contiguous(), self.device, self._computed)
-                    for one in turned
-                ]
+                layers = [self._stored(kind, one.contiguous()) for one in turned]
                 module._parameters.pop(leaf, None)
                 setattr(module, leaf, nn.ModuleList(layers))
                 return [tensor for layer in layers for tensor in _tensors(layer)]
-            new = stored_linear(kind, weight, self.device, self._computed)
+            new = self._stored(kind, weight)
         except ImportError as error:
             raise BadRequest(
                 f"quantise {kind!r} needs bitsandbytes ({error}): pip install bitsandbytes, or "

@@ -29,7 +29,8 @@ class PackedLinear(StoredLinear):
     Where that order is the one of :mod:`sphinx_ros.model.native`, few rows are multiplied there.
     In times of a plain sum of the same bytes (2 cores with AVX-512 and bfloat16 products, 2048 to
     5632 rows of 2048 or 5632; the sum reads 31 to 36 GB/s): 1 to 4 rows 1.0, oneDNN 1.3 to 1.5, a
-    plain layer 1.6 to 2.3; 8 rows 1.1, 16 rows 1.6. The numbers are the same.
+    plain layer 1.6 to 2.3; 8 rows 1.1, 16 rows 1.6. The numbers are the same
+    up to rounding.
     """
 
     stored_rows = sys.maxsize

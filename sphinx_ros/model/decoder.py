@@ -15,6 +15,7 @@ Arithmetic and parameter names follow the official ``accessory/model/LLM/llama_e
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +26,7 @@ from sphinx_ros.model.config import ModelConfig
 from sphinx_ros.model.cuda_graphs import CudaGraphs, has_graphs
 from sphinx_ros.model.flat import SMALL, Flat, Heads, flat_layers, flat_pass
 from sphinx_ros.model.layers import Block, RMSNorm, bias
-from sphinx_ros.model.native import MOST, native
+from sphinx_ros.model.native import native
 from sphinx_ros.model.native_pass import NativePass
 from sphinx_ros.model.ranks import ALONE, Ranks
 from sphinx_ros.model.rotary import rotary_table, turns
@@ -75,7 +76,7 @@ class Decoder(nn.Module):
         small = sum(p.nbytes for p in self.layers.parameters()) <= SMALL
         if self._flat is None and (small or weight.is_cuda):
             self._flat = flat_layers(self.layers)
-        if self._native is None and not weight.is_cuda and native():
+        if self._native is None and weight.device.type == "cpu" and native():
             eps = self.config.norm_eps
             self._native = NativePass.of(self.layers, self._heads, eps, small)
         if has_graphs(weight):
@@ -84,6 +85,11 @@ class Decoder(nn.Module):
     def forget_prepared(self) -> None:
         """Undo :meth:`prepare`: what it made knows the weights as they were."""
         self._flat = self._captured = self._native = None
+
+    def _apply(self, *how: Any, **more: Any) -> Decoder:
+        """Move or convert the weights, as ``to`` does; what was prepared knows the old ones."""
+        self.forget_prepared()
+        return super()._apply(*how, **more)
 
     def keep_plain(self) -> None:
         """Make small passes layer by layer, whatever :meth:`prepare` is asked: for weights that
@@ -154,7 +160,7 @@ class Decoder(nn.Module):
         """
         config = self.config
         turn = self._turn_table(x.device)[positions]
-        if self._native is not None and len(x) <= MOST:
+        if self._native is not None and self._native.takes(x, spans):
             return self._native(x, turn, spans)
         group = config.n_heads // config.kv_heads
         biases = [bias(span.visible, group, x.dtype) for span in spans]

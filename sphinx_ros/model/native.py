@@ -1,8 +1,9 @@
 """native.c -> products of a few rows with a stored matrix, and its structures, where they work.
 
 Who loads networks hands in what compiles C (:func:`compile_with`); without it, without a
-compiler, or with SPHINX_ROS_NATIVE=0 in the environment, torch does the same. Products of bfloat16
-and 8 bits need a CPU with AVX-512 and its products of these. Knows no layer.
+compiler, or with SPHINX_ROS_NATIVE=0 in the environment, torch does the same. Matrices in blocks
+need a CPU with AVX-512 and its products of bfloat16 and of bytes, rows of 8 bits one with AVX2,
+other rows any. Knows no layer.
 """
 
 from __future__ import annotations
@@ -21,18 +22,21 @@ from torch.utils._python_dispatch import _disable_current_modes
 
 log = logging.getLogger("sphinx_ros")
 
-SOURCE = Path(__file__).with_name("native.c")
+SOURCE = Path(__file__).with_name("c") / "native.c"
 OUTS = 64
-"""Outputs of one block of a matrix: ``OUTS`` of products.h."""
+"""Outputs of one block of a matrix: ``OUTS`` of blocks.h."""
 
 LANES = 16
 """Sizes must be multiples of it: the most ``LANES`` of vectors.h."""
 
+LONGEST = 1 << 14
+"""Inputs of a matrix in rows: sums of more products of 8 bits might not fit into 32 bits."""
+
 MOST = 32
-"""Rows of one product and tokens of one pass: ``MOST`` of products.h."""
+"""Rows of one product and tokens of one pass: ``MOST`` of blocks.h."""
 
 FLOAT32, BFLOAT16, INT8, INT4, WIDE_BFLOAT16, INT8_ROWS = range(6)
-"""Kinds of matrices: those of native.c."""
+"""Kinds of matrices: those of matrix.h."""
 
 
 _compile: Callable[[Path], ctypes.CDLL] | None = None
@@ -41,11 +45,14 @@ _compile: Callable[[Path], ctypes.CDLL] | None = None
 def compile_with(compiler: Callable[[Path], ctypes.CDLL]) -> None:
     """What makes functions of a C file, once they are needed; raises OSError where it can't."""
     global _compile
-    _compile = compiler
+    if _compile is not compiler:
+        _compile = compiler
+        for found in (library, native, native_blocks, native_int8_rows):
+            found.cache_clear()
 
 
 class Matrix(ctypes.Structure):
-    """A matrix [outs, ins]: float32 as in a linear layer, or in blocks. See native.c."""
+    """A matrix [outs, ins]: float32 as in a linear layer, or in blocks. See matrix.h."""
 
     _fields_ = [
         *((name, c_int64) for name in ("kind", "outs", "ins")),
@@ -76,8 +83,9 @@ def fits(shape: tuple[int, ...] | torch.Size) -> bool:
 
 
 def fits_rows(shape: tuple[int, ...] | torch.Size) -> bool:
-    """Whether a matrix [out, in] in rows consists of whole vectors."""
-    return len(shape) == 2 and shape[0] % LANES == 0 and shape[1] % (2 * LANES) == 0
+    """Whether a matrix [out, in] in rows consists of whole vectors, and is not too wide."""
+    whole = len(shape) == 2 and shape[0] % LANES == 0 and shape[1] % (2 * LANES) == 0
+    return whole and shape[1] <= LONGEST
 
 
 def blocks(weight: Tensor, step: int) -> Tensor:
@@ -111,6 +119,8 @@ def product(x: Tensor, matrix: Matrix) -> Tensor:
     In blocks of bfloat16 x is rounded to bfloat16, of 8 and 4 bits to 16 bits of its row's
     largest; with rows of 8 bits to 14 bits of that.
     """
+    if len(x) > MOST or x.shape[1] != matrix.ins:
+        raise ValueError(f"{tuple(x.shape)}: expected up to {MOST} rows of {matrix.ins}")
     x = x.float().contiguous()
     y = x.new_empty(len(x), matrix.outs)
     memory, _owner = ready(len(x), matrix.ins)

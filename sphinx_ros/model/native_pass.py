@@ -1,6 +1,6 @@
 """The packed pass of a whole decoder in one call, for a few tokens on a CPU.
 
-The call is of native.c, whose structures are these.
+The call is of native.c; the structures are those of its headers.
 
 A pass of few tokens is bound by starting operations in a small network, and by reading the weights
 in a large one: there all operations between the products are a seventh of its time. Written for
@@ -68,7 +68,10 @@ class _Work(ctypes.Structure):
 
 
 class NativePass:
-    """The layers of one decoder; their weights must stay where they are, and as they are."""
+    """The layers of one decoder; their weights must stay where they are, and as they are.
+
+    A copy, or what is read from a pickle, is None: the addresses are of this network.
+    """
 
     def __init__(self, blocks: Sequence[Block], heads: Heads, eps: float):
         self._heads = heads
@@ -96,10 +99,26 @@ class NativePass:
             return None
         return cls(blocks, heads, eps)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(None), ()
+
+    def takes(self, x: Tensor, spans: Sequence[Span]) -> bool:
+        """Whether these tokens can be given to it: few, on the CPU, real, without gradients."""
+        if type(x) is not Tensor or x.device.type != "cpu" or len(x) > native.MOST:
+            return False
+        if torch.is_grad_enabled() and x.requires_grad:
+            return False
+        return all(
+            span.cache.stored.dtype == self._dtype and span.cache.batch == 1 for span in spans
+        )
+
     def __call__(self, x: Tensor, turn: Tensor, spans: Sequence[Span]) -> Tensor:
         """X [N, dim] of at most ``native.MOST`` tokens in spans -> [N, dim]; x may be overwritten.
 
-        turn: [N, D/2] of their positions, complex.
+        turn: [N, D/2] of their positions, complex. Where :meth:`takes` is true.
+
+        Raises:
+            IndexError: a slot, or what is visible, lies outside its cache.
         """
         wide, turn = x.float().contiguous(), turn.contiguous()
         threads = torch.get_num_threads()
@@ -138,7 +157,7 @@ class NativePass:
         return wide.data_ptr()
 
     def _matrix(self, layer: nn.Module) -> Matrix:
-        self._owners.append(layer)
+        self._owners.append([*layer.parameters(), *layer.buffers()])
         if isinstance(layer, STORED):
             return layer.matrix()
         weight = layer.weight.detach()
@@ -166,6 +185,13 @@ def _span(span: Span) -> tuple[_Span, Any]:
     """The structure, and what owns the memory it points to."""
     stored, slots, visible = span.cache.stored, span.slots.contiguous(), span.visible.contiguous()
     tokens, used = visible.shape
+    last = int(slots.max())
+    if (
+        max(used, last + 1) > span.cache.length
+        or slots.dtype != torch.int64
+        or len(slots) != tokens
+    ):
+        raise IndexError(f"slot {last} and {used} visible positions of {span.cache.length}")
     memory, owner = _memory([_padded(used), tokens * _padded(used)])
     made = _Span(
         stored.data_ptr(),
@@ -181,11 +207,16 @@ def _span(span: Span) -> tuple[_Span, Any]:
 
 
 def _takes(block: Block, heads: Heads, small: bool) -> bool:
-    """Whether a layer is whole, dense, of sizes in whole vectors, and its matrices of one kind."""
+    """Whether a layer is whole, dense, of sizes in whole vectors, its norms of one number type
+    and its matrices of one kind.
+    """
     if not isinstance(block.feed_forward, FeedForward) or block.attention.ranks.size > 1:
         return False
     layers = _matrices(block)
     one = layers[0]
+    norms = {block.attention_norm.weight.dtype, block.ffn_norm.weight.dtype}
+    if norms not in ({torch.float32}, {torch.bfloat16}):
+        return False
     if type(one.weight.detach()) is not Tensor or len({type(layer) for layer in layers}) > 1:
         return False
     if any(layer.bias is not None for layer in layers) or heads.size % native.LANES:

@@ -213,10 +213,13 @@ class BlockedInt4Linear(Int4Linear):
         return native.product(x, self.matrix()).to(x.dtype)
 
 
-def stored_linear(kind: str, weight: Tensor, device, dtype: torch.dtype) -> nn.Module:
+def stored_linear(
+    kind: str, weight: Tensor, device, dtype: torch.dtype, computes_on=None
+) -> nn.Module:
     """A linear layer [in] -> [out] that stores ``weight`` [out, in] as ``kind`` says; no bias yet.
 
-    dtype: what it is given and gives. int4 needs rows and inputs that fill its tiles; a layer that
+    dtype: what it is given and gives. computes_on: where the layer will be moved to; None: device.
+    int4 needs rows and inputs that fill its tiles; a layer that
     does not gets 8 bits.
 
     Raises:
@@ -229,10 +232,10 @@ def stored_linear(kind: str, weight: Tensor, device, dtype: torch.dtype) -> nn.M
     if kind == "nf4":
         return _nf4(weight, device, dtype)
     if kind == "int4" and Int4Linear.takes(weight.shape):
-        if BlockedInt4Linear.blocked(weight.shape, device):
+        if BlockedInt4Linear.blocked(weight.shape, computes_on or device):
             return BlockedInt4Linear(weight)
         return Int4Linear(weight, device)
-    if BlockedInt8Linear.blocked(weight.shape, device):
+    if BlockedInt8Linear.blocked(weight.shape, computes_on or device):
         return BlockedInt8Linear(weight)
     return Int8Linear(weight, device)
 

@@ -51,9 +51,9 @@ def wait_until_ready(client: Client, processes: Processes) -> str:
             news += NEWS_SECONDS
         if set(client.newest) != set(CAMERAS):
             continue
-        met = met or client.meets_node(1.0)
+        met = met or client.meets_node(5.0)
         if not met:
-            said = "the node has not appeared"
+            said = "the node has not answered"
             continue
         message, _, milliseconds = client.ask(question)
         row = client.row(question, message, (), milliseconds)

@@ -23,6 +23,7 @@ from rcl_interfaces.msg import (
     ParameterType,
     SetParametersResult,
 )
+from rcl_interfaces.srv import GetParameters
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header, String
 from visualization_msgs.msg import Marker, MarkerArray
@@ -55,11 +56,11 @@ __all__ = [
     "Answer", "Ask", "BoundingBox", "CameraInfo", "CircleAnnotation", "Color", "CompressedImage",
     "Detect", "Detection", "Detection2D", "Detection2DArray", "Detection3D", "Detection3DArray",
     "DetectionArray", "DiagnosticArray", "DiagnosticStatus", "EstimatePose", "FloatingPointRange",
-    "Ground", "Header", "Image", "ImageAnnotations", "IntegerRange", "KeyValue", "Keypoint",
-    "Marker", "MarkerArray", "ObjectHypothesisWithPose", "ParameterDescriptor", "ParameterType",
-    "PersonPose", "PersonPoseArray", "Point", "Point2", "PointArray", "PointRequest",
-    "PointsAnnotation", "QueryAction", "QueryMessage", "SetParametersResult", "SetQueries",
-    "Status", "String", "TextAnnotation", "Time", "Timing", "Vector3", "VisionInfo",
+    "GetParameters", "Ground", "Header", "Image", "ImageAnnotations", "IntegerRange", "KeyValue",
+    "Keypoint", "Marker", "MarkerArray", "ObjectHypothesisWithPose", "ParameterDescriptor",
+    "ParameterType", "PersonPose", "PersonPoseArray", "Point", "Point2", "PointArray",
+    "PointRequest", "PointsAnnotation", "QueryAction", "QueryMessage", "SetParametersResult",
+    "SetQueries", "Status", "String", "TextAnnotation", "Time", "Timing", "Vector3", "VisionInfo",
 ]  # fmt: skip
 
 try:  # what Foxglove draws into pictures, where it is installed

@@ -43,6 +43,9 @@ from sphinx_ros.types import Answer, Results
 APPEARS = 10.0
 """Seconds that a node may take to be discovered."""
 
+MEETS = 2.0
+"""Seconds that are waited until it hears us; then it is asked all the same."""
+
 GONE = 5.0
 """Seconds after which a node that was there, and is no more, is not waited for."""
 
@@ -130,7 +133,7 @@ class _Asker:
         try:
             if not self._until(self._client.server_is_ready, APPEARS):
                 raise Unanswered(self._nobody(words.node))
-            meet(self._node, words.node, self._until, APPEARS)
+            meet(self._node, words.node, self._until, MEETS)
             goal = m.QueryAction.Goal(query=query, timeout=words.timeout)
             sent = self._client.send_goal_async(goal)
             handle = self._wait(sent, words.node)

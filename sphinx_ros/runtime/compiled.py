@@ -10,6 +10,7 @@ import ctypes
 import functools
 import hashlib
 import os
+import platform
 import shutil
 import stat
 import subprocess
@@ -21,6 +22,9 @@ from sphinx_ros.runtime.files import replaced
 COMPILERS = ("cc", "gcc")
 """clang's OpenMP is not the one that torch has loaded."""
 
+TELLING = ("flags", "model", "vendor", "cpu family", "Features", "CPU ", "isa", "uarch")
+"""How the lines of /proc/cpuinfo begin that ``-march=native`` may depend on."""
+
 FLAGS = ("-O3", "-march=native", "-fopenmp", "-fPIC")
 
 SECONDS = 120.0
@@ -28,14 +32,14 @@ SECONDS = 120.0
 
 
 @functools.cache
-def _cpu_flags() -> frozenset[str]:
-    """What this CPU can do, in Linux's words, as "avx512f"; none where Linux does not say."""
+def processor() -> bytes:
+    """What this processor is and can do, in Linux's words; nothing where Linux does not say."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return frozenset()
-    line = next((line for line in text.splitlines() if line.startswith("flags")), "")
-    return frozenset(line.partition(":")[2].split())
+        return b""
+    lines = text.split("\n\n")[0].splitlines()
+    return "\n".join(line for line in lines if line.startswith(TELLING)).encode()
 
 
 def compiled(source: Path) -> ctypes.CDLL:
@@ -62,10 +66,10 @@ def _of(source: Path, compiler: str) -> ctypes.CDLL:
     version = _run([compiler, "--version"])
     parts = [source, *sorted(source.parent.glob("*.h"))]
     made_of = [*(part.read_bytes() for part in parts), version, *map(str.encode, FLAGS)]
-    made_of += [flag.encode() for flag in sorted(_cpu_flags())]
+    made_of += [platform.machine().encode(), processor()]
     name = f"{source.stem}-{hashlib.sha256(b'|'.join(made_of)).hexdigest()[:20]}.so"
     folder = _own_folder()
-    if folder is not None:
+    if folder is not None and processor():
         try:
             if not _is_ours(folder / name) or not _is_whole(folder / name):
                 made = _made(source, compiler)
@@ -102,6 +106,8 @@ def _own_folder() -> Path | None:
     """Where it is kept; None where nobody can write, or others could: code is loaded from it."""
     base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     folder = Path(base) / "sphinx_ros"
+    if not folder.is_absolute():  # there is no home
+        return None
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError:
@@ -110,13 +116,14 @@ def _own_folder() -> Path | None:
 
 
 def _is_ours(path: Path) -> bool:
-    """Whether it is there, belongs to this user, and nobody else can write to it."""
+    """Whether it is there and no link, belongs to this user, and nobody else can write to it."""
     try:
-        found = path.stat()
+        found = path.lstat()
     except OSError:
         return False
     others = stat.S_IWGRP | stat.S_IWOTH
-    return found.st_uid == os.geteuid() and not found.st_mode & others
+    ours = found.st_uid == os.geteuid() and not found.st_mode & others
+    return ours and not stat.S_ISLNK(found.st_mode)
 
 
 def _digest(data: bytes) -> bytes:

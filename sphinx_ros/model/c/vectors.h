@@ -1,6 +1,7 @@
 /* Numbers of the processor's vectors, and bfloat16 as the upper half of float32. */
 #ifndef VECTORS_H
 #define VECTORS_H
+#include <math.h>
 #include <stdint.h>
 #include <string.h>
 #if defined(__AVX512F__)
@@ -79,7 +80,7 @@ INLINE float sum_of(floats v) {
 /* To the nearest bfloat16, of two the even one, where a network is of those. */
 INLINE float rounded(float value, int64_t narrow) {
     uint32_t bits;
-    if (!narrow) return value;
+    if (!narrow || value != value) return value;
     memcpy(&bits, &value, sizeof bits);
     bits = (bits + 0x7fff + (bits >> 16 & 1)) & 0xffff0000u;
     memcpy(&value, &bits, sizeof value);
@@ -105,13 +106,14 @@ INLINE floats channels_at(const char *row, long d, int narrow) {
 #endif
 }
 
-INLINE floats rounded_all(floats values, int64_t narrow) {
-    words bits = (words)values;
-    return narrow ? (floats)((bits + 0x7fff + (bits >> 16 & 1)) & 0xffff0000u) : values;
-}
-
 INLINE floats chosen(ints where, floats yes, floats no) {
     return (floats)((where & (ints)yes) | (~where & (ints)no));
+}
+
+INLINE floats rounded_all(floats values, int64_t narrow) {
+    words bits = (words)values;
+    floats near = (floats)((bits + 0x7fff + (bits >> 16 & 1)) & 0xffff0000u);
+    return narrow ? chosen(values == values, near, values) : values;
 }
 
 /* e to the power of x, with a relative error of 2e-7, as 2^n e^r with |r| < ln 2 / 2 and the series
@@ -143,5 +145,18 @@ INLINE void gated(float *gate, const float *up, long low, long high, int64_t nar
         g = rounded_all(g * rounded_all(floats_at(up + i), narrow), narrow);
         memcpy(gate + i, &g, sizeof g);
     }
+}
+
+/* What 1 stands for where the largest of a row stands for `most`; NaN where one is no number. */
+static float step_of(const float *x, long ins, float most) {
+    floats largest = {0}, odd = {0};
+    for (long i = 0; i < ins; i += LANES) {
+        floats v = floats_at(x + i), positive = chosen(v < 0, -v, v);
+        largest = chosen(positive > largest, positive, largest);
+        odd += v * 0; /* NaN of inf, too */
+    }
+    float found = 0, zero = sum_of(odd);
+    for (int k = 0; k < LANES; k++) found = largest[k] > found ? largest[k] : found;
+    return zero != 0 ? zero : found > 1e-30f ? found / most : 1;
 }
 #endif

@@ -1,222 +1,25 @@
-/* A few rows times a stored matrix, bound by reading the matrix: included by native.c.
+/* A few rows times a matrix in blocks, bound by reading it: for CPUs with AVX-512 and its products of
+ * bfloat16 and of bytes.
  *
- * float32, and bfloat16 that meets float32: the rows of the matrix one after the other, as in a
- * linear layer; any CPU. 8 bits in rows: CPUs with AVX2.
- *
- * bfloat16, 8 and 4 bits: for CPUs with AVX-512 and its products of these. The matrix lies in blocks of
- * 64 outputs. A block is a run of steps: the next K inputs of each of its 64 outputs, 256 bytes, so
- * that one stream is read from its beginning to its end. K is 2 for bfloat16 (the order that oneDNN
- * packs it into), 4 for 8 bits and 8 for 4 bits. Several rows take turns at a piece of a block that stays in the
- * cache meanwhile.
- *
- * Each output is the sum of its inputs' products in one order, however many rows there are.
+ * A block is 64 outputs: a run of steps, each the next K inputs of all of them, 256 bytes, so that one
+ * stream is read from its beginning to its end. K is 2 for bfloat16 (the order that oneDNN packs it
+ * into), 4 for 8 bits and 8 for 4 bits. Several rows take turns at a piece of a block that stays in
+ * the cache meanwhile. Each output is the sum of its inputs' products in one order, however many rows
+ * there are.
  */
-#include <math.h>
-#include <stdint.h>
-#include <string.h>
+#ifndef BLOCKS_H
+#define BLOCKS_H
 #include "vectors.h"
+
+#define OUTS 64   /* of a block */
+#define MOST 32   /* rows of one call */
+
 #if defined(__AVX512BF16__) && defined(__AVX512VNNI__) && defined(__AVX512BW__) && \
     defined(__AVX512VL__)
 #define HAS_BLOCKS 1
-#else
-#define HAS_BLOCKS 0
-#endif
+#define WIDE 4    /* registers of 16 numbers for a block's outputs */
+#define PIECE 128 /* steps that several groups of rows read in turn: 32 KiB */
 
-#if defined(__AVX2__)
-#include <immintrin.h>
-#define HAS_MADD 1
-#else
-#define HAS_MADD 0
-#endif
-
-#define OUTS 64   /* of a block */
-#define WIDE 4    /* registers of 16 numbers for them */
-#define PIECE 128 /* steps of a block that several groups of rows read in turn: 32 KiB */
-#define MOST 32   /* rows of one call */
-
-/* float32: some outputs from o on of y[row * stride + o], for the matrix at w [.., ins], as many as
- * vectors hold for 1, 2 or 4 rows, of which `real` are there. */
-INLINE void some_float32(int rows, int real, const float *w, const float *x, long ins, long o,
-                         float *y, long stride) {
-    int outs = LANES / rows, group = outs < 4 ? outs : 4; /* more streams would be slower */
-    floats sum[LANES] = {0};
-    for (int first = 0; first < outs; first += group) {
-        floats part[4][4];
-        memset(part, 0, sizeof part);
-        for (long i = 0; i < ins; i += LANES) {
-            floats u[4];
-            UNROLL for (int r = 0; r < real; r++) {
-                u[r] = floats_at(x + r * ins + i);
-                HOLD(u[r]);
-            }
-            UNROLL for (int a = 0; a < group; a++) {
-                floats v = floats_at(w + (o + first + a) * ins + i);
-                HOLD(v);
-                UNROLL for (int r = 0; r < real; r++) part[r][a] += v * u[r];
-            }
-        }
-        UNROLL for (int r = 0; r < real; r++)
-            UNROLL for (int a = 0; a < group; a++) sum[r * outs + first + a] = part[r][a];
-    }
-    floats sums = sums_of(sum);
-    UNROLL for (int r = 0; r < real; r++)
-        memcpy(y + r * stride + o, (float *)&sums + r * outs, outs * sizeof *y);
-}
-
-/* float32: outputs low .. high - 1, in whole vectors, of y[row * stride + o]. All rows are multiplied
- * with some weights while these are in the cache. */
-static void times_float32(const float *w, const float *x, long ins, long rows, long low, long high,
-                          float *y, long stride) {
-    for (long block = low; block < high; block += LANES)
-        for (long r = 0, n; r < rows; r += n) {
-            const float *u = x + r * ins;
-            float *v = y + r * stride;
-            n = rows - r < 4 ? rows - r : 4;
-            long step = n > 2 ? LANES / 4 : LANES / n;
-            for (long o = block; o < block + LANES; o += step) switch (n) {
-                case 1: some_float32(1, 1, w, u, ins, o, v, stride); break;
-                case 2: some_float32(2, 2, w, u, ins, o, v, stride); break;
-                case 3: some_float32(4, 3, w, u, ins, o, v, stride); break;
-                default: some_float32(4, 4, w, u, ins, o, v, stride);
-                }
-        }
-}
-
-/* What 1 stands for where the largest of a row stands for `most`; NaN where one is no number. */
-static float step_of(const float *x, long ins, float most) {
-    floats largest = {0}, odd = {0};
-    for (long i = 0; i < ins; i += LANES) {
-        floats v = floats_at(x + i), positive = chosen(v < 0, -v, v);
-        largest = chosen(positive > largest, positive, largest);
-        odd += v * 0; /* NaN of inf, too */
-    }
-    float found = 0, zero = sum_of(odd);
-    for (int k = 0; k < LANES; k++) found = largest[k] > found ? largest[k] : found;
-    return zero != 0 ? zero : found > 1e-30f ? found / most : 1;
-}
-
-/* bfloat16 in rows times float32: 1 or 2 outputs of 1 to 4 rows, and one more accumulator each for 1
- * row. x: of each 2 * LANES inputs the even ones, then the odd ones, as the halves of the words that
- * weights are read as. */
-INLINE void some_wide(int outs, int rows, const uint16_t *w, const float *x, long ins, float *y,
-                      long stride) {
-    floats even[2][4], odd[2][4], sum[LANES] = {0};
-    memset(even, 0, sizeof even);
-    memset(odd, 0, sizeof odd);
-    for (long i = 0; i < ins; i += 2 * LANES) {
-        floats first[2], second[2];
-        UNROLL for (int a = 0; a < outs; a++) {
-            words pairs;
-            if (rows > 1) __builtin_prefetch(w + (outs + a) * ins + i);
-            memcpy(&pairs, w + a * ins + i, sizeof pairs);
-            first[a] = (floats)(pairs << 16), second[a] = (floats)(pairs & 0xffff0000u);
-            HOLD(first[a]);
-            HOLD(second[a]);
-        }
-        UNROLL for (int r = 0; r < rows; r++) {
-            floats u = floats_at(x + r * ins + i), v = floats_at(x + r * ins + i + LANES);
-            HOLD(u);
-            HOLD(v);
-            UNROLL for (int a = 0; a < outs; a++) {
-                even[a][r] += first[a] * u;
-                if (outs * rows < 4) odd[a][r] += second[a] * v; /* chains enough otherwise */
-                else even[a][r] += second[a] * v;
-            }
-        }
-    }
-    UNROLL for (int r = 0; r < rows; r++) {
-        UNROLL for (int a = 0; a < outs; a++) sum[a] = even[a][r] + odd[a][r];
-        floats sums = sums_of(sum);
-        UNROLL for (int a = 0; a < outs; a++) y[r * stride + a] = sums[a];
-        memset(sum, 0, sizeof sum);
-    }
-}
-
-/* A row as some_wide reads it. */
-static void turn_row(const float *x, long ins, float *turned) {
-    for (long i = 0; i < ins; i += 2 * LANES)
-        for (int k = 0; k < LANES; k++) {
-            turned[i + k] = x[i + 2 * k];
-            turned[i + LANES + k] = x[i + 2 * k + 1];
-        }
-}
-
-/* One row reads its weights as one stream; several read two rows of them at a time. */
-static void times_wide(const uint16_t *w, const float *x, long ins, long rows, long low, long high,
-                       float *y, long stride) {
-    for (long o = low; o < high; o += 2)
-        for (long r = 0; r < rows; r += 4) {
-            const float *u = x + r * ins;
-            float *v = y + r * stride + o;
-            switch (rows - r) {
-            case 1:
-                some_wide(1, 1, w + o * ins, u, ins, v, stride);
-                some_wide(1, 1, w + (o + 1) * ins, u, ins, v + 1, stride);
-                break;
-            case 2: some_wide(2, 2, w + o * ins, u, ins, v, stride); break;
-            case 3: some_wide(2, 3, w + o * ins, u, ins, v, stride); break;
-            default: some_wide(2, 4, w + o * ins, u, ins, v, stride);
-            }
-        }
-}
-
-/* A row as some_madd reads it; its step. */
-static float whole_of(const float *x, long ins, int16_t *whole) {
-    float step = step_of(x, ins, 8191), per_step = step == step ? 1 / step : 0;
-    for (long i = 0; i < ins; i++) whole[i] = step == step ? lrintf(x[i] * per_step) : 0;
-    return step;
-}
-
-#if HAS_MADD
-/* 8 bits in rows times whole numbers of 14 bits, of which so many products fit into 32 bits: 1 or 2
- * outputs of 1 to 4 rows, to be multiplied by the rows' steps. */
-INLINE void some_madd(int outs, int rows, const int8_t *w, const int16_t *x, long ins, float *y,
-                      long stride) {
-    __m256i sum[2][4];
-    UNROLL for (int a = 0; a < outs; a++)
-        UNROLL for (int r = 0; r < rows; r++) sum[a][r] = _mm256_setzero_si256();
-    for (long i = 0; i < ins; i += 16) {
-        __m256i v[2];
-        UNROLL for (int a = 0; a < outs; a++) {
-            if (rows > 1) __builtin_prefetch(w + (outs + a) * ins + i);
-            v[a] = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(w + a * ins + i)));
-        }
-        UNROLL for (int r = 0; r < rows; r++) {
-            __m256i u = _mm256_loadu_si256((const __m256i *)(x + r * ins + i));
-            UNROLL for (int a = 0; a < outs; a++)
-                sum[a][r] = _mm256_add_epi32(sum[a][r], _mm256_madd_epi16(v[a], u));
-        }
-    }
-    UNROLL for (int a = 0; a < outs; a++)
-        UNROLL for (int r = 0; r < rows; r++) {
-            __m128i upper = _mm256_extracti128_si256(sum[a][r], 1);
-            __m128i four = _mm_add_epi32(_mm256_castsi256_si128(sum[a][r]), upper);
-            four = _mm_add_epi32(four, _mm_shuffle_epi32(four, 0x4e));
-            four = _mm_add_epi32(four, _mm_shuffle_epi32(four, 0xb1));
-            y[r * stride + a] = _mm_cvtsi128_si32(four);
-        }
-}
-
-static void times_madd(const int8_t *w, const int16_t *x, long ins, long rows, long low, long high,
-                       float *y, long stride) {
-    for (long o = low; o < high; o += 2)
-        for (long r = 0; r < rows; r += 4) {
-            const int16_t *u = x + r * ins;
-            float *v = y + r * stride + o;
-            switch (rows - r) {
-            case 1:
-                some_madd(1, 1, w + o * ins, u, ins, v, stride);
-                some_madd(1, 1, w + (o + 1) * ins, u, ins, v + 1, stride);
-                break;
-            case 2: some_madd(2, 2, w + o * ins, u, ins, v, stride); break;
-            case 3: some_madd(2, 3, w + o * ins, u, ins, v, stride); break;
-            default: some_madd(2, 4, w + o * ins, u, ins, v, stride);
-            }
-        }
-}
-#endif
-
-#if HAS_BLOCKS
 INLINE int32_t four_bytes(const void *at) {
     int32_t value;
     memcpy(&value, at, sizeof value);
@@ -413,4 +216,7 @@ static void block_int4(const uint8_t *w, const uint16_t *steps, const int8_t *x,
         }
     }
 }
+#else
+#define HAS_BLOCKS 0
+#endif
 #endif
