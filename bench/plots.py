@@ -129,8 +129,8 @@ def main() -> None:
     parser.add_argument("--title", default="What questions on one frame cost")
     options = parser.parse_args()
     found = json.loads(options.figures.read_text(encoding="utf-8"))
-    named = {key.removesuffix(options.ending): value for key, value in found.items()}
-    own = {key: named[key] for key in named if key + options.ending in found}
+    ending = options.ending
+    own = {key.removesuffix(ending): found[key] for key in found if key.endswith(ending)}
     counts = sorted(int(key[7:-2]) for key in own if re.fullmatch(r"engine_\d+_s", key))
     cost(own, counts, options.plot, options.title)
 
