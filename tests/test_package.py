@@ -1,5 +1,6 @@
 """The package as ROS and pip see it: manifest, index, interfaces, executables, constants."""
 
+import json
 import os
 import re
 import subprocess
@@ -172,6 +173,22 @@ def test_what_a_robot_without_a_model_installs_is_part_of_what_the_package_needs
     few = {line for line in lines if line and not line.startswith("#")}
     assert few < set(project["dependencies"])
     assert not any(line.startswith(("torch", "sentencepiece")) for line in few)
+
+
+def test_what_is_no_python_is_installed_as_well():
+    """Every other file beside the modules is of a pattern of package-data."""
+    said = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    row = re.search(r"^\[tool\.setuptools\.package-data\]\nsphinx_ros = (\[.*\])$", said, re.M)
+    patterns = json.loads(row[1])
+    inside = ROOT / "sphinx_ros"
+    taken = {path for pattern in patterns for path in inside.glob(pattern)}
+    tracked = subprocess.run(
+        ["git", "ls-files", "sphinx_ros"], cwd=ROOT, capture_output=True, text=True, check=False
+    ).stdout.split()
+    if not tracked:
+        pytest.skip("not a checkout")
+    others = {ROOT / name for name in tracked if not name.endswith(".py")}
+    assert others and others <= taken, others - taken
 
 
 def test_colcon_installs_the_entry_points_that_pip_installs():
