@@ -8,11 +8,13 @@ import shutil
 import stat
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from patience import PATIENCE
 from PIL import Image
 from small_network import SIZES
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -121,8 +123,9 @@ def test_it_is_there_where_it_can_be():
 
 
 @pytest.fixture(params=[1, 2, 7])
-def threads(request):
-    """So many threads; the machine may have fewer processors."""
+def threads(request, monkeypatch):
+    """So many threads for any pass; the machine may have fewer processors."""
+    monkeypatch.setattr(native_pass, "ALONE", 0)
     before = torch.get_num_threads()
     torch.set_num_threads(request.param)
     yield request.param
@@ -327,6 +330,24 @@ def test_tokens_that_it_can_not_take_go_to_torch():
 
 
 @needs
+def test_small_passes_are_one_threads_work(monkeypatch):
+    model = decoder()
+    model.prepare()
+    table, used = model._turn_table(torch.device("cpu")), []
+    plain = model._native._work
+    monkeypatch.setattr(model._native, "_work", lambda *a: (used.append(a[2]), plain(*a))[1])
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 5)
+    products = sum(
+        layer.weight.numel() for layer in model.layers.modules() if hasattr(layer, "in_features")
+    )
+    for most in (2 * products, 2 * products + 1):
+        monkeypatch.setattr(native_pass, "ALONE", most)
+        positions, spans = questions(model, 2)
+        model._native(torch.randn(2, 64), table[positions], spans)
+    assert used == [5, 1]
+
+
+@needs
 def test_slots_outside_of_the_cache_are_refused():
     model = decoder()
     model.prepare()
@@ -400,7 +421,9 @@ def test_a_changed_source_is_compiled_anew(cache, source):
 
 
 @needs
-@pytest.mark.parametrize("spoilt", ["cut off", "open to others", "a link", "no folder", "full"])
+@pytest.mark.parametrize(
+    "spoilt", ["cut off", "open to others", "a link", "a pipe", "no folder", "full"]
+)
 def test_where_nothing_can_be_kept_it_works_all_the_same(cache, source, monkeypatch, spoilt):
     if spoilt == "cut off":
         compiled(source)
@@ -412,6 +435,11 @@ def test_where_nothing_can_be_kept_it_works_all_the_same(cache, source, monkeypa
     elif spoilt == "open to others":
         cache.mkdir(parents=True)
         cache.chmod(0o777)
+    elif spoilt == "a pipe":
+        compiled(source)
+        (kept,) = cache.iterdir()
+        kept.unlink()
+        os.mkfifo(kept)
     elif spoilt == "a link":
         (cache.parent / "theirs").mkdir(parents=True, mode=0o700)
         cache.symlink_to(cache.parent / "theirs")
@@ -426,6 +454,31 @@ def test_where_nothing_can_be_kept_it_works_all_the_same(cache, source, monkeypa
     assert compiled(source).seven() == 7
     if spoilt in ("open to others", "a link"):
         assert not list(cache.iterdir()), "code from where anybody writes"
+
+
+@needs
+@pytest.mark.parametrize("does", ["sleep 100", "exit 1", "yes | head -c 9000000 >&2; exit 1"])
+def test_a_compiler_that_is_none_costs_a_moment(cache, source, tmp_path, monkeypatch, does):
+    monkeypatch.setattr(compiling, "SECONDS", 1.0)
+    for name in compiling.COMPILERS:
+        fake = tmp_path / name
+        fake.write_text(f"#!/bin/sh\n{does}\n")
+        fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    begun = time.monotonic()
+    with pytest.raises(OSError, match=r"seven\.c can't be compiled"):
+        compiled(source)
+    assert "sleep" not in does or time.monotonic() - begun < PATIENCE
+    assert not list(cache.glob("*.so"))
+
+
+@needs
+def test_a_library_of_something_else_is_not_taken(source, cache, monkeypatch):
+    monkeypatch.setattr(native, "SOURCE", source)
+    with pytest.raises(AttributeError):
+        native.library.__wrapped__()
+    monkeypatch.setattr(native, "library", native.library.__wrapped__)
+    assert not native.native.__wrapped__()
 
 
 @needs

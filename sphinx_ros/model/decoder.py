@@ -34,8 +34,9 @@ from sphinx_ros.model.rotary import rotary_table, turns
 CHEAP, CHEAP_NATIVE, CHEAP_ON_GPU = 24, 12, 128
 """Tokens of a pass that cost little. CPU: the demonstration model's pass takes 4.2 ms for 2 tokens
 and 4.8 for 11, 5.5 for 32, 8 for 64 (2 cores with AVX2); trying all digits takes a box from 35 to
-27 ms, and wins nothing for two boxes at once. In one call: 0.3 ms for 1 token, 0.6 for 8, 1.0 for
-16 (2 cores with AVX-512). GPU: as many as are captured; not measured."""
+27 ms, and wins nothing for two boxes at once. In one call: 0.5 ms for 1 token, 0.7 for 3 and for 8
+(these by both cores), 1.1 for 16 (2 cores with AVX-512). GPU: as many as are captured; not
+measured."""
 
 
 class Decoder(nn.Module):

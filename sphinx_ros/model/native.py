@@ -142,7 +142,7 @@ def native() -> bool:
         return False
     try:
         library()
-    except OSError as error:
+    except (OSError, AttributeError) as error:  # AttributeError: a library of something else
         log.info("passes of few tokens are torch's, which are slower: %s", error)
         return False
     return _right(FLOAT32) and _right(WIDE_BFLOAT16)
@@ -204,8 +204,9 @@ def library() -> ctypes.CDLL:
 
 
 def typed(found: ctypes.CDLL) -> ctypes.CDLL:
-    """The same functions, that say what they take."""
+    """The same functions, that say what they take. Raises AttributeError: these are others."""
     found.product.argtypes = [*[c_void_p] * 4, c_int64, ctypes.c_int]
     found.pass_of.argtypes = [*[c_void_p] * 3, c_int64, *[c_void_p] * 3, c_int64, ctypes.c_int]
     found.product.restype = found.pass_of.restype = None
+    found.has_blocks.restype = found.has_madd.restype = ctypes.c_int
     return found

@@ -12,10 +12,13 @@ import hashlib
 import os
 import platform
 import shutil
+import signal
 import stat
 import subprocess
 import tempfile
+import time
 from pathlib import Path
+from typing import NamedTuple
 
 from sphinx_ros.runtime.files import replaced
 
@@ -27,8 +30,8 @@ TELLING = ("flags", "model", "vendor", "cpu family", "Features", "CPU ", "isa", 
 
 FLAGS = ("-O3", "-march=native", "-fopenmp", "-fPIC")
 
-SECONDS = 120.0
-"""That compiling may take; it takes one or two."""
+SECONDS = 60.0
+"""That all of it may take; compiling takes one or two."""
 
 
 @functools.cache
@@ -51,10 +54,10 @@ def compiled(source: Path) -> ctypes.CDLL:
     found = list(dict.fromkeys(filter(None, map(shutil.which, COMPILERS))))
     if not found:
         raise OSError(f"there is no C compiler ({' or '.join(COMPILERS)}): install gcc")
-    reasons = []
+    reasons, end = [], time.monotonic() + SECONDS
     for compiler in found:
         try:
-            return _of(source, compiler)
+            return _of(source, Compiler(compiler, end))
         except subprocess.CalledProcessError as error:
             reasons.append(_first_line(error.stderr) or str(error))
         except (OSError, subprocess.SubprocessError) as error:
@@ -62,68 +65,86 @@ def compiled(source: Path) -> ctypes.CDLL:
     raise OSError(f"{source.name} can't be compiled or loaded: {'; '.join(reasons)}")
 
 
-def _of(source: Path, compiler: str) -> ctypes.CDLL:
-    version = _run([compiler, "--version"])
+class Compiler(NamedTuple):
+    """A command, and the steady time at which nobody waits for it any more."""
+
+    command: str
+    end: float
+
+    def __call__(self, *words: str) -> bytes:
+        """What it says, in English. Raises OSError, SubprocessError; nothing goes on then."""
+        with subprocess.Popen(
+            [self.command, *words],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "LC_ALL": "C"},
+            start_new_session=True,
+        ) as running:
+            try:
+                out, said = running.communicate(timeout=max(self.end - time.monotonic(), 0.1))
+            except BaseException:
+                os.killpg(running.pid, signal.SIGKILL)
+                raise
+        if running.returncode:
+            raise subprocess.CalledProcessError(running.returncode, self.command, out, said)
+        return out
+
+
+def _of(source: Path, compiler: Compiler) -> ctypes.CDLL:
+    version = compiler("--version")
     parts = [source, *sorted(source.parent.glob("*.h"))]
     made_of = [*(part.read_bytes() for part in parts), version, *map(str.encode, FLAGS)]
     made_of += [platform.machine().encode(), processor()]
     name = f"{source.stem}-{hashlib.sha256(b'|'.join(made_of)).hexdigest()[:20]}.so"
-    folder = _own_folder()
+    folder, made = _own_folder(), b""
     if folder is not None and processor():
         try:
-            if not _is_ours(folder / name) or not _is_whole(folder / name):
+            if not _is_whole(folder / name):
                 made = _made(source, compiler)
                 with replaced(folder / name) as file:
                     file.write(made + _digest(made))  # behind what the system reads of it
                 (folder / name).chmod(0o700)
             return ctypes.CDLL(str(folder / name))
-        except OSError:  # the disk is full: once without it
+        except OSError:  # a full disk, one that runs nothing, something in the way: without it
             pass
     with tempfile.TemporaryDirectory(prefix="sphinx_ros_") as once:
         path = Path(once) / name
-        path.write_bytes(_made(source, compiler))
+        path.write_bytes(made or _made(source, compiler))
         return ctypes.CDLL(str(path))
 
 
-def _made(source: Path, compiler: str) -> bytes:
+def _made(source: Path, compiler: Compiler) -> bytes:
     """The shared library. Its OpenMP calls are left open, for those that torch has loaded."""
     with tempfile.TemporaryDirectory(prefix="sphinx_ros_") as folder:
         parts, whole = f"{folder}/parts.o", f"{folder}/whole.so"
-        _run([compiler, *FLAGS, "-c", str(source), "-o", parts])
-        _run([compiler, "-shared", parts, "-o", whole])
+        compiler(*FLAGS, "-c", str(source), "-o", parts)
+        compiler("-shared", parts, "-o", whole)
         return Path(whole).read_bytes()
-
-
-def _run(command: list[str]) -> bytes:
-    """What a command says, in its own language. Raises OSError, SubprocessError."""
-    environment = {**os.environ, "LC_ALL": "C"}
-    return subprocess.run(
-        command, check=True, capture_output=True, timeout=SECONDS, env=environment
-    ).stdout
 
 
 def _own_folder() -> Path | None:
     """Where it is kept; None where nobody can write, or others could: code is loaded from it."""
     base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     folder = Path(base) / "sphinx_ros"
-    if not folder.is_absolute():  # there is no home
+    if not folder.is_absolute() or not Path(base).parent.is_dir():  # there is no home
         return None
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError:
         return None
-    return folder if _is_ours(folder) and os.access(folder, os.W_OK) else None
+    return folder if _is_ours(folder, stat.S_IFDIR) and os.access(folder, os.W_OK) else None
 
 
-def _is_ours(path: Path) -> bool:
-    """Whether it is there and no link, belongs to this user, and nobody else can write to it."""
+def _is_ours(path: Path, kind: int) -> bool:
+    """Whether it is there and of a kind, belongs to this user, and nobody else can write to it."""
     try:
         found = path.lstat()
     except OSError:
         return False
     others = stat.S_IWGRP | stat.S_IWOTH
     ours = found.st_uid == os.geteuid() and not found.st_mode & others
-    return ours and not stat.S_ISLNK(found.st_mode)
+    return ours and stat.S_IFMT(found.st_mode) == kind
 
 
 def _digest(data: bytes) -> bytes:
@@ -131,7 +152,15 @@ def _digest(data: bytes) -> bytes:
 
 
 def _is_whole(path: Path) -> bool:
-    """Whether what was written is there to its end: to load less may end the process."""
+    """Whether a file of ours is there to its end: to load less may end the process.
+
+    Raises:
+        OSError: something else has the name, or it can't be read.
+    """
+    if os.path.lexists(path) and not stat.S_ISREG(path.lstat().st_mode):
+        raise OSError(f"{path} is no file")
+    if not _is_ours(path, stat.S_IFREG):
+        return False
     data = path.read_bytes()
     return data[-32:] == _digest(data[:-32])
 
@@ -139,4 +168,4 @@ def _is_whole(path: Path) -> bool:
 def _first_line(said: bytes | None) -> str:
     """The first line of a compiler's complaint that names an error."""
     lines = (said or b"").decode("utf-8", "replace").splitlines()
-    return next((line for line in lines if "error" in line), lines[0] if lines else "")
+    return next((line for line in lines if "error" in line), lines[0] if lines else "")[:300]
