@@ -153,7 +153,7 @@ def lesser(request, cache, monkeypatch):
     monkeypatch.setattr(compiling, "FLAGS", ("-O3", *request.param, "-fopenmp", "-fPIC"))
     other = native.typed(compiled(native.SOURCE))
     assert not other.has_blocks() and bool(other.has_madd()) == bool(request.param)
-    monkeypatch.setattr(native, "library", lambda: other)
+    monkeypatch.setattr(native, "functions", lambda: other)
     monkeypatch.setattr(native, "native_blocks", lambda: False)
     monkeypatch.setattr(native, "native_int8_rows", lambda: bool(other.has_madd()))
     return other
@@ -166,7 +166,7 @@ def test_other_processors_have_the_same_products(lesser, rows):
     for shape in ((16, 32), (96, 64), (48, 1120)):
         weight, x = torch.randn(shape), torch.randn(rows, shape[1])
         wide = WideLinear(weight.bfloat16())
-        assert wide.is_native and wide.stored_rows == native.MOST
+        assert wide.is_native
         assert error(wide(x), x @ weight.bfloat16().float().T) < 1e-6
         eight = stored_linear("int8", weight, "cpu", torch.float32)
         assert type(eight) is Int8Linear and eight.is_native == bool(lesser.has_madd())
@@ -476,8 +476,8 @@ def test_a_compiler_that_is_none_costs_a_moment(cache, source, tmp_path, monkeyp
 def test_a_library_of_something_else_is_not_taken(source, cache, monkeypatch):
     monkeypatch.setattr(native, "SOURCE", source)
     with pytest.raises(AttributeError):
-        native.library.__wrapped__()
-    monkeypatch.setattr(native, "library", native.library.__wrapped__)
+        native.functions.__wrapped__()
+    monkeypatch.setattr(native, "functions", native.functions.__wrapped__)
     assert not native.native.__wrapped__()
 
 

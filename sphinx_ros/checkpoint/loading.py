@@ -74,9 +74,8 @@ def load_checkpoint(
 
     Raises:
         CheckpointError: an unknown name; a file that is absent, truncated or not plain tensors; a
-            key that is missing, surplus or misshapen; numbers that are not finite, or not in
-            ``dtype``; a variant or a tokenizer that must be given; heads or channels that the
-            processes can't share equally.
+            key that is missing, surplus or misshapen; numbers that are not finite in ``dtype``; a
+            variant or tokenizer that must be given; heads that processes can't share equally.
         BadRequest: nf4 without bitsandbytes.
     """
     request_large_pages()

@@ -29,8 +29,8 @@ class PackedLinear(StoredLinear):
     Where that order is the one of :mod:`sphinx_ros.model.native`, few rows are multiplied there.
     In times of a plain sum of the same bytes (2 cores with AVX-512 and bfloat16 products, 2048 to
     5632 rows of 2048 or 5632; the sum reads 31 to 36 GB/s): 1 to 4 rows 1.0, oneDNN 1.3 to 1.5, a
-    plain layer 1.6 to 2.3; 8 rows 1.1, 16 rows 1.6. The numbers are the same
-    up to rounding.
+    plain layer 1.6 to 2.3; 8 rows 1.1, 16 rows 1.6. The numbers are the same up
+    to rounding.
     """
 
     stored_rows = sys.maxsize
@@ -51,7 +51,7 @@ class PackedLinear(StoredLinear):
         return bool((y - want).norm() <= 0.01 * want.norm())
 
     def matrix(self) -> native.Matrix:
-        """For :func:`native.product`, where ``is_native``; valid as long as the weights are."""
+        """See the base class."""
         return native.Matrix(
             native.BFLOAT16, self.out_features, self.in_features, packed_address(self.weight)
         )
@@ -62,10 +62,7 @@ class PackedLinear(StoredLinear):
 
     def product_from_stored(self, x: Tensor) -> Tensor:
         """See the base class."""
-        narrow = x.bfloat16()
-        if self.is_native and len(x) <= native.MOST:
-            return native.product(narrow, self.matrix()).to(x.dtype)
-        return product_with_packed(narrow, self.weight).to(x.dtype)
+        return product_with_packed(x.bfloat16(), self.weight).to(x.dtype)
 
 
 class WideLinear(StoredLinear):
@@ -78,11 +75,9 @@ class WideLinear(StoredLinear):
         self.weight = nn.Parameter(weight, requires_grad=False)
         on_cpu = weight.device.type == "cpu" and weight.is_contiguous()
         self.is_native = on_cpu and native.fits_rows(weight.shape) and native.native()
-        if self.is_native:
-            self.stored_rows = native.MOST
 
     def matrix(self) -> native.Matrix:
-        """For :func:`native.product`, where ``is_native``; valid as long as the weights are."""
+        """See the base class."""
         address = self.weight.data_ptr()
         return native.Matrix(native.WIDE_BFLOAT16, self.out_features, self.in_features, address)
 
@@ -94,8 +89,6 @@ class WideLinear(StoredLinear):
         """See the base class."""
         if x.is_cuda:
             return None
-        if self.is_native:
-            return native.product(x, self.matrix()).to(x.dtype)
         # a product of one row reads the weights as they are, and adds up in float32
         y = [F.linear(row, self.weight) for row in x.to(self.weight.dtype).split(1)]
         return (y[0] if len(y) == 1 else torch.cat(y)).to(x.dtype)

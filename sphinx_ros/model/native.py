@@ -47,7 +47,7 @@ def compile_with(compiler: Callable[[Path], ctypes.CDLL]) -> None:
     global _compile
     if _compile is not compiler:
         _compile = compiler
-        for found in (library, native, native_blocks, native_int8_rows):
+        for found in (functions, native, native_blocks, native_int8_rows):
             found.cache_clear()
 
 
@@ -124,7 +124,7 @@ def product(x: Tensor, matrix: Matrix) -> Tensor:
     x = x.float().contiguous()
     y = x.new_empty(len(x), matrix.outs)
     memory, _owner = ready(len(x), matrix.ins)
-    library().product(
+    functions().product(
         ctypes.byref(matrix),
         x.data_ptr(),
         y.data_ptr(),
@@ -141,7 +141,7 @@ def native() -> bool:
     if os.environ.get("SPHINX_ROS_NATIVE", "1") == "0" or _compile is None:
         return False
     try:
-        library()
+        functions()
     except (OSError, AttributeError) as error:  # AttributeError: a library of something else
         log.info("passes of few tokens are torch's, which are slower: %s", error)
         return False
@@ -151,14 +151,14 @@ def native() -> bool:
 @functools.cache
 def native_blocks() -> bool:
     """Whether they are there for matrices in blocks, too."""
-    able = native() and bool(library().has_blocks())
+    able = native() and bool(functions().has_blocks())
     return able and all(map(_right, (BFLOAT16, INT8, INT4)))
 
 
 @functools.cache
 def native_int8_rows() -> bool:
     """Whether they are there for matrices of 8 bits in rows."""
-    return native() and bool(library().has_madd()) and _right(INT8_ROWS)
+    return native() and bool(functions().has_madd()) and _right(INT8_ROWS)
 
 
 def _right(kind: int) -> bool:
@@ -196,7 +196,7 @@ def _right_numbers(kind: int) -> bool:
 
 
 @functools.cache
-def library() -> ctypes.CDLL:
+def functions() -> ctypes.CDLL:
     """The compiled functions; structures go by reference. Raises OSError."""
     if _compile is None:
         raise OSError("nothing that compiles C has been handed in")

@@ -4,7 +4,7 @@ The call is of native.c; the structures are those of its headers.
 
 A pass of few tokens is bound by starting operations in a small network, and by reading the weights
 in a large one: there all operations between the products are a seventh of its time. Written for
-small networks of float32, and for any whose matrices are of a kind in native.c.
+small networks of float32, and for any whose matrices are of a kind in matrix.h.
 """
 
 from __future__ import annotations
@@ -20,14 +20,10 @@ from torch import Tensor, nn
 
 from sphinx_ros.model import native
 from sphinx_ros.model.cache import Span
-from sphinx_ros.model.cpu_layers import PackedLinear, WideLinear
 from sphinx_ros.model.flat import Heads
 from sphinx_ros.model.layers import Block, FeedForward
 from sphinx_ros.model.native import Matrix
-from sphinx_ros.model.quant import BlockedInt4Linear, Int8Linear
-
-STORED = (PackedLinear, WideLinear, Int8Linear, BlockedInt4Linear)
-"""Layers that have a :class:`native.Matrix`, where they say that they are native."""
+from sphinx_ros.model.stored_layers import StoredLinear
 
 ALONE = 10_000_000
 """Products of weights and activations in a pass from which on several threads do it. They wait for
@@ -36,7 +32,7 @@ One token takes one thread 0.6 ms and two 0.4 ms on two idle cores; beside one b
 and 1.3 ms, beside two 1.1 and 3.5 ms."""
 
 TOGETHER = 4
-"""Queries that meet the same keys, at most: ``TOGETHER`` of native.c."""
+"""Queries that meet the same keys, at most: ``TOGETHER`` of attention.h."""
 
 MATRICES = ("queries", "keys", "values", "out", "gate", "up", "down")
 
@@ -85,10 +81,8 @@ class NativePass:
         self._layers = (_Layer * len(blocks))(*map(self._layer, blocks))
         first = blocks[0]
         self._dtype = first.attention_norm.weight.dtype
-        self._dim, self._hidden = (
-            len(first.attention_norm.weight),
-            first.feed_forward.w2.in_features,
-        )
+        self._dim = len(first.attention_norm.weight)
+        self._hidden = first.feed_forward.w2.in_features
         self._products = sum(
             getattr(layer, name).outs * getattr(layer, name).ins
             for layer in self._layers
@@ -136,7 +130,7 @@ class NativePass:
         most = max(_padded(span.visible.shape[1]) for span in spans)
         work, owner = self._work(len(x), most, threads)
         made = [_span(span) for span in spans]
-        native.library().pass_of(
+        native.functions().pass_of(
             self._layers,
             ctypes.byref(self._sizes),
             (_Span * len(made))(*(span for span, _ in made)),
@@ -169,7 +163,7 @@ class NativePass:
 
     def _matrix(self, layer: nn.Module) -> Matrix:
         self._owners.append([*layer.parameters(), *layer.buffers()])
-        if isinstance(layer, STORED):
+        if isinstance(layer, StoredLinear):
             return layer.matrix()
         weight = layer.weight.detach()
         return Matrix(native.FLOAT32, *weight.shape, weight.data_ptr())
@@ -197,11 +191,8 @@ def _span(span: Span) -> tuple[_Span, Any]:
     stored, slots, visible = span.cache.stored, span.slots.contiguous(), span.visible.contiguous()
     tokens, used = visible.shape
     last = int(slots.max())
-    if (
-        max(used, last + 1) > span.cache.length
-        or slots.dtype != torch.int64
-        or len(slots) != tokens
-    ):
+    inside = max(used, last + 1) <= span.cache.length and len(slots) == tokens
+    if not inside or slots.dtype != torch.int64:
         raise IndexError(f"slot {last} and {used} visible positions of {span.cache.length}")
     memory, owner = _memory([_padded(used), tokens * _padded(used)])
     made = _Span(
@@ -239,4 +230,4 @@ def _takes(block: Block, heads: Heads, small: bool) -> bool:
             for layer in layers
         )
         return small and plain and not any(size % native.LANES for size in sizes)
-    return isinstance(one, STORED) and all(layer.is_native for layer in layers)
+    return isinstance(one, StoredLinear) and all(layer.is_native for layer in layers)

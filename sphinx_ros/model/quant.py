@@ -38,8 +38,6 @@ class Int8Linear(StoredLinear):
         super().__init__(weight.shape)
         on_cpu = torch.device(device).type == "cpu"
         self.is_native = on_cpu and native.fits_rows(weight.shape) and native.native_int8_rows()
-        if self.is_native:
-            self.stored_rows = native.MOST
         weight = weight.float()
         scale = weight.abs().amax(1).clamp(min=1e-12) / 127
         stored = (weight / scale[:, None]).round_().to(torch.int8)
@@ -57,8 +55,6 @@ class Int8Linear(StoredLinear):
 
     def product_from_stored(self, x: Tensor) -> Tensor | None:
         """See the base class."""
-        if self.is_native and not x.is_cuda:
-            return native.product(x, self.matrix()).to(x.dtype)
         if self.in_features % INT8_STEP or not int8_kernel(x.device.type):
             return None
         # the kernel's own scales would be bfloat16
@@ -66,7 +62,7 @@ class Int8Linear(StoredLinear):
         return (y.float() * self.scale).to(x.dtype)
 
     def matrix(self) -> native.Matrix:
-        """For :func:`native.product`, where ``is_native``; valid as long as the weights are."""
+        """See the base class."""
         given = self.weight.data_ptr(), self.scale.data_ptr()
         return native.Matrix(native.INT8_ROWS, self.out_features, self.in_features, *given)
 
@@ -77,7 +73,7 @@ class BlockedInt8Linear(Int8Linear):
     takes 1.4 to 1.7 times that, 8 take 4 to 5 (2 cores with AVX-512).
     """
 
-    stored_rows = native.MOST
+    stored_rows = 0
 
     def __init__(self, weight: Tensor):
         super().__init__(weight, "cpu")
@@ -87,14 +83,8 @@ class BlockedInt8Linear(Int8Linear):
         self.register_buffer("totals", plain.sum(1, dtype=torch.int32))
         self.register_buffer("weight", native.blocks(plain, 4))
 
-    @staticmethod
-    def blocked(shape: torch.Size, device) -> bool:
-        """Whether weights of this shape can be stored so, and are multiplied faster."""
-        cpu = torch.device(device).type == "cpu"
-        return cpu and native.fits(shape) and native.native_blocks()
-
     def matrix(self) -> native.Matrix:
-        """For :func:`native.product`; valid as long as the weights are."""
+        """See the base class."""
         given = self.weight, self.scale, self.totals
         return native.Matrix(
             native.INT8,
@@ -109,12 +99,6 @@ class BlockedInt8Linear(Int8Linear):
         return into.copy_(native.unblocked(self.weight, low, high)).mul_(
             self.scale[low:high, None]
         )
-
-    def product_from_stored(self, x: Tensor) -> Tensor | None:
-        """See the base class."""
-        if x.is_cuda:
-            return None
-        return native.product(x, self.matrix()).to(x.dtype)
 
 
 class Int4Linear(StoredLinear):
@@ -169,26 +153,18 @@ class Int4Linear(StoredLinear):
 class BlockedInt4Linear(Int4Linear):
     """The same weights in the order of :mod:`sphinx_ros.model.native`."""
 
-    stored_rows = native.MOST
+    stored_rows = 0
     is_native = True
 
     def __init__(self, weight: Tensor):
         super().__init__(weight, "cpu")
         values = unpack(self.get_buffer("weight"))
         self.register_buffer("weight", native.paired(native.blocks(values, 8)))
-        steps = (
-            self.get_buffer("steps").transpose(0, 1).flatten(1).contiguous()
-        )  # [out, 2 a group]
-        self.register_buffer("steps", native.blocks(steps, 2))
-
-    @staticmethod
-    def blocked(shape: torch.Size, device) -> bool:
-        """Whether weights of this shape can be stored so, and are multiplied faster."""
-        cpu = torch.device(device).type == "cpu"
-        return cpu and shape[1] % GROUP == 0 and native.fits(shape) and native.native_blocks()
+        steps = self.get_buffer("steps").transpose(0, 1).flatten(1)  # [out, 2 for each group]
+        self.register_buffer("steps", native.blocks(steps.contiguous(), 2))
 
     def matrix(self) -> native.Matrix:
-        """For :func:`native.product`; valid as long as the weights are."""
+        """See the base class."""
         given = self.weight.data_ptr(), self.steps.data_ptr()
         return native.Matrix(native.INT4, self.out_features, self.in_features, *given)
 
@@ -206,12 +182,6 @@ class BlockedInt4Linear(Int4Linear):
         wide.unflatten(1, (-1, GROUP)).sub_(8).mul_(scale[..., None]).add_(eight[..., None])
         return wide if wide is into else into.copy_(wide)
 
-    def product_from_stored(self, x: Tensor) -> Tensor | None:
-        """See the base class."""
-        if x.is_cuda:
-            return None
-        return native.product(x, self.matrix()).to(x.dtype)
-
 
 def stored_linear(
     kind: str, weight: Tensor, device, dtype: torch.dtype, computes_on=None
@@ -219,8 +189,7 @@ def stored_linear(
     """A linear layer [in] -> [out] that stores ``weight`` [out, in] as ``kind`` says; no bias yet.
 
     dtype: what it is given and gives. computes_on: where the layer will be moved to; None: device.
-    int4 needs rows and inputs that fill its tiles; a layer that
-    does not gets 8 bits.
+    int4 needs rows and inputs that fill its tiles; a layer that does not gets 8 bits.
 
     Raises:
         ImportError: nf4 without bitsandbytes.
@@ -231,13 +200,11 @@ def stored_linear(
         return WideLinear(weight.to(device, torch.bfloat16))
     if kind == "nf4":
         return _nf4(weight, device, dtype)
+    on_cpu = torch.device(computes_on or device).type == "cpu"
+    blocked = on_cpu and native.fits(weight.shape) and native.native_blocks()
     if kind == "int4" and Int4Linear.takes(weight.shape):
-        if BlockedInt4Linear.blocked(weight.shape, computes_on or device):
-            return BlockedInt4Linear(weight)
-        return Int4Linear(weight, device)
-    if BlockedInt8Linear.blocked(weight.shape, computes_on or device):
-        return BlockedInt8Linear(weight)
-    return Int8Linear(weight, device)
+        return BlockedInt4Linear(weight) if blocked else Int4Linear(weight, device)
+    return BlockedInt8Linear(weight) if blocked else Int8Linear(weight, device)
 
 
 def _nf4(weight: Tensor, device, dtype: torch.dtype) -> nn.Module:

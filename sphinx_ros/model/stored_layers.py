@@ -13,6 +13,8 @@ import abc
 import torch
 from torch import Tensor, nn
 
+from sphinx_ros.model import native
+
 BLOCK = 2048
 """Output channels that become floating point at a time. Smaller blocks give products so short
 that starting two threads costs as much as computing them."""
@@ -33,9 +35,11 @@ class StoredLinear(nn.Module, abc.ABC):
     The layer is made without a bias: set ``bias`` to a parameter [out] to add one.
 
     stored_rows: for at most so many rows the product that reads the stored form is the faster way.
+    is_native: whether few rows are multiplied by :func:`native.product` with :meth:`matrix`.
     """
 
     stored_rows = 0
+    is_native = False
 
     def __init__(self, shape: torch.Size):
         super().__init__()
@@ -50,6 +54,10 @@ class StoredLinear(nn.Module, abc.ABC):
         """Rows low..high of the weights, [high - low, in]."""
         into = torch.empty(high - low, self.in_features, dtype=dtype, device=self.weight.device)
         return self.block_into(into, low)
+
+    def matrix(self) -> native.Matrix:
+        """The stored form, where ``is_native``; valid as long as the weights are."""
+        raise NotImplementedError
 
     def product_from_stored(self, x: Tensor) -> Tensor | None:
         """X [N, in] to [N, out] without the bias, from the stored form; None where this machine
@@ -68,7 +76,11 @@ class StoredLinear(nn.Module, abc.ABC):
 
     def _product(self, rows: Tensor) -> Tensor:
         """X [N, in] to [N, out], bias included, the faster way."""
-        y = self.product_from_stored(rows) if len(rows) <= self.stored_rows else None
+        y = None
+        if self.is_native and not rows.is_cuda and len(rows) <= native.MOST:
+            y = native.product(rows, self.matrix()).to(rows.dtype)
+        elif len(rows) <= self.stored_rows:
+            y = self.product_from_stored(rows)
         if y is None:
             y = self.product_by_blocks(rows, rows.new_empty(len(rows), self.out_features))
         elif self.bias is not None:

@@ -108,23 +108,26 @@ static void turn_row(const float *x, long ins, float *turned) {
 }
 
 /* One row reads its weights as one stream; several read two rows of them at a time. */
-static void times_wide(const uint16_t *w, const float *x, long ins, long rows, long low, long high,
-                       float *y, long stride) {
-    for (long o = low; o < high; o += 2)
-        for (long r = 0; r < rows; r += 4) {
-            const float *u = x + r * ins;
-            float *v = y + r * stride + o;
-            switch (rows - r) {
-            case 1:
-                some_wide(1, 1, w + o * ins, u, ins, v, stride);
-                some_wide(1, 1, w + (o + 1) * ins, u, ins, v + 1, stride);
-                break;
-            case 2: some_wide(2, 2, w + o * ins, u, ins, v, stride); break;
-            case 3: some_wide(2, 3, w + o * ins, u, ins, v, stride); break;
-            default: some_wide(2, 4, w + o * ins, u, ins, v, stride);
-            }
-        }
-}
+#define TIMES_ROWS(name, some, weight, number)                                                     \
+    static void name(const weight *w, const number *x, long ins, long rows, long low, long high,   \
+                     float *y, long stride) {                                                      \
+        for (long o = low; o < high; o += 2)                                                       \
+            for (long r = 0; r < rows; r += 4) {                                                   \
+                const number *u = x + r * ins;                                                     \
+                float *v = y + r * stride + o;                                                     \
+                switch (rows - r) {                                                                \
+                case 1:                                                                            \
+                    some(1, 1, w + o * ins, u, ins, v, stride);                                    \
+                    some(1, 1, w + (o + 1) * ins, u, ins, v + 1, stride);                          \
+                    break;                                                                         \
+                case 2: some(2, 2, w + o * ins, u, ins, v, stride); break;                         \
+                case 3: some(2, 3, w + o * ins, u, ins, v, stride); break;                         \
+                default: some(2, 4, w + o * ins, u, ins, v, stride);                               \
+                }                                                                                  \
+            }                                                                                      \
+    }
+
+TIMES_ROWS(times_wide, some_wide, uint16_t, float)
 
 /* A row as some_madd reads it; its step. */
 static float whole_of(const float *x, long ins, int16_t *whole) {
@@ -162,22 +165,6 @@ INLINE void some_madd(int outs, int rows, const int8_t *w, const int16_t *x, lon
         }
 }
 
-static void times_madd(const int8_t *w, const int16_t *x, long ins, long rows, long low, long high,
-                       float *y, long stride) {
-    for (long o = low; o < high; o += 2)
-        for (long r = 0; r < rows; r += 4) {
-            const int16_t *u = x + r * ins;
-            float *v = y + r * stride + o;
-            switch (rows - r) {
-            case 1:
-                some_madd(1, 1, w + o * ins, u, ins, v, stride);
-                some_madd(1, 1, w + (o + 1) * ins, u, ins, v + 1, stride);
-                break;
-            case 2: some_madd(2, 2, w + o * ins, u, ins, v, stride); break;
-            case 3: some_madd(2, 3, w + o * ins, u, ins, v, stride); break;
-            default: some_madd(2, 4, w + o * ins, u, ins, v, stride);
-            }
-        }
-}
+TIMES_ROWS(times_madd, some_madd, int8_t, int16_t)
 #endif
 #endif
